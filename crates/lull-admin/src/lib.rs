@@ -1,1 +1,33 @@
-//! .
+//! The operator's interface of a daemon.
+//!
+//! The types of the documents, the server that turns HTTP into [`Call`]s for the daemon's loop,
+//! and the client that the command uses. Times of day are Unix milliseconds in `u64`; spans are
+//! milliseconds in fields that end in `_ms`; random numbers of 128 bits are hexadecimal strings.
+//!
+//! A daemon makes an [`EventLog`], binds an [`AdminListener`] (or is passed one), hands it with a
+//! channel to [`serve`], and answers each [`Call`] in its own loop.
+
+mod attachment;
+mod call;
+mod error;
+mod event;
+mod record;
+mod restart;
+mod status;
+mod wait;
+mod words;
+
+pub use attachment::{AttachmentPhase, AttachmentStatus, InitiatorStatus, Outage, TimeoutPolicy};
+pub use call::{CALLS_QUEUED, Call, Reply};
+pub use error::{ApiError, ErrorCode};
+pub use event::{Event, EventFeed, EventLog, EventPosition, RECENT_EVENTS, SUBSCRIBER_LAG};
+pub use record::{Message, Outcome, OutcomeKind, PhaseSpan, RecordRow, RestartRecord};
+pub use restart::{
+    Decision, NotReady, OnPauseTimeout, PauseOrder, Question, RestartKind, RestartOrder,
+    RestartPhase, RestartRow, RestartStarted, RestartStatus, RowPhase,
+};
+pub use status::{
+    Access, AgentlessStatus, ResourceStatus, SessionPhase, SessionStatus, Status, TargetPhase,
+    TargetStatus,
+};
+pub use wait::Wait;

@@ -1,0 +1,127 @@
+//! The state of a daemon as an initiator.
+
+use serde::{Deserialize, Serialize};
+
+use crate::status::Access;
+use crate::wait::Wait;
+use crate::words::words;
+
+/// A daemon as a user of resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InitiatorStatus {
+    /// Name of the node.
+    pub name: String,
+    /// This life of the daemon, in hexadecimal digits.
+    pub instance: String,
+    /// Its attachments.
+    pub attachments: Vec<AttachmentStatus>,
+}
+
+words! {
+    /// Where an attachment is, as its initiator sees it.
+    AttachmentPhase {
+        /// It tries to reach the target.
+        #[default]
+        Dialling = "dialling",
+        /// The target is there; ATTACH is not answered.
+        Attaching = "attaching",
+        /// It sends again what the target's new incarnation does not have.
+        Replaying = "replaying",
+        /// It is ready and waits for RESUME.
+        Ready = "ready",
+        /// Requests flow.
+        Sharing = "sharing",
+        /// PAUSE has come: it holds new requests and waits for those in flight.
+        Draining = "draining",
+        /// It flushes what is unflushed.
+        Flushing = "flushing",
+        /// PAUSE COMPLETE is sent; it holds.
+        Paused = "paused",
+        /// The target is down; it holds and dials.
+        Away = "away",
+        /// A deadline has passed and the policy has run; a return of the target ends this too.
+        Expired = "expired",
+        /// It ends at the operator's wish.
+        Detached = "detached",
+        /// The target will not have it, and said so for good.
+        Refused = "refused",
+    }
+}
+
+words! {
+    /// What an attachment does when its restart or resume timer ends.
+    TimeoutPolicy {
+        /// Hold on.
+        #[default]
+        Wait = "wait",
+        /// Fail held and new requests.
+        Error = "error",
+        /// Run a command and hold on.
+        Hook = "hook",
+        /// Shut this host down.
+        Shutdown = "shutdown",
+    }
+}
+
+/// One attachment of an initiator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttachmentStatus {
+    /// Its name.
+    pub name: String,
+    /// Where the resource is.
+    pub uri: String,
+    /// Name of the resource.
+    pub resource: String,
+    /// Name of the target, once it has said it.
+    pub target: Option<String>,
+    /// The face shown to the consumer, in the form of the command line: `nbd unix:/run/db.sock`.
+    pub front_end: String,
+    /// Consumers that are connected to it.
+    pub clients: u64,
+    /// Where it is.
+    pub phase: AttachmentPhase,
+    /// When this phase began, in Unix milliseconds.
+    pub since: u64,
+    /// Its access.
+    pub access: Access,
+    /// Size of the resource in bytes; 0 before the first ATTACHED.
+    pub size: u64,
+    /// Incarnation of the resource, in hexadecimal digits.
+    pub incarnation: String,
+    /// Number of its last ATTACH.
+    pub epoch: u64,
+    /// Requests sent and not answered.
+    pub in_flight: u64,
+    /// Age of the oldest of them.
+    pub oldest_ms: u64,
+    /// Requests of consumers that are held.
+    pub held: u64,
+    /// Bytes kept because no flush has released them.
+    pub unflushed: u64,
+    /// Why it holds, where it does.
+    pub outage: Option<Outage>,
+    /// The longest that a request waited because of a hold, in this life.
+    pub longest_stall_ms: u64,
+    /// Requests answered with an error of ours or of the target, in this life.
+    pub errors: u64,
+    /// What it waits for.
+    pub waits_for: Option<Wait>,
+}
+
+/// A time in which an attachment cannot share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outage {
+    /// Why: `target restarts: new kernel`, `connection lost`.
+    pub why: String,
+    /// When it began, in Unix milliseconds.
+    pub since: u64,
+    /// When the policy runs, in Unix milliseconds; none: never.
+    pub deadline: Option<u64>,
+    /// The policy.
+    pub policy: TimeoutPolicy,
+    /// Whether the deadline has passed and the policy has run.
+    pub expired: bool,
+}
