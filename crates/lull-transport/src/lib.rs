@@ -1,1 +1,23 @@
-//! .
+//! Byte streams between nodes, and passing listening sockets to a successor.
+//!
+//! A connection is an [`Addr`] that was dialled or listened on, a [`Stream`], and after
+//! [`Stream::into_split`] two halves: a reader that fills an [`Inlet`] and a writer that pumps an
+//! [`Outlet`]. Both live on one thread, so that whatever one turn of the reader answers leaves in
+//! one gathered write. Nothing here knows what the bytes mean.
+//!
+//! [`handover`] carries open sockets to another process; it is the only module with `unsafe` in it.
+
+#![deny(unsafe_code)]
+
+mod addr;
+pub mod handover;
+mod inlet;
+mod listener;
+mod outlet;
+mod stream;
+
+pub use addr::{Addr, AddrError, DEFAULT_PORT, PlainRefused};
+pub use inlet::Inlet;
+pub use listener::{BindError, Listener};
+pub use outlet::Outlet;
+pub use stream::{DialError, PeerCredentials, ReadHalf, Stream, WriteHalf};

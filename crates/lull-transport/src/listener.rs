@@ -1,0 +1,279 @@
+//! Listening sockets that a successor can take over.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+
+use crate::{Addr, Stream};
+
+/// Connections that may wait to be accepted; beyond it a dialler is refused or waits. All
+/// initiators of a target come back at the same moment.
+const BACKLOG: i32 = 4096;
+
+/// How often, 10 ms apart, the directory of a socket is tried while somebody else binds in it.
+const DIRECTORY_TRIES: u32 = 100;
+
+/// A listening socket. Its file, if it has one, outlives it: see [`Listener::remove_file`].
+#[derive(Debug)]
+pub enum Listener {
+    /// On a unix socket.
+    Unix {
+        /// The socket.
+        socket: UnixListener,
+        /// Where its file is.
+        path: PathBuf,
+    },
+    /// On a TCP port.
+    Tcp(TcpListener),
+}
+
+/// A listener that could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody listens there.
+    #[error("{addr} is in use by {holder}: stop it or choose another address")]
+    InUse {
+        /// The address asked for.
+        addr: Addr,
+        /// Who has it, for people.
+        holder: String,
+    },
+    /// The path is taken by something that is not ours to replace.
+    #[error("{addr}: the path exists and is not a socket: remove it or choose another path")]
+    NotASocket {
+        /// The address asked for.
+        addr: Addr,
+    },
+    /// The descriptor to be taken over is not the listening socket that it should be.
+    #[error("the descriptor passed for {addr} is not a listening socket of that kind")]
+    NotAListener {
+        /// What it should have been.
+        addr: Addr,
+    },
+    /// Anything else that the kernel or the resolver said.
+    #[error("cannot listen on {addr}: {source}")]
+    Io {
+        /// The address asked for.
+        addr: Addr,
+        /// What was said.
+        source: io::Error,
+    },
+}
+
+impl Listener {
+    /// Listens on `addr`. A unix socket's file that no process listens on any more is replaced.
+    pub async fn bind(addr: &Addr) -> Result<Listener, BindError> {
+        match addr {
+            Addr::Unix(path) => {
+                let socket = bind_unix(addr, path).await?;
+                Ok(Listener::Unix {
+                    socket,
+                    path: path.clone(),
+                })
+            }
+            Addr::Tcp { host, port } => bind_tcp(addr, host, *port).await.map(Listener::Tcp),
+        }
+    }
+
+    /// Goes on with a listening socket that another process opened for `addr`.
+    pub fn from_fd(addr: &Addr, fd: OwnedFd) -> Result<Listener, BindError> {
+        let io = |source: io::Error| BindError::Io {
+            addr: addr.clone(),
+            source,
+        };
+        let listening = sockopt::socket_acceptconn(&fd).unwrap_or(false);
+        let domain = sockopt::socket_domain(&fd).map_err(|e| io(e.into()))?;
+        let fits = match addr {
+            Addr::Unix(_) => domain == AddressFamily::UNIX,
+            Addr::Tcp { .. } => domain == AddressFamily::INET || domain == AddressFamily::INET6,
+        };
+        if !listening || !fits {
+            return Err(BindError::NotAListener { addr: addr.clone() });
+        }
+        rustix::io::ioctl_fionbio(&fd, true).map_err(|e| io(e.into()))?;
+        match addr {
+            Addr::Unix(path) => Ok(Listener::Unix {
+                socket: UnixListener::from_std(fd.into()).map_err(io)?,
+                path: path.clone(),
+            }),
+            Addr::Tcp { .. } => Ok(Listener::Tcp(TcpListener::from_std(fd.into()).map_err(io)?)),
+        }
+    }
+
+    /// The next connection. A dialler that gave up while it waited is passed over; other errors
+    /// (no descriptors left, most likely) are the caller's, who should pause before the next try.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        loop {
+            let accepted = match self {
+                Listener::Unix { socket, .. } => {
+                    socket.accept().await.map(|(s, _)| Stream::Unix(s))
+                }
+                Listener::Tcp(socket) => match socket.accept().await {
+                    Ok((stream, _)) => Stream::from_tcp(stream),
+                    Err(error) => Err(error),
+                },
+            };
+            match accepted {
+                Err(error) if gave_up(&error) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The address at which it listens, with the port that the kernel chose.
+    pub fn local_addr(&self) -> io::Result<Addr> {
+        match self {
+            Listener::Unix { path, .. } => Ok(Addr::Unix(path.clone())),
+            Listener::Tcp(socket) => socket.local_addr().map(Addr::from),
+        }
+    }
+
+    /// Removes the file of a unix socket, for one that nobody inherits. Never done by dropping.
+    pub fn remove_file(&self) -> io::Result<()> {
+        match self {
+            Listener::Unix { path, .. } => match std::fs::remove_file(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+            Listener::Tcp(_) => Ok(()),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Unix { socket, .. } => socket.as_fd(),
+            Listener::Tcp(socket) => socket.as_fd(),
+        }
+    }
+}
+
+fn gave_up(error: &io::Error) -> bool {
+    // `NotConnected` comes from setting options on a TCP connection that was reset in the queue.
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | NotConnected | InvalidInput
+    )
+}
+
+async fn bind_tcp(addr: &Addr, host: &str, port: u16) -> Result<TcpListener, BindError> {
+    let io = |source| BindError::Io {
+        addr: addr.clone(),
+        source,
+    };
+    let mut last = None;
+    for at in tokio::net::lookup_host((host, port)).await.map_err(io)? {
+        let socket = match at {
+            std::net::SocketAddr::V4(_) => TcpSocket::new_v4(),
+            std::net::SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }
+        .map_err(io)?;
+        // Connections of a predecessor that linger in TIME_WAIT must not keep it from coming back.
+        socket.set_reuseaddr(true).map_err(io)?;
+        match socket.bind(at).and_then(|()| socket.listen(BACKLOG as u32)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
+            addr: addr.clone(),
+            holder: "another process".into(),
+        }),
+        Some(error) => Err(io(error)),
+        None => Err(io(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the name has no address",
+        ))),
+    }
+}
+
+async fn bind_unix(addr: &Addr, path: &Path) -> Result<UnixListener, BindError> {
+    let io = |source: io::Error| BindError::Io {
+        addr: addr.clone(),
+        source,
+    };
+    // Looking for a dead file and replacing it are two steps: the lock keeps two starters from
+    // each taking away the file that the other has just made.
+    let _alone = lock_directory(path).await.map_err(io)?;
+    let fresh = || {
+        net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )
+    };
+    let name = SocketAddrUnix::new(path).map_err(|e| io(e.into()))?;
+    let socket = fresh().map_err(|e| io(e.into()))?;
+    match net::bind(&socket, &name) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::ADDRINUSE) => {
+            let kind = std::fs::symlink_metadata(path).map_err(io)?.file_type();
+            if !kind.is_socket() {
+                return Err(BindError::NotASocket { addr: addr.clone() });
+            }
+            let probe = fresh().map_err(|e| io(e.into()))?;
+            match net::connect(&probe, &name) {
+                Err(rustix::io::Errno::CONNREFUSED) => {}
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(rustix::io::Errno::AGAIN) | Ok(()) => {
+                    return Err(BindError::InUse {
+                        addr: addr.clone(),
+                        holder: holder(&probe),
+                    });
+                }
+                Err(error) => return Err(io(error.into())),
+            }
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+                _ => {}
+            }
+            net::bind(&socket, &name).map_err(|e| io(e.into()))?;
+        }
+        Err(error) => return Err(io(error.into())),
+    }
+    net::listen(&socket, BACKLOG).map_err(|e| io(e.into()))?;
+    UnixListener::from_std(socket.into()).map_err(io)
+}
+
+/// Who listens at the other end of `probe`, for people.
+fn holder(probe: &OwnedFd) -> String {
+    match sockopt::socket_peercred(probe) {
+        Ok(found) => {
+            let pid = found.pid.as_raw_nonzero();
+            match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+                Ok(name) => format!("{} (pid {pid})", name.trim_end()),
+                Err(_) => format!("pid {pid}"),
+            }
+        }
+        Err(_) => "another process".into(),
+    }
+}
+
+async fn lock_directory(path: &Path) -> io::Result<std::fs::File> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = std::fs::File::open(directory)?;
+    for _ in 0..DIRECTORY_TRIES {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(directory),
+            Err(rustix::io::Errno::AGAIN) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "its directory is kept locked by another process (flock): choose another directory",
+    ))
+}

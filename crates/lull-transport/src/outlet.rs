@@ -1,0 +1,346 @@
+//! What leaves on one connection, gathered.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::WriteHalf;
+
+/// The most slices that the kernel takes in one `writev` (`IOV_MAX`).
+const MOST_SLICES: usize = 1024;
+
+/// The outgoing side of one connection: a handle for whoever answers, and [`Outlet::pump`] for the
+/// one task that writes. All of them live on one thread.
+///
+/// After the pump has ended, for whatever reason, what is pushed goes nowhere.
+#[derive(Debug)]
+pub struct Outlet<B>(Rc<RefCell<Inner<B>>>);
+
+impl<B> Clone for Outlet<B> {
+    fn clone(&self) -> Self {
+        Outlet(Rc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct Inner<B> {
+    pending: Batch<B>,
+    /// Bytes of the batch that is being written and not written yet.
+    writing: usize,
+    state: State,
+    pump: Option<Waker>,
+    below: Vec<(usize, Waker)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Finishing,
+    Closed,
+}
+
+/// Pieces in their order; the small ones are ranges of one growing buffer that is reused.
+#[derive(Debug)]
+struct Batch<B> {
+    copied: Vec<u8>,
+    pieces: VecDeque<Piece<B>>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+enum Piece<B> {
+    Copied { from: usize, to: usize },
+    Payload { buffer: B, from: usize },
+}
+
+impl<B: AsRef<[u8]>> Default for Outlet<B> {
+    fn default() -> Self {
+        Outlet::new()
+    }
+}
+
+impl<B: AsRef<[u8]>> Outlet<B> {
+    /// An outlet with nothing in it.
+    pub fn new() -> Self {
+        Outlet(Rc::new(RefCell::new(Inner {
+            pending: Batch::new(),
+            writing: 0,
+            state: State::Open,
+            pump: None,
+            below: Vec::new(),
+        })))
+    }
+
+    /// Queues a copy of `bytes`.
+    pub fn push_bytes(&self, bytes: &[u8]) {
+        self.push(bytes, None);
+    }
+
+    /// Queues a copy of `header` and, right behind it, `payload` itself, which is dropped once it
+    /// is written or can no longer be.
+    pub fn push_frame(&self, header: &[u8], payload: B) {
+        self.push(header, Some(payload));
+    }
+
+    fn push(&self, header: &[u8], payload: Option<B>) {
+        let mut inner = self.0.borrow_mut();
+        if inner.state != State::Open {
+            drop(inner); // dropping a payload may run its owner's code, which may push again
+            return;
+        }
+        inner.pending.push(header, payload);
+        let waker = inner.pump.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Bytes that were pushed and not written yet.
+    pub fn queued(&self) -> usize {
+        self.0.borrow().queued()
+    }
+
+    /// Whether what is pushed still has a chance to be written.
+    pub fn is_open(&self) -> bool {
+        self.0.borrow().state == State::Open
+    }
+
+    /// Waits until fewer than `n` bytes are queued, or the outlet is closed.
+    pub async fn below(&self, n: usize) {
+        poll_fn(|cx| self.poll_below(n, cx)).await;
+    }
+
+    /// The same as a poll, for a loop that waits for several things.
+    pub fn poll_below(&self, n: usize, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.0.borrow_mut();
+        if inner.state == State::Closed || inner.queued() < n {
+            return Poll::Ready(());
+        }
+        inner
+            .below
+            .retain(|(_, waker)| !waker.will_wake(cx.waker()));
+        inner.below.push((n, cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// Takes nothing more; the pump writes what is queued, ends the outgoing direction, and returns.
+    pub fn finish(&self) {
+        let mut inner = self.0.borrow_mut();
+        if inner.state == State::Open {
+            inner.state = State::Finishing;
+        }
+        let waker = inner.pump.take();
+        drop(inner);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Throws away what is queued and ends the pump with `ConnectionAborted`.
+    pub fn abort(&self) {
+        let mut inner = self.0.borrow_mut();
+        inner.state = State::Closed;
+        let dropped = std::mem::replace(&mut inner.pending, Batch::new());
+        let wakers = inner.all_wakers();
+        drop(inner);
+        drop(dropped);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The connection's writer: whenever something is queued, writes all of it with as few
+    /// `writev` as possible. Ends with the first error, or after [`Outlet::finish`]. There is one
+    /// pump per outlet; when it ends or is dropped, the outlet is closed.
+    pub async fn pump(&self, w: &mut WriteHalf) -> io::Result<()> {
+        self.pump_into(w).await
+    }
+
+    async fn pump_into(&self, w: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        let _closing = CloseOnDrop(self);
+        let mut batch = Batch::new();
+        while self.next_batch(&mut batch).await? {
+            while !batch.pieces.is_empty() {
+                let written = poll_fn(|cx| self.poll_write(&batch, w, cx)).await?;
+                batch.advance(written);
+                self.wrote(written);
+            }
+            batch.rewind();
+        }
+        w.shutdown().await
+    }
+
+    /// Swaps what is queued into the empty `batch`; false once everything is written for good.
+    async fn next_batch(&self, batch: &mut Batch<B>) -> io::Result<bool> {
+        poll_fn(|cx| {
+            let mut inner = self.0.borrow_mut();
+            if inner.state == State::Closed {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            if !inner.pending.pieces.is_empty() {
+                std::mem::swap(batch, &mut inner.pending);
+                inner.writing = batch.bytes;
+                return Poll::Ready(Ok(true));
+            }
+            if inner.state == State::Finishing {
+                return Poll::Ready(Ok(false));
+            }
+            inner.sleep(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn poll_write(
+        &self,
+        batch: &Batch<B>,
+        w: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.0.borrow().state == State::Closed {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let written = match batch.only_slice() {
+            Some(slice) => Pin::new(w).poll_write(cx, slice),
+            None => Pin::new(w).poll_write_vectored(cx, &batch.slices()),
+        };
+        match written {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(other) => Poll::Ready(other),
+            Poll::Pending => {
+                // Only `abort` needs it: a push does not make the socket writable.
+                self.0.borrow_mut().sleep(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn wrote(&self, n: usize) {
+        let mut inner = self.0.borrow_mut();
+        inner.writing -= n;
+        if inner.below.is_empty() {
+            return;
+        }
+        let queued = inner.queued();
+        let waiters = std::mem::take(&mut inner.below);
+        let (ready, waiting): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|w| queued < w.0);
+        inner.below = waiting;
+        drop(inner);
+        ready.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+impl<B> Inner<B> {
+    fn queued(&self) -> usize {
+        self.pending.bytes + self.writing
+    }
+
+    fn sleep(&mut self, cx: &Context<'_>) {
+        match &self.pump {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => self.pump = Some(cx.waker().clone()),
+        }
+    }
+
+    fn all_wakers(&mut self) -> Vec<Waker> {
+        let below = std::mem::take(&mut self.below);
+        below
+            .into_iter()
+            .map(|(_, waker)| waker)
+            .chain(self.pump.take())
+            .collect()
+    }
+}
+
+impl<B> Batch<B> {
+    fn new() -> Self {
+        Batch {
+            copied: Vec::new(),
+            pieces: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> Batch<B> {
+    fn push(&mut self, header: &[u8], payload: Option<B>) {
+        if !header.is_empty() {
+            let from = self.copied.len();
+            self.copied.extend_from_slice(header);
+            let end = self.copied.len();
+            match self.pieces.back_mut() {
+                Some(Piece::Copied { to, .. }) => *to = end,
+                _ => self.pieces.push_back(Piece::Copied { from, to: end }),
+            }
+            self.bytes += header.len();
+        }
+        if let Some(buffer) = payload
+            && !buffer.as_ref().is_empty()
+        {
+            self.bytes += buffer.as_ref().len();
+            self.pieces.push_back(Piece::Payload { buffer, from: 0 });
+        }
+    }
+
+    fn slice<'a>(&'a self, piece: &'a Piece<B>) -> &'a [u8] {
+        match piece {
+            Piece::Copied { from, to } => &self.copied[*from..*to],
+            Piece::Payload { buffer, from } => &buffer.as_ref()[*from..],
+        }
+    }
+
+    fn only_slice(&self) -> Option<&[u8]> {
+        (self.pieces.len() == 1).then(|| self.slice(&self.pieces[0]))
+    }
+
+    fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(self.pieces.len().min(MOST_SLICES));
+        slices.extend(
+            self.pieces
+                .iter()
+                .take(MOST_SLICES)
+                .map(|piece| IoSlice::new(self.slice(piece))),
+        );
+        slices
+    }
+
+    /// Drops the pieces that `n` written bytes complete and shortens the one in which they end.
+    fn advance(&mut self, mut n: usize) {
+        self.bytes -= n;
+        while n > 0 {
+            let Some(front) = self.pieces.front() else {
+                unreachable!("the kernel wrote more than it was given");
+            };
+            let length = self.slice(front).len();
+            if n >= length {
+                self.pieces.pop_front();
+                n -= length;
+                continue;
+            }
+            match self.pieces.front_mut() {
+                Some(Piece::Copied { from, .. } | Piece::Payload { from, .. }) => *from += n,
+                None => {}
+            }
+            n = 0;
+        }
+    }
+
+    /// Makes the memory of a written batch ready for the next one, unless it has grown fat.
+    fn rewind(&mut self) {
+        const KEPT: usize = 64 * 1024;
+        self.copied.clear();
+        self.copied.shrink_to(KEPT);
+    }
+}
+
+struct CloseOnDrop<'a, B: AsRef<[u8]>>(&'a Outlet<B>);
+
+impl<B: AsRef<[u8]>> Drop for CloseOnDrop<'_, B> {
+    fn drop(&mut self) {
+        self.0.abort();
+        self.0.0.borrow_mut().writing = 0;
+    }
+}

@@ -1,0 +1,207 @@
+//! One byte stream, whatever carries it.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+use crate::Addr;
+
+/// A connected byte stream.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over a unix socket.
+    Unix(UnixStream),
+    /// Over TCP, without delay for small segments.
+    Tcp(TcpStream),
+}
+
+/// The receiving half of a [`Stream`].
+#[derive(Debug)]
+pub enum ReadHalf {
+    /// Of a unix socket.
+    Unix(unix::OwnedReadHalf),
+    /// Of a TCP connection.
+    Tcp(tcp::OwnedReadHalf),
+}
+
+/// The sending half of a [`Stream`]; dropping it ends the outgoing direction.
+#[derive(Debug)]
+pub enum WriteHalf {
+    /// Of a unix socket.
+    Unix(unix::OwnedWriteHalf),
+    /// Of a TCP connection.
+    Tcp(tcp::OwnedWriteHalf),
+}
+
+/// Who is at the other end of a unix socket, as the kernel vouches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// The user that connected (or listened).
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its process, where the kernel knows it.
+    pub pid: Option<i32>,
+}
+
+/// A dial that came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach {addr}: {source}")]
+pub struct DialError {
+    /// What was dialled.
+    pub addr: Addr,
+    /// What the kernel or the resolver said.
+    pub source: io::Error,
+}
+
+impl Stream {
+    /// Connects to `addr`. It has no time limit of its own: whoever dials sets one.
+    pub async fn dial(addr: &Addr) -> Result<Stream, DialError> {
+        let connected = match addr {
+            Addr::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            Addr::Tcp { host, port } => match TcpStream::connect((host.as_str(), *port)).await {
+                Ok(stream) => Stream::from_tcp(stream),
+                Err(error) => Err(error),
+            },
+        };
+        connected.map_err(|source| DialError {
+            addr: addr.clone(),
+            source,
+        })
+    }
+
+    /// Two connected ends in one process.
+    pub fn pair() -> io::Result<(Stream, Stream)> {
+        let (a, b) = UnixStream::pair()?;
+        Ok((Stream::Unix(a), Stream::Unix(b)))
+    }
+
+    pub(crate) fn from_tcp(stream: TcpStream) -> io::Result<Stream> {
+        stream.set_nodelay(true)?;
+        Ok(Stream::Tcp(stream))
+    }
+
+    /// The peer for people: user and process of a unix socket, the address of a TCP connection.
+    pub fn peer(&self) -> String {
+        match self {
+            Stream::Unix(_) => match self.credentials() {
+                Some(PeerCredentials {
+                    uid,
+                    pid: Some(pid),
+                    ..
+                }) => format!("uid {uid} pid {pid}"),
+                Some(PeerCredentials { uid, .. }) => format!("uid {uid}"),
+                None => "unix peer".into(),
+            },
+            Stream::Tcp(stream) => match stream.peer_addr() {
+                Ok(addr) => addr.to_string(),
+                Err(_) => "tcp peer that has gone".into(),
+            },
+        }
+    }
+
+    /// The kernel's word on the peer of a unix socket; `None` for TCP.
+    pub fn credentials(&self) -> Option<PeerCredentials> {
+        let Stream::Unix(stream) = self else {
+            return None;
+        };
+        let found = stream.peer_cred().ok()?;
+        Some(PeerCredentials {
+            uid: found.uid(),
+            gid: found.gid(),
+            pid: found.pid(),
+        })
+    }
+
+    /// Separates the directions, so that one task reads while another writes.
+    pub fn into_split(self) -> (ReadHalf, WriteHalf) {
+        match self {
+            Stream::Unix(stream) => {
+                let (r, w) = stream.into_split();
+                (ReadHalf::Unix(r), WriteHalf::Unix(w))
+            }
+            Stream::Tcp(stream) => {
+                let (r, w) = stream.into_split();
+                (ReadHalf::Tcp(r), WriteHalf::Tcp(w))
+            }
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Tcp(stream) => stream.as_fd(),
+        }
+    }
+}
+
+macro_rules! reads {
+    ($half:ident) => {
+        impl AsyncRead for $half {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $half::Unix(inner) => Pin::new(inner).poll_read(cx, buf),
+                    $half::Tcp(inner) => Pin::new(inner).poll_read(cx, buf),
+                }
+            }
+        }
+    };
+}
+
+macro_rules! writes {
+    ($half:ident) => {
+        impl AsyncWrite for $half {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $half::Unix(inner) => Pin::new(inner).poll_write(cx, buf),
+                    $half::Tcp(inner) => Pin::new(inner).poll_write(cx, buf),
+                }
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $half::Unix(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
+                    $half::Tcp(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $half::Unix(inner) => Pin::new(inner).poll_shutdown(cx),
+                    $half::Tcp(inner) => Pin::new(inner).poll_shutdown(cx),
+                }
+            }
+        }
+    };
+}
+
+reads!(Stream);
+reads!(ReadHalf);
+writes!(Stream);
+writes!(WriteHalf);
