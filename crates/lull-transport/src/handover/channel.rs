@@ -16,7 +16,7 @@ impl Channel {
     /// Takes an end of a pair; must be called within a runtime.
     pub fn new(end: OwnedFd) -> io::Result<Channel> {
         rustix::io::ioctl_fionbio(&end, true)?;
-        AsyncFd::register(end).map(Channel)
+        Ok(Channel(AsyncFd::register(end)?))
     }
 
     /// Sends `message` together with `fds` in one piece. Cancel-safe: sent whole or not at all.
