@@ -1,5 +1,7 @@
 //! Parcels from within a tokio loop.
 
+#![allow(unsafe_code)]
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,7 +18,9 @@ impl Channel {
     /// Takes an end of a pair; must be called within a runtime.
     pub fn new(end: OwnedFd) -> io::Result<Channel> {
         rustix::io::ioctl_fionbio(&end, true)?;
-        Ok(Channel(AsyncFd::register(end)?))
+        // SAFETY: the `AsyncFd` owns `end`, and nothing here replaces it or lets it out, so that the
+        // descriptor stays open and the same until the registration ends with it.
+        Ok(Channel(unsafe { AsyncFd::register(end) }?))
     }
 
     /// Sends `message` together with `fds` in one piece. Cancel-safe: sent whole or not at all.
