@@ -1,0 +1,116 @@
+//! The macros behind [`crate::codes`]: numbers with names, unknown ones kept.
+
+/// An enumeration on the wire. A number that this release does not know survives as `Unknown`, so that its
+/// receiver decides what to make of it rather than the decoder.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident: $raw:ident { $($(#[$item_doc:meta])* $item:ident = $number:literal $text:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$item_doc])* $item,)*
+            /// A number that this release does not know.
+            Unknown($raw),
+        }
+
+        impl $name {
+            /// Every known code with its number and its name for people.
+            pub const ALL: &'static [(Self, u64, &'static str)] = &[$((Self::$item, $number, $text),)*];
+
+            /// The number on the wire.
+            pub fn number(self) -> $raw {
+                match self {
+                    $(Self::$item => $number,)*
+                    Self::Unknown(number) => number,
+                }
+            }
+        }
+
+        impl From<$raw> for $name {
+            fn from(number: $raw) -> Self {
+                match number {
+                    $($number => Self::$item,)*
+                    other => Self::Unknown(other),
+                }
+            }
+        }
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                match self {
+                    $(Self::$item => f.pad($text),)*
+                    Self::Unknown(number) => write!(f, "unknown ({number})"),
+                }
+            }
+        }
+
+        impl crate::field::Field for $name {
+            const NAME: &'static str = stringify!($name);
+            const MIN: usize = size_of::<$raw>();
+            const MAX: usize = size_of::<$raw>();
+            #[inline]
+            fn put(&self, out: &mut alloc::vec::Vec<u8>) {
+                crate::field::Field::put(&self.number(), out);
+            }
+            #[inline]
+            fn take(from: &mut crate::field::Reader<'_>) -> Result<Self, crate::field::Fault> {
+                <$raw as crate::field::Field>::take(from).map(Self::from)
+            }
+        }
+    )*};
+}
+
+/// A set of bits on the wire. Bits that this release does not know are refused by [`is_known`](Self::is_known).
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident: $raw:ident { $($(#[$item_doc:meta])* $item:ident = $bit:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+        pub struct $name($raw);
+
+        impl $name {
+            $($(#[$item_doc])* pub const $item: Self = Self(1 << $bit);)*
+
+            /// Every bit with its name.
+            pub const ALL: &'static [(&'static str, u32)] = &[$((stringify!($item), $bit),)*];
+
+            /// Whether all bits of `other` are set.
+            #[inline]
+            pub fn has(self, other: Self) -> bool {
+                self.0 & other.0 == other.0
+            }
+
+            /// The bits of both.
+            #[must_use]
+            pub fn with(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+
+            /// `other`'s bits as well, where `wanted`.
+            #[must_use]
+            pub fn with_if(self, wanted: bool, other: Self) -> Self {
+                if wanted { self.with(other) } else { self }
+            }
+
+            /// Whether no bit is set that this release does not know.
+            pub fn is_known(self) -> bool {
+                self.0 & !(0 $(| 1 << $bit)*) == 0
+            }
+        }
+
+        impl crate::field::Field for $name {
+            const NAME: &'static str = stringify!($name);
+            const MIN: usize = size_of::<$raw>();
+            const MAX: usize = size_of::<$raw>();
+            #[inline]
+            fn put(&self, out: &mut alloc::vec::Vec<u8>) {
+                crate::field::Field::put(&self.0, out);
+            }
+            #[inline]
+            fn take(from: &mut crate::field::Reader<'_>) -> Result<Self, crate::field::Fault> {
+                <$raw as crate::field::Field>::take(from).map(Self)
+            }
+        }
+    )*};
+}
+
+pub(crate) use codes;
+pub(crate) use flags;

@@ -1,0 +1,486 @@
+//! The one table of messages: enumeration, codec, bounds and the specification's table all come from here.
+//!
+//! A new message takes a number that was never used; a changed one takes a new number and a new
+//! [`VERSION`](crate::VERSION). HELLO and REFUSED are read before a version is agreed on: their fields are never
+//! changed, only added to, and a receiver passes over what follows the fields that it knows.
+
+use crate::codes::{
+    Access, DisconnectCode, Features, OpCode, RefusalCode, RequestFlags, Retry, StatusCode,
+};
+use crate::error::DecodeError;
+use crate::field::{Fault, Field, List, Reader, Text};
+use crate::frame::{self, Digest};
+use crate::ident::{
+    AttachmentId, Epoch, Incarnation, InstanceId, RequestNumber, ResourceId, RestartId, Tenure,
+};
+use alloc::{boxed::Box, vec::Vec};
+use core::fmt;
+
+/// The longest name of a node or a resource, in bytes.
+pub const NAME_LIMIT: usize = 64;
+/// The longest text that only people read.
+pub const PROSE_LIMIT: usize = 512;
+/// The longest address.
+pub const ADDRESS_LIMIT: usize = 256;
+/// The most nodes that a path may lead through: a longer chain is refused as if it were a cycle.
+pub const PATH_LIMIT: usize = 16;
+
+/// A node's or a resource's name.
+pub type Name = Text<NAME_LIMIT>;
+/// Words for people.
+pub type Prose = Text<PROSE_LIMIT>;
+/// Where a node listens, in the form of the command line.
+pub type Address = Text<ADDRESS_LIMIT>;
+/// The nodes that a resource leads through, the asked one first, each `node/resource`.
+pub type Path = List<Text<{ 2 * NAME_LIMIT + 1 }>, PATH_LIMIT>;
+
+/// Which side sends a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The initiator only.
+    Initiator,
+    /// The target only.
+    Target,
+    /// Either.
+    Both,
+}
+
+impl Sender {
+    /// Whether `who` (one side, not [`Sender::Both`]) may send it.
+    pub fn allows(self, who: Self) -> bool {
+        self == Self::Both || self == who
+    }
+}
+
+/// Whether data follows the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Never.
+    None,
+    /// Up to [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) bytes.
+    Data,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct MessageInfo {
+    /// Which message.
+    pub kind: Kind,
+    /// Its name, as the specification writes it.
+    pub name: &'static str,
+    /// Who sends it.
+    pub from: Sender,
+    /// What it says.
+    pub doc: &'static str,
+    /// Its fields in their order on the wire.
+    pub fields: &'static [FieldInfo],
+    /// The fewest bytes of a body.
+    pub min_body: usize,
+    /// The most bytes of a body.
+    pub max_body: usize,
+    /// Whether data follows.
+    pub payload: Payload,
+}
+
+/// One field of a row.
+#[derive(Debug)]
+pub struct FieldInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type, as written in the table.
+    pub type_name: &'static str,
+    /// The fewest and the most bytes that it takes.
+    pub size: (usize, usize),
+    /// What it says.
+    pub doc: &'static str,
+}
+
+macro_rules! messages {
+    ($(
+        $(#[doc = $doc:literal])+
+        $kind:ident = $number:literal $name:literal from $from:ident payload $payload:ident tail $tail:literal {
+            $($(#[doc = $field_doc:literal])+ $field:ident: $type:ty,)*
+        }
+    )*) => {
+        /// Which message a frame holds.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($(#[doc = $doc])+ $kind,)* }
+
+        impl Kind {
+            /// The number in the header.
+            #[inline]
+            pub fn number(self) -> u16 {
+                match self { $(Self::$kind => $number,)* }
+            }
+
+            /// The message with this number.
+            #[inline]
+            pub fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$kind),)* _ => None }
+            }
+
+            /// Its row of the table.
+            #[inline]
+            pub fn info(self) -> &'static MessageInfo {
+                &TABLE[self as usize]
+            }
+        }
+
+        /// The table.
+        pub static TABLE: &[MessageInfo] = &[$(MessageInfo {
+            kind: Kind::$kind,
+            name: $name,
+            from: Sender::$from,
+            doc: concat!($($doc),+),
+            fields: &[$(FieldInfo {
+                name: stringify!($field),
+                type_name: stringify!($type),
+                size: (<$type as Field>::MIN, <$type as Field>::MAX),
+                doc: concat!($($field_doc),+),
+            },)*],
+            min_body: 0 $(+ <$type as Field>::MIN)*,
+            max_body: (0 $(+ <$type as Field>::MAX)*) + if $tail { TAIL_LIMIT } else { 0 },
+            payload: Payload::$payload,
+        },)*];
+
+        $(
+            $(#[doc = $doc])+
+            #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+            pub struct $kind { $($(#[doc = $field_doc])+ pub $field: $type,)* }
+
+            impl $kind {
+                /// Appends header and body; `payload` describes what the caller sends behind them.
+                #[inline]
+                pub fn encode(&self, payload: Digest, out: &mut Vec<u8>) {
+                    frame::write(Kind::$kind, payload, out, |_out| { $(self.$field.put(_out);)* });
+                }
+
+                /// Reads a body whose checksum was found right.
+                ///
+                /// # Errors
+                /// What in it is not as the table says.
+                #[inline]
+                pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+                    let mut from = Reader::new(body);
+                    let fault = |fault: Fault| match fault {
+                        Fault::Short => DecodeError::BodyLength(Kind::$kind, body.len() as u32),
+                        Fault::Text => DecodeError::Text(Kind::$kind),
+                        Fault::Bound => DecodeError::Bound(Kind::$kind),
+                    };
+                    let message = Self { $($field: <$type as Field>::take(&mut from).map_err(fault)?,)* };
+                    if from.is_empty() || $tail {
+                        Ok(message)
+                    } else {
+                        Err(DecodeError::BodyLength(Kind::$kind, body.len() as u32))
+                    }
+                }
+            }
+
+            impl From<$kind> for Message {
+                fn from(message: $kind) -> Self { Self::$kind(Box::new(message)) }
+            }
+        )*
+
+        /// Any message. Boxed inside, so that it is small to move; the data path uses [`Request`] and [`Reply`]
+        /// themselves.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum Message { $($(#[doc = $doc])+ $kind(Box<$kind>),)* }
+
+        impl Message {
+            /// Which message.
+            pub fn kind(&self) -> Kind {
+                match self { $(Self::$kind(_) => Kind::$kind,)* }
+            }
+
+            /// Appends header and body; `payload` describes what the caller sends behind them.
+            pub fn encode(&self, payload: Digest, out: &mut Vec<u8>) {
+                match self { $(Self::$kind(message) => message.encode(payload, out),)* }
+            }
+
+            /// Reads a body whose checksum was found right.
+            ///
+            /// # Errors
+            /// What in it is not as the table says.
+            pub fn decode(kind: Kind, body: &[u8]) -> Result<Self, DecodeError> {
+                match kind { $(Kind::$kind => $kind::decode(body).map(Self::from),)* }
+            }
+        }
+    };
+}
+
+/// How many bytes of later versions may follow the known fields of HELLO and REFUSED.
+const TAIL_LIMIT: usize = 1024;
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.info().name)
+    }
+}
+
+messages! {
+    /// The first message of a connection: who dials, and what it speaks.
+    Hello = 0x01 "HELLO" from Initiator payload None tail true {
+        /// The lowest version that the initiator speaks.
+        min_version: u16,
+        /// The highest version that the initiator speaks.
+        max_version: u16,
+        /// This life of the initiator's daemon.
+        instance: InstanceId,
+        /// The initiator's name, 1 to 64 bytes.
+        node: Name,
+        /// Program and release, for people.
+        software: Name,
+        /// Where a started target may knock; empty for nowhere.
+        callback: Address,
+    }
+
+    /// The target knows the initiator and speaks one of its versions.
+    Welcome = 0x02 "WELCOME" from Target payload None tail false {
+        /// The version of everything that follows.
+        version: u16,
+        /// This life of the target's daemon.
+        instance: InstanceId,
+        /// The target's name.
+        node: Name,
+        /// Program and release, for people.
+        software: Name,
+        /// How often the initiator sends PING, in milliseconds; either side takes three such spans of silence for a loss.
+        keep_alive_ms: u32,
+    }
+
+    /// "I'm back": the target serves, ATTACH may come.
+    Connect = 0x03 "CONNECT" from Target payload None tail false {
+        /// The restart that the target's present life came from; 0 for none.
+        restart: RestartId,
+        /// How long RESUME may take because others are waited for, in milliseconds.
+        barrier_ms: u64,
+    }
+
+    /// A HELLO or an ATTACH is not granted; the target closes after it.
+    Refused = 0x04 "REFUSED" from Target payload None tail true {
+        /// Why.
+        code: RefusalCode,
+        /// Whether trying again makes sense.
+        retry: Retry,
+        /// When to try again at the earliest, in milliseconds from now.
+        retry_after_ms: u32,
+        /// The epoch that the target has for this attachment; 0 for none.
+        epoch: Epoch,
+        /// The resource's tenure; 0 for none.
+        tenure: Tenure,
+        /// Who or what is in the way, since when, and the next step, for people.
+        detail: Prose,
+    }
+
+    /// Asks for a resource.
+    Attach = 0x05 "ATTACH" from Initiator payload None tail false {
+        /// Which attachment of this initiator.
+        attachment: AttachmentId,
+        /// The resource's name at the target.
+        resource: Name,
+        /// What the resource was when it was attached first; zero for the first time.
+        identity: ResourceId,
+        /// What the initiator wants to do with it.
+        access: Access,
+        /// Higher than that of any ATTACH of this attachment before.
+        epoch: Epoch,
+        /// The instance whose state this one found and goes on with; zero for none.
+        predecessor: InstanceId,
+        /// 1: let in although another instance owns the attachment, on an operator's word.
+        take_over: u8,
+        /// 1: changes were answered that no flush covers yet.
+        dirty: u8,
+        /// How long a lost session keeps the resource reserved, in milliseconds; all ones for without limit.
+        hold_ms: u64,
+        /// The incarnation that the initiator knew last; zero for none.
+        incarnation: Incarnation,
+        /// The tenure that the initiator's log belongs to; 0 for none.
+        tenure: Tenure,
+        /// The lowest request number that is not answered yet.
+        lowest: RequestNumber,
+    }
+
+    /// Grants an ATTACH. Requests may be sent; until RESUME only those that are sent again.
+    Attached = 0x06 "ATTACHED" from Target payload None tail false {
+        /// The epoch that was asked for.
+        epoch: Epoch,
+        /// What the resource is.
+        identity: ResourceId,
+        /// The resource's present incarnation.
+        incarnation: Incarnation,
+        /// The hold that this attachment's log belongs to from now on.
+        tenure: Tenure,
+        /// Bytes.
+        size: u64,
+        /// Offsets and lengths are multiples of this many bytes, a power of two of at least 512.
+        block: u32,
+        /// The length in bytes that suits the medium best, a power of two.
+        preferred: u32,
+        /// The longest request in bytes; bounds the payload too.
+        max_length: u32,
+        /// What the resource can do.
+        features: Features,
+        /// The nodes that the resource leads through, the target first.
+        path: Path,
+    }
+
+    /// The initiator has sent again what had to be sent again, and all of it is answered.
+    Ready = 0x07 "READY" from Initiator payload None tail false {
+        /// How many requests were replayed.
+        replayed: u64,
+        /// How many bytes of changes were replayed.
+        replayed_bytes: u64,
+    }
+
+    /// "Go ahead and continue sharing"; also ends a pause that was aborted, and a HOLD.
+    Resume = 0x08 "RESUME" from Target payload None tail false {
+        /// The restart that ends with it; 0 for none.
+        restart: RestartId,
+    }
+
+    /// "I need to restart": no new requests, finish those that are pending. Sent again it renews the span.
+    Pause = 0x09 "PAUSE" from Target payload None tail false {
+        /// The restart that begins.
+        restart: RestartId,
+        /// How long the target waits for PAUSE COMPLETE, in milliseconds from now.
+        span_ms: u64,
+        /// How long the target expects to be away, in milliseconds; 0 for not known.
+        downtime_ms: u64,
+        /// Why, for people.
+        reason: Prose,
+    }
+
+    /// What keeps an initiator from PAUSE COMPLETE; at least once a second until then.
+    PauseProgress = 0x0a "PAUSE PROGRESS" from Initiator payload None tail false {
+        /// The restart.
+        restart: RestartId,
+        /// Requests that are sent and not answered.
+        in_flight: u32,
+        /// The age of the oldest of them in milliseconds.
+        oldest_ms: u64,
+        /// Bytes of changes that no flush covers yet.
+        unflushed: u64,
+    }
+
+    /// "Go ahead and restart": nothing is in flight, nothing is unflushed but what is named here.
+    PauseComplete = 0x0b "PAUSE COMPLETE" from Initiator payload None tail false {
+        /// The restart.
+        restart: RestartId,
+        /// Requests that were in flight when PAUSE came.
+        in_flight_at_pause: u32,
+        /// Requests that were answered NOT EXECUTED and are kept to be sent again.
+        not_executed: u32,
+        /// Changes that are still retained because a flush failed.
+        retained: u64,
+        /// Their bytes.
+        retained_bytes: u64,
+        /// From PAUSE to the last answer, in microseconds.
+        drain_us: u64,
+        /// The flush, in microseconds.
+        flush_us: u64,
+    }
+
+    /// "I'm going down": the connection ends. For a restart the point of no return.
+    Disconnect = 0x0c "DISCONNECT" from Target payload None tail false {
+        /// The restart; 0 where there is none.
+        restart: RestartId,
+        /// Why.
+        code: DisconnectCode,
+        /// How long the target expects to be away, in milliseconds; 0 for not known.
+        downtime_ms: u64,
+        /// The resource of a failed write-back; empty otherwise.
+        resource: Name,
+        /// Where else the target will be back; empty for the same address.
+        where_to: List<Address, 8>,
+        /// Why, for people.
+        detail: Prose,
+    }
+
+    /// The attachment ends for good; sent after a flush.
+    Detach = 0x0d "DETACH" from Initiator payload None tail false {
+        /// Why, for people.
+        reason: Prose,
+    }
+
+    /// The attachment is off the roster; the target closes after it.
+    Detached = 0x0e "DETACHED" from Target payload None tail false {
+        /// The epoch that ended with it.
+        epoch: Epoch,
+    }
+
+    /// Requests wait because a target further up pauses or is away; renewed while it lasts, ended by RESUME.
+    Hold = 0x0f "HOLD" from Target payload None tail false {
+        /// How long from now it may last, in milliseconds.
+        span_ms: u64,
+        /// The nodes from this target to the one that is waited for.
+        path: Path,
+        /// Why, for people.
+        reason: Prose,
+    }
+
+    /// Are you there?
+    Ping = 0x10 "PING" from Both payload None tail false {
+        /// Comes back in the PONG.
+        token: u64,
+    }
+
+    /// I am.
+    Pong = 0x11 "PONG" from Both payload None tail false {
+        /// The PING's.
+        token: u64,
+    }
+
+    /// A started target's hint, sent to a callback address on a connection of its own: dial now. Proves nothing.
+    Knock = 0x12 "KNOCK" from Target payload None tail false {
+        /// The target's name.
+        node: Name,
+        /// This life of the target's daemon.
+        instance: InstanceId,
+    }
+
+    /// The resource has grown.
+    Resized = 0x13 "RESIZED" from Target payload None tail false {
+        /// Bytes, never less than before.
+        size: u64,
+    }
+
+    /// After RESUME: what the interruption cost this attachment's consumers.
+    Stall = 0x14 "STALL" from Initiator payload None tail false {
+        /// The restart; 0 where the target was lost unannounced.
+        restart: RestartId,
+        /// The longest that one consumer's request was held beyond being sent, in microseconds.
+        longest_us: u64,
+        /// How many requests were held.
+        held: u32,
+        /// From DISCONNECT or loss to CONNECT, in microseconds.
+        away_us: u64,
+        /// From CONNECT to RESUME, in microseconds.
+        resume_us: u64,
+    }
+
+    /// One request of a consumer.
+    Request = 0x20 "REQUEST" from Initiator payload Data tail false {
+        /// The request's number; sent again it keeps it.
+        number: RequestNumber,
+        /// The lowest number that is not answered yet.
+        lowest: RequestNumber,
+        /// The first byte, a multiple of the block; 0 for a flush.
+        offset: u64,
+        /// How many bytes, a multiple of the block; 0 for a flush; a write's payload has this length.
+        length: u32,
+        /// What to do.
+        op: OpCode,
+        /// How to do it.
+        flags: RequestFlags,
+    }
+
+    /// How a request ended. The payload is the data of a read that is done.
+    Reply = 0x21 "REPLY" from Target payload Data tail false {
+        /// The request's number.
+        number: RequestNumber,
+        /// How it ended.
+        status: StatusCode,
+        /// The incarnation that executed it.
+        incarnation: Incarnation,
+    }
+}
