@@ -54,10 +54,6 @@ pub struct ApiError {
 impl ApiError {
     /// An error with its next step; both are sentences without a full stop.
     pub fn new(code: ErrorCode, message: impl Into<String>, next_step: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            next_step: next_step.into(),
-        }
+        Self { code, message: message.into(), next_step: next_step.into() }
     }
 }

@@ -121,12 +121,7 @@ impl EventLog {
             _ => 0,
         };
         EventFeed {
-            recent: self
-                .ring
-                .iter()
-                .filter(|event| event.seq > from)
-                .cloned()
-                .collect(),
+            recent: self.ring.iter().filter(|event| event.seq > from).cloned().collect(),
             live: self.live.subscribe(),
         }
     }
@@ -151,9 +146,6 @@ impl EventPosition {
     /// Reads what Display wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (instance, seq) = text.rsplit_once(':')?;
-        Some(Self {
-            instance: instance.to_owned(),
-            seq: seq.parse().ok()?,
-        })
+        Some(Self { instance: instance.to_owned(), seq: seq.parse().ok()? })
     }
 }

@@ -7,25 +7,32 @@
 //! A daemon makes an [`EventLog`], binds an [`AdminListener`] (or is passed one), hands it with a
 //! channel to [`serve`], and answers each [`Call`] in its own loop.
 
+mod address;
 mod attachment;
 mod call;
+mod documents;
 mod error;
 mod event;
+mod listen;
 mod record;
 mod restart;
+mod server;
 mod status;
 mod wait;
 mod words;
 
+pub use address::{AdminAddr, BadAdminAddr, Role};
 pub use attachment::{AttachmentPhase, AttachmentStatus, InitiatorStatus, Outage, TimeoutPolicy};
 pub use call::{CALLS_QUEUED, Call, Reply};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventFeed, EventLog, EventPosition, RECENT_EVENTS, SUBSCRIBER_LAG};
+pub use listen::{AdminListener, ListenError};
 pub use record::{Message, Outcome, OutcomeKind, PhaseSpan, RecordRow, RestartRecord};
 pub use restart::{
     Decision, NotReady, OnPauseTimeout, PauseOrder, Question, RestartKind, RestartOrder,
     RestartPhase, RestartRow, RestartStarted, RestartStatus, RowPhase,
 };
+pub use server::{AdminServer, MAX_REQUEST_BYTES, serve};
 pub use status::{
     Access, AgentlessStatus, ResourceStatus, SessionPhase, SessionStatus, Status, TargetPhase,
     TargetStatus,

@@ -227,11 +227,7 @@ impl std::fmt::Display for NotReady {
         if self.attachment.is_empty() || self.attachment == self.initiator {
             write!(f, "{}: {}", self.initiator, self.because)
         } else {
-            write!(
-                f,
-                "{} ({}): {}",
-                self.initiator, self.attachment, self.because
-            )
+            write!(f, "{} ({}): {}", self.initiator, self.attachment, self.because)
         }
     }
 }
