@@ -10,6 +10,7 @@
 mod address;
 mod attachment;
 mod call;
+mod client;
 mod documents;
 mod error;
 mod event;
@@ -18,12 +19,15 @@ mod record;
 mod restart;
 mod server;
 mod status;
+mod stream;
+mod uri;
 mod wait;
 mod words;
 
 pub use address::{AdminAddr, BadAdminAddr, Role};
 pub use attachment::{AttachmentPhase, AttachmentStatus, InitiatorStatus, Outage, TimeoutPolicy};
 pub use call::{CALLS_QUEUED, Call, Reply};
+pub use client::{Client, ClientError, MAX_ANSWER_BYTES};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventFeed, EventLog, EventPosition, RECENT_EVENTS, SUBSCRIBER_LAG};
 pub use listen::{AdminListener, ListenError};
@@ -37,4 +41,6 @@ pub use status::{
     Access, AgentlessStatus, ResourceStatus, SessionPhase, SessionStatus, Status, TargetPhase,
     TargetStatus,
 };
+pub use stream::{EventItem, EventStream};
+pub use uri::{BadUri, DEFAULT_PORT, MAX_NAME_BYTES, Place, ResourceUri, is_resource_name};
 pub use wait::Wait;

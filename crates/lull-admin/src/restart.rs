@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{ApiError, ErrorCode};
 use crate::wait::Wait;
 use crate::words::words;
 
@@ -118,6 +119,49 @@ pub struct RestartOrder {
     pub on_pause_timeout: Option<OnPauseTimeout>,
     /// Whether somebody is there to answer a question.
     pub interactive: bool,
+}
+
+impl RestartOrder {
+    /// Whether the order can be carried out as it stands.
+    ///
+    /// # Errors
+    /// A kind or policy that this release does not know, or `exec` without its command.
+    pub fn check(&self) -> Result<(), ApiError> {
+        match (self.kind, &self.command) {
+            (RestartKind::Unknown | RestartKind::Pause, _) => {
+                return Err(bad("a restart is of kind daemon, host, stop or exec"));
+            }
+            (RestartKind::Exec, None) => return Err(bad("a restart of kind exec has a command")),
+            (RestartKind::Daemon | RestartKind::Host | RestartKind::Stop, Some(_)) => {
+                return Err(bad("only a restart of kind exec has a command"));
+            }
+            (RestartKind::Exec, Some(_)) | (_, None) => {}
+        }
+        check_policy(self.on_pause_timeout)
+    }
+}
+
+impl PauseOrder {
+    /// Whether the order can be carried out as it stands.
+    ///
+    /// # Errors
+    /// A policy that this release does not know.
+    pub fn check(&self) -> Result<(), ApiError> {
+        check_policy(self.on_pause_timeout)
+    }
+}
+
+fn check_policy(policy: Option<OnPauseTimeout>) -> Result<(), ApiError> {
+    match policy {
+        Some(OnPauseTimeout::Unknown) => {
+            Err(bad("on_pause_timeout is one of ask, abort, proceed, wait"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bad(message: &str) -> ApiError {
+    ApiError::new(ErrorCode::BadRequest, message, "correct the request and send it again")
 }
 
 /// `POST /v1/pause`: pause everybody for a restart that something else performs.

@@ -23,6 +23,7 @@ use crate::documents::{DecisionOrder, Done, EvictOrder, Evicted};
 use crate::error::{ApiError, ErrorCode};
 use crate::event::{Event, EventFeed, EventPosition};
 use crate::listen::AdminListener;
+use crate::restart::{Decision, PauseOrder, RestartOrder};
 
 /// The longest body of a request; a longer one is refused.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
@@ -125,21 +126,32 @@ async fn status(State(api): State<Api>) -> Response {
 }
 
 async fn restart(State(api): State<Api>, body: Body) -> Response {
-    match parse(body) {
+    match parse(body).and_then(|order: RestartOrder| order.check().map(|()| order)) {
         Ok(order) => answer(api.ask(|reply| Call::Restart { order, reply }).await),
         Err(error) => error.into_response(),
     }
 }
 
 async fn decide(State(api): State<Api>, Path(id): Path<String>, body: Body) -> Response {
-    match restart_number(&id).and_then(|id| Ok((id, parse::<DecisionOrder>(body)?.decision))) {
+    match restart_number(&id).and_then(|id| Ok((id, decision(body)?))) {
         Ok((id, decision)) => done(api.ask(|reply| Call::Decide { id, decision, reply }).await),
         Err(error) => error.into_response(),
     }
 }
 
+fn decision(body: Body) -> Result<Decision, ApiError> {
+    match parse::<DecisionOrder>(body)?.decision {
+        Decision::Unknown => Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "a decision is wait, proceed or abort",
+            "correct the request and send it again",
+        )),
+        decision => Ok(decision),
+    }
+}
+
 async fn pause(State(api): State<Api>, body: Body) -> Response {
-    match parse(body) {
+    match parse(body).and_then(|order: PauseOrder| order.check().map(|()| order)) {
         Ok(order) => answer(api.ask(|reply| Call::Pause { order, reply }).await),
         Err(error) => error.into_response(),
     }
