@@ -1,1 +1,36 @@
-//! .
+//! What lies under a shared resource: files, block devices, memory.
+//!
+//! A [`Backend`] takes [`Request`]s and answers each exactly once, at once or later through
+//! [`Completions`]. Payload lives in [`Buffer`]s of a bounded [`Pool`]. What a backend is made from
+//! is a [`BackendSpec`], opened with [`open`].
+//!
+//! Deliberately absent: sessions, the wire, retries, ordering between requests (whoever shares the
+//! resource owns that), and any runtime.
+//!
+//! Unsafe code is in these modules only:
+//! * `pool::memory`: the mapping behind all payload and who owns which part of it;
+//! * `file::kernel`: system calls that rustix does not offer.
+
+mod backend;
+mod faulty;
+mod file;
+mod memory;
+mod null;
+mod open;
+mod pool;
+mod request;
+mod size;
+mod spec;
+mod status;
+mod token;
+mod workers;
+
+pub use backend::{Backend, Geometry, MAX_PAYLOAD};
+pub use open::{Context, Holder, OpenError, check, open};
+pub use pool::{Buffer, DEFAULT_BUDGET, Pool};
+pub use request::{Op, Request};
+pub use size::parse_size;
+pub use spec::{BackendSpec, FaultySpec, FileSpec, Span, SpecError};
+pub use status::IoStatus;
+pub use token::{Completion, Completions, Token};
+pub use workers::Workers;

@@ -1,0 +1,62 @@
+//! What everything that can lie under a shared resource has in common.
+
+use std::io;
+
+use crate::{Completion, Request};
+
+/// The longest payload of one read or write, in bytes. A longer one is answered with
+/// [`IoStatus::Invalid`](crate::IoStatus::Invalid) and no pool has a buffer for it.
+pub const MAX_PAYLOAD: u32 = 32 << 20;
+
+/// What a resource is; fixed while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bytes in all; a multiple of `block`.
+    pub size: u64,
+    /// The smallest unit of every offset and length, in bytes: a power of two, at least 512.
+    pub block: u32,
+    /// The unit that is handled best, in bytes: a power of two, at least `block`.
+    pub preferred: u32,
+    /// The longest read or write, in bytes. Discards and zeroes may be as long as a `u32` holds.
+    pub max_length: u32,
+    /// Whether [`Op::Discard`](crate::Op::Discard) is carried out.
+    pub discard: bool,
+    /// Whether [`Op::WriteZeroes`](crate::Op::WriteZeroes) is carried out.
+    pub write_zeroes: bool,
+    /// Whether every change is refused.
+    pub read_only: bool,
+}
+
+/// A medium that takes requests.
+///
+/// Requests outstanding at the same time are carried out in any order; whoever needs one of two
+/// overlapping requests to be the later one starts it after the other's answer ([SAFE-3]).
+pub trait Backend: Send + Sync {
+    /// What the resource is.
+    fn geometry(&self) -> Geometry;
+
+    /// How requests are carried out, for a status display: `pread+threads`, `memory`, `null`, …
+    fn engine(&self) -> &'static str;
+
+    /// What lies here, for people: `file:/path`.
+    fn describe(&self) -> String;
+
+    /// Starts one request. `Some`: it was done at once, on the caller's thread, without waiting
+    /// for a medium. `None`: its answer will arrive at the [`Completions`](crate::Completions)
+    /// that the token came from. Never blocks for long.
+    fn start(&self, request: Request) -> Option<Completion>;
+
+    /// Begins to move unflushed data towards the medium, so that a flush soon after is short.
+    /// Waits for nothing, promises nothing and consumes no error ([SAFE-4]).
+    fn start_write_back(&self);
+
+    /// The marker that was stored with the medium ([SAFE-8]); `None` where there is none or where
+    /// the medium cannot carry one.
+    fn identity(&self) -> Option<[u8; 16]>;
+
+    /// Stores the marker with the medium, durably.
+    ///
+    /// # Errors
+    /// `Unsupported` where the medium cannot carry one; otherwise what the kernel said.
+    fn set_identity(&self, identity: [u8; 16]) -> io::Result<()>;
+}

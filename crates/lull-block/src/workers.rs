@@ -1,0 +1,182 @@
+//! The threads that do what would block an event loop.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// A small set of threads, shared by all resources of a process. Clones share it; when the last
+/// clone is gone the threads finish what they have and end.
+///
+/// Each resource has a [`Lane`] of its own: a medium that hangs can occupy three quarters of the
+/// threads at most, and its further work waits in its lane, in order. What waits is bounded by the
+/// requests outstanding, each of which holds a buffer of a bounded pool or a place in its
+/// session's window; nothing is dropped.
+#[derive(Clone)]
+pub struct Workers(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    per_lane: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+struct State {
+    ready: VecDeque<Box<dyn Step>>,
+    idle: usize,
+    spawned: usize,
+    most: usize,
+    closed: bool,
+}
+
+/// Something for a worker to do once. May bring another step, which then queues up behind the
+/// work of others.
+trait Step: Send {
+    fn run(self: Box<Self>) -> Option<Box<dyn Step>>;
+}
+
+impl Workers {
+    /// At most `threads` threads (at least 2), each started when there is work that no other has
+    /// time for.
+    ///
+    /// # Errors
+    /// What the system says when not even one thread can be started.
+    pub fn new(threads: usize) -> io::Result<Self> {
+        let most = threads.max(2);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                ready: VecDeque::new(),
+                idle: 0,
+                spawned: 1,
+                most,
+                closed: false,
+            }),
+            work: Condvar::new(),
+        });
+        // One is started now, so that work always finds at least one.
+        spawn(&shared)?;
+        Ok(Self(Arc::new(Handle { shared, per_lane: (most * 3 / 4).max(1) })))
+    }
+
+    /// A lane for the work of one resource, done by `run`.
+    pub(crate) fn lane<J, F>(&self, run: F) -> Lane<J>
+    where
+        J: Send + 'static,
+        F: Fn(J) + Send + Sync + 'static,
+    {
+        Lane(Arc::new(LaneShared {
+            run: Box::new(run),
+            state: Mutex::new(LaneState { running: 0, waiting: VecDeque::new() }),
+            workers: self.clone(),
+        }))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(self: &Arc<Self>, step: Box<dyn Step>) {
+        let mut state = self.lock();
+        state.ready.push_back(step);
+        if state.idle >= state.ready.len() {
+            drop(state);
+            self.work.notify_one();
+        } else if state.spawned < state.most {
+            state.spawned += 1;
+            drop(state);
+            // Without one more thread the work waits for those that there are.
+            if spawn(self).is_err() {
+                self.lock().spawned -= 1;
+            }
+        }
+    }
+
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(step) = state.ready.pop_front() {
+                drop(state);
+                let next = step.run();
+                state = self.lock();
+                state.ready.extend(next);
+            } else if state.closed {
+                return;
+            } else {
+                state.idle += 1;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+            }
+        }
+    }
+}
+
+fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
+    let shared = Arc::clone(shared);
+    thread::Builder::new().name("lull-io".into()).spawn(move || shared.work()).map(drop)
+}
+
+/// The way of one resource to the workers.
+pub(crate) struct Lane<J>(Arc<LaneShared<J>>);
+
+struct LaneShared<J> {
+    run: Box<dyn Fn(J) + Send + Sync>,
+    state: Mutex<LaneState<J>>,
+    workers: Workers,
+}
+
+struct LaneState<J> {
+    running: usize,
+    waiting: VecDeque<J>,
+}
+
+struct LaneStep<J> {
+    lane: Arc<LaneShared<J>>,
+    job: J,
+}
+
+impl<J: Send + 'static> Lane<J> {
+    /// Has a worker do the job, after what was sent before it as far as one can tell.
+    pub(crate) fn send(&self, job: J) {
+        let mut state = self.0.lock();
+        if state.running == self.0.workers.0.per_lane {
+            state.waiting.push_back(job);
+            return;
+        }
+        state.running += 1;
+        drop(state);
+        self.0.workers.0.shared.push(Box::new(LaneStep { lane: Arc::clone(&self.0), job }));
+    }
+}
+
+impl<J> LaneShared<J> {
+    fn lock(&self) -> MutexGuard<'_, LaneState<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<J: Send + 'static> Step for LaneStep<J> {
+    fn run(self: Box<Self>) -> Option<Box<dyn Step>> {
+        let Self { lane, job } = *self;
+        (lane.run)(job);
+        let mut state = lane.lock();
+        if let Some(job) = state.waiting.pop_front() {
+            drop(state);
+            return Some(Box::new(Self { lane, job }));
+        }
+        state.running -= 1;
+        None
+    }
+}
