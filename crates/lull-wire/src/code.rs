@@ -59,7 +59,7 @@ macro_rules! codes {
     )*};
 }
 
-/// A set of bits on the wire. Bits that this release does not know are refused by [`is_known`](Self::is_known).
+/// A set of bits on the wire. A message with a bit that this version does not know is refused as a whole.
 macro_rules! flags {
     ($($(#[$doc:meta])* $name:ident: $raw:ident { $($(#[$item_doc:meta])* $item:ident = $bit:literal,)* })*) => {$(
         $(#[$doc])*
@@ -90,7 +90,8 @@ macro_rules! flags {
                 if wanted { self.with(other) } else { self }
             }
 
-            /// Whether no bit is set that this release does not know.
+            /// Whether no bit is set that this version does not know.
+            #[inline]
             pub fn is_known(self) -> bool {
                 self.0 & !(0 $(| 1 << $bit)*) == 0
             }
@@ -106,7 +107,8 @@ macro_rules! flags {
             }
             #[inline]
             fn take(from: &mut crate::field::Reader<'_>) -> Result<Self, crate::field::Fault> {
-                <$raw as crate::field::Field>::take(from).map(Self)
+                let set = <$raw as crate::field::Field>::take(from).map(Self)?;
+                if set.is_known() { Ok(set) } else { Err(crate::field::Fault::Reserved) }
             }
         }
     )*};

@@ -14,7 +14,7 @@ pub enum DecodeError {
     BodyChecksum,
     /// The payload's digest does not match.
     PayloadDigest,
-    /// Reserved bits are not zero.
+    /// Bits without a meaning are set: in the header, in a set of flags, or a boolean that is neither 0 nor 1.
     Reserved,
     /// No message has this number in this version.
     UnknownKind(u16),

@@ -12,6 +12,8 @@ pub enum Fault {
     Text,
     /// Longer than its bound.
     Bound,
+    /// A bit that has no meaning is set.
+    Reserved,
 }
 
 /// What is left of a body.
@@ -74,6 +76,22 @@ macro_rules! integers {
 }
 
 integers!(u8 1, u16 2, u32 4, u64 8);
+
+impl Field for bool {
+    const NAME: &'static str = "bool";
+    const MIN: usize = 1;
+    const MAX: usize = 1;
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Fault> {
+        match u8::take(from)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Fault::Reserved),
+        }
+    }
+}
 
 /// A text of at most `MAX` bytes of UTF-8: a 16-bit length, then the bytes.
 #[derive(Clone, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]

@@ -16,6 +16,7 @@ pub mod field;
 pub mod frame;
 pub mod ident;
 pub mod messages;
+mod table;
 
 pub use codes::{
     Access, DisconnectCode, Features, OpCode, RefusalCode, RequestFlags, Retry, StatusCode,
