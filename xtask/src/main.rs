@@ -1,1 +1,40 @@
-fn main() {}
+//! Automation of this repository: `cargo xtask TASK`, one file (or folder) per task.
+
+mod finding;
+mod rust_source;
+mod spec;
+mod test;
+mod tidy;
+mod tools;
+mod tree;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Automation of this repository")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run all that CI runs: tools, format, tidy, spec, clippy, tests
+    Test,
+    /// Check the shape of the tree: dependencies, file sizes, names, unsafe code
+    Tidy,
+    /// Print where each rule of the specification is kept and tested; fail on a hole
+    Spec(spec::Args),
+}
+
+fn main() -> Result<ExitCode> {
+    let tree = tree::Tree::find()?;
+    let passed = match Args::parse().task {
+        Task::Test => test::run(&tree)?,
+        Task::Tidy => tidy::run(&tree)?,
+        Task::Spec(args) => spec::run(&tree, &args)?,
+    };
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

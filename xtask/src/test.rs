@@ -1,0 +1,129 @@
+//! `cargo xtask test`: everything that CI runs, step by step, each with its time.
+
+use crate::spec;
+use crate::tidy;
+use crate::tools;
+use crate::tree::Tree;
+use anyhow::{Context, Result, bail};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A step by its name, the command that repeats it alone, and what it does: true if it passed.
+struct Step<'a> {
+    name: &'static str,
+    repeat: &'static str,
+    work: Box<dyn Fn() -> Result<bool> + 'a>,
+}
+
+/// Runs all steps, up to the first that fails. True if none did.
+pub fn run(tree: &Tree) -> Result<bool> {
+    let begun = now();
+    let mut done = Vec::new();
+    for step in steps(tree) {
+        eprintln!("── {} ── {}", step.name, step.repeat);
+        let step_begun = now();
+        let outcome = (step.work)();
+        let took = seconds(now() - step_begun);
+        if let Err(error) = &outcome {
+            eprintln!("{error:#}");
+        }
+        if !outcome.unwrap_or(false) {
+            eprintln!("── {} FAILED after {took}; this step alone: {}", step.name, step.repeat);
+            return Ok(false);
+        }
+        eprintln!("── {} passed in {took}", step.name);
+        done.push(format!("{} {took}", step.name));
+    }
+    eprintln!("all passed in {}: {}", seconds(now() - begun), done.join(", "));
+    Ok(true)
+}
+
+fn steps(tree: &Tree) -> Vec<Step<'_>> {
+    fn step<'a>(
+        name: &'static str,
+        repeat: &'static str,
+        work: impl Fn() -> Result<bool> + 'a,
+    ) -> Step<'a> {
+        Step { name, repeat, work: Box::new(work) }
+    }
+    let command = |name, repeat| step(name, repeat, move || shell(tree, repeat));
+    let mut steps = vec![
+        step("toolchain", "rustup component add rustfmt clippy", || toolchain(tree)),
+        step("tools", "cargo xtask test", || tools::install_missing().map(|()| true)),
+        command("format", "cargo fmt --all --check"),
+        step("tidy", "cargo xtask tidy", || tidy::run(tree)),
+        step("spec", "cargo xtask spec", || spec::run(tree, &spec::Args::default())),
+        command("clippy", "cargo clippy --workspace --all-targets -- -D warnings"),
+    ];
+    if end_to_end_runs_release(tree) {
+        steps.push(command("release", "cargo build --release --package lull"));
+    }
+    steps.push(match has_nextest(tree) {
+        true => command("tests", "cargo nextest run --workspace --no-fail-fast"),
+        false => command("tests", "cargo test --workspace --all-targets --no-fail-fast"),
+    });
+    steps.push(command("doc tests", "cargo test --workspace --doc"));
+    steps
+}
+
+/// Runs a command whose words hold no spaces, with nothing to read. True if it exits with 0.
+fn shell(tree: &Tree, command: &str) -> Result<bool> {
+    let mut words = command.split(' ');
+    let program = words.next().unwrap_or_default();
+    let status = Command::new(program)
+        .args(words)
+        .current_dir(tree.root())
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("starting `{command}`"))?;
+    Ok(status.success())
+}
+
+/// Whether the command runs and exits with 0; what it prints is dropped.
+fn answers(tree: &Tree, command: &[&str]) -> bool {
+    let mut process = Command::new(command[0]);
+    process.args(&command[1..]).current_dir(tree.root());
+    process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    process.status().is_ok_and(|status| status.success())
+}
+
+/// The pinned toolchain with the components that the next steps use.
+fn toolchain(tree: &Tree) -> Result<bool> {
+    for (component, program) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if !answers(tree, &["cargo", program, "--version"]) {
+            bail!(
+                "the toolchain of rust-toolchain.toml lacks {component}: run `rustup component \
+                 add {component}` in this folder and repeat"
+            );
+        }
+    }
+    Ok(true)
+}
+
+/// Whether nextest is there or can be had; without it `cargo test` runs the same tests, slower.
+fn has_nextest(tree: &Tree) -> bool {
+    let is_there = || answers(tree, &["cargo", "nextest", "--version"]);
+    if is_there() {
+        return true;
+    }
+    eprintln!("test: installing cargo-nextest with `cargo install --locked cargo-nextest`");
+    let installed = shell(tree, "cargo install --locked cargo-nextest").unwrap_or(false);
+    if !(installed && is_there()) {
+        eprintln!("test: no cargo-nextest to be had, going on with cargo test");
+    }
+    installed && is_there()
+}
+
+/// Whether the end-to-end tests start the release build of `lull`: then it must exist before them.
+fn end_to_end_runs_release(tree: &Tree) -> bool {
+    tree.below("crates/lull-e2e/", ".rs").any(|(_, text)| text.contains("\"release\""))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one clock of xtask: how long a step took")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{:.1} s", span.as_secs_f64())
+}
