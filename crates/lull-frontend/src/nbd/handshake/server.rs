@@ -1,0 +1,355 @@
+//! The server's half of the handshake.
+//!
+//! ```text
+//! greeting ─▶ Flags ─▶ Options ⟲ ─▶ Transmission   after GO or EXPORT_NAME
+//!                         ├─▶ Skipping ─▶ Options   an option that is too long
+//!                         └─▶ Closed                ABORT, or a refused EXPORT_NAME
+//! ```
+
+use super::HandshakeError;
+use crate::nbd::constants::{
+    IHAVEOPT, MAGIC, MAX_NAME, MAX_OPTION, MAX_SKIPPED, MAX_TEXT, OPTION_REPLY, handshake_flag,
+    info_kind, opt, rep,
+};
+use crate::nbd::info::Info;
+use crate::nbd::{Geometry, OpenRefused};
+
+/// Options that one client may send. Each may cost a look at all exports.
+const MOST_OPTIONS: u32 = 1024;
+
+/// What the server says first.
+pub fn greeting() -> [u8; 18] {
+    let mut out = [0; 18];
+    out[0..8].copy_from_slice(&MAGIC.to_be_bytes());
+    out[8..16].copy_from_slice(&IHAVEOPT.to_be_bytes());
+    let flags = handshake_flag::FIXED_NEWSTYLE | handshake_flag::NO_ZEROES;
+    out[16..18].copy_from_slice(&flags.to_be_bytes());
+    out
+}
+
+/// Where one client's handshake stands.
+#[derive(Debug)]
+pub struct Server {
+    state: State,
+    no_zeroes: bool,
+    structured: bool,
+    options: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Flags,
+    Options,
+    Skipping { option: u32, left: u32 },
+    Transmission,
+    Closed,
+}
+
+/// What became of the received bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// They are not enough for anything; to be offered again together with more.
+    More,
+    /// Something was dealt with, and answered where that was due. Carry on.
+    Went,
+    /// To be answered with [`Server::listed`].
+    List,
+    /// To be answered with [`Server::described`] or [`Server::opened`].
+    Open(Question),
+    /// The client takes its leave: send what there is to send and close.
+    Leave,
+}
+
+/// A client that asks for an export.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The export's name; "" is the default one.
+    pub name: String,
+    /// How it asks.
+    pub how: How,
+    asked: Vec<u16>,
+}
+
+/// The ways to ask for an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Only to know about it.
+    Info,
+    /// To use it.
+    Go,
+    /// To use it, in the way of old clients, which can only be refused by closing.
+    ExportName,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server::new()
+    }
+}
+
+impl Server {
+    /// A client that has just been greeted.
+    pub fn new() -> Server {
+        Server { state: State::Flags, no_zeroes: false, structured: false, options: 0 }
+    }
+
+    /// Whether structured replies were agreed on.
+    pub fn structured(&self) -> bool {
+        self.structured
+    }
+
+    /// Whether the next byte received belongs to transmission.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Transmission)
+    }
+
+    /// Looks at the front of `bytes`, appends any answer to `out`, and returns how many bytes were
+    /// used up and what they meant.
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, Step), HandshakeError> {
+        match self.state {
+            State::Flags => self.flags(bytes),
+            State::Options => self.option(bytes, out),
+            State::Skipping { option, left } => {
+                let n = bytes.len().min(left as usize);
+                if n == 0 && left > 0 {
+                    return Ok((0, Step::More));
+                }
+                let left = left - n as u32;
+                self.state = State::Skipping { option, left };
+                if left == 0 {
+                    refuse(out, option, rep::ERR_TOO_BIG, "the option is too long");
+                    self.state = State::Options;
+                }
+                Ok((n, Step::Went))
+            }
+            State::Transmission | State::Closed => Ok((0, Step::Leave)),
+        }
+    }
+
+    fn flags(&mut self, bytes: &[u8]) -> Result<(usize, Step), HandshakeError> {
+        let Some(flags) = bytes.first_chunk::<4>() else {
+            return Ok((0, Step::More));
+        };
+        let flags = u32::from_be_bytes(*flags);
+        let known = u32::from(handshake_flag::FIXED_NEWSTYLE | handshake_flag::NO_ZEROES);
+        if flags & !known != 0 {
+            return Err(HandshakeError::Flags(flags));
+        }
+        self.no_zeroes = flags & u32::from(handshake_flag::NO_ZEROES) != 0;
+        self.state = State::Options;
+        Ok((4, Step::Went))
+    }
+
+    fn option(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Step), HandshakeError> {
+        if let Some(magic) = bytes.first_chunk::<8>().map(|m| u64::from_be_bytes(*m))
+            && magic != IHAVEOPT
+        {
+            return Err(HandshakeError::Magic(magic, "an option"));
+        }
+        let Some(([_, _, _, _, _, _, _, _, o0, o1, o2, o3, l0, l1, l2, l3], rest)) =
+            bytes.split_first_chunk::<16>()
+        else {
+            return Ok((0, Step::More));
+        };
+        let option = u32::from_be_bytes([*o0, *o1, *o2, *o3]);
+        let length = u32::from_be_bytes([*l0, *l1, *l2, *l3]);
+        if length > MAX_SKIPPED {
+            return Err(HandshakeError::TooLong { length, most: MAX_SKIPPED });
+        }
+        if length <= MAX_OPTION && rest.len() < length as usize {
+            return Ok((0, Step::More));
+        }
+        self.options += 1;
+        if self.options > MOST_OPTIONS {
+            return Err(HandshakeError::TooMany(MOST_OPTIONS));
+        }
+        if length > MAX_OPTION {
+            self.state = State::Skipping { option, left: length };
+            return Ok((16, Step::Went));
+        }
+        let step = self.judge(option, &rest[..length as usize], out)?;
+        Ok((16 + length as usize, step))
+    }
+
+    fn judge(
+        &mut self,
+        option: u32,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Step, HandshakeError> {
+        let must_be_empty = matches!(option, opt::LIST | opt::STRUCTURED_REPLY);
+        if must_be_empty && !data.is_empty() {
+            refuse(out, option, rep::ERR_INVALID, "this option has no data");
+            return Ok(Step::Went);
+        }
+        match option {
+            opt::EXPORT_NAME => {
+                let name = name(data).map_err(|what| HandshakeError::NoExport(what.into()))?;
+                let asked = Vec::new();
+                return Ok(Step::Open(Question { name, how: How::ExportName, asked }));
+            }
+            opt::ABORT => {
+                self.state = State::Closed;
+                reply(out, option, rep::ACK, &[]);
+                return Ok(Step::Leave);
+            }
+            opt::LIST => return Ok(Step::List),
+            opt::INFO | opt::GO => match question(option, data) {
+                Ok(question) => return Ok(Step::Open(question)),
+                Err(what) => refuse(out, option, rep::ERR_INVALID, what),
+            },
+            opt::STRUCTURED_REPLY => {
+                self.structured = true;
+                reply(out, option, rep::ACK, &[]);
+            }
+            opt::SET_META_CONTEXT if !self.structured => {
+                refuse(out, option, rep::ERR_INVALID, "agree on structured replies first");
+            }
+            // No context is on offer, so the list of those that match is empty.
+            opt::LIST_META_CONTEXT | opt::SET_META_CONTEXT => match meta_queries(data) {
+                Some(()) => reply(out, option, rep::ACK, &[]),
+                None => refuse(out, option, rep::ERR_INVALID, "the queries cannot be read"),
+            },
+            _ => refuse(out, option, rep::ERR_UNSUP, "this option is not supported"),
+        }
+        Ok(Step::Went)
+    }
+
+    /// Answers [`Step::List`].
+    pub fn listed(&self, names: &[String], out: &mut Vec<u8>) {
+        for name in names {
+            let mut data = (name.len() as u32).to_be_bytes().to_vec();
+            data.extend_from_slice(name.as_bytes());
+            reply(out, opt::LIST, rep::SERVER, &data);
+        }
+        reply(out, opt::LIST, rep::ACK, &[]);
+    }
+
+    /// Answers [`Step::Open`]: tells `export` and, unless the client only wanted to know about it,
+    /// goes over to transmission; or refuses it. An old client's export that is refused is an error,
+    /// since there is no other way to tell it.
+    pub fn answer(
+        &mut self,
+        question: &Question,
+        export: Result<&Geometry, OpenRefused>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), HandshakeError> {
+        let option = match question.how {
+            How::Info => opt::INFO,
+            How::Go => opt::GO,
+            How::ExportName => return self.answer_old(export, out),
+        };
+        let export = match export {
+            Ok(export) => export,
+            Err(refused) => {
+                let kind = match &refused {
+                    OpenRefused::Unknown(_) => rep::ERR_UNKNOWN,
+                    OpenRefused::Policy(_) => rep::ERR_POLICY,
+                    OpenRefused::Shutdown(_) => rep::ERR_SHUTDOWN,
+                };
+                refuse(out, option, kind, &refused.to_string());
+                return Ok(());
+            }
+        };
+        let mut infos = vec![
+            Info::Export { size: export.size, flags: export.flags(self.structured) },
+            Info::BlockSize {
+                minimum: export.block,
+                preferred: export.preferred,
+                maximum: export.max_length,
+            },
+        ];
+        if question.asked.contains(&info_kind::NAME) {
+            infos.push(Info::Name(question.name.clone()));
+        }
+        if question.asked.contains(&info_kind::DESCRIPTION) && !export.description.is_empty() {
+            infos.push(Info::Description(cut(&export.description, MAX_TEXT).into()));
+        }
+        for info in infos {
+            reply(out, option, rep::INFO, &info.encode());
+        }
+        reply(out, option, rep::ACK, &[]);
+        if question.how == How::Go {
+            self.state = State::Transmission;
+        }
+        Ok(())
+    }
+
+    fn answer_old(
+        &mut self,
+        export: Result<&Geometry, OpenRefused>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), HandshakeError> {
+        let export = match export {
+            Ok(export) => export,
+            Err(refused) => {
+                self.state = State::Closed;
+                return Err(HandshakeError::NoExport(refused.to_string()));
+            }
+        };
+        out.extend_from_slice(&export.size.to_be_bytes());
+        out.extend_from_slice(&export.flags(self.structured).to_be_bytes());
+        if !self.no_zeroes {
+            out.extend_from_slice(&[0; 124]);
+        }
+        self.state = State::Transmission;
+        Ok(())
+    }
+}
+
+fn reply(out: &mut Vec<u8>, option: u32, kind: u32, data: &[u8]) {
+    out.extend_from_slice(&OPTION_REPLY.to_be_bytes());
+    out.extend_from_slice(&option.to_be_bytes());
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(&(data.len() as u32).to_be_bytes());
+    out.extend_from_slice(data);
+}
+
+fn refuse(out: &mut Vec<u8>, option: u32, kind: u32, text: &str) {
+    reply(out, option, kind, cut(text, MAX_TEXT).as_bytes());
+}
+
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+fn name(bytes: &[u8]) -> Result<String, &'static str> {
+    if bytes.len() > MAX_NAME {
+        return Err("the name of the export is longer than 4096 bytes");
+    }
+    let text = str::from_utf8(bytes).map_err(|_| "the name of the export is not UTF-8")?;
+    Ok(text.to_owned())
+}
+
+/// A length of 4 bytes and as many bytes as it says.
+fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}
+
+fn question(option: u32, data: &[u8]) -> Result<Question, &'static str> {
+    const MALFORMED: &str = "the request for an export cannot be read";
+    let (wanted, rest) = counted(data).ok_or(MALFORMED)?;
+    let (count, kinds) = rest.split_first_chunk::<2>().ok_or(MALFORMED)?;
+    if kinds.len() != 2 * usize::from(u16::from_be_bytes(*count)) {
+        return Err(MALFORMED);
+    }
+    Ok(Question {
+        name: name(wanted)?,
+        how: if option == opt::GO { How::Go } else { How::Info },
+        asked: kinds.as_chunks::<2>().0.iter().map(|kind| u16::from_be_bytes(*kind)).collect(),
+    })
+}
+
+fn meta_queries(data: &[u8]) -> Option<()> {
+    let (_, rest) = counted(data)?;
+    let (count, mut rest) = rest.split_first_chunk::<4>()?;
+    for _ in 0..u32::from_be_bytes(*count) {
+        (_, rest) = counted(rest)?;
+    }
+    rest.is_empty().then_some(())
+}

@@ -1,0 +1,104 @@
+//! The server's half on a stream: handshake, then requests in and replies out until somebody leaves.
+
+mod closer;
+mod connection;
+mod negotiate;
+mod receive;
+mod reply;
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lull_transport::{Inlet, Stream};
+
+use super::handshake::HandshakeError;
+use super::{Device, Exports, MAX_PAYLOAD};
+
+pub use closer::Closer;
+pub use reply::Reply;
+
+/// What one connection may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// From the first byte to transmission, or the connection is closed. Default 30 s.
+    pub handshake: Duration,
+    /// Requests that are neither answered nor refused; beyond it the connection is not read.
+    /// Default 512.
+    pub in_flight: usize,
+    /// Bytes of the payloads of those requests and of replies that are not sent yet; beyond it the
+    /// connection is not read, but one request always fits. Default 64 MiB.
+    pub bytes: usize,
+    /// The receiving buffer's largest size in bytes; it grows as a client sends. Default 256 KiB,
+    /// at least 32 KiB.
+    pub inlet: usize,
+    /// How long the last replies may take to leave once the connection is closing. Default 10 s.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            handshake: Duration::from_secs(30),
+            in_flight: 512,
+            bytes: 2 * MAX_PAYLOAD as usize,
+            inlet: 256 * 1024,
+            linger: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a connection ended other than by leave of the client or of a [`Closer`].
+#[derive(Debug, thiserror::Error)]
+pub enum ServeEnd {
+    /// The handshake failed; the client is at fault.
+    #[error("handshake: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// The handshake took too long.
+    #[error("the client did not get to an export within {0:?}")]
+    Slow(Duration),
+    /// Something that is no request stood where a request belongs.
+    #[error("the client sent {0:#010x} where a request belongs")]
+    Garbage(u32),
+    /// The stream broke.
+    #[error("the connection was lost: {0}")]
+    Lost(#[from] io::Error),
+    /// The client took no replies while the connection was closing.
+    #[error("the client did not take its last replies within {0:?}")]
+    Stuck(Duration),
+}
+
+/// Serves one client until it leaves, its stream breaks, or `closer` closes it.
+///
+/// It returns only when every request of the client is answered by its device, even if nobody is
+/// left to hear it. It is dropped instead to cut the connection: answers then go nowhere.
+pub async fn serve<E: Exports>(
+    stream: Stream,
+    exports: Rc<E>,
+    limits: Limits,
+    closer: Closer,
+) -> Result<(), ServeEnd> {
+    let (mut r, mut w) = stream.into_split();
+    // A name, an option's header and its info requests must fit for the handshake.
+    let mut inlet = Inlet::with_capacity(limits.inlet.max(32 * 1024));
+    let negotiating = negotiate::negotiate(&mut inlet, &mut r, &mut w, &*exports);
+    let negotiated = tokio::select! {
+        biased;
+        () = closer.closed() => return Ok(()),
+        timed = tokio::time::timeout(limits.handshake, negotiating) => match timed {
+            Err(_) => return Err(ServeEnd::Slow(limits.handshake)),
+            Ok(negotiated) => negotiated?,
+        },
+    };
+    let Some(agreed) = negotiated else {
+        return Ok(());
+    };
+    connection::transmit(inlet, r, w, agreed, &limits, &closer).await
+}
+
+/// What the handshake came to.
+struct Agreed<D: Device> {
+    device: Rc<D>,
+    geometry: super::Geometry,
+    structured: bool,
+}
