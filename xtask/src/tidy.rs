@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the shape of the tree, from its files and `cargo metadata`.
 
 mod dependencies;
+mod links;
 mod map;
 mod operator;
 mod page;
@@ -56,5 +57,6 @@ fn check_files(tree: &Tree) -> Vec<Finding> {
     findings.extend(protocol::check(&scene));
     findings.extend(operator::check(&scene));
     findings.extend(words::check(tree));
+    findings.extend(links::check(tree));
     findings
 }

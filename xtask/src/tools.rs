@@ -16,7 +16,7 @@ const TOOLS: [(&str, &str); 7] = [
 ];
 
 /// Whether a program of this name is on the path.
-pub fn is_there(program: &str) -> bool {
+fn is_there(program: &str) -> bool {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
 }
@@ -36,7 +36,14 @@ pub fn install_missing() -> Result<()> {
     }
     eprintln!("test: installing {} with apt-get, which the tests need", packages.join(", "));
     apt(prefix, "apt-get update")?;
-    apt(prefix, &install)
+    apt(prefix, &install)?;
+    match TOOLS.iter().find(|(program, _)| !is_there(program)) {
+        None => Ok(()),
+        Some((program, package)) => bail!(
+            "{package} is installed and still no `{program}` is on the path: look at PATH and at \
+             `dpkg --listfiles {package}`"
+        ),
+    }
 }
 
 /// The packages that bring the programs which `is_there` does not find, each once.

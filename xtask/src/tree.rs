@@ -13,15 +13,18 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads the repository that this program was built from.
+    /// Reads the repository whose `cargo xtask` this is: cargo says so when it starts the program,
+    /// which may have been built for another checkout that shares the target folder.
     pub fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        let told = std::env::var("CARGO_MANIFEST_DIR");
+        let own = told.unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+        let root = Path::new(&own)
             .parent()
             .context("xtask lies in a folder of the repository")?
             .to_owned();
         ensure!(
             root.join("Cargo.toml").is_file(),
-            "{} holds no Cargo.toml: the tree was moved; run `cargo clean -p xtask` and repeat",
+            "{} holds no Cargo.toml: start this as `cargo xtask` from inside the repository",
             root.display()
         );
         let mut files = BTreeMap::new();
