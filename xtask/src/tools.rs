@@ -27,7 +27,10 @@ pub fn install_missing() -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let install = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
+    let install = format!(
+        "apt-get --quiet --quiet install --yes --no-install-recommends {}",
+        packages.join(" ")
+    );
     let Some(prefix) = privilege() else {
         bail!("the tests need {}: run `sudo {install}` and repeat", packages.join(", "));
     };
@@ -35,7 +38,7 @@ pub fn install_missing() -> Result<()> {
         bail!("the tests need {} and there is no apt-get: install them", packages.join(", "));
     }
     eprintln!("test: installing {} with apt-get, which the tests need", packages.join(", "));
-    apt(prefix, "apt-get update")?;
+    apt(prefix, "apt-get --quiet --quiet update")?;
     apt(prefix, &install)?;
     match TOOLS.iter().find(|(program, _)| !is_there(program)) {
         None => Ok(()),

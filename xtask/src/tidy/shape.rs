@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 /// Lines of a Rust file. Beyond it a reader loses the thread; the file is refused.
 const MAX_LINES: usize = 600;
 
-/// Entries of the root folder. Beyond it the first look at the repository is a list; refused.
+/// Entries of the root folder, as `ls` shows them. Beyond it the first look at the repository is at a
+/// list; refused.
 const MAX_ROOT_ENTRIES: usize = 14;
 
 /// Names that say nothing about what is inside.
@@ -48,7 +49,8 @@ pub fn check(scene: &Scene) -> Vec<Finding> {
 
 fn root_entries(scene: &Scene) -> Vec<Finding> {
     let first = |path| str::split(path, '/').next().unwrap_or_default();
-    let entries: BTreeSet<&str> = scene.tree.files().map(|(path, _)| first(path)).collect();
+    let entries = scene.tree.files().map(|(path, _)| first(path));
+    let entries: BTreeSet<&str> = entries.filter(|entry| !entry.starts_with('.')).collect();
     if entries.len() <= MAX_ROOT_ENTRIES {
         return Vec::new();
     }
