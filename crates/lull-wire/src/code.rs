@@ -69,6 +69,11 @@ macro_rules! flags {
         impl $name {
             $($(#[$item_doc])* pub const $item: Self = Self(1 << $bit);)*
 
+            /// No bit.
+            pub const fn none() -> Self {
+                Self(0)
+            }
+
             /// Every bit with its name.
             pub const ALL: &'static [(&'static str, u32)] = &[$((stringify!($item), $bit),)*];
 

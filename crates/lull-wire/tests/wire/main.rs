@@ -1,0 +1,7 @@
+//! The messages against what the specification and the golden frames say of them.
+
+mod annotated;
+mod golden;
+mod golden_values;
+mod refusals;
+mod round_trip;
