@@ -19,53 +19,71 @@ struct Step<'a> {
 pub fn run(tree: &Tree) -> Result<bool> {
     let begun = now();
     let mut done = Vec::new();
-    for step in steps(tree) {
+    // What the checks are depends on what the preparation could get.
+    let passed = run_steps(preparation(tree), &mut done) && run_steps(checks(tree), &mut done);
+    if passed {
+        eprintln!("all passed in {}: {}", seconds(now() - begun), done.join(", "));
+    }
+    Ok(passed)
+}
+
+/// Runs steps up to the first that fails, and notes in `done` how long each took.
+fn run_steps(steps: Vec<Step<'_>>, done: &mut Vec<String>) -> bool {
+    for step in steps {
         eprintln!("── {} ── {}", step.name, step.repeat);
-        let step_begun = now();
+        let begun = now();
         let outcome = (step.work)();
-        let took = seconds(now() - step_begun);
+        let took = seconds(now() - begun);
         if let Err(error) = &outcome {
             eprintln!("{error:#}");
         }
         if !outcome.unwrap_or(false) {
             eprintln!("── {} FAILED after {took}; this step alone: {}", step.name, step.repeat);
-            return Ok(false);
+            return false;
         }
         eprintln!("── {} passed in {took}", step.name);
         done.push(format!("{} {took}", step.name));
     }
-    eprintln!("all passed in {}: {}", seconds(now() - begun), done.join(", "));
-    Ok(true)
+    true
 }
 
-fn steps(tree: &Tree) -> Vec<Step<'_>> {
-    fn step<'a>(
-        name: &'static str,
-        repeat: &'static str,
-        work: impl Fn() -> Result<bool> + 'a,
-    ) -> Step<'a> {
-        Step { name, repeat, work: Box::new(work) }
-    }
+fn step<'a>(
+    name: &'static str,
+    repeat: &'static str,
+    work: impl Fn() -> Result<bool> + 'a,
+) -> Step<'a> {
+    Step { name, repeat, work: Box::new(work) }
+}
+
+fn preparation(tree: &Tree) -> Vec<Step<'_>> {
+    vec![
+        step("toolchain", "cargo fmt --version && cargo clippy --version", || toolchain(tree)),
+        step("tools", "cargo xtask test", || {
+            tools::install_missing()?;
+            install_nextest(tree);
+            Ok(true)
+        }),
+    ]
+}
+
+fn checks(tree: &Tree) -> Vec<Step<'_>> {
     let command = |name, repeat| step(name, repeat, move || shell(tree, repeat));
-    let mut steps = vec![
-        step("toolchain", "rustup component add rustfmt clippy", || toolchain(tree)),
-        step("tools", "cargo xtask test", || tools::install_missing().map(|()| true)),
+    vec![
         command("format", "cargo fmt --all --check"),
         step("tidy", "cargo xtask tidy", || tidy::run(tree)),
         step("spec", "cargo xtask spec", || spec::run(tree, &spec::Args::default())),
         command("clippy", "cargo clippy --workspace --all-targets -- -D warnings"),
-    ];
-    // The end-to-end tests start the command as a program, and building them does not build it.
-    steps.push(match end_to_end_runs_release(tree) {
-        true => command("command", "cargo build --release --package lull"),
-        false => command("command", "cargo build --package lull"),
-    });
-    steps.push(match has_nextest(tree) {
-        true => command("tests", "cargo nextest run --workspace --no-fail-fast"),
-        false => command("tests", "cargo test --workspace --all-targets --no-fail-fast"),
-    });
-    steps.push(command("doc tests", "cargo test --workspace --doc"));
-    steps
+        // The end-to-end tests start the command as a program, and building them does not build it.
+        match end_to_end_runs_release(tree) {
+            true => command("command", "cargo build --release --package lull"),
+            false => command("command", "cargo build --package lull"),
+        },
+        match has_nextest(tree) {
+            true => command("tests", "cargo nextest run --workspace --no-fail-fast"),
+            false => command("tests", "cargo test --workspace --all-targets --no-fail-fast"),
+        },
+        command("doc tests", "cargo test --workspace --doc"),
+    ]
 }
 
 /// Runs a command whose words hold no spaces, with nothing to read. True if it exits with 0.
@@ -102,18 +120,20 @@ fn toolchain(tree: &Tree) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether nextest is there or can be had; without it `cargo test` runs the same tests, slower.
 fn has_nextest(tree: &Tree) -> bool {
-    let is_there = || answers(tree, &["cargo", "nextest", "--version"]);
-    if is_there() {
-        return true;
+    answers(tree, &["cargo", "nextest", "--version"])
+}
+
+/// Gets nextest if it can be had; without it `cargo test` runs the same tests, slower.
+fn install_nextest(tree: &Tree) {
+    const INSTALL: &str = "cargo install --locked cargo-nextest";
+    if has_nextest(tree) {
+        return;
     }
-    eprintln!("test: installing cargo-nextest with `cargo install --locked cargo-nextest`");
-    let installed = shell(tree, "cargo install --locked cargo-nextest").unwrap_or(false);
-    if !(installed && is_there()) {
-        eprintln!("test: no cargo-nextest to be had, going on with cargo test");
+    eprintln!("test: installing cargo-nextest with `{INSTALL}`, which takes some minutes");
+    if !shell(tree, INSTALL).unwrap_or(false) || !has_nextest(tree) {
+        eprintln!("test: cargo-nextest cannot be had here; cargo test will run the tests");
     }
-    installed && is_there()
 }
 
 /// Whether the end-to-end tests start the release build of `lull`, as their code says.
