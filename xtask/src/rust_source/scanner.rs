@@ -180,4 +180,15 @@ mod tests {
         assert!(code[0].contains("str, q: char"));
         assert_eq!(comments[0].trim(), "// z");
     }
+
+    #[test]
+    fn brackets_of_real_files_pair_up_once_strings_and_comments_are_gone() {
+        let tree = crate::tree::Tree::find().unwrap();
+        for (path, text) in tree.below("xtask/", ".rs") {
+            let code = split(text).0.concat();
+            for (open, close) in [('{', '}'), ('(', ')'), ('[', ']')] {
+                assert_eq!(code.matches(open).count(), code.matches(close).count(), "{path}");
+            }
+        }
+    }
 }
