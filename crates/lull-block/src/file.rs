@@ -1,21 +1,16 @@
 //! Regular files and block devices.
+//!
+//! [`opening`] finds out what a path is and locks it; [`medium`] is the open file with its blocking
+//! operations; [`engine`] decides which of them run on the caller's thread and which on a worker's.
 
-use std::io;
+mod durable;
+mod engine;
+mod gate;
+mod inspect;
+mod kernel;
+mod lock;
+mod medium;
+mod opening;
 
-use crate::{Backend, Context, FileSpec, Geometry, OpenError};
-
-pub(crate) fn open(spec: &FileSpec, _: &Context) -> Result<crate::null::Null, OpenError> {
-    Err(missing(spec))
-}
-
-pub(crate) fn check(spec: &FileSpec) -> Result<Geometry, OpenError> {
-    Err(missing(spec))
-}
-
-fn missing(spec: &FileSpec) -> OpenError {
-    OpenError::Io {
-        path: spec.path.clone(),
-        doing: "open",
-        source: io::ErrorKind::Unsupported.into(),
-    }
-}
+pub(crate) use inspect::check;
+pub(crate) use opening::open;

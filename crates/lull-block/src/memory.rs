@@ -11,10 +11,12 @@ use crate::{Backend, Completion, Geometry, IoStatus, MAX_PAYLOAD, Op, Request};
 
 const CHUNK: u64 = 64 << 10;
 
+/// `None` reads as zeroes.
+type Chunk = RwLock<Option<Box<[u8]>>>;
+
 pub(crate) struct Memory {
     size: u64,
-    /// `None` reads as zeroes.
-    chunks: Box<[RwLock<Option<Box<[u8]>>>]>,
+    chunks: Box<[Chunk]>,
 }
 
 impl Memory {

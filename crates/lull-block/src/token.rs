@@ -40,7 +40,6 @@ impl Completions {
     }
 
     /// A token for one request, whose answer will carry `tag` and arrive here.
-    #[must_use]
     pub fn token(&self, tag: u64) -> Token {
         Token { tag, home: Some(self.clone()) }
     }

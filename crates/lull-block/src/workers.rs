@@ -62,11 +62,12 @@ impl Workers {
         Ok(Self(Arc::new(Handle { shared, per_lane: (most * 3 / 4).max(1) })))
     }
 
-    /// A lane for the work of one resource, done by `run`.
+    /// A lane for the work of one resource, done by `run`; what it returns is to be done next, after
+    /// the work that waits already.
     pub(crate) fn lane<J, F>(&self, run: F) -> Lane<J>
     where
         J: Send + 'static,
-        F: Fn(J) + Send + Sync + 'static,
+        F: Fn(J) -> Option<J> + Send + Sync + 'static,
     {
         Lane(Arc::new(LaneShared {
             run: Box::new(run),
@@ -132,7 +133,7 @@ fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
 pub(crate) struct Lane<J>(Arc<LaneShared<J>>);
 
 struct LaneShared<J> {
-    run: Box<dyn Fn(J) + Send + Sync>,
+    run: Box<dyn Fn(J) -> Option<J> + Send + Sync>,
     state: Mutex<LaneState<J>>,
     workers: Workers,
 }
@@ -170,8 +171,9 @@ impl<J> LaneShared<J> {
 impl<J: Send + 'static> Step for LaneStep<J> {
     fn run(self: Box<Self>) -> Option<Box<dyn Step>> {
         let Self { lane, job } = *self;
-        (lane.run)(job);
+        let next = (lane.run)(job);
         let mut state = lane.lock();
+        state.waiting.extend(next);
         if let Some(job) = state.waiting.pop_front() {
             drop(state);
             return Some(Box::new(Self { lane, job }));

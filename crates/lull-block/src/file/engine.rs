@@ -1,0 +1,264 @@
+//! Which of a file's operations run on the caller's thread, and which on a worker's.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | reads that the page cache can answer | caller (`RWF_NOWAIT`) |
+//! | buffered writes, where the file system takes `RWF_NOWAIT` | caller |
+//! | other page-aligned buffered writes, while the kernel throttles nobody | caller, see [`Gate`] |
+//! | anything in a memory file system, but flushes and zeroes | caller |
+//! | everything else, and everything with `direct=on` | worker |
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::durable::Durable;
+use super::gate::Gate;
+use super::medium::{Attempt, Medium};
+use crate::workers::{Lane, Workers};
+use crate::{Backend, Completion, Geometry, IoStatus, Op, Request};
+
+/// The longest read or write done on the caller's thread, in bytes. Longer ones are copies long
+/// enough to be felt by the other sessions on that thread; a worker's wake-up does not matter then.
+const INLINE_MAX: u32 = 512 << 10;
+
+const PAGE: u64 = 4096;
+
+/// An open file or block device.
+pub(crate) struct FileBackend {
+    core: Arc<Core>,
+    lane: Lane<Job>,
+    path: PathBuf,
+}
+
+struct Core {
+    medium: Medium,
+    geometry: Geometry,
+    in_memory: bool,
+    /// False once the file system has said that it cannot.
+    nowait_reads: AtomicBool,
+    nowait_writes: AtomicBool,
+    gate: Gate,
+    durable: Durable<Request>,
+    writing_back: AtomicBool,
+}
+
+/// Work for a worker.
+enum Job {
+    /// Carry it out; a durable change then goes to the durable queue.
+    Do(Request),
+    /// A durable write that has claimed the one durable call.
+    WriteThrough(Request),
+    /// One sync for all of these, which has claimed the one durable call.
+    Sync(Vec<Request>),
+    WriteBack,
+}
+
+impl FileBackend {
+    pub(super) fn new(
+        medium: Medium,
+        geometry: Geometry,
+        path: PathBuf,
+        in_memory: bool,
+        workers: &Workers,
+    ) -> Self {
+        let cached = !medium.direct() && !in_memory;
+        let core = Arc::new(Core {
+            medium,
+            geometry,
+            in_memory,
+            nowait_reads: AtomicBool::new(cached),
+            nowait_writes: AtomicBool::new(cached),
+            gate: Gate::new(),
+            durable: Durable::new(),
+            writing_back: AtomicBool::new(false),
+        });
+        let done_by = Arc::clone(&core);
+        let worked_by = Arc::clone(&core);
+        let lane = workers.lane(move |job| worked_by.run(job));
+        Self { core, lane, path }
+    }
+}
+
+impl Core {
+    /// Tries to finish the request on the caller's thread. `None`: it needs a worker.
+    fn inline(&self, request: &mut Request) -> Option<Result<(), IoStatus>> {
+        if self.medium.direct() || request.length > INLINE_MAX {
+            return None;
+        }
+        match request.op {
+            Op::Read if self.in_memory => {
+                Some(self.medium.read(request.offset, &mut request.buffer))
+            }
+            Op::Read => self.read_inline(request.offset, &mut request.buffer),
+            Op::Write { .. } => self.write_inline(request.offset, &request.buffer),
+            Op::Flush | Op::Discard | Op::WriteZeroes { .. } => None,
+        }
+    }
+
+    fn read_inline(&self, offset: u64, into: &mut [u8]) -> Option<Result<(), IoStatus>> {
+        if !self.nowait_reads.load(Ordering::Relaxed) {
+            return None;
+        }
+        match self.medium.read_nowait(offset, into) {
+            Attempt::Done => Some(Ok(())),
+            Attempt::WouldBlock => None,
+            Attempt::Unsupported => {
+                self.nowait_reads.store(false, Ordering::Relaxed);
+                None
+            }
+            // A worker's attempt tells a passing failure from a lasting one.
+            Attempt::Failed(_) => None,
+        }
+    }
+
+    fn write_inline(&self, offset: u64, from: &[u8]) -> Option<Result<(), IoStatus>> {
+        if self.nowait_writes.load(Ordering::Relaxed) {
+            match self.medium.write_nowait(offset, from) {
+                Attempt::Done => return Some(Ok(())),
+                Attempt::WouldBlock | Attempt::Failed(_) => return None,
+                Attempt::Unsupported => self.nowait_writes.store(false, Ordering::Relaxed),
+            }
+        }
+        let length = from.len() as u64;
+        // Part of a page may have to be read first.
+        let whole_pages = offset.is_multiple_of(PAGE) && length.is_multiple_of(PAGE);
+        if self.in_memory || (whole_pages && self.gate.admits(length)) {
+            return Some(self.medium.write(offset, from, false));
+        }
+        None
+    }
+
+    /// Does one job, and says what has to be done because of it.
+    fn run(&self, job: Job) -> Option<Job> {
+        match job {
+            Job::Do(mut request) => match self.perform(&mut request) {
+                Ok(()) if needs_sync(request.op) => {
+                    self.durable.enter(request).map(|one| Job::Sync(vec![one]))
+                }
+                result => {
+                    request.answer(result);
+                    None
+                }
+            },
+            Job::WriteThrough(request) => {
+                let result = self.medium.write(request.offset, &request.buffer, true);
+                request.answer(result);
+                self.after_durable(result)
+            }
+            Job::Sync(all) => {
+                let result = self.medium.sync();
+                for request in all {
+                    request.answer(result);
+                }
+                self.after_durable(result)
+            }
+            Job::WriteBack => {
+                // Cleared first: what is written from here on may need another round.
+                self.writing_back.store(false, Ordering::Release);
+                self.medium.start_write_back();
+                None
+            }
+        }
+    }
+
+    fn after_durable(&self, result: Result<(), IoStatus>) -> Option<Job> {
+        if result == Err(IoStatus::WriteBackFailed) {
+            for request in self.durable.leave_failed() {
+                request.answer(result);
+            }
+            return None;
+        }
+        let waited = self.durable.leave();
+        (!waited.is_empty()).then_some(Job::Sync(waited))
+    }
+
+    fn perform(&self, request: &mut Request) -> Result<(), IoStatus> {
+        let (offset, length) = (request.offset, u64::from(request.length));
+        match request.op {
+            Op::Read => self.medium.read(offset, &mut request.buffer),
+            Op::Write { .. } => self.medium.write(offset, &request.buffer, false),
+            Op::Flush => Ok(()),
+            Op::Discard => self.medium.discard(offset, length),
+            Op::WriteZeroes { keep_allocated, .. } => {
+                self.medium.write_zeroes(offset, length, keep_allocated)
+            }
+        }
+    }
+}
+
+/// Whether the request is answered only after a sync that follows it.
+fn needs_sync(op: Op) -> bool {
+    match op {
+        Op::Flush => true,
+        Op::Write { fua } | Op::WriteZeroes { fua, .. } => fua,
+        Op::Read | Op::Discard => false,
+    }
+}
+
+impl Backend for FileBackend {
+    fn geometry(&self) -> Geometry {
+        self.core.geometry
+    }
+
+    fn engine(&self) -> &'static str {
+        if self.core.medium.direct() {
+            "direct+threads"
+        } else if self.core.in_memory {
+            "tmpfs"
+        } else {
+            "pread+threads"
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!("file:{}", crate::spec::escaped(&self.path))
+    }
+
+    fn start(&self, mut request: Request) -> Option<Completion> {
+        if let Err(status) = request.check(&self.core.geometry) {
+            return Some(request.finish(Err(status)));
+        }
+        // [SAFE-4] a lone durable write is one call; where another durable call runs already, it
+        // is written like any other and shares the next sync.
+        if request.op == (Op::Write { fua: true }) && self.core.durable.claim() {
+            self.lane.send(Job::WriteThrough(request));
+            return None;
+        }
+        if request.op != Op::Flush {
+            match self.core.inline(&mut request) {
+                None => {
+                    self.lane.send(Job::Do(request));
+                    return None;
+                }
+                Some(Ok(())) if needs_sync(request.op) => {}
+                Some(result) => return Some(request.finish(result)),
+            }
+        }
+        if let Some(one) = self.core.durable.enter(request) {
+            self.lane.send(Job::Sync(vec![one]));
+        }
+        None
+    }
+
+    fn start_write_back(&self) {
+        if self.core.medium.direct() || self.core.geometry.read_only {
+            return;
+        }
+        if !self.core.writing_back.swap(true, Ordering::AcqRel) {
+            self.lane.send(Job::WriteBack);
+        }
+    }
+
+    fn identity(&self) -> Option<[u8; 16]> {
+        self.core.medium.identity()
+    }
+
+    fn set_identity(&self, identity: [u8; 16]) -> io::Result<()> {
+        if self.core.geometry.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.core.medium.set_identity(identity)
+    }
+}
