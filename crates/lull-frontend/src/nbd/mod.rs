@@ -16,9 +16,11 @@ pub mod info;
 pub mod reply;
 pub mod request;
 mod serve;
+mod uri;
 
 pub use constants::{DEFAULT_PORT, MAX_NAME, MAX_PAYLOAD};
 pub use device::{Device, Exports, Op, OpenRefused, Outcome};
 pub use errno::Errno;
 pub use info::Geometry;
 pub use serve::{Closer, Limits, Reply, ServeEnd, serve};
+pub use uri::{Uri, UriError};
