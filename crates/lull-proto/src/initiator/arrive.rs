@@ -1,0 +1,495 @@
+//! From nothing to sharing, whatever came before: one road for the first attach, a restart, a loss and a crash.
+
+use super::{
+    Action, Actions, DIAL_LIMIT, Dial, End, Expiry, Initiator, Interruption, Link, Marks, Outage,
+    Pause, Report, Resume, State, Step, Why,
+};
+use crate::beat::Beat;
+use crate::geometry::Geometry;
+use crate::initiator::requests::Which;
+use crate::initiator::{Again, Intent, Memory};
+use crate::time::{micros, millis};
+use crate::{ConnId, MonoTime, Violation};
+use core::time::Duration;
+use lull_wire::messages::{
+    Attach, Attached, Connect, Disconnect, Hello, Prose, Ready, Refused, Stall, Welcome,
+};
+use lull_wire::{DisconnectCode, Epoch, RefusalCode, RestartId, Retry, VERSION};
+
+/// The wait after a final refusal of an attachment that consumers use: an operator may mend the cause, and "gone"
+/// can be left at any time [TIMER-3].
+const REFUSED_WAIT: Duration = Duration::from_secs(2);
+
+impl Initiator {
+    pub(super) fn begin(&mut self, now: MonoTime, actions: &mut Actions) {
+        if matches!(self.state, State::Idle) {
+            let outage =
+                Outage::new(now, Why::First, Duration::ZERO, Duration::ZERO, Marks::default());
+            self.dial(now, outage, actions);
+        }
+    }
+
+    /// [CONN-1] The initiator dials.
+    pub(super) fn dial(&mut self, now: MonoTime, mut outage: Outage, actions: &mut Actions) {
+        self.conns += 1;
+        outage.attempts += 1;
+        let conn = ConnId(self.conns);
+        let late = outage.expiry == Expiry::Due;
+        let dial = Dial { conn, limit: now + DIAL_LIMIT, late, step: Step::Connecting };
+        self.state = State::Dialling { outage, dial };
+        actions.push(Action::Dial { conn });
+    }
+
+    pub(super) fn dialled(&mut self, _now: MonoTime, conn: ConnId, actions: &mut Actions) {
+        let hello = Hello {
+            min_version: VERSION,
+            max_version: VERSION,
+            instance: self.config.instance,
+            node: self.config.node.clone(),
+            software: self.config.software.clone(),
+            callback: self.config.callback.clone(),
+        };
+        match &mut self.state {
+            State::Dialling { dial, .. } if dial.conn == conn => {
+                dial.step = Step::Greeted;
+                actions.push(Action::Send { conn, message: hello.into() });
+            }
+            // A dial that was given up meanwhile.
+            State::Idle
+            | State::Away { .. }
+            | State::Dialling { .. }
+            | State::Attaching { .. }
+            | State::Replaying { .. }
+            | State::Ready { .. }
+            | State::Sharing { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Leaving { .. }
+            | State::Ended(_) => actions.push(Action::HangUp { conn }),
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
+        if self.conn() == Some(conn) {
+            self.give_up_dial(now, None, actions);
+        }
+    }
+
+    /// The dial, or the ATTACH after it, came to nothing: wait, then try again.
+    pub(super) fn give_up_dial(
+        &mut self,
+        now: MonoTime,
+        wait: Option<Duration>,
+        actions: &mut Actions,
+    ) {
+        let late = matches!(&self.state, State::Dialling { dial, .. } if dial.late);
+        let Some(outage) = self.outage().cloned() else { return };
+        let wait = wait.unwrap_or_else(|| outage.backoff(now, self.roll()));
+        self.state = State::Away { outage, next: now + wait };
+        if late {
+            self.expire(actions);
+        }
+    }
+
+    pub(super) fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Violation> {
+        let State::Dialling { dial, .. } = &mut self.state else {
+            return Err(Violation::OutOfPlace(lull_wire::Kind::Welcome));
+        };
+        if dial.step != Step::Greeted {
+            return Err(Violation::OutOfPlace(lull_wire::Kind::Welcome));
+        }
+        if welcome.version != VERSION {
+            return Err(Violation::Version(welcome.version));
+        }
+        dial.step =
+            Step::Welcomed { keep_alive: Duration::from_millis(welcome.keep_alive_ms.into()) };
+        Ok(())
+    }
+
+    pub(super) fn connected(
+        &mut self,
+        now: MonoTime,
+        connect: &Connect,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        let (mut outage, dial) = match self.take() {
+            State::Dialling { outage, dial } => (outage, dial),
+            other => {
+                self.state = other;
+                return Err(Violation::OutOfPlace(lull_wire::Kind::Connect));
+            }
+        };
+        let Step::Welcomed { keep_alive } = dial.step else {
+            self.state = State::Dialling { outage, dial };
+            return Err(Violation::OutOfPlace(lull_wire::Kind::Connect));
+        };
+        outage.marks.connected = Some(now);
+        let conn = dial.conn;
+        actions.push(Action::Report(Report::Connected { restart: connect.restart }));
+        self.memory.epoch = self.memory.epoch.next();
+        let message = self.attach_message().into();
+        actions.push(Action::Send { conn, message });
+        let by =
+            now + crate::time::span(connect.barrier_ms).saturating_add(self.config.resume_timeout);
+        let link =
+            Link { conn, beat: Beat::new(now, keep_alive), incarnation: self.memory.incarnation };
+        self.state = State::Attaching { outage, link, resume: Resume { by, probe: None } };
+        Ok(())
+    }
+
+    fn attach_message(&self) -> Attach {
+        Attach {
+            attachment: self.config.attachment,
+            resource: self.config.resource.clone(),
+            identity: self.memory.identity,
+            access: self.config.access,
+            epoch: self.memory.epoch,
+            predecessor: self.config.predecessor,
+            take_over: self.config.take_over,
+            dirty: self.requests.unflushed() > 0 || self.requests.has_unanswered_changes(),
+            hold_ms: millis(self.config.hold),
+            incarnation: self.memory.incarnation,
+            tenure: self.memory.tenure,
+            lowest: self.requests.lowest(),
+        }
+    }
+
+    pub(super) fn refused(
+        &mut self,
+        now: MonoTime,
+        refused: Refused,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        let (conn, first) = match &self.state {
+            State::Dialling { outage, dial } => (dial.conn, outage.why == Why::First),
+            State::Attaching { outage, link, .. } => (link.conn, outage.why == Why::First),
+            State::Idle
+            | State::Away { .. }
+            | State::Replaying { .. }
+            | State::Ready { .. }
+            | State::Sharing { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Leaving { .. }
+            | State::Ended(_) => return Err(Violation::OutOfPlace(lull_wire::Kind::Refused)),
+        };
+        let (code, retry) = (refused.code, refused.retry);
+        let after = Duration::from_millis(refused.retry_after_ms.into());
+        // [SAFE-5] A state of ours that is behind learns where the target is.
+        self.memory.epoch = Epoch(self.memory.epoch.0.max(refused.epoch.0));
+        actions.push(Action::Report(Report::Refused(refused)));
+        let final_end = match (retry, code) {
+            (Retry::Later | Retry::Unknown(_), _) => None,
+            (Retry::Final, RefusalCode::OtherInstance | RefusalCode::StaleTenure) => {
+                Some(End::Fenced)
+            }
+            (Retry::Final, _) if first || self.intent == Intent::Leave => Some(End::Refused),
+            (Retry::Final, _) => None,
+        };
+        if let Some(end) = final_end {
+            self.end(end, actions);
+            return Ok(());
+        }
+        actions.push(Action::HangUp { conn });
+        let wait = match (code, retry) {
+            (RefusalCode::StaleEpoch, _) => Some(Duration::ZERO),
+            (_, Retry::Final) => Some(after.max(REFUSED_WAIT)),
+            (_, Retry::Later | Retry::Unknown(_)) if after.is_zero() => None,
+            (_, Retry::Later | Retry::Unknown(_)) => Some(after),
+        };
+        self.give_up_dial(now, wait, actions);
+        Ok(())
+    }
+
+    pub(super) fn attached(
+        &mut self,
+        now: MonoTime,
+        attached: &Attached,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        let State::Attaching { link, .. } = &self.state else {
+            return Err(Violation::OutOfPlace(lull_wire::Kind::Attached));
+        };
+        let conn = link.conn;
+        if attached.epoch != self.memory.epoch {
+            return Err(Violation::Epoch);
+        }
+        let geometry = Geometry::of(attached).ok_or(Violation::Geometry)?;
+        if self.promised.is_some_and(|promised| !geometry.keeps(&promised)) {
+            actions.push(Action::Report(Report::Unusable));
+            actions.push(Action::HangUp { conn });
+            self.give_up_dial(now, Some(REFUSED_WAIT), actions);
+            return Ok(());
+        }
+        let changed = self.memory.incarnation != attached.incarnation;
+        self.memory = Memory {
+            epoch: attached.epoch,
+            identity: attached.identity,
+            incarnation: attached.incarnation,
+            tenure: attached.tenure,
+        };
+        actions.push(Action::Remember(self.memory));
+        actions.push(Action::Report(Report::Attached {
+            epoch: attached.epoch,
+            incarnation: attached.incarnation,
+            changed,
+        }));
+        self.promise(geometry, actions);
+        let State::Attaching { outage, mut link, resume } = self.take() else { return Ok(()) };
+        link.incarnation = attached.incarnation;
+        // [RESUME-3] Only this side decides whether to send anything again before READY.
+        let again = if changed && self.requests.has_unanswered_changes() {
+            self.requests.send_again(conn, Which::Changes, actions)
+        } else {
+            Again::default()
+        };
+        if self.requests.in_flight() > 0 {
+            actions.push(Action::Report(Report::Replaying(again)));
+            self.state = State::Replaying { outage, link, resume, again, pause: None };
+        } else {
+            self.be_ready(outage, link, resume, again, actions);
+        }
+        Ok(())
+    }
+
+    /// What consumers are told: at first all of it, later only growth [CONN-7].
+    fn promise(&mut self, geometry: Geometry, actions: &mut Actions) {
+        match &mut self.promised {
+            None => {
+                self.promised = Some(geometry);
+                actions.push(Action::Open(geometry));
+            }
+            Some(promised) if geometry.size > promised.size => {
+                promised.size = geometry.size;
+                actions.push(Action::Resize(geometry.size));
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn resized(&mut self, size: u64, actions: &mut Actions) -> Result<(), Violation> {
+        let promised = self.promised.ok_or(Violation::OutOfPlace(lull_wire::Kind::Resized))?;
+        if size < promised.size || !size.is_multiple_of(u64::from(promised.block)) {
+            return Err(Violation::Geometry);
+        }
+        self.promise(Geometry { size, ..promised }, actions);
+        Ok(())
+    }
+
+    fn be_ready(
+        &mut self,
+        outage: Outage,
+        link: Link,
+        resume: Resume,
+        again: Again,
+        actions: &mut Actions,
+    ) {
+        let message = Ready { replayed: again.requests, replayed_bytes: again.bytes }.into();
+        actions.push(Action::Send { conn: link.conn, message });
+        self.state = State::Ready { outage, link, resume, again };
+    }
+
+    /// All that was sent again before READY is answered.
+    pub(super) fn replayed(&mut self, now: MonoTime, actions: &mut Actions) {
+        match self.take() {
+            State::Replaying { outage, link, resume, again, pause: None } => {
+                self.be_ready(outage, link, resume, again, actions);
+            }
+            // [PAUSE-8] During a pause no RESUME comes first: what is left is finished at once.
+            State::Replaying { outage, link, pause: Some(pause), .. } => {
+                self.drain(now, link, Pause { before: Some(outage), ..pause }, actions);
+            }
+            other => self.state = other,
+        }
+    }
+
+    pub(super) fn resumed(
+        &mut self,
+        now: MonoTime,
+        restart: RestartId,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        match self.take() {
+            State::Ready { outage, link, again, .. } => {
+                self.share(now, link, outage, again, restart, actions)
+            }
+            // [PAUSE-6] The restart was aborted; [PAUSE-11] of another one this says nothing.
+            State::Draining { link, pause }
+            | State::Flushing { link, pause }
+            | State::Paused { link, pause }
+                if pause.restart == restart =>
+            {
+                self.unpause(now, link, pause, actions);
+            }
+            state @ (State::Draining { .. } | State::Flushing { .. } | State::Paused { .. }) => {
+                self.state = state
+            }
+            // The end of a HOLD: what was not executed meanwhile is sent again.
+            State::Sharing { link } => {
+                self.requests.send_again(link.conn, Which::All, actions);
+                self.state = State::Sharing { link };
+            }
+            state @ State::Leaving { .. } => self.state = state,
+            state @ (State::Idle
+            | State::Away { .. }
+            | State::Dialling { .. }
+            | State::Attaching { .. }
+            | State::Replaying { .. }
+            | State::Ended(_)) => {
+                self.state = state;
+                return Err(Violation::OutOfPlace(lull_wire::Kind::Resume));
+            }
+        }
+        Ok(())
+    }
+
+    /// The outage is over: first what is unanswered, in its order, then what was held.
+    pub(super) fn share(
+        &mut self,
+        now: MonoTime,
+        link: Link,
+        outage: Outage,
+        again: Again,
+        restart: RestartId,
+        actions: &mut Actions,
+    ) {
+        let (longest, held) = (self.requests.longest_wait(now), self.requests.held());
+        let conn = link.conn;
+        self.state = State::Sharing { link };
+        let later = self.requests.send_again(conn, Which::All, actions);
+        self.requests.send_held(conn, actions);
+        let again =
+            Again { requests: again.requests + later.requests, bytes: again.bytes + later.bytes };
+        let marks = outage.marks;
+        if outage.why != Why::First {
+            let (gone, connected) =
+                (marks.gone.unwrap_or(outage.since), marks.connected.unwrap_or(now));
+            let message = Stall {
+                restart,
+                longest_us: micros(longest),
+                held,
+                away_us: micros(connected.since(gone)),
+                resume_us: micros(now.since(connected)),
+            };
+            actions.push(Action::Send { conn, message: message.into() });
+        }
+        let report = Interruption { why: outage.why, marks, resumed: now, longest, held, again };
+        actions.push(Action::Report(Report::Sharing(report)));
+        self.leave(now, actions);
+    }
+
+    /// [CONN-2] A loss is a DISCONNECT without a reason; after PAUSE it counts as announced.
+    pub(super) fn lost(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
+        if self.conn() != Some(conn) {
+            return;
+        }
+        match &self.state {
+            State::Dialling { .. } => self.give_up_dial(now, None, actions),
+            State::Leaving { step: super::Leaving::Asked, .. } => self.end(End::Left, actions),
+            State::Attaching { .. }
+            | State::Replaying { .. }
+            | State::Ready { .. }
+            | State::Sharing { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Leaving { .. } => {
+                let (why, downtime) = self.pause().map_or((Why::Lost, Duration::ZERO), |pause| {
+                    (Why::Restart(pause.restart), pause.downtime)
+                });
+                self.go_away(now, why, downtime, actions);
+            }
+            State::Idle | State::Away { .. } | State::Ended(_) => {}
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, now: MonoTime, told: &Disconnect, actions: &mut Actions) {
+        let Some(conn) = self.conn() else { return };
+        let other = |pause: &Pause| told.restart != RestartId(0) && told.restart != pause.restart;
+        if told.code == DisconnectCode::Restart && self.pause().is_some_and(other) {
+            return; // [PAUSE-11]
+        }
+        let why = match told.code {
+            DisconnectCode::Restart => Why::Restart(told.restart),
+            DisconnectCode::WriteBackFailed => Why::WriteBack,
+            DisconnectCode::Shutdown => Why::Shutdown,
+            DisconnectCode::Unknown(_) => Why::Lost,
+            // [SAFE-5] Who was fenced does not come back by itself.
+            DisconnectCode::TakenOver | DisconnectCode::Evicted => {
+                self.end(End::Fenced, actions);
+                return;
+            }
+        };
+        actions.push(Action::HangUp { conn });
+        if matches!(self.state, State::Dialling { .. }) {
+            self.give_up_dial(now, None, actions);
+        } else {
+            self.go_away(now, why, Duration::from_millis(told.downtime_ms), actions);
+        }
+    }
+
+    /// The session is gone. An outage that had not ended goes on with its timer; the first dial follows at once,
+    /// since a successor may have the listening socket already.
+    fn go_away(&mut self, now: MonoTime, why: Why, downtime: Duration, actions: &mut Actions) {
+        let in_flight = self.requests.in_flight();
+        self.requests.lost();
+        let timeout = self.config.restart_timeout;
+        let pause_marks = self.pause().map(|pause| pause.marks).unwrap_or_default();
+        let outage = match self.outage() {
+            Some(before) => {
+                let mut outage = before.clone();
+                outage.announced(now, downtime);
+                outage
+            }
+            None => {
+                let marks = Marks { gone: Some(now), ..pause_marks };
+                Outage::new(now, why, downtime, timeout, marks)
+            }
+        };
+        let deadline = outage.deadline;
+        actions.push(Action::Report(Report::Away { why, deadline, in_flight }));
+        if self.outage().is_some() {
+            // It came and went before: not at once again, or a crashing target is dialled without a pause.
+            let wait = outage.backoff(now, self.roll());
+            self.state = State::Away { outage, next: now + wait };
+        } else {
+            self.dial(now, outage, actions);
+        }
+    }
+
+    pub(super) fn knocked(&mut self, now: MonoTime, actions: &mut Actions) {
+        match self.take() {
+            State::Away { outage, .. } => self.dial(now, outage, actions),
+            other => self.state = other,
+        }
+    }
+
+    pub(super) fn told_to_hold(
+        &mut self,
+        now: MonoTime,
+        span: Duration,
+        reason: Prose,
+        actions: &mut Actions,
+    ) {
+        match &mut self.state {
+            // [CHAIN-1] The resume timer stops while somebody further up is waited for.
+            State::Attaching { resume, .. }
+            | State::Replaying { resume, .. }
+            | State::Ready { resume, .. } => {
+                resume.by = resume.by.max(now + span);
+            }
+            State::Idle
+            | State::Away { .. }
+            | State::Dialling { .. }
+            | State::Sharing { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Leaving { .. }
+            | State::Ended(_) => {}
+        }
+        actions.push(Action::Report(Report::Holding { span, reason }));
+    }
+}

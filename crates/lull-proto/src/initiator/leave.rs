@@ -1,0 +1,91 @@
+//! The end of an attachment: finish what was accepted, flush, DETACH [CONN-5].
+
+use super::{Action, Actions, End, Initiator, Intent, Leaving, State};
+use crate::{ConnId, MonoTime, Violation};
+use lull_wire::messages::{Detach, Prose};
+
+impl Initiator {
+    pub(super) fn detach(&mut self, now: MonoTime, at_once: bool, actions: &mut Actions) {
+        self.intent = Intent::Leave;
+        let nothing_to_lose = self.requests.is_idle() && self.requests.unflushed() == 0;
+        match &self.state {
+            State::Idle => self.end(End::Left, actions),
+            State::Away { .. }
+            | State::Dialling { .. }
+            | State::Attaching { .. }
+            | State::Replaying { .. }
+                if at_once || nothing_to_lose =>
+            {
+                self.end(End::Left, actions);
+            }
+            State::Ready { .. }
+            | State::Sharing { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Leaving { .. }
+                if at_once && self.requests.is_idle() =>
+            {
+                self.end(End::Left, actions);
+            }
+            State::Sharing { .. } | State::Paused { .. } => self.leave(now, actions),
+            // It goes on when it shares again.
+            State::Away { .. }
+            | State::Dialling { .. }
+            | State::Attaching { .. }
+            | State::Replaying { .. }
+            | State::Ready { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Leaving { .. }
+            | State::Ended(_) => {}
+        }
+    }
+
+    /// Goes a step towards the end, where one is wanted and possible.
+    pub(super) fn leave(&mut self, now: MonoTime, actions: &mut Actions) {
+        if self.intent == Intent::Stay {
+            return;
+        }
+        match self.take() {
+            State::Sharing { link }
+            | State::Leaving { link, step: Leaving::Finishing | Leaving::Flushing } => {
+                let conn = link.conn;
+                self.requests.send_held(conn, actions);
+                let step = if !self.requests.is_idle() {
+                    Leaving::Finishing
+                } else if self.requests.unflushed() > 0 {
+                    self.requests.send_own_flush(now, conn, actions);
+                    Leaving::Flushing
+                } else {
+                    ask(conn, actions);
+                    Leaving::Asked
+                };
+                self.state = State::Leaving { link, step };
+            }
+            // Who is quiet may go during a pause; it counts as done then.
+            State::Paused { link, .. } if self.requests.is_idle() => {
+                ask(link.conn, actions);
+                self.state = State::Leaving { link, step: Leaving::Asked };
+            }
+            other => self.state = other,
+        }
+    }
+
+    pub(super) fn detached(
+        &mut self,
+        _conn: ConnId,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        if matches!(self.state, State::Leaving { step: Leaving::Asked, .. }) {
+            self.end(End::Detached, actions);
+            return Ok(());
+        }
+        Err(Violation::OutOfPlace(lull_wire::Kind::Detached))
+    }
+}
+
+fn ask(conn: ConnId, actions: &mut Actions) {
+    let message = Detach { reason: Prose::clipped("the operator ended the attachment") }.into();
+    actions.push(Action::Send { conn, message });
+}

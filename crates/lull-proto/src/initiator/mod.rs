@@ -1,0 +1,565 @@
+//! The initiator's machine: one attachment to one resource.
+//!
+//! ```text
+//!                 ┌────────────── Away ◀──────────────────── lost, or DISCONNECT, in any state below ───┐
+//!                 │ wait over      ▲ dial failed, refused                                                │
+//!                 ▼                │                                                                     │
+//!  Idle ──────▶ Dialling ── CONNECT ─▶ Attaching ── ATTACHED ─▶ (Replaying) ─▶ Ready ── RESUME ─▶ Sharing
+//!                                                                  │ PAUSE       │ PAUSE          │  ▲ │
+//!                                                                  ▼             ▼          PAUSE │  │ │ detach
+//!                                       Paused ◀── Flushing ◀── Draining ◀────────────────────────┘  │ │
+//!                                         │            │            │          RESUME: aborted       │ ▼
+//!                                         └────────────┴────────────┴────────────────────────────────┘ Leaving ─▶ Ended
+//! ```
+//! Requests are accepted in every state but `Ended`; only `Sharing` (and `Leaving`, to the last one) sends new ones.
+
+mod arrive;
+mod leave;
+mod outage;
+mod pause;
+mod report;
+mod requests;
+mod tick;
+
+pub use outage::{Expiry, Marks, Outage, Why};
+pub use report::{End, Interruption, Phase, Report, Timer, View};
+pub use requests::{Again, Ask, Slot, WINDOW};
+
+use crate::beat::Beat;
+use crate::geometry::Geometry;
+use crate::{ConnId, MonoTime, Violation};
+use alloc::vec::Vec;
+use core::time::Duration;
+use lull_wire::messages::{Address, Name, Pong, Reply, Request};
+use lull_wire::{
+    Access, AttachmentId, Epoch, Incarnation, InstanceId, Message, ResourceId, RestartId,
+    StatusCode, Tenure,
+};
+use requests::Requests;
+
+/// The longest that a dial may take, from connecting to CONNECT [CONN-6].
+pub const DIAL_LIMIT: Duration = Duration::from_secs(5);
+/// How long after a pause's span its silence is taken for a loss [PAUSE-10].
+pub const PAUSE_MARGIN: Duration = Duration::from_secs(10);
+/// How often PAUSE PROGRESS is sent at least [PAUSE-4].
+pub const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// What an attachment does when the restart timer or the resume timer ends [TIMER-1].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Hold on and alert.
+    Wait,
+    /// Answer what is held, and what comes, with errors, until the target is back.
+    Error,
+    /// Run a command and hold on.
+    Hook,
+}
+
+/// What an attachment is and was when its daemon started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// This node's name.
+    pub node: Name,
+    /// This life of the daemon.
+    pub instance: InstanceId,
+    /// The instance whose state was found; zero for none.
+    pub predecessor: InstanceId,
+    /// Program and release.
+    pub software: Name,
+    /// Where to be knocked; empty for nowhere.
+    pub callback: Address,
+    /// Which attachment.
+    pub attachment: AttachmentId,
+    /// The resource's name at the target.
+    pub resource: Name,
+    /// What to do with it.
+    pub access: Access,
+    /// Let in although another instance owns the attachment.
+    pub take_over: bool,
+    /// When a timer ends.
+    pub policy: Policy,
+    /// The restart timer without announcement.
+    pub restart_timeout: Duration,
+    /// The resume timer, beyond the target's barrier.
+    pub resume_timeout: Duration,
+    /// How long a lost session reserves the resource; [`Duration::MAX`] for without limit.
+    pub hold: Duration,
+    /// What was remembered.
+    pub memory: Memory,
+    /// Spreads retries.
+    pub seed: u64,
+}
+
+/// What an initiator's daemon should keep over its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Memory {
+    /// The last epoch used.
+    pub epoch: Epoch,
+    /// What the resource is.
+    pub identity: ResourceId,
+    /// The last incarnation seen.
+    pub incarnation: Incarnation,
+    /// The tenure held.
+    pub tenure: Tenure,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum Event {
+    /// The daemon is ready to dial.
+    Begin,
+    /// A consumer asks. It is answered exactly once [CONN-3].
+    Submit { slot: Slot, ask: Ask },
+    /// The connection stands.
+    Dialled { conn: ConnId },
+    /// It could not be had.
+    DialFailed { conn: ConnId },
+    /// A message came.
+    Received { conn: ConnId, message: Message },
+    /// A reply came.
+    Replied { conn: ConnId, reply: Reply },
+    /// The connection ended, or what came was no message.
+    Lost { conn: ConnId },
+    /// The attachment is to end; `at_once`: even if the target is away.
+    Detach { at_once: bool },
+    /// A target hints that it is back.
+    Knocked,
+    /// A deadline has come. Input that is there is to be handled first [TIMER-6].
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum Action {
+    /// Connect to the target.
+    Dial { conn: ConnId },
+    /// Send a message.
+    Send { conn: ConnId, message: Message },
+    /// Send a request, with the slot's payload where it is a write.
+    Transmit { conn: ConnId, slot: Option<Slot>, request: Request },
+    /// Close the connection once what was sent is written; nothing of it is wanted any more.
+    HangUp { conn: ConnId },
+    /// Answer the slot's consumer and free the slot. For a read that is done its reply's payload is the answer.
+    Answer { slot: Slot, status: StatusCode },
+    /// Show the front end: the resource is known now.
+    Open(Geometry),
+    /// The resource has grown to this many bytes.
+    Resize(u64),
+    /// Keep over the daemon's end.
+    Remember(Memory),
+    /// A timer ended: run the attachment's command.
+    RunHook(Timer),
+    /// Tell people.
+    Report(Report),
+}
+
+/// Where a machine puts what is to be done, in order.
+pub type Actions = Vec<Action>;
+
+/// The connection of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    conn: ConnId,
+    beat: Beat,
+    /// What ATTACHED said; every reply repeats it [SAFE-4].
+    incarnation: Incarnation,
+}
+
+/// A dial under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Dial {
+    conn: ConnId,
+    limit: MonoTime,
+    /// Begun after the restart timer ended: if it fails, the policy runs [TIMER-6].
+    late: bool,
+    step: Step,
+}
+
+/// How far a dial is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Connecting,
+    Greeted,
+    Welcomed { keep_alive: Duration },
+}
+
+/// The resume timer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resume {
+    by: MonoTime,
+    /// The PING sent when it ended; its PONG without a RESUME before it lets the policy run [TIMER-6].
+    probe: Option<u64>,
+}
+
+/// A pause that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pause {
+    restart: RestartId,
+    downtime: Duration,
+    /// Silence beyond this is a loss [PAUSE-10].
+    until: MonoTime,
+    in_flight: u32,
+    progress_at: MonoTime,
+    marks: Marks,
+    /// The outage that had not ended when PAUSE came [PAUSE-8]: its restart timer goes on.
+    before: Option<Outage>,
+}
+
+/// How far leaving is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Leaving {
+    /// What was accepted is finished.
+    Finishing,
+    /// What is unflushed is flushed.
+    Flushing,
+    /// DETACH is sent.
+    Asked,
+}
+
+/// Where an attachment is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum State {
+    /// Not begun.
+    Idle,
+    /// No session, no dial.
+    Away { outage: Outage, next: MonoTime },
+    /// A dial is under way.
+    Dialling { outage: Outage, dial: Dial },
+    /// CONNECT came, ATTACH is sent.
+    Attaching { outage: Outage, link: Link, resume: Resume },
+    /// ATTACHED came; unanswered changes are sent again.
+    Replaying { outage: Outage, link: Link, resume: Resume, again: Again, pause: Option<Pause> },
+    /// READY is sent.
+    Ready { outage: Outage, link: Link, resume: Resume, again: Again },
+    /// Requests flow.
+    Sharing { link: Link },
+    /// PAUSE came; what is pending is finished.
+    Draining { link: Link, pause: Pause },
+    /// What is unflushed is flushed.
+    Flushing { link: Link, pause: Pause },
+    /// PAUSE COMPLETE is sent.
+    Paused { link: Link, pause: Pause },
+    /// The attachment ends.
+    Leaving { link: Link, step: Leaving },
+    /// It has ended.
+    Ended(End),
+}
+
+/// Whether the attachment is to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Intent {
+    Stay,
+    Leave,
+}
+
+/// One attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Initiator {
+    config: Config,
+    state: State,
+    requests: Requests,
+    memory: Memory,
+    intent: Intent,
+    /// What the consumers were told, from the first ATTACHED on.
+    promised: Option<Geometry>,
+    conns: u64,
+    pings: u64,
+    chance: u64,
+}
+
+impl Initiator {
+    /// An attachment that has not begun.
+    pub fn new(config: Config) -> Self {
+        Self {
+            state: State::Idle,
+            requests: Requests::new(),
+            memory: config.memory,
+            intent: Intent::Stay,
+            promised: None,
+            conns: 0,
+            pings: 0,
+            chance: config.seed | 1,
+            config,
+        }
+    }
+
+    /// Takes what happened; appends what is to be done.
+    pub fn handle(&mut self, now: MonoTime, event: Event, actions: &mut Actions) {
+        match event {
+            Event::Begin => self.begin(now, actions),
+            Event::Submit { slot, ask } => self.submit(now, slot, ask, actions),
+            Event::Dialled { conn } => self.dialled(now, conn, actions),
+            Event::DialFailed { conn } => self.dial_failed(now, conn, actions),
+            Event::Received { conn, message } => self.received(now, conn, message, actions),
+            Event::Replied { conn, reply } => self.replied(now, conn, &reply, actions),
+            Event::Lost { conn } => self.lost(now, conn, actions),
+            Event::Detach { at_once } => self.detach(now, at_once, actions),
+            Event::Knocked => self.knocked(now, actions),
+            Event::Tick => self.tick(now, actions),
+        }
+    }
+
+    fn submit(&mut self, now: MonoTime, slot: Slot, ask: Ask, actions: &mut Actions) {
+        match &self.state {
+            State::Sharing { link } | State::Leaving { link, step: Leaving::Finishing } => {
+                self.requests.hold(now, slot, ask);
+                self.requests.send_held(link.conn, actions);
+            }
+            State::Away { outage, .. }
+            | State::Dialling { outage, .. }
+            | State::Attaching { outage, .. }
+            | State::Replaying { outage, .. }
+            | State::Ready { outage, .. }
+                if outage.is_failing() =>
+            {
+                actions.push(Action::Answer { slot, status: StatusCode::Io });
+            }
+            State::Idle
+            | State::Away { .. }
+            | State::Dialling { .. }
+            | State::Attaching { .. }
+            | State::Replaying { .. }
+            | State::Ready { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Leaving { step: Leaving::Flushing, .. } => self.requests.hold(now, slot, ask),
+            State::Leaving { step: Leaving::Asked, .. } | State::Ended(_) => {
+                actions.push(Action::Answer { slot, status: StatusCode::Io });
+            }
+        }
+    }
+
+    fn received(&mut self, now: MonoTime, conn: ConnId, message: Message, actions: &mut Actions) {
+        if self.conn() != Some(conn) {
+            return;
+        }
+        if let Some(link) = self.link_mut() {
+            link.beat.heard();
+        }
+        let done = match message {
+            Message::Welcome(welcome) => self.welcomed(&welcome),
+            Message::Connect(connect) => self.connected(now, &connect, actions),
+            Message::Refused(refused) => self.refused(now, *refused, actions),
+            Message::Attached(attached) => self.attached(now, &attached, actions),
+            Message::Resume(resume) => self.resumed(now, resume.restart, actions),
+            Message::Pause(pause) => self.paused(now, *pause, actions),
+            Message::Disconnect(disconnect) => {
+                self.disconnected(now, &disconnect, actions);
+                Ok(())
+            }
+            Message::Detached(_) => self.detached(conn, actions),
+            Message::Hold(hold) => {
+                self.told_to_hold(now, crate::time::span(hold.span_ms), hold.reason, actions);
+                Ok(())
+            }
+            Message::Ping(ping) => {
+                let message = Pong { token: ping.token }.into();
+                actions.push(Action::Send { conn, message });
+                Ok(())
+            }
+            Message::Pong(pong) => {
+                self.ponged(pong.token, actions);
+                Ok(())
+            }
+            Message::Resized(resized) => self.resized(resized.size, actions),
+            Message::Hello(_)
+            | Message::Attach(_)
+            | Message::Ready(_)
+            | Message::PauseProgress(_)
+            | Message::PauseComplete(_)
+            | Message::Detach(_)
+            | Message::Stall(_)
+            | Message::Knock(_)
+            | Message::Request(_)
+            | Message::Reply(_) => Err(Violation::OutOfPlace(message.kind())),
+        };
+        if let Err(violation) = done {
+            self.violated(now, violation, actions);
+        }
+    }
+
+    fn replied(&mut self, now: MonoTime, conn: ConnId, reply: &Reply, actions: &mut Actions) {
+        let Some(link) = self.link_mut().filter(|link| link.conn == conn) else { return };
+        link.beat.heard();
+        let taken = if link.incarnation == reply.incarnation {
+            self.requests.replied(reply, actions)
+        } else {
+            Err(Violation::Incarnation)
+        };
+        match taken {
+            Ok(()) => self.advance(now, actions),
+            Err(violation) => self.violated(now, violation, actions),
+        }
+    }
+
+    /// After a reply: what waited for it goes on.
+    fn advance(&mut self, now: MonoTime, actions: &mut Actions) {
+        let quiet = self.requests.in_flight() == 0;
+        match &mut self.state {
+            State::Sharing { link } => self.requests.send_held(link.conn, actions),
+            State::Replaying { resume, .. } => {
+                // Replay that makes progress extends the resume timer.
+                resume.by = resume.by.max(now + self.config.resume_timeout);
+                if quiet {
+                    self.replayed(now, actions);
+                }
+            }
+            State::Draining { .. } if quiet => self.drained(now, actions),
+            State::Flushing { .. } if quiet => self.complete(now, actions),
+            State::Leaving { .. } => self.leave(now, actions),
+            State::Idle
+            | State::Away { .. }
+            | State::Dialling { .. }
+            | State::Attaching { .. }
+            | State::Ready { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Ended(_) => {}
+        }
+    }
+
+    /// The connection that the present state stands on.
+    fn conn(&self) -> Option<ConnId> {
+        match &self.state {
+            State::Idle | State::Away { .. } | State::Ended(_) => None,
+            State::Dialling { dial, .. } => Some(dial.conn),
+            State::Attaching { link, .. }
+            | State::Replaying { link, .. }
+            | State::Ready { link, .. }
+            | State::Sharing { link }
+            | State::Draining { link, .. }
+            | State::Flushing { link, .. }
+            | State::Paused { link, .. }
+            | State::Leaving { link, .. } => Some(link.conn),
+        }
+    }
+
+    fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.state {
+            State::Idle | State::Away { .. } | State::Dialling { .. } | State::Ended(_) => None,
+            State::Attaching { link, .. }
+            | State::Replaying { link, .. }
+            | State::Ready { link, .. }
+            | State::Sharing { link }
+            | State::Draining { link, .. }
+            | State::Flushing { link, .. }
+            | State::Paused { link, .. }
+            | State::Leaving { link, .. } => Some(link),
+        }
+    }
+
+    /// Takes the state out, to build the next one from its parts; every caller puts one back.
+    fn take(&mut self) -> State {
+        core::mem::replace(&mut self.state, State::Idle)
+    }
+
+    fn end(&mut self, end: End, actions: &mut Actions) {
+        if let Some(conn) = self.conn() {
+            actions.push(Action::HangUp { conn });
+        }
+        self.requests.lost();
+        self.requests.fail_all(actions);
+        self.state = State::Ended(end);
+        actions.push(Action::Report(Report::Ended(end)));
+    }
+
+    fn violated(&mut self, now: MonoTime, violation: Violation, actions: &mut Actions) {
+        actions.push(Action::Report(Report::Violation(violation)));
+        let Some(conn) = self.conn() else { return };
+        actions.push(Action::HangUp { conn });
+        self.lost(now, conn, actions);
+    }
+
+    /// The next number of a chance that a seed repeats (xorshift64).
+    fn roll(&mut self) -> u64 {
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 7;
+        self.chance ^= self.chance << 17;
+        self.chance
+    }
+
+    /// How it stands.
+    pub fn view(&self, now: MonoTime) -> View {
+        let outage = self.outage();
+        View {
+            phase: self.phase(),
+            outage: outage.map(|outage| (outage.why, outage.since, outage.deadline, outage.expiry)),
+            pause: self.pause().map(|pause| (pause.restart, pause.until)),
+            resume_by: match &self.state {
+                State::Attaching { resume, .. }
+                | State::Replaying { resume, .. }
+                | State::Ready { resume, .. } => Some(resume.by),
+                State::Idle
+                | State::Away { .. }
+                | State::Dialling { .. }
+                | State::Sharing { .. }
+                | State::Draining { .. }
+                | State::Flushing { .. }
+                | State::Paused { .. }
+                | State::Leaving { .. }
+                | State::Ended(_) => None,
+            },
+            in_flight: self.requests.in_flight(),
+            oldest: self.requests.oldest(now),
+            held: self.requests.held() + self.requests.kept(),
+            unflushed: self.requests.unflushed(),
+            epoch: self.memory.epoch,
+            incarnation: self.memory.incarnation,
+            attempts: outage.map_or(0, |outage| outage.attempts),
+        }
+    }
+
+    fn outage(&self) -> Option<&Outage> {
+        match &self.state {
+            State::Away { outage, .. }
+            | State::Dialling { outage, .. }
+            | State::Attaching { outage, .. }
+            | State::Replaying { outage, .. }
+            | State::Ready { outage, .. } => Some(outage),
+            State::Draining { pause, .. }
+            | State::Flushing { pause, .. }
+            | State::Paused { pause, .. } => pause.before.as_ref(),
+            State::Idle | State::Sharing { .. } | State::Leaving { .. } | State::Ended(_) => None,
+        }
+    }
+
+    fn pause(&self) -> Option<&Pause> {
+        match &self.state {
+            State::Draining { pause, .. }
+            | State::Flushing { pause, .. }
+            | State::Paused { pause, .. } => Some(pause),
+            State::Replaying { pause, .. } => pause.as_ref(),
+            State::Idle
+            | State::Away { .. }
+            | State::Dialling { .. }
+            | State::Attaching { .. }
+            | State::Ready { .. }
+            | State::Sharing { .. }
+            | State::Leaving { .. }
+            | State::Ended(_) => None,
+        }
+    }
+
+    /// How far it is.
+    pub fn phase(&self) -> Phase {
+        match &self.state {
+            State::Idle => Phase::Idle,
+            State::Away { .. } => Phase::Away,
+            State::Dialling { .. } => Phase::Dialling,
+            State::Attaching { .. } => Phase::Attaching,
+            State::Replaying { .. } => Phase::Replaying,
+            State::Ready { .. } => Phase::Ready,
+            State::Sharing { .. } => Phase::Sharing,
+            State::Draining { .. } => Phase::Draining,
+            State::Flushing { .. } => Phase::Flushing,
+            State::Paused { .. } => Phase::Paused,
+            State::Leaving { .. } => Phase::Detaching,
+            State::Ended(end) => Phase::Ended(*end),
+        }
+    }
+}

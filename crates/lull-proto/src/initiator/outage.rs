@@ -1,0 +1,118 @@
+//! A time without sharing: why, since when, until when, and what then.
+
+use super::Policy;
+use crate::MonoTime;
+use core::time::Duration;
+use lull_wire::RestartId;
+
+/// The first wait between two dials, and the last.
+const FIRST_WAIT: Duration = Duration::from_millis(2);
+const LAST_WAIT: Duration = Duration::from_secs(1);
+/// The wait while an announced downtime is not nearly over [CONN-1].
+const GENTLE_WAIT: Duration = Duration::from_millis(250);
+
+/// Why there is no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// There has been none yet.
+    First,
+    /// The target announced a restart.
+    Restart(RestartId),
+    /// The connection went away unannounced [CONN-2].
+    Lost,
+    /// A write-back failed at the target [SAFE-4].
+    WriteBack,
+    /// The target shut down for good.
+    Shutdown,
+}
+
+/// How far the restart timer, or the resume timer, of an outage has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Expiry {
+    /// It runs.
+    Running,
+    /// It ended; the policy waits for a dial that was begun afterwards to fail [TIMER-6].
+    Due,
+    /// The policy ran.
+    Ran(Policy),
+}
+
+/// When things happened in an outage, for the report that ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Marks {
+    /// PAUSE came.
+    pub paused: Option<MonoTime>,
+    /// The last pending request was answered.
+    pub drained: Option<MonoTime>,
+    /// PAUSE COMPLETE was sent.
+    pub completed: Option<MonoTime>,
+    /// DISCONNECT came, or the connection was lost.
+    pub gone: Option<MonoTime>,
+    /// CONNECT came.
+    pub connected: Option<MonoTime>,
+}
+
+/// A time without sharing. It ends with RESUME only: a target that comes and goes does not restart its timer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outage {
+    /// Why.
+    pub why: Why,
+    /// When it began.
+    pub since: MonoTime,
+    /// When the restart timer ends; `None` before the first attach.
+    pub deadline: Option<MonoTime>,
+    /// How far the timers have come.
+    pub expiry: Expiry,
+    /// When an announced downtime is nearly over.
+    gentle_until: MonoTime,
+    /// What happened when.
+    pub marks: Marks,
+    /// Dials since it began.
+    pub attempts: u32,
+}
+
+impl Outage {
+    /// Begins now.
+    pub fn new(
+        now: MonoTime,
+        why: Why,
+        downtime: Duration,
+        restart_timeout: Duration,
+        marks: Marks,
+    ) -> Self {
+        // Half of what was announced: a restart may be faster than expected, too [TIMER-4].
+        let gentle = if downtime > Duration::from_secs(2) { downtime / 2 } else { Duration::ZERO };
+        Self {
+            why,
+            since: now,
+            deadline: (why != Why::First)
+                .then(|| now + restart_timeout.max(downtime.saturating_mul(3))),
+            expiry: Expiry::Running,
+            gentle_until: now + gentle,
+            marks,
+            attempts: 0,
+        }
+    }
+
+    /// How long to wait before the next dial; `chance` spreads those who lost the same target together.
+    pub fn backoff(&self, now: MonoTime, chance: u64) -> Duration {
+        let doubled = FIRST_WAIT.saturating_mul(1 << self.attempts.min(10));
+        let floor = if now < self.gentle_until { GENTLE_WAIT } else { Duration::ZERO };
+        let wait = doubled.min(LAST_WAIT).max(floor);
+        // Between a half and the whole.
+        wait / 2 + wait / 2 * (chance % 1024) as u32 / 1024
+    }
+
+    /// The target went away again before RESUME. Its timer goes on; only an announced downtime extends it.
+    pub fn announced(&mut self, now: MonoTime, downtime: Duration) {
+        if !downtime.is_zero() {
+            self.deadline =
+                self.deadline.map(|deadline| deadline.max(now + downtime.saturating_mul(3)));
+        }
+    }
+
+    /// Whether consumers are given errors.
+    pub fn is_failing(&self) -> bool {
+        matches!(self.expiry, Expiry::Ran(Policy::Error))
+    }
+}

@@ -1,0 +1,138 @@
+//! What a machine tells people: transitions as they happen, and a view of how things stand.
+
+use super::{Again, Expiry, Marks, Policy, Why};
+use crate::{MonoTime, Violation};
+use core::time::Duration;
+use lull_wire::messages::{Prose, Refused};
+use lull_wire::{Epoch, Incarnation, RestartId};
+
+/// What an interruption cost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Interruption {
+    /// Why.
+    pub why: Why,
+    /// What happened when.
+    pub marks: Marks,
+    /// When RESUME came.
+    pub resumed: MonoTime,
+    /// The longest that one consumer's request had waited at RESUME.
+    pub longest: Duration,
+    /// Requests that were held at RESUME.
+    pub held: u32,
+    /// What was sent again.
+    pub again: Again,
+}
+
+/// A transition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum Report {
+    /// CONNECT came: the target is there.
+    Connected { restart: RestartId },
+    /// ATTACHED came.
+    Attached { epoch: Epoch, incarnation: Incarnation, changed: bool },
+    /// What was unanswered is sent again before READY.
+    Replaying(Again),
+    /// RESUME came: requests flow.
+    Sharing(Interruption),
+    /// PAUSE came.
+    Pausing { restart: RestartId, in_flight: u32, span: Duration, reason: Prose },
+    /// The last pending request was answered.
+    Drained { restart: RestartId, after: Duration },
+    /// PAUSE COMPLETE was sent.
+    Paused { restart: RestartId, after: Duration, retained: u64 },
+    /// RESUME came without a restart: the pause was aborted.
+    PauseAborted { restart: RestartId, longest: Duration },
+    /// The session is gone.
+    Away { why: Why, deadline: Option<MonoTime>, in_flight: u32 },
+    /// A dial or an ATTACH was refused.
+    Refused(Refused),
+    /// The target's resource cannot take the place of the one that the consumers know [CONN-7].
+    Unusable,
+    /// The peer broke the protocol.
+    Violation(Violation),
+    /// A timer ended and the policy runs.
+    Expired { timer: Timer, policy: Policy },
+    /// Requests wait for a target further up.
+    Holding { span: Duration, reason: Prose },
+    /// The attachment ended.
+    Ended(End),
+}
+
+/// Which of the initiator's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Timer {
+    /// From DISCONNECT or loss to CONNECT.
+    Restart,
+    /// From CONNECT to RESUME.
+    Resume,
+}
+
+/// How an attachment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// DETACHED came.
+    Detached,
+    /// It left although the target was away; the target keeps its place reserved.
+    Left,
+    /// The first attach was refused finally.
+    Refused,
+    /// Another instance took it over, or an operator evicted it: it never comes back by itself [SAFE-5].
+    Fenced,
+}
+
+/// How far an attachment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Not begun.
+    Idle,
+    /// Waiting for the next dial.
+    Away,
+    /// Dialling, up to CONNECT.
+    Dialling,
+    /// ATTACH sent.
+    Attaching,
+    /// Sending again what was unanswered.
+    Replaying,
+    /// READY sent.
+    Ready,
+    /// Requests flow.
+    Sharing,
+    /// Finishing what is pending.
+    Draining,
+    /// Flushing.
+    Flushing,
+    /// PAUSE COMPLETE sent.
+    Paused,
+    /// Finishing, then DETACH.
+    Detaching,
+    /// Over.
+    Ended(End),
+}
+
+/// How an attachment stands.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// How far it is.
+    pub phase: Phase,
+    /// Since when it shares no more, why and until when.
+    pub outage: Option<(Why, MonoTime, Option<MonoTime>, Expiry)>,
+    /// The pause that runs, and until when its silence is tolerated.
+    pub pause: Option<(RestartId, MonoTime)>,
+    /// The resume timer's end.
+    pub resume_by: Option<MonoTime>,
+    /// Requests outstanding.
+    pub in_flight: u32,
+    /// The age of the oldest.
+    pub oldest: Duration,
+    /// Requests held.
+    pub held: u32,
+    /// Bytes changed and not flushed.
+    pub unflushed: u64,
+    /// The last epoch.
+    pub epoch: Epoch,
+    /// The last incarnation.
+    pub incarnation: Incarnation,
+    /// Dials since the session was lost.
+    pub attempts: u32,
+}
