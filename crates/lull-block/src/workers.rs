@@ -5,6 +5,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::{IoStatus, Request};
+
 /// A small set of threads, shared by all resources of a process. Clones share it; when the last
 /// clone is gone the threads finish what they have and end.
 ///
@@ -62,15 +64,10 @@ impl Workers {
         Ok(Self(Arc::new(Handle { shared, per_lane: (most * 3 / 4).max(1) })))
     }
 
-    /// A lane for the work of one resource, done by `run`; what it returns is to be done next, after
-    /// the work that waits already.
-    pub(crate) fn lane<J, F>(&self, run: F) -> Lane<J>
-    where
-        J: Send + 'static,
-        F: Fn(J) -> Option<J> + Send + Sync + 'static,
-    {
+    /// A lane for the work of one resource.
+    pub(crate) fn lane<W: Work>(&self, work: Arc<W>) -> Lane<W> {
         Lane(Arc::new(LaneShared {
-            run: Box::new(run),
+            work,
             state: Mutex::new(LaneState { running: 0, waiting: VecDeque::new() }),
             workers: self.clone(),
         }))
@@ -129,12 +126,51 @@ fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
     thread::Builder::new().name("lull-io".into()).spawn(move || shared.work()).map(drop)
 }
 
-/// The way of one resource to the workers.
-pub(crate) struct Lane<J>(Arc<LaneShared<J>>);
+/// A resource's work, as its lane sees it.
+pub(crate) trait Work: Send + Sync + 'static {
+    /// One piece of it.
+    type Job: Send;
 
-struct LaneShared<J> {
-    run: Box<dyn Fn(J) -> Option<J> + Send + Sync>,
-    state: Mutex<LaneState<J>>,
+    /// Does one piece, blocking as long as it takes.
+    fn run(&self, job: Self::Job) -> Outcome<Self::Job>;
+}
+
+/// What remains after a piece of work.
+pub(crate) struct Outcome<J> {
+    /// To be done after the work that waits already.
+    pub(crate) next: Option<J>,
+    /// Who is to be told, and what.
+    pub(crate) answers: Answers,
+}
+
+/// Answers that are sent when the worker has let go of the resource: whoever has received the last
+/// answer and drops the backend can rely on its file being closed and unlocked.
+pub(crate) enum Answers {
+    None,
+    One(Request, Result<(), IoStatus>),
+    Many(Vec<Request>, Result<(), IoStatus>),
+}
+
+impl Answers {
+    pub(crate) fn send(self) {
+        match self {
+            Self::None => {}
+            Self::One(request, result) => request.answer(result),
+            Self::Many(all, result) => {
+                for request in all {
+                    request.answer(result);
+                }
+            }
+        }
+    }
+}
+
+/// The way of one resource to the workers.
+pub(crate) struct Lane<W: Work>(Arc<LaneShared<W>>);
+
+struct LaneShared<W: Work> {
+    work: Arc<W>,
+    state: Mutex<LaneState<W::Job>>,
     workers: Workers,
 }
 
@@ -143,14 +179,14 @@ struct LaneState<J> {
     waiting: VecDeque<J>,
 }
 
-struct LaneStep<J> {
-    lane: Arc<LaneShared<J>>,
-    job: J,
+struct LaneStep<W: Work> {
+    lane: Arc<LaneShared<W>>,
+    job: W::Job,
 }
 
-impl<J: Send + 'static> Lane<J> {
-    /// Has a worker do the job, after what was sent before it as far as one can tell.
-    pub(crate) fn send(&self, job: J) {
+impl<W: Work> Lane<W> {
+    /// Has a worker do the job, after what waits already.
+    pub(crate) fn send(&self, job: W::Job) {
         let mut state = self.0.lock();
         if state.running == self.0.workers.0.per_lane {
             state.waiting.push_back(job);
@@ -162,23 +198,31 @@ impl<J: Send + 'static> Lane<J> {
     }
 }
 
-impl<J> LaneShared<J> {
-    fn lock(&self) -> MutexGuard<'_, LaneState<J>> {
+impl<W: Work> LaneShared<W> {
+    fn lock(&self) -> MutexGuard<'_, LaneState<W::Job>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<J: Send + 'static> Step for LaneStep<J> {
+impl<W: Work> Step for LaneStep<W> {
     fn run(self: Box<Self>) -> Option<Box<dyn Step>> {
         let Self { lane, job } = *self;
-        let next = (lane.run)(job);
+        let Outcome { next, answers } = lane.work.run(job);
         let mut state = lane.lock();
         state.waiting.extend(next);
-        if let Some(job) = state.waiting.pop_front() {
-            drop(state);
-            return Some(Box::new(Self { lane, job }));
+        let more = state.waiting.pop_front();
+        if more.is_none() {
+            state.running -= 1;
         }
-        state.running -= 1;
-        None
+        drop(state);
+        let step = match more {
+            Some(job) => Some(Box::new(Self { lane, job }) as Box<dyn Step>),
+            None => {
+                drop(lane);
+                None
+            }
+        };
+        answers.send();
+        step
     }
 }

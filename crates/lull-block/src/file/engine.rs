@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::durable::Durable;
 use super::gate::Gate;
 use super::medium::{Attempt, Medium};
-use crate::workers::{Lane, Workers};
+use crate::workers::{Answers, Lane, Outcome, Work, Workers};
 use crate::{Backend, Completion, Geometry, IoStatus, Op, Request};
 
 /// The longest read or write done on the caller's thread, in bytes. Longer ones are copies long
@@ -28,7 +28,7 @@ const PAGE: u64 = 4096;
 /// An open file or block device.
 pub(crate) struct FileBackend {
     core: Arc<Core>,
-    lane: Lane<Job>,
+    lane: Lane<Core>,
     path: PathBuf,
 }
 
@@ -74,9 +74,7 @@ impl FileBackend {
             durable: Durable::new(),
             writing_back: AtomicBool::new(false),
         });
-        let done_by = Arc::clone(&core);
-        let worked_by = Arc::clone(&core);
-        let lane = workers.lane(move |job| worked_by.run(job));
+        let lane = workers.lane(Arc::clone(&core));
         Self { core, lane, path }
     }
 }
@@ -130,48 +128,21 @@ impl Core {
         None
     }
 
-    /// Does one job, and says what has to be done because of it.
-    fn run(&self, job: Job) -> Option<Job> {
-        match job {
-            Job::Do(mut request) => match self.perform(&mut request) {
-                Ok(()) if needs_sync(request.op) => {
-                    self.durable.enter(request).map(|one| Job::Sync(vec![one]))
-                }
-                result => {
-                    request.answer(result);
-                    None
-                }
-            },
-            Job::WriteThrough(request) => {
-                let result = self.medium.write(request.offset, &request.buffer, true);
-                request.answer(result);
-                self.after_durable(result)
-            }
-            Job::Sync(all) => {
-                let result = self.medium.sync();
-                for request in all {
-                    request.answer(result);
-                }
-                self.after_durable(result)
-            }
-            Job::WriteBack => {
-                // Cleared first: what is written from here on may need another round.
-                self.writing_back.store(false, Ordering::Release);
-                self.medium.start_write_back();
-                None
-            }
-        }
-    }
-
-    fn after_durable(&self, result: Result<(), IoStatus>) -> Option<Job> {
+    /// After the one durable call: lets the next in, and tells everybody.
+    fn after_durable(&self, result: Result<(), IoStatus>, served: Vec<Request>) -> Outcome<Job> {
         if result == Err(IoStatus::WriteBackFailed) {
-            for request in self.durable.leave_failed() {
-                request.answer(result);
-            }
-            return None;
+            // Told before any other call can begin, so that no success overtakes this failure.
+            Answers::Many(served, result).send();
+            return Outcome {
+                next: None,
+                answers: Answers::Many(self.durable.leave_failed(), result),
+            };
         }
         let waited = self.durable.leave();
-        (!waited.is_empty()).then_some(Job::Sync(waited))
+        Outcome {
+            next: (!waited.is_empty()).then_some(Job::Sync(waited)),
+            answers: Answers::Many(served, result),
+        }
     }
 
     fn perform(&self, request: &mut Request) -> Result<(), IoStatus> {
@@ -183,6 +154,36 @@ impl Core {
             Op::Discard => self.medium.discard(offset, length),
             Op::WriteZeroes { keep_allocated, .. } => {
                 self.medium.write_zeroes(offset, length, keep_allocated)
+            }
+        }
+    }
+}
+
+impl Work for Core {
+    type Job = Job;
+
+    fn run(&self, job: Job) -> Outcome<Job> {
+        match job {
+            Job::Do(mut request) => match self.perform(&mut request) {
+                Ok(()) if needs_sync(request.op) => {
+                    let alone = self.durable.enter(request);
+                    Outcome { next: alone.map(|one| Job::Sync(vec![one])), answers: Answers::None }
+                }
+                result => Outcome { next: None, answers: Answers::One(request, result) },
+            },
+            Job::WriteThrough(request) => {
+                let result = self.medium.write(request.offset, &request.buffer, true);
+                self.after_durable(result, vec![request])
+            }
+            Job::Sync(all) => {
+                let result = self.medium.sync();
+                self.after_durable(result, all)
+            }
+            Job::WriteBack => {
+                // Cleared first: what is written from here on may need another round.
+                self.writing_back.store(false, Ordering::Release);
+                self.medium.start_write_back();
+                Outcome { next: None, answers: Answers::None }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What every backend refuses and promises alike.
 
-use lull_block::{Backend, Geometry, IoStatus, Op};
+use lull_block::{Geometry, IoStatus, Op};
 
 use crate::{Bench, every_backend};
 

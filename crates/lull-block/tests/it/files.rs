@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process;
 use std::time::Duration;
 
-use lull_block::{Backend, BackendSpec, Context, Holder, IoStatus, Op, OpenError, check, open};
+use lull_block::{BackendSpec, Context, Holder, IoStatus, Op, OpenError, check, open};
 
 use crate::{Bench, context, open_text, spec};
 

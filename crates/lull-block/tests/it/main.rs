@@ -18,39 +18,39 @@ use lull_block::{
 };
 
 /// A backend under test, and all that it takes to use it.
-pub struct Bench {
-    pub backend: Arc<dyn Backend>,
-    pub pool: Pool,
-    pub completions: Completions,
+struct Bench {
+    backend: Arc<dyn Backend>,
+    pool: Pool,
+    completions: Completions,
 }
 
-pub fn context() -> Context {
+fn context() -> Context {
     Context { workers: Workers::new(4).unwrap(), lock_wait: Duration::ZERO }
 }
 
-pub fn open_text(text: &str) -> Result<Arc<dyn Backend>, OpenError> {
+fn open_text(text: &str) -> Result<Arc<dyn Backend>, OpenError> {
     open(&text.parse().unwrap(), &context())
 }
 
 /// Every kind of backend with room for a megabyte, in `at`.
-pub fn every_backend(at: &Path) -> Vec<String> {
+fn every_backend(at: &Path) -> Vec<String> {
     let at = at.display();
     [
-        format!("mem:1M"),
+        "mem:1M".into(),
         format!("file:{at}/cached,size=1M"),
         format!("file:{at}/direct,size=1M,direct=on"),
         format!("faulty:delay=50us:file:{at}/late,size=1M"),
-        format!("faulty::mem:1M"),
+        "faulty::mem:1M".into(),
     ]
     .into()
 }
 
 impl Bench {
-    pub fn open(text: &str) -> Self {
+    fn open(text: &str) -> Self {
         Self::of(open_text(text).unwrap_or_else(|error| panic!("{text}: {error}")))
     }
 
-    pub fn of(backend: Arc<dyn Backend>) -> Self {
+    fn of(backend: Arc<dyn Backend>) -> Self {
         Self {
             backend,
             pool: Pool::with_classes(&[(4096, 64), (64 << 10, 16), (1 << 20, 4)]).unwrap(),
@@ -58,14 +58,14 @@ impl Bench {
         }
     }
 
-    pub fn buffer(&self, len: usize) -> Buffer {
+    fn buffer(&self, len: usize) -> Buffer {
         let mut buffer = self.pool.take(len).expect("the pool is large enough");
         // What must not be seen by any reader.
         buffer.fill(0xee);
         buffer
     }
 
-    pub fn request(&self, op: Op, offset: u64, length: u32, tag: u64) -> Request {
+    fn request(&self, op: Op, offset: u64, length: u32, tag: u64) -> Request {
         let buffer = match op {
             Op::Read | Op::Write { .. } => self.buffer(length as usize),
             _ => Buffer::empty(),
@@ -74,7 +74,7 @@ impl Bench {
     }
 
     /// Starts the request and waits for its answer.
-    pub fn run(&self, request: Request) -> Completion {
+    fn run(&self, request: Request) -> Completion {
         let tag = request.token.tag();
         let done = match self.backend.start(request) {
             Some(done) => done,
@@ -85,7 +85,7 @@ impl Bench {
     }
 
     /// Waits for `count` answers that did not come at once.
-    pub fn wait(&self, count: usize) -> Vec<Completion> {
+    fn wait(&self, count: usize) -> Vec<Completion> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut done = Vec::new();
         while done.len() < count {
@@ -95,28 +95,28 @@ impl Bench {
         done
     }
 
-    pub fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, IoStatus> {
+    fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, IoStatus> {
         let done = self.run(self.request(Op::Read, offset, length, 1));
         done.result.map(|()| done.buffer.to_vec())
     }
 
-    pub fn write(&self, offset: u64, data: &[u8], fua: bool) -> Result<(), IoStatus> {
+    fn write(&self, offset: u64, data: &[u8], fua: bool) -> Result<(), IoStatus> {
         let length = data.len() as u32;
         let mut request = self.request(Op::Write { fua }, offset, length, 2);
         request.buffer.copy_from_slice(data);
         self.run(request).result
     }
 
-    pub fn plain(&self, op: Op, offset: u64, length: u32) -> Result<(), IoStatus> {
+    fn plain(&self, op: Op, offset: u64, length: u32) -> Result<(), IoStatus> {
         self.run(self.request(op, offset, length, 3)).result
     }
 
-    pub fn zero(&self, offset: u64, length: u32, keep_allocated: bool) -> Result<(), IoStatus> {
+    fn zero(&self, offset: u64, length: u32, keep_allocated: bool) -> Result<(), IoStatus> {
         let op = Op::WriteZeroes { fua: false, keep_allocated };
         self.plain(op, offset, length)
     }
 }
 
-pub fn spec(text: &str) -> BackendSpec {
+fn spec(text: &str) -> BackendSpec {
     text.parse().unwrap()
 }

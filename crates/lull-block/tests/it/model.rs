@@ -1,6 +1,6 @@
 //! Random requests against the simplest thing that could be right.
 
-use lull_block::{Backend, Op};
+use lull_block::Op;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
