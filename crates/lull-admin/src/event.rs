@@ -20,7 +20,9 @@ pub struct Event {
     pub node: String,
     /// Whom it is about: an initiator, an attachment, a resource, or the node itself.
     pub subject: String,
-    /// A short stable word for programs: `paused`, `connection_lost`.
+    /// A short stable word for programs: `connection_lost`. Within a restart it is the word of the
+    /// phase that begins: a `RestartPhase` where the subject is the target, a `RowPhase` where it
+    /// is an initiator.
     pub what: String,
     /// The sentence for people, without the subject: `paused after 3 ms`.
     pub text: String,

@@ -215,15 +215,24 @@ async fn no_such_path(method: Method, uri: Uri) -> ApiError {
 
 type SseItem = Result<SseEvent, Infallible>;
 
-/// Feeds one subscriber until it leaves, the daemon ends the stream, or the server stops.
+/// Feeds one subscriber until it leaves, the daemon ends the stream, or the server stops; what was
+/// told before a stop is still delivered.
 async fn forward(feed: EventFeed, to: mpsc::Sender<SseItem>, stopped: watch::Receiver<bool>) {
     let EventFeed { recent, mut live } = feed;
     let flow = async {
         for event in recent {
             to.send(Ok(sse(&event))).await.ok()?;
         }
+        to.send(Ok(SseEvent::default().event("caught_up").data(""))).await.ok()?;
+        let stop = wait_for_stop(stopped);
+        tokio::pin!(stop);
         loop {
-            let next = match live.recv().await {
+            let next = tokio::select! {
+                biased;
+                next = live.recv() => next,
+                () = &mut stop => Err(RecvError::Closed),
+            };
+            let next = match next {
                 Ok(event) => sse(&event),
                 Err(RecvError::Lagged(missed)) => {
                     SseEvent::default().event("missed").data(missed.to_string())
@@ -236,7 +245,6 @@ async fn forward(feed: EventFeed, to: mpsc::Sender<SseItem>, stopped: watch::Rec
     tokio::select! {
         _ = flow => {}
         () = to.closed() => {}
-        () = wait_for_stop(stopped) => {}
     }
 }
 

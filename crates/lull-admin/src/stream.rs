@@ -15,6 +15,8 @@ pub enum EventItem {
     Event(Box<Event>),
     /// So many transitions were lost because this reader was slow.
     Missed(u64),
+    /// What the daemon remembered has been told; from here on it tells what happens.
+    CaughtUp,
 }
 
 /// The events of one daemon's life from a point on. It ends when the daemon goes away.
@@ -94,6 +96,7 @@ fn item(kind: &str, data: &str) -> Option<EventItem> {
         "" | "message" => {
             serde_json::from_str(data).ok().map(|event| EventItem::Event(Box::new(event)))
         }
+        "caught_up" => Some(EventItem::CaughtUp),
         "missed" => data.parse().ok().map(EventItem::Missed),
         _ => None,
     }

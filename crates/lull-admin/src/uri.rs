@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub const DEFAULT_PORT: u16 = 10820;
 
 /// The longest name of a resource, in bytes.
-pub const MAX_NAME_BYTES: usize = 255;
+pub const MAX_NAME_BYTES: usize = 64;
 
 /// A resource and where its target listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ pub enum BadUri {
     #[error("`{0}` names no resource: write its name after the last slash")]
     NoName(String),
     /// The name is not one that a resource can have.
-    #[error("`{0}`: a resource's name has 1 to 255 bytes, without slashes or control characters")]
+    #[error("`{0}`: a resource's name has 1 to 64 bytes, without slashes or control characters")]
     Name(String),
     /// No path of a socket.
     #[error("`{0}` names no socket: write lull+unix:///name?socket=/path")]

@@ -1,1 +1,19 @@
-fn main() {}
+//! The `lull` command.
+
+mod args;
+mod commands;
+mod config;
+mod daemon;
+mod exit;
+mod offline;
+mod output;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    exit::report(commands::run(cli.command))
+}

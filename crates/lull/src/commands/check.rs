@@ -1,0 +1,30 @@
+//! `lull check`: of a configuration.
+
+use std::path::PathBuf;
+
+use crate::config;
+use crate::exit::Failure;
+
+/// The flags of `lull check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration, as given to `lull target --config` and `lull initiator --config`
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Says what the file means, or everything that is wrong in it.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let config = config::load(&args.file)?;
+    let mut parts = Vec::new();
+    if let Some(target) = &config.target {
+        let names: Vec<_> = target.resources.iter().map(|resource| &*resource.name).collect();
+        parts.push(format!("target {} sharing {}", target.name, names.join(", ")));
+    }
+    if let Some(initiator) = &config.initiator {
+        let names: Vec<_> = initiator.attachments.iter().map(|one| &*one.name).collect();
+        parts.push(format!("initiator {} using {}", initiator.name, names.join(", ")));
+    }
+    eprintln!("{}: good: {}", args.file.display(), parts.join("; "));
+    Ok(())
+}

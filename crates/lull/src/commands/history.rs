@@ -1,0 +1,69 @@
+//! `lull history`: past restarts.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use lull_admin::{RestartRecord, Role};
+
+use crate::daemon::{AdminArgs, Which, find};
+use crate::exit::Failure;
+use crate::offline;
+use crate::output::{Screen, Zone, print_json, record_list, record_text};
+
+/// The flags of `lull history`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Number of a restart: all of it, with the sequence drawn [default: a list]
+    #[arg(value_name = "ID")]
+    pub id: Option<u64>,
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// The state directory to read when the daemon is down [default: its default place]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// Shows the list, or one record.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    match (find(Role::Target, &args.admin).await, args.id) {
+        (Ok(client), Some(id)) => show_one(&client.history(id).await?, args.json),
+        (Ok(client), None) => show_all(&client.histories().await?, args.json),
+        (Err(Failure::Unreachable(why)), id) => {
+            let target = Some(Which::Target);
+            let Some(found) = offline::find(target, args.state.as_deref()) else {
+                return Err(Failure::Unreachable(why));
+            };
+            let records = found.histories()?;
+            eprintln!("no daemon answers; this is what {} says", found.dir().display());
+            match id {
+                None => show_all(&records, args.json),
+                Some(id) => match records.iter().find(|record| record.id == id) {
+                    Some(record) => show_one(record, args.json),
+                    None => Err(Failure::failed(format!(
+                        "there is no restart {id}\n  next: see `lull history` for the numbers"
+                    ))),
+                },
+            }
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn show_all(records: &[RestartRecord], json: bool) -> Result<(), Failure> {
+    if json {
+        return Ok(print_json(&records)?);
+    }
+    Ok(std::io::stdout().write_all(record_list(records, &Zone::local()).as_bytes())?)
+}
+
+fn show_one(record: &RestartRecord, json: bool) -> Result<(), Failure> {
+    if json {
+        return Ok(print_json(record)?);
+    }
+    let (width, _) = Screen::<std::io::Stdout>::size();
+    let text = record_text(record, &Zone::local(), width);
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}

@@ -1,0 +1,54 @@
+//! The verbs, one file each: its flags and what it does.
+
+pub mod abort;
+pub mod attach;
+pub mod bench;
+pub mod check;
+pub mod demo;
+pub mod detach;
+pub mod events;
+pub mod evict;
+pub mod history;
+pub mod initiator;
+pub mod pause;
+pub mod restart;
+pub mod resume;
+pub mod status;
+pub mod target;
+
+use crate::args::Command;
+use crate::exit::Failure;
+
+/// Does what the command line says.
+pub fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Target(args) => target::run(args),
+        Command::Attach(args) => attach::run(args),
+        Command::Initiator(args) => initiator::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Detach(args) => on_runtime(detach::run(args)),
+        Command::Evict(args) => on_runtime(evict::run(args)),
+        Command::Restart(args) => on_runtime(restart::run(args)),
+        Command::Pause(args) => on_runtime(pause::run(args)),
+        Command::Resume(args) => on_runtime(resume::run(args)),
+        Command::Abort(args) => on_runtime(abort::run(args)),
+        Command::Status(args) => on_runtime(status::run(args)),
+        Command::Events(args) => on_runtime(events::run(args)),
+        Command::History(args) => on_runtime(history::run(args)),
+    }
+}
+
+/// Runs a verb that talks to a daemon. A thread that still waits for the keyboard is left behind.
+fn on_runtime(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(verb);
+    runtime.shutdown_background();
+    result
+}
+
+/// The answer of a verb whose daemon or load is not linked into this build.
+fn not_in_this_build(what: &str) -> Failure {
+    Failure::failed(format!("{what}: this build has no such part\n  next: use a complete build"))
+}

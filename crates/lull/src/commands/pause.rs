@@ -1,0 +1,36 @@
+//! `lull pause`: pause everybody, for a restart that something else performs.
+
+use lull_admin::{PauseOrder, RestartKind, Role};
+
+use super::restart::{Goal, HowArgs, Order, conclude, follow};
+use crate::daemon::{AdminArgs, find};
+use crate::exit::Failure;
+
+/// The flags of `lull pause`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub how: HowArgs,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// Pauses, and returns when all are paused or it was given up.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let client = find(Role::Target, &args.admin).await?;
+    let order = PauseOrder {
+        reason: args.how.reason.clone(),
+        expect_ms: args.how.expect,
+        pause_timeout_ms: args.how.pause_timeout,
+        on_pause_timeout: args.how.on_pause_timeout,
+        interactive: args.how.interactive(),
+    };
+    let started = client.pause(&order).await?;
+    let order = Order {
+        id: started.id,
+        kind: RestartKind::Pause,
+        expect_ms: order.expect_ms.unwrap_or(0),
+        yes: args.how.yes,
+    };
+    conclude(follow(client, order, Goal::Paused).await?, false)
+}

@@ -1,0 +1,123 @@
+//! How a restart is shown while it runs: a live table on a terminal, plain lines elsewhere.
+
+use std::io::{self, IsTerminal as _, Stderr, Write as _};
+use std::time::Duration;
+
+use lull_admin::{Event, Question};
+
+use crate::output::{RestartView, Screen, Zone, event_line, question_lines};
+
+/// One of the two; both write to standard error.
+pub enum Face {
+    /// A table that is drawn over again.
+    Live(Box<Live>),
+    /// One line per transition.
+    Plain(Zone),
+}
+
+/// The table and what it shows.
+pub struct Live {
+    screen: Screen<Stderr>,
+    view: Option<RestartView>,
+    /// While a question stands, nothing is drawn over the answer that is being typed.
+    asking: bool,
+}
+
+impl Face {
+    /// The table where standard error is a terminal.
+    pub fn choose() -> Self {
+        if io::stderr().is_terminal() {
+            let screen = Screen::new(io::stderr());
+            Self::Live(Box::new(Live { screen, view: None, asking: false }))
+        } else {
+            Self::Plain(Zone::local())
+        }
+    }
+
+    /// A transition has happened.
+    pub fn transition(&mut self, event: &Event) -> io::Result<()> {
+        match self {
+            Self::Live(_) => Ok(()),
+            Self::Plain(zone) => writeln!(io::stderr(), "{}", event_line(event, zone)),
+        }
+    }
+
+    /// The state is known anew.
+    pub fn state(&mut self, view: RestartView) -> io::Result<()> {
+        match self {
+            Self::Live(live) => {
+                live.view = Some(view);
+                live.draw()
+            }
+            Self::Plain(_) => Ok(()),
+        }
+    }
+
+    /// Nobody answers.
+    pub fn away(&mut self, lasted: Duration) -> io::Result<()> {
+        if let Self::Live(live) = self
+            && let Some(view) = &mut live.view
+        {
+            view.away_ms = u64::try_from(lasted.as_millis()).ok();
+            return live.draw();
+        }
+        Ok(())
+    }
+
+    /// Somebody is not ready: says who and why, and asks if `typed` an answer can be given here.
+    pub fn question(&mut self, question: &Question, at: u64, typed: bool) -> io::Result<()> {
+        if let Self::Live(live) = self {
+            live.screen.keep();
+            live.asking = typed;
+        }
+        let mut lines = question_lines(question, at);
+        let prompt = lines.pop().unwrap_or_default();
+        let mut err = io::stderr();
+        for line in lines {
+            writeln!(err, "{line}")?;
+        }
+        if typed {
+            write!(err, "{prompt}")?;
+        }
+        err.flush()
+    }
+
+    /// The question is answered, here or elsewhere; `how` says by what.
+    pub fn answered(&mut self, how: &str) -> io::Result<()> {
+        if let Self::Live(live) = self {
+            live.asking = false;
+        }
+        writeln!(io::stderr(), "{how}")
+    }
+
+    /// Whether an answer is being typed.
+    pub fn is_asking(&self) -> bool {
+        matches!(self, Self::Live(live) if live.asking)
+    }
+
+    /// What was typed is no answer.
+    pub fn ask_again(&mut self) -> io::Result<()> {
+        let mut err = io::stderr();
+        write!(err, "please type wait, proceed or abort: ")?;
+        err.flush()
+    }
+
+    /// Nothing more comes; what is drawn stays.
+    pub fn close(&mut self) {
+        if let Self::Live(live) = self {
+            live.screen.keep();
+        }
+    }
+}
+
+impl Live {
+    fn draw(&mut self) -> io::Result<()> {
+        match &self.view {
+            Some(view) if !self.asking => {
+                let (width, height) = Screen::<Stderr>::size();
+                self.screen.draw(view.lines(width, height))
+            }
+            _ => Ok(()),
+        }
+    }
+}

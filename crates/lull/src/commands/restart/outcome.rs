@@ -1,0 +1,81 @@
+//! What came of a restart, in words and as an exit status.
+
+use lull_admin::{Outcome, OutcomeKind, RestartRecord};
+
+use super::follow::Followed;
+use crate::exit::Failure;
+use crate::output::{print_json, summary};
+
+/// Says what came of it.
+///
+/// # Errors
+/// `NotReady` naming those because of whom it was given up, `Failed` for everything else that is
+/// not done.
+pub fn conclude(followed: Followed, json: bool) -> Result<(), Failure> {
+    match followed {
+        Followed::Ended(record) => {
+            eprint!("restart {}: {}", record.id, summary(&record));
+            if json {
+                print_json(&record)?;
+            }
+            verdict(&record)
+        }
+        Followed::Paused(id) => {
+            eprintln!("pause {id}: all are paused\n  next: `lull resume` when it is done");
+            Ok(())
+        }
+        Followed::Stopped(id) => {
+            eprintln!(
+                "restart {id}: the target has stopped; whoever starts it next ends the pause"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// The exit status of a record.
+fn verdict(record: &RestartRecord) -> Result<(), Failure> {
+    let Some(outcome) = &record.outcome else {
+        return Err(Failure::failed(format!("restart {} has no outcome", record.id)));
+    };
+    match outcome.kind {
+        OutcomeKind::Completed | OutcomeKind::Proceeded => Ok(()),
+        OutcomeKind::Aborted if !outcome.not_ready.is_empty() => Err(Failure::NotReady(format!(
+            "not restarted: not ready: {}\n  next: see to them, or `lull restart \
+                 --on-pause-timeout proceed`: they hold, and replay afterwards",
+            outcome.not_ready.join("; ")
+        ))),
+        OutcomeKind::Aborted => Err(Failure::failed(format!("not restarted{}", why(outcome)))),
+        OutcomeKind::Failed | OutcomeKind::Unknown => Err(Failure::failed(format!(
+            "the restart has failed{}\n  next: `lull history {}` tells how it went",
+            why(outcome),
+            record.id
+        ))),
+    }
+}
+
+fn why(outcome: &Outcome) -> String {
+    outcome.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(kind: OutcomeKind, not_ready: &[&str]) -> u8 {
+        let not_ready = not_ready.iter().map(|&who| who.into()).collect();
+        let outcome = Some(Outcome { kind, why: None, not_ready });
+        let record = RestartRecord { outcome, ..RestartRecord::default() };
+        verdict(&record).map_or_else(|failure| failure.code(), |()| 0)
+    }
+
+    #[test]
+    fn only_what_was_not_done_because_of_somebody_is_status_three() {
+        assert_eq!(status(OutcomeKind::Completed, &[]), 0);
+        assert_eq!(status(OutcomeKind::Proceeded, &["web-2: lost"]), 0);
+        assert_eq!(status(OutcomeKind::Aborted, &["web-2: lost"]), 3);
+        assert_eq!(status(OutcomeKind::Aborted, &[]), 1);
+        assert_eq!(status(OutcomeKind::Failed, &["web-2: lost"]), 1);
+        assert_eq!(status(OutcomeKind::Unknown, &[]), 1);
+    }
+}

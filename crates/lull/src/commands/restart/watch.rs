@@ -1,0 +1,159 @@
+//! Looking at a restart from outside, across the change of daemons on the same address.
+
+use std::time::Duration;
+
+use lull_admin::{
+    Client, ClientError, Event, EventItem, EventPosition, EventStream, RestartRecord, Status,
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::exit::Failure;
+use crate::output::RestartView;
+
+/// How often the state is asked for; transitions arrive by themselves.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// One thing that was seen of a restart.
+pub enum Seen {
+    /// A transition of it.
+    Transition(Event),
+    /// Its state.
+    State(Box<RestartView>),
+    /// Nobody answers at the target's address.
+    Away(Duration),
+    /// It has an outcome.
+    Ended(Box<RestartRecord>),
+}
+
+/// A watch on restart `id`.
+pub struct Watch {
+    client: Client,
+    id: u64,
+    ticks: Interval,
+    stream: Option<EventStream>,
+    position: Option<EventPosition>,
+    away_since: Option<Instant>,
+    /// The record, while transitions in it that the stream did not bring are still told.
+    ending: Option<Box<RestartRecord>>,
+    told: Vec<EventPosition>,
+}
+
+impl Watch {
+    pub fn new(client: Client, id: u64) -> Self {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            client,
+            id,
+            ticks,
+            stream: None,
+            position: None,
+            away_since: None,
+            ending: None,
+            told: Vec::new(),
+        }
+    }
+
+    /// The daemon that is watched.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The next thing. Safe to drop while it waits.
+    pub async fn next(&mut self) -> Result<Seen, Failure> {
+        loop {
+            if self.ending.is_some() {
+                return Ok(self.end());
+            }
+            tokio::select! {
+                item = next_item(&mut self.stream) => match item {
+                    Some(EventItem::Event(event)) => {
+                        if let Some(seen) = self.transition(*event) {
+                            return Ok(seen);
+                        }
+                    }
+                    Some(EventItem::Missed(_) | EventItem::CaughtUp) => {}
+                    None => self.stream = None,
+                },
+                _ = self.ticks.tick() => {
+                    if let Some(seen) = self.look().await? {
+                        return Ok(seen);
+                    }
+                }
+            }
+        }
+    }
+
+    fn transition(&mut self, event: Event) -> Option<Seen> {
+        let position = EventPosition { instance: event.instance.clone(), seq: event.seq };
+        self.position = Some(position.clone());
+        if event.restart != Some(self.id) || self.told.contains(&position) {
+            return None;
+        }
+        self.told.push(position);
+        Some(Seen::Transition(event))
+    }
+
+    /// The record's transitions that were not told yet, one by one, and then the record.
+    fn end(&mut self) -> Seen {
+        let mut record = self.ending.take().unwrap_or_default();
+        let untold = record.transitions.iter().find(|event| {
+            let at =
+                |told: &EventPosition| told.instance == event.instance && told.seq == event.seq;
+            !self.told.iter().any(at)
+        });
+        match untold.cloned() {
+            Some(event) => {
+                let (instance, seq) = (event.instance.clone(), event.seq);
+                self.told.push(EventPosition { instance, seq });
+                self.ending = Some(std::mem::take(&mut record));
+                Seen::Transition(event)
+            }
+            None => Seen::Ended(record),
+        }
+    }
+
+    async fn look(&mut self) -> Result<Option<Seen>, Failure> {
+        match self.ask().await {
+            Ok(seen) => {
+                self.away_since = None;
+                Ok(seen)
+            }
+            Err(error) if error.is_passing() => {
+                let since = *self.away_since.get_or_insert_with(Instant::now);
+                Ok(Some(Seen::Away(since.elapsed())))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Option<Seen>, ClientError> {
+        if self.stream.is_none() {
+            self.stream = Some(self.client.events(self.position.as_ref()).await?);
+        }
+        let status = self.client.status().await?;
+        if let Some(view) = view_of(status, self.id) {
+            return Ok(Some(Seen::State(Box::new(view))));
+        }
+        let record = self.client.history(self.id).await?;
+        if record.outcome.is_some() {
+            self.ending = Some(Box::new(record));
+        }
+        Ok(None)
+    }
+}
+
+/// The next item of a stream that may not be there; then it waits for ever.
+async fn next_item(stream: &mut Option<EventStream>) -> Option<EventItem> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn view_of(status: Status, id: u64) -> Option<RestartView> {
+    let at = status.at;
+    let target = status.target?;
+    let restart = target.restart.filter(|restart| restart.id == id)?;
+    Some(RestartView { target: target.name, restart, at, away_ms: None })
+}

@@ -1,0 +1,108 @@
+//! `lull status`: what a daemon does.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lull_admin::{Client, Status};
+
+use crate::daemon::{AdminArgs, Which, find_all, roles};
+use crate::exit::Failure;
+use crate::offline;
+use crate::output::{Screen, Zone, print_json, status_text};
+
+/// How often `--watch` looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// The flags of `lull status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which daemon, where both kinds run here [default: all that run]
+    #[arg(value_enum)]
+    pub which: Option<Which>,
+    /// Draw it again every second until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// One JSON document on standard output; with --watch one per second, each on its line
+    #[arg(long)]
+    pub json: bool,
+    /// The state directory to read when the daemon is down [default: its default place]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// Shows the state of every daemon that is meant.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let clients = match find_all(&roles(args.which), &args.admin).await {
+        Ok(clients) => clients,
+        Err(error) => return from_disk(&args, error),
+    };
+    if args.json && clients.len() > 1 {
+        let text = "both a target and an initiator run here\n  next: say which: \
+                    `lull status target --json` or `lull status initiator --json`";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let zone = Zone::local();
+    if !args.watch {
+        return show(&look(&clients).await?, args.json, &zone);
+    }
+    let live = !args.json && std::io::stdout().is_terminal();
+    let mut screen = Screen::new(std::io::stdout());
+    let mut ticks = tokio::time::interval(WATCH_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        }
+        let all = look(&clients).await;
+        match (all, live) {
+            (Ok(all), false) => show(&all, args.json, &zone)?,
+            (Ok(all), true) => screen.draw(lines(&text(&all, &zone)))?,
+            // A daemon that changes places is no reason to stop looking.
+            (Err(Failure::Unreachable(why)), _) if live => screen.draw(lines(&why))?,
+            (Err(Failure::Unreachable(why)), _) => eprintln!("{why}"),
+            (Err(error), _) => return Err(error),
+        }
+    }
+}
+
+/// The state that a daemon left on disk, or the error that none is reachable.
+fn from_disk(args: &Args, error: Failure) -> Result<(), Failure> {
+    let Failure::Unreachable(why) = error else { return Err(error) };
+    let Some(found) = offline::find(args.which, args.state.as_deref()) else {
+        return Err(Failure::Unreachable(why));
+    };
+    let status = found.status()?;
+    eprintln!("no daemon answers; this is what {} says", found.dir().display());
+    show(&[status], args.json, &Zone::local())
+}
+
+async fn look(clients: &[Client]) -> Result<Vec<Status>, Failure> {
+    let mut all = Vec::with_capacity(clients.len());
+    for client in clients {
+        all.push(client.status().await?);
+    }
+    Ok(all)
+}
+
+fn show(all: &[Status], json: bool, zone: &Zone) -> Result<(), Failure> {
+    if json {
+        all.iter().try_for_each(print_json)?;
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(text(all, zone).as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn text(all: &[Status], zone: &Zone) -> String {
+    all.iter().map(|status| status_text(status, zone)).collect::<Vec<_>>().join("\n")
+}
+
+fn lines(text: &str) -> Vec<String> {
+    let (width, height) = Screen::<std::io::Stdout>::size();
+    let fit = |line: &str| line.chars().take(width).collect();
+    text.lines().take(height - 1).map(fit).collect()
+}

@@ -1,0 +1,116 @@
+//! `lull target`: share resources.
+
+use std::path::PathBuf;
+
+use lull_admin::{AdminAddr, OnPauseTimeout};
+use lull_transport::Addr;
+
+use crate::config::{self, ResourceConfig, TargetConfig};
+use crate::exit::Failure;
+use crate::units::parse_span_ms;
+
+/// The flags of `lull target`. A flag replaces the key of its name in the configuration.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A configuration with [target] and [[resource]]; flags replace its keys
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Name of this node [default: the host's name]
+    #[arg(long, value_name = "NODE", value_parser = config::node_name)]
+    pub name: Option<String>,
+    /// Where initiators reach it: unix:/path or tcp:host:port [default: tcp:127.0.0.1:10820]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<Addr>,
+    /// Where clients without an agent reach it over NBD; they cannot be paused, only held
+    #[arg(long, value_name = "ADDR")]
+    pub nbd: Vec<Addr>,
+    /// Where roster and history are kept [default: /var/lib/lull/target, or below ~/.local/state]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Where its operator reaches it [default: /run/lull/target.sock, or below $XDG_RUNTIME_DIR]
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<AdminAddr>,
+    /// How long initiators may take to pause [default: 30s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
+    pub pause_timeout: Option<u64>,
+    /// What happens then: ask, abort, proceed or wait [default: ask if somebody is there, else abort]
+    #[arg(long, value_name = "POLICY", value_parser = config::on_pause_timeout)]
+    pub on_pause_timeout: Option<OnPauseTimeout>,
+    /// How long a shared resource waits after a start for all who share it [default: 60s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
+    pub barrier: Option<u64>,
+    /// How long a silent peer counts as alive [default: 5s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
+    pub keep_alive: Option<u64>,
+    /// Accept plain TCP from beyond this host: neither encrypted nor authenticated
+    #[arg(long)]
+    pub insecure: bool,
+    /// What is shared: file:/path[,direct=on|off][,size=1G], mem:64M or null:1G
+    #[arg(value_name = "NAME=BACKEND", value_parser = resource)]
+    pub resources: Vec<ResourceConfig>,
+}
+
+fn resource(text: &str) -> Result<ResourceConfig, String> {
+    let (name, backend) =
+        text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=BACKEND"))?;
+    config::check_backend(backend)?;
+    Ok(ResourceConfig { name: config::resource_name(name)?, backend: backend.to_owned() })
+}
+
+/// The configuration that file and flags mean together.
+///
+/// # Errors
+/// A wrong file, no resource, or a plain address beyond loopback without `--insecure`.
+pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
+    let mut config = match &args.config {
+        Some(file) => {
+            let missing = || {
+                let file = file.display();
+                Failure::failed(format!(
+                    "{file} has no [target]\n  next: add it, or `lull initiator`"
+                ))
+            };
+            config::load(file)?.target.ok_or_else(missing)?
+        }
+        None => TargetConfig::of_this_host(),
+    };
+    config.insecure |= args.insecure;
+    if !args.listen.is_empty() {
+        config.listen = args.listen;
+    } else if config.listen.is_empty() {
+        config.listen.push(TargetConfig::default_listen());
+    }
+    if !args.nbd.is_empty() {
+        config.nbd = args.nbd;
+    }
+    config.name = args.name.unwrap_or(config.name);
+    config.state_dir = args.state.unwrap_or(config.state_dir);
+    config.admin = args.admin.unwrap_or(config.admin);
+    config.pause_timeout_ms = args.pause_timeout.unwrap_or(config.pause_timeout_ms);
+    config.on_pause_timeout = args.on_pause_timeout.or(config.on_pause_timeout);
+    config.barrier_ms = args.barrier.unwrap_or(config.barrier_ms);
+    config.keep_alive_ms = args.keep_alive.unwrap_or(config.keep_alive_ms);
+    for resource in args.resources {
+        config.resources.retain(|other| other.name != resource.name || args.config.is_none());
+        if config.resources.iter().any(|other| other.name == resource.name) {
+            let name = resource.name;
+            return Err(Failure::Usage(format!("`{name}` is given twice\n  next: name each once")));
+        }
+        config.resources.push(resource);
+    }
+    if config.resources.is_empty() {
+        let text =
+            "nothing to share\n  next: name a resource, for instance db1=file:/srv/db1.img,size=1G";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    for addr in config.listen.iter().chain(&config.nbd) {
+        addr.check_plain(config.insecure).map_err(|error| Failure::Usage(error.to_string()))?;
+    }
+    Ok(config)
+}
+
+/// Runs the daemon until it is stopped.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let config = resolve(args)?;
+    Err(super::not_in_this_build(&config.name))
+}

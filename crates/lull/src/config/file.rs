@@ -1,0 +1,94 @@
+//! The configuration as it was typed. Keys have the names of the flags.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A text with its place, to be checked later.
+pub type Text = Spanned<String>;
+
+/// One file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    pub target: Option<Spanned<FileTarget>>,
+    #[serde(default)]
+    pub resource: Vec<Spanned<FileResource>>,
+    pub initiator: Option<Spanned<FileInitiator>>,
+    #[serde(default)]
+    pub attachment: Vec<Spanned<FileAttachment>>,
+}
+
+/// `[target]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileTarget {
+    pub name: Option<Text>,
+    #[serde(default)]
+    pub listen: Vec<Text>,
+    #[serde(default)]
+    pub nbd: Vec<Text>,
+    pub state: Option<Text>,
+    pub admin: Option<Text>,
+    pub pause_timeout: Option<Text>,
+    pub on_pause_timeout: Option<Text>,
+    pub barrier: Option<Text>,
+    pub keep_alive: Option<Text>,
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// One `[[resource]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileResource {
+    pub name: Text,
+    pub backend: Text,
+}
+
+/// `[initiator]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileInitiator {
+    pub name: Option<Text>,
+    pub state: Option<Text>,
+    pub admin: Option<Text>,
+    pub keep_alive: Option<Text>,
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// One `[[attachment]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileAttachment {
+    pub name: Option<Text>,
+    pub uri: Text,
+    pub nbd: Text,
+    pub access: Option<Text>,
+    pub on_timeout: Option<Text>,
+    pub restart_timeout: Option<Text>,
+    pub resume_timeout: Option<Text>,
+    pub hold: Option<Text>,
+}
+
+/// Every key, for the test that the example shows them all.
+#[cfg(test)]
+pub const KEYS: [&str; 17] = [
+    "name",
+    "listen",
+    "nbd",
+    "state",
+    "admin",
+    "pause-timeout",
+    "on-pause-timeout",
+    "barrier",
+    "keep-alive",
+    "insecure",
+    "backend",
+    "uri",
+    "access",
+    "on-timeout",
+    "restart-timeout",
+    "resume-timeout",
+    "hold",
+];

@@ -1,0 +1,226 @@
+//! What the daemons are told to do: from what was typed to what is meant.
+//!
+//! [`FileConfig`](file::FileConfig) is the TOML as it was typed. [`Config`] is checked and derived:
+//! every default is filled in, every span is in milliseconds, every text that must have a form has
+//! been parsed. Flags are applied on top by the verbs that have them.
+
+mod backend;
+mod file;
+mod here;
+mod problem;
+mod resolve;
+
+use std::path::{Path, PathBuf};
+
+use lull_admin::{Access, AdminAddr, OnPauseTimeout, ResourceUri, Role};
+use lull_transport::Addr;
+
+pub use backend::check_backend;
+pub use here::{default_state_dir, host_name};
+pub use problem::{ConfigError, Problem};
+pub use resolve::{access, dial_addr, node_name, on_pause_timeout, resource_name};
+
+/// A whole configuration; a file may hold both roles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The target, where the file has `[target]` or a `[[resource]]`.
+    pub target: Option<TargetConfig>,
+    /// The initiator, where the file has `[initiator]` or an `[[attachment]]`.
+    pub initiator: Option<InitiatorConfig>,
+}
+
+/// A target, ready to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetConfig {
+    /// Name of the node, by default the host's.
+    pub name: String,
+    /// Where initiators reach it; by default the standard port on loopback.
+    pub listen: Vec<Addr>,
+    /// Where clients without an agent reach it over NBD; by default nowhere.
+    pub nbd: Vec<Addr>,
+    /// Where roster, epochs and history are kept.
+    pub state_dir: PathBuf,
+    /// Where its operator reaches it.
+    pub admin: AdminAddr,
+    /// What it owns, at least one.
+    pub resources: Vec<ResourceConfig>,
+    /// The pause timer.
+    pub pause_timeout_ms: u64,
+    /// What happens when it ends; none: `ask` where somebody is there to answer, else `abort`.
+    pub on_pause_timeout: Option<OnPauseTimeout>,
+    /// How long a shared resource waits after a start for all who share it.
+    pub barrier_ms: u64,
+    /// A peer that is silent for so long is taken for dead.
+    pub keep_alive_ms: u64,
+    /// Whether plain TCP is accepted beyond loopback. [SEC-1]
+    pub insecure: bool,
+}
+
+/// One resource of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceConfig {
+    /// Its name.
+    pub name: String,
+    /// What it rests on, in the form of the command line.
+    pub backend: String,
+}
+
+/// An initiator, ready to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitiatorConfig {
+    /// Name of the node, by default the host's.
+    pub name: String,
+    /// Where its identity and roster are kept.
+    pub state_dir: PathBuf,
+    /// Where its operator reaches it.
+    pub admin: AdminAddr,
+    /// A peer that is silent for so long is taken for dead.
+    pub keep_alive_ms: u64,
+    /// Whether plain TCP is dialled beyond loopback. [SEC-1]
+    pub insecure: bool,
+    /// What it uses, at least one.
+    pub attachments: Vec<AttachmentConfig>,
+}
+
+/// One attachment of an initiator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachmentConfig {
+    /// Its name, by default that of the resource.
+    pub name: String,
+    /// The resource and where its target is.
+    pub uri: ResourceUri,
+    /// Where its consumer finds it over NBD.
+    pub nbd: Addr,
+    /// Its access.
+    pub access: Access,
+    /// What happens when the restart or the resume timer ends.
+    pub on_timeout: OnTimeout,
+    /// The restart timer.
+    pub restart_timeout_ms: u64,
+    /// The resume timer.
+    pub resume_timeout_ms: u64,
+    /// How long the target reserves the resource for it after a loss; none: without limit.
+    pub hold_ms: Option<u64>,
+}
+
+/// The policy of an attachment. [TIMER-1]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// Hold on.
+    Wait,
+    /// Fail held and new requests.
+    Error,
+    /// Run this command line and hold on.
+    Hook(String),
+}
+
+impl std::str::FromStr for OnTimeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "wait" => Ok(Self::Wait),
+            "error" => Ok(Self::Error),
+            _ => match text.strip_prefix("hook:") {
+                Some(command) if !command.trim().is_empty() => Ok(Self::Hook(command.to_owned())),
+                Some(_) => Err("`hook:` lacks its command: write hook:COMMAND".to_owned()),
+                None => Err(format!("`{text}` is none of wait, error, hook:COMMAND")),
+            },
+        }
+    }
+}
+
+/// The pause timer where nothing else is said.
+pub const DEFAULT_PAUSE_TIMEOUT_MS: u64 = 30_000;
+/// The barrier of shared resources where nothing else is said.
+pub const DEFAULT_BARRIER_MS: u64 = 60_000;
+/// The silence that means death where nothing else is said.
+pub const DEFAULT_KEEP_ALIVE_MS: u64 = 5_000;
+/// The restart timer where nothing else is said.
+pub const DEFAULT_RESTART_TIMEOUT_MS: u64 = 600_000;
+/// The resume timer where nothing else is said.
+pub const DEFAULT_RESUME_TIMEOUT_MS: u64 = 60_000;
+
+impl TargetConfig {
+    /// A target without resources, as this host would run it.
+    pub fn of_this_host() -> Self {
+        Self {
+            name: host_name(),
+            listen: Vec::new(),
+            nbd: Vec::new(),
+            state_dir: default_state_dir(Role::Target),
+            admin: Role::Target.default_socket(),
+            resources: Vec::new(),
+            pause_timeout_ms: DEFAULT_PAUSE_TIMEOUT_MS,
+            on_pause_timeout: None,
+            barrier_ms: DEFAULT_BARRIER_MS,
+            keep_alive_ms: DEFAULT_KEEP_ALIVE_MS,
+            insecure: false,
+        }
+    }
+
+    /// Where it listens if nothing is said.
+    pub fn default_listen() -> Addr {
+        Addr::Tcp { host: "127.0.0.1".to_owned(), port: lull_transport::DEFAULT_PORT }
+    }
+}
+
+impl AttachmentConfig {
+    /// An attachment with every default.
+    pub fn new(name: String, uri: ResourceUri, nbd: Addr) -> Self {
+        Self {
+            name,
+            uri,
+            nbd,
+            access: Access::Rw,
+            on_timeout: OnTimeout::Wait,
+            restart_timeout_ms: DEFAULT_RESTART_TIMEOUT_MS,
+            resume_timeout_ms: DEFAULT_RESUME_TIMEOUT_MS,
+            hold_ms: None,
+        }
+    }
+
+    /// The hold time, where it is not said: without limit for who waits, else as long as its own
+    /// restart timer. Call it when policy and timer are known. [SAFE-7]
+    pub fn derive_hold(&mut self, said_ms: Option<u64>) {
+        self.hold_ms = match (&self.on_timeout, said_ms) {
+            (_, Some(ms)) => Some(ms),
+            (OnTimeout::Wait, None) => None,
+            (OnTimeout::Error | OnTimeout::Hook(_), None) => Some(self.restart_timeout_ms),
+        };
+    }
+}
+
+impl InitiatorConfig {
+    /// An initiator without attachments, as this host would run it.
+    pub fn of_this_host() -> Self {
+        Self {
+            name: host_name(),
+            state_dir: default_state_dir(Role::Initiator),
+            admin: Role::Initiator.default_socket(),
+            keep_alive_ms: DEFAULT_KEEP_ALIVE_MS,
+            insecure: false,
+            attachments: Vec::new(),
+        }
+    }
+}
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+/// A file that cannot be read, or everything that is wrong in it, each with its place.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    parse(&path.display().to_string(), &text)
+}
+
+/// Checks the text of a configuration; `name` stands for the file in messages.
+pub fn parse(name: &str, text: &str) -> Result<Config, ConfigError> {
+    let file: file::FileConfig =
+        toml::from_str(text).map_err(|error| ConfigError::of_toml(name, text, &error))?;
+    resolve::resolve(file).map_err(|problems| ConfigError::of_problems(name, text, problems))
+}
+
+#[cfg(test)]
+mod tests;

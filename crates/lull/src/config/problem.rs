@@ -1,0 +1,91 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
+};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What, as a sentence without a full stop.
+    pub message: String,
+    /// Where, in bytes of the file.
+    pub span: Range<usize>,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl Problem {
+    pub fn new(span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), span, help: help.into() }
+    }
+}
+
+/// Everything that is wrong with one file.
+#[derive(Debug)]
+pub struct ConfigError {
+    name: String,
+    text: String,
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// A file that cannot be read.
+    pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        let help = "give the path of a readable file of TOML";
+        let message = format!("cannot read {}: {error}", path.display());
+        let problems = vec![Problem::new(0..0, message, help)];
+        Self { name: path.display().to_string(), text: String::new(), problems }
+    }
+
+    /// A text that is no TOML, or not of our shape.
+    pub fn of_toml(name: &str, text: &str, error: &toml::de::Error) -> Self {
+        let span = error.span().unwrap_or(0..0);
+        let message = error.message().trim_end().replace('\n', "; ");
+        let problem = Problem::new(span, message.clone(), toml_help(&message));
+        Self { name: name.to_owned(), text: text.to_owned(), problems: vec![problem] }
+    }
+
+    /// A text of the right shape with wrong contents.
+    pub fn of_problems(name: &str, text: &str, problems: Vec<Problem>) -> Self {
+        Self { name: name.to_owned(), text: text.to_owned(), problems }
+    }
+
+    fn report(&self, problem: &Problem) -> Report {
+        let mut diagnostic =
+            MietteDiagnostic::new(problem.message.clone()).with_help(problem.help.clone());
+        if self.text.is_empty() {
+            return Report::new(diagnostic);
+        }
+        diagnostic = diagnostic.with_label(LabeledSpan::underline(problem.span.clone()));
+        Report::new(diagnostic).with_source_code(NamedSource::new(&self.name, self.text.clone()))
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
+            .with_width(100)
+            .with_links(false);
+        for problem in &self.problems {
+            handler.render_report(f, self.report(problem).as_ref())?;
+        }
+        Ok(())
+    }
+}
+
+fn toml_help(message: &str) -> &'static str {
+    if message.starts_with("unknown field") {
+        "keys have the names of the flags; `lull target --help` and `lull attach --help` explain them"
+    } else if message.contains("expected a string") {
+        "write it in quotes: addresses, paths, spans (\"30s\") and sizes are strings"
+    } else if message.starts_with("missing field") {
+        "add the key; dist/lull.toml shows every one"
+    } else {
+        "dist/lull.toml is a complete example"
+    }
+}

@@ -1,0 +1,271 @@
+//! From what was typed to what is meant; all problems are found in one pass.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use lull_admin::{Access, OnPauseTimeout, Place, ResourceUri, is_resource_name};
+use lull_transport::Addr;
+use toml::Spanned;
+
+use super::file::{FileAttachment, FileConfig, FileInitiator, FileResource, FileTarget, Text};
+use super::{
+    AttachmentConfig, Config, InitiatorConfig, OnTimeout, Problem, ResourceConfig, TargetConfig,
+    check_backend,
+};
+use crate::units::parse_span_ms;
+
+/// Checks everything; either the whole configuration, or all that is wrong with it.
+pub fn resolve(file: FileConfig) -> Result<Config, Vec<Problem>> {
+    let mut checker = Checker::default();
+    let target = checker.target(file.target, file.resource);
+    let initiator = checker.initiator(file.initiator, file.attachment);
+    if target.is_none() && initiator.is_none() && checker.problems.is_empty() {
+        checker.wrong(0..0, "neither a target nor an initiator", "add [target] or [initiator]");
+    }
+    if checker.problems.is_empty() {
+        Ok(Config { target, initiator })
+    } else {
+        checker.problems.sort_by_key(|problem| problem.span.start);
+        Err(checker.problems)
+    }
+}
+
+#[derive(Default)]
+struct Checker {
+    problems: Vec<Problem>,
+    /// Sockets that the daemons would listen on, and where each was first given.
+    sockets: HashMap<Addr, String>,
+}
+
+impl Checker {
+    fn wrong(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Problem::new(span, message, help));
+    }
+
+    /// Parses a text that may be absent; a wrong one is noted and counts as absent.
+    fn read<T, E: ToString>(
+        &mut self,
+        text: Option<Text>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = text?;
+        match parse(text.get_ref()) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let message = error.to_string();
+                // Errors of this kind are "what: how to write it".
+                let (what, how) = match message.rsplit_once(": ") {
+                    Some((what, how)) => (what.to_owned(), how.to_owned()),
+                    None => (message, "dist/lull.toml shows how it is written".to_owned()),
+                };
+                self.wrong(text.span(), what, how);
+                None
+            }
+        }
+    }
+
+    fn target(
+        &mut self,
+        section: Option<Spanned<FileTarget>>,
+        resources: Vec<Spanned<FileResource>>,
+    ) -> Option<TargetConfig> {
+        if section.is_none() && resources.is_empty() {
+            return None;
+        }
+        let span = section.as_ref().map_or(0..0, Spanned::span);
+        let file = section.map(Spanned::into_inner).unwrap_or_default();
+        let mut config = TargetConfig::of_this_host();
+        config.insecure = file.insecure;
+        config.listen = self.listeners(file.listen, "listen", file.insecure);
+        if config.listen.is_empty() {
+            config.listen.push(TargetConfig::default_listen());
+        }
+        config.nbd = self.listeners(file.nbd, "nbd", file.insecure);
+        set(&mut config.name, self.read(file.name, node_name));
+        set(&mut config.state_dir, self.read(file.state, path));
+        set(&mut config.admin, self.read(file.admin, str::parse));
+        set(&mut config.pause_timeout_ms, self.read(file.pause_timeout, parse_span_ms));
+        config.on_pause_timeout = self.read(file.on_pause_timeout, on_pause_timeout);
+        set(&mut config.barrier_ms, self.read(file.barrier, parse_span_ms));
+        set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
+        if resources.is_empty() {
+            self.wrong(
+                span,
+                "a target without resources",
+                "add a [[resource]] with name and backend",
+            );
+        }
+        let mut names = HashMap::new();
+        for resource in resources {
+            let resource = resource.into_inner();
+            let span = resource.name.span();
+            let backend = resource.backend.get_ref().clone();
+            self.read(Some(resource.backend), check_backend);
+            if let Some(name) = self.read(Some(resource.name), resource_name) {
+                self.unique(&mut names, &name, span, "resource");
+                config.resources.push(ResourceConfig { name, backend });
+            }
+        }
+        Some(config)
+    }
+
+    fn initiator(
+        &mut self,
+        section: Option<Spanned<FileInitiator>>,
+        attachments: Vec<Spanned<FileAttachment>>,
+    ) -> Option<InitiatorConfig> {
+        if section.is_none() && attachments.is_empty() {
+            return None;
+        }
+        let span = section.as_ref().map_or(0..0, Spanned::span);
+        let file = section.map(Spanned::into_inner).unwrap_or_default();
+        let mut config = InitiatorConfig::of_this_host();
+        config.insecure = file.insecure;
+        set(&mut config.name, self.read(file.name, node_name));
+        set(&mut config.state_dir, self.read(file.state, path));
+        set(&mut config.admin, self.read(file.admin, str::parse));
+        set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
+        if attachments.is_empty() {
+            self.wrong(
+                span,
+                "an initiator without attachments",
+                "add an [[attachment]] with uri and nbd",
+            );
+        }
+        let mut names = HashMap::new();
+        for attachment in attachments {
+            let attachment = attachment.into_inner();
+            let span = attachment.name.as_ref().map_or(attachment.uri.span(), Spanned::span);
+            if let Some(attachment) = self.attachment(attachment, file.insecure) {
+                self.unique(&mut names, &attachment.name, span, "attachment");
+                config.attachments.push(attachment);
+            }
+        }
+        Some(config)
+    }
+
+    /// `None` where something without which it is no attachment is wrong; that is noted.
+    fn attachment(&mut self, file: FileAttachment, insecure: bool) -> Option<AttachmentConfig> {
+        let uri = self.read(Some(file.uri), |text| reachable(text, insecure));
+        let nbd = self.listeners(vec![file.nbd], "nbd", insecure).pop();
+        let name = self.read(file.name, resource_name);
+        let access = self.read(file.access, access).unwrap_or(Access::Rw);
+        let on_timeout = self.read(file.on_timeout, str::parse).unwrap_or(OnTimeout::Wait);
+        let restart = self.read(file.restart_timeout, parse_span_ms);
+        let resume = self.read(file.resume_timeout, parse_span_ms);
+        let hold = self.read(file.hold, parse_span_ms);
+        let uri = uri?;
+        let name = name.unwrap_or_else(|| uri.resource.clone());
+        let mut config = AttachmentConfig::new(name, uri, nbd?);
+        config.access = access;
+        config.on_timeout = on_timeout;
+        set(&mut config.restart_timeout_ms, restart);
+        set(&mut config.resume_timeout_ms, resume);
+        config.derive_hold(hold);
+        Some(config)
+    }
+
+    fn listeners(&mut self, texts: Vec<Text>, key: &str, insecure: bool) -> Vec<Addr> {
+        let mut addrs = Vec::new();
+        for text in texts {
+            let span = text.span();
+            let parse = |text: &str| -> Result<Addr, String> {
+                let addr: Addr = text.parse().map_err(|error| format!("{error}"))?;
+                addr.check_plain(insecure).map_err(|error| error.to_string())?;
+                Ok(addr)
+            };
+            let Some(addr) = self.read(Some(text), parse) else { continue };
+            let chosen_by_kernel = matches!(addr, Addr::Tcp { port: 0, .. });
+            if !chosen_by_kernel && self.sockets.insert(addr.clone(), key.to_owned()).is_some() {
+                let message = format!("{addr} is listened on twice");
+                self.wrong(span, message, "give each its own address");
+            }
+            addrs.push(addr);
+        }
+        addrs
+    }
+
+    fn unique(
+        &mut self,
+        names: &mut HashMap<String, ()>,
+        name: &str,
+        span: Range<usize>,
+        what: &str,
+    ) {
+        if names.insert(name.to_owned(), ()).is_some() {
+            let message = format!("a second {what} named `{name}`");
+            self.wrong(span, message, "give each its own name");
+        }
+    }
+}
+
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("an empty path: write the path of a directory".to_owned()),
+        text => Ok(text.into()),
+    }
+}
+
+/// A node's name: what may name a resource may name a node.
+pub fn node_name(text: &str) -> Result<String, String> {
+    named(text, "node")
+}
+
+/// A resource's or attachment's name.
+pub fn resource_name(text: &str) -> Result<String, String> {
+    named(text, "resource")
+}
+
+fn named(text: &str, what: &str) -> Result<String, String> {
+    if is_resource_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "`{}` cannot name a {what}: write 1 to 64 bytes without slashes or control characters",
+            text.escape_debug()
+        ))
+    }
+}
+
+/// An access as it is written on the command line.
+pub fn access(text: &str) -> Result<Access, String> {
+    match text {
+        "rw" => Ok(Access::Rw),
+        "ro" => Ok(Access::Ro),
+        "rw-shared" => Ok(Access::RwShared),
+        _ => Err(format!("`{text}` is no access: write rw, ro or rw-shared")),
+    }
+}
+
+/// A pause policy as it is written on the command line.
+pub fn on_pause_timeout(text: &str) -> Result<OnPauseTimeout, String> {
+    match text {
+        "ask" => Ok(OnPauseTimeout::Ask),
+        "abort" => Ok(OnPauseTimeout::Abort),
+        "proceed" => Ok(OnPauseTimeout::Proceed),
+        "wait" => Ok(OnPauseTimeout::Wait),
+        _ => Err(format!("`{text}` is no pause policy: write ask, abort, proceed or wait")),
+    }
+}
+
+/// A URI at an address that may be dialled. [SEC-1]
+fn reachable(text: &str, insecure: bool) -> Result<ResourceUri, String> {
+    let uri: ResourceUri = text.parse().map_err(|error| format!("{error}"))?;
+    dial_addr(&uri).check_plain(insecure).map_err(|error| error.to_string())?;
+    Ok(uri)
+}
+
+/// Where a resource's target is dialled.
+pub fn dial_addr(uri: &ResourceUri) -> Addr {
+    match &uri.place {
+        Place::Tcp { host, port } => Addr::Tcp { host: host.clone(), port: *port },
+        Place::Unix { path } => Addr::Unix(path.clone()),
+    }
+}

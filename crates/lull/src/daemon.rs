@@ -1,0 +1,108 @@
+//! Finding the daemon that a verb talks to.
+
+use clap::ValueEnum;
+use lull_admin::{AdminAddr, Client, ClientError, Role};
+
+use crate::exit::Failure;
+
+/// `--admin`, for every verb that is a client.
+#[derive(Debug, clap::Args)]
+pub struct AdminArgs {
+    /// The daemon's admin socket, as unix:/path; without it the one at its default place
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<AdminAddr>,
+}
+
+/// Which daemon of this host, where both kinds may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// The daemon that owns resources
+    Target,
+    /// The daemon that uses them
+    Initiator,
+}
+
+impl From<Which> for Role {
+    fn from(which: Which) -> Self {
+        match which {
+            Which::Target => Self::Target,
+            Which::Initiator => Self::Initiator,
+        }
+    }
+}
+
+/// The daemon of this role: at `--admin`, or the one that answers at a default place.
+///
+/// # Errors
+/// `Unreachable` where none answers, `Usage` where several do.
+pub async fn find(role: Role, args: &AdminArgs) -> Result<Client, Failure> {
+    let mut found = find_all(&[role], args).await?;
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        _ => Err(several(&found)),
+    }
+}
+
+/// The one daemon that runs here, of either role unless `which` says it.
+///
+/// # Errors
+/// `Unreachable` where none answers, `Usage` where several do.
+pub async fn find_one(which: Option<Which>, args: &AdminArgs) -> Result<Client, Failure> {
+    let mut found = find_all(&roles(which), args).await?;
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        _ => Err(several(&found)),
+    }
+}
+
+/// The roles that `which` leaves.
+pub fn roles(which: Option<Which>) -> Vec<Role> {
+    match which {
+        Some(which) => vec![which.into()],
+        None => vec![Role::Target, Role::Initiator],
+    }
+}
+
+/// Every daemon that answers, at least one.
+///
+/// # Errors
+/// `Unreachable` with the places that were tried.
+pub async fn find_all(roles: &[Role], args: &AdminArgs) -> Result<Vec<Client>, Failure> {
+    if let Some(addr) = &args.admin {
+        return Ok(vec![Client::connect(addr.clone()).await?]);
+    }
+    let mut found: Vec<Client> = Vec::new();
+    let mut tried = Vec::new();
+    let mut forbidden = None;
+    for addr in roles.iter().flat_map(|role| role.known_sockets()) {
+        match Client::connect(addr.clone()).await {
+            Ok(client) => found.push(client),
+            Err(error @ ClientError::NotAllowed { .. }) => forbidden = Some(error),
+            Err(_) => tried.push(addr.to_string()),
+        }
+    }
+    match (found.is_empty(), forbidden) {
+        (false, _) => Ok(found),
+        (true, Some(error)) => Err(error.into()),
+        (true, None) => Err(Failure::Unreachable(nobody(roles, &tried))),
+    }
+}
+
+fn nobody(roles: &[Role], tried: &[String]) -> String {
+    let (kind, start) = match roles {
+        [Role::Target] => ("target", "`lull target …`"),
+        [Role::Initiator] => ("initiator", "`lull attach …`"),
+        _ => ("daemon", "`lull target …` or `lull attach …`"),
+    };
+    format!(
+        "no {kind} is running here (tried {})\n  next: start one ({start}), or say where it is \
+         with --admin unix:/path",
+        tried.join(", ")
+    )
+}
+
+fn several(found: &[Client]) -> Failure {
+    let addrs: Vec<_> = found.iter().map(|client| client.addr().to_string()).collect();
+    let all = addrs.join(", ");
+    Failure::Usage(format!("several daemons run here\n  next: choose one with --admin: {all}"))
+}

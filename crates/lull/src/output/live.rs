@@ -1,0 +1,150 @@
+//! The live table of a restart, and its question.
+
+use lull_admin::{Question, RestartKind, RestartPhase, RestartRow, RestartStatus, RowPhase};
+
+use crate::units::{show_bytes, show_ms};
+
+/// What is known of a restart while it runs, also while no daemon answers.
+#[derive(Clone, Debug)]
+pub struct RestartView {
+    /// Name of the target.
+    pub target: String,
+    /// The last state that was told.
+    pub restart: RestartStatus,
+    /// The daemon's clock when it was told, in Unix milliseconds.
+    pub at: u64,
+    /// For how long no daemon has answered; none: one does.
+    pub away_ms: Option<u64>,
+}
+
+/// Cells of a row's bar, one for each step from PAUSE to RESUME.
+const BAR_CELLS: usize = 7;
+
+impl RestartView {
+    /// The table as lines of at most `width` characters and at most `height` in number.
+    pub fn lines(&self, width: usize, height: usize) -> Vec<String> {
+        let mut lines = vec![self.title(), self.timer()];
+        let rows = &self.restart.rows;
+        let room = height.saturating_sub(lines.len() + 1).max(1);
+        let names: Vec<_> = rows.iter().map(row_name).collect();
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        for (row, name) in rows.iter().zip(&names).take(room) {
+            lines.push(format!(
+                "  {name:longest$}  {:10}  {}  {}",
+                row.phase,
+                bar(row.phase),
+                details(row)
+            ));
+        }
+        if rows.len() > room {
+            lines.push(format!("  … and {} more", rows.len() - room));
+        }
+        lines.iter().map(|line| cut(line.trim_end(), width)).collect()
+    }
+
+    fn title(&self) -> String {
+        let restart = &self.restart;
+        let what = match restart.kind {
+            RestartKind::Pause => "pause",
+            _ => "restart",
+        };
+        let reason = match &*restart.reason {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        format!("{what} {} of {} ({}){reason}", restart.id, self.target, restart.kind)
+    }
+
+    fn timer(&self) -> String {
+        if let Some(away_ms) = self.away_ms {
+            return format!("  down: no daemon has answered for {}", show_ms(away_ms));
+        }
+        let restart = &self.restart;
+        let phase = phase_words(restart.phase);
+        let lasted = show_ms(self.at.saturating_sub(restart.phase_since));
+        let Some(deadline) = restart.deadline else {
+            return format!("  {phase} for {lasted}");
+        };
+        let left = show_ms(deadline.saturating_sub(self.at));
+        match restart.waits.iter().map(|wait| &*wait.then).find(|then| !then.is_empty()) {
+            Some(then) => format!("  {phase} for {lasted}, {left} left, then: {then}"),
+            None => format!("  {phase} for {lasted}, {left} left"),
+        }
+    }
+}
+
+fn phase_words(phase: RestartPhase) -> &'static str {
+    match phase {
+        RestartPhase::StartingSuccessor => "the successor checks itself; nobody is paused yet",
+        RestartPhase::Pausing => "pausing",
+        RestartPhase::Asking => "somebody is not ready",
+        RestartPhase::Settling => "making everything durable",
+        RestartPhase::Paused => "all are paused",
+        RestartPhase::Down => "down",
+        RestartPhase::Resuming => "resuming",
+        RestartPhase::Ended => "ended",
+        RestartPhase::Unknown => "in a phase that this command does not know",
+    }
+}
+
+fn row_name(row: &RestartRow) -> String {
+    match &*row.attachment {
+        "" => row.initiator.clone(),
+        attachment => format!("{}/{attachment}", row.initiator),
+    }
+}
+
+fn bar(phase: RowPhase) -> String {
+    let full = match phase {
+        RowPhase::Sharing | RowPhase::Lost | RowPhase::Unknown => 0,
+        RowPhase::Asked => 1,
+        RowPhase::Draining => 2,
+        RowPhase::Flushing => 3,
+        RowPhase::Paused => 4,
+        RowPhase::Away => 5,
+        RowPhase::Replaying => 6,
+        RowPhase::Resumed | RowPhase::Detached => BAR_CELLS,
+    };
+    "█".repeat(full) + &"░".repeat(BAR_CELLS - full)
+}
+
+fn details(row: &RestartRow) -> String {
+    if let Some(stall_ms) = row.stall_ms {
+        return format!("stood still for {}", show_ms(stall_ms));
+    }
+    if let Some(why) = &row.not_completed_because {
+        return why.clone();
+    }
+    let mut parts = Vec::new();
+    if row.in_flight > 0 {
+        parts.push(format!("{} in flight, oldest {}", row.in_flight, show_ms(row.oldest_ms)));
+    }
+    if row.unflushed > 0 {
+        parts.push(format!("{} unflushed", show_bytes(row.unflushed)));
+    }
+    if let (true, Some(ms)) = (parts.is_empty(), row.pause_complete_ms) {
+        parts.push(format!("paused after {}", show_ms(ms)));
+    }
+    parts.join(", ")
+}
+
+fn cut(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let mut cut: String = line.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+/// The question of an ended pause timer, the last line without its end: the answer goes there.
+pub fn question_lines(question: &Question, at: u64) -> Vec<String> {
+    let mut lines = vec!["The pause timer has ended, and not everybody is ready:".to_owned()];
+    lines.extend(question.not_ready.iter().map(|who| format!("  {who}")));
+    lines.push("  wait     another pause timer's span".to_owned());
+    lines.push("  proceed  restart without them; they hold, and replay afterwards".to_owned());
+    lines.push("  abort    do not restart; everybody goes on".to_owned());
+    let left = show_ms(question.deadline.saturating_sub(at));
+    lines.push(format!("wait, proceed or abort? (abort in {left}) "));
+    lines
+}

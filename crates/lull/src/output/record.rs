@@ -1,0 +1,130 @@
+//! `lull history` for people.
+
+use std::fmt::Write as _;
+
+use lull_admin::{Outcome, OutcomeKind, PhaseSpan, RestartRecord};
+
+use super::clock_time::Zone;
+use super::event_line;
+use super::sequence::sequence;
+use super::table::{indented, or_dash, table};
+use crate::units::show_ms;
+
+/// All restarts, one line each, the newest last.
+pub fn record_list(records: &[RestartRecord], zone: &Zone) -> String {
+    if records.is_empty() {
+        return "no restart yet\n".to_owned();
+    }
+    let heads =
+        ["ID>", "WHEN", "KIND", "OUTCOME", "TOOK>", "LONGEST STALL>", "INITIATORS>", "REASON"];
+    let mut rows = table(&heads);
+    for record in records {
+        let took = record.ended.map(|ended| show_ms(ended.saturating_sub(record.started)));
+        let stall = record.rows.iter().filter_map(|row| row.stall_ms).max().map(show_ms);
+        rows.add_row([
+            record.id.to_string(),
+            format!("{} {}", zone.date(record.started), zone.time(record.started)),
+            record.kind.to_string(),
+            outcome_word(record.outcome.as_ref()).to_owned(),
+            took.unwrap_or_else(|| "-".to_owned()),
+            stall.unwrap_or_else(|| "-".to_owned()),
+            record.rows.len().to_string(),
+            or_dash(&record.reason).to_owned(),
+        ]);
+    }
+    indented(&rows)
+}
+
+fn outcome_word(outcome: Option<&Outcome>) -> &str {
+    outcome.map_or("no outcome", |outcome| outcome.kind.as_str())
+}
+
+/// One restart in full: phases, what each initiator saw, every transition, the sequence drawn.
+pub fn record_text(record: &RestartRecord, zone: &Zone, width: usize) -> String {
+    let mut text = String::new();
+    let when = format!("{} {}", zone.date(record.started), zone.time(record.started));
+    let _ = writeln!(text, "restart {} of {} ({}), {when}", record.id, record.node, record.kind);
+    let _ = writeln!(text, "reason: {}", or_dash(&record.reason));
+    text.push_str(&summary(record));
+    if !record.transitions.is_empty() {
+        text.push_str("\ntransitions\n");
+        for event in &record.transitions {
+            let _ = writeln!(text, "  {}", event_line(event, zone));
+        }
+    }
+    if !record.messages.is_empty() {
+        text.push_str("\nmessages, by the time since the order\n");
+        for line in sequence(&record.messages, &record.node, width).lines() {
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+    }
+    text
+}
+
+/// How it ended, how long each phase took, and what each initiator saw.
+pub fn summary(record: &RestartRecord) -> String {
+    let mut text = format!("{}\n", outcome_sentence(record));
+    if !record.phases.is_empty() {
+        let phases: Vec<_> = record.phases.iter().map(phase_time).collect();
+        let _ = writeln!(text, "phases: {}", phases.join(", "));
+    }
+    if record.rows.is_empty() {
+        text.push_str("no initiator was attached\n");
+        return text;
+    }
+    let heads = [
+        "INITIATOR",
+        "ATTACHMENT",
+        "RESOURCE",
+        "IN FLIGHT AT PAUSE>",
+        "PAUSED AFTER>",
+        "STALL>",
+        "",
+    ];
+    let mut rows = table(&heads);
+    for row in &record.rows {
+        let span = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), show_ms);
+        let stall = span(row.stall_ms);
+        let remark = match (&row.not_completed_because, row.resumed_ms) {
+            (Some(why), _) => format!("not ready: {why}"),
+            (None, None) if completed(record) => "has not come back".to_owned(),
+            (None, _) => String::new(),
+        };
+        rows.add_row([
+            row.initiator.clone(),
+            row.attachment.clone(),
+            row.resource.clone(),
+            row.in_flight_at_pause.to_string(),
+            span(row.pause_complete_ms),
+            stall,
+            remark,
+        ]);
+    }
+    let _ = write!(text, "\n{}", indented(&rows));
+    text
+}
+
+fn completed(record: &RestartRecord) -> bool {
+    let kind = record.outcome.as_ref().map(|outcome| outcome.kind);
+    matches!(kind, Some(OutcomeKind::Completed | OutcomeKind::Proceeded))
+}
+
+fn outcome_sentence(record: &RestartRecord) -> String {
+    let Some(outcome) = &record.outcome else {
+        return "no outcome: it is under way, or the target died in it".to_owned();
+    };
+    let took = record.ended.map(|ended| show_ms(ended.saturating_sub(record.started)));
+    let took = took.map(|took| format!(" after {took}")).unwrap_or_default();
+    match &outcome.why {
+        Some(why) => format!("{}{took}: {why}", outcome.kind),
+        None => format!("{}{took}", outcome.kind),
+    }
+}
+
+fn phase_time(span: &PhaseSpan) -> String {
+    let name = span.phase.as_str().replace('_', " ");
+    match span.end {
+        Some(end) => format!("{name} {}", show_ms(end.saturating_sub(span.start))),
+        None => format!("{name} (not ended)"),
+    }
+}

@@ -1,0 +1,87 @@
+//! The messages of a restart, drawn as arrows between columns.
+
+use std::fmt::Write as _;
+
+use lull_admin::Message;
+
+/// Characters before the first column: the time of each message.
+const TIME_WIDTH: usize = 12;
+/// The fewest characters between two columns: an arrow that can be seen.
+const NARROWEST: usize = 12;
+
+/// Draws the messages of `target` with its peers, earliest first, in at most `width` characters;
+/// what does not fit side by side is drawn below, some peers at a time.
+pub fn sequence(messages: &[Message], target: &str, width: usize) -> String {
+    let mut peers: Vec<&str> = Vec::new();
+    for message in messages {
+        for name in [&*message.from, &*message.to] {
+            if name != target && !peers.contains(&name) {
+                peers.push(name);
+            }
+        }
+    }
+    let gap = messages.iter().map(|message| label(message).chars().count() + 6).max();
+    let names = peers.iter().map(|name| name.chars().count() + 2).max();
+    let gap = gap.max(names).unwrap_or(0).max(NARROWEST);
+    let side_by_side = (width.saturating_sub(TIME_WIDTH + target.chars().count()) / gap).max(1);
+    let mut text = String::new();
+    for group in peers.chunks(side_by_side) {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let columns: Vec<&str> = std::iter::once(target).chain(group.iter().copied()).collect();
+        draw(&mut text, messages, &columns, gap);
+    }
+    text
+}
+
+fn label(message: &Message) -> String {
+    match &*message.detail {
+        "" => message.name.clone(),
+        detail => format!("{} ({detail})", message.name),
+    }
+}
+
+fn draw(text: &mut String, messages: &[Message], columns: &[&str], gap: usize) {
+    let mut heads = " ".repeat(TIME_WIDTH);
+    for (index, name) in columns.iter().enumerate() {
+        let at = TIME_WIDTH + index * gap;
+        let used = heads.chars().count();
+        let _ = write!(heads, "{}{name}", " ".repeat(at.saturating_sub(used)));
+    }
+    let _ = writeln!(text, "{heads}");
+    for message in messages {
+        let place = |name: &str| columns.iter().position(|column| *column == name);
+        let (Some(from), Some(to)) = (place(&message.from), place(&message.to)) else { continue };
+        if from == to {
+            continue;
+        }
+        let line = arrow(from, to, columns.len(), gap, &label(message));
+        let time = format!("{}.{:01} ms", message.offset_us / 1000, message.offset_us / 100 % 10);
+        let _ = writeln!(text, "{time:>width$}  {line}", width = TIME_WIDTH - 2);
+    }
+}
+
+/// One line: the columns' lifelines, and an arrow between two of them with its label on it.
+fn arrow(from: usize, to: usize, columns: usize, gap: usize, label: &str) -> String {
+    let mut cells = vec![' '; (columns - 1) * gap + 1];
+    for column in 0..columns {
+        cells[column * gap] = '│';
+    }
+    let (left, right) = (from.min(to) * gap, from.max(to) * gap);
+    for cell in &mut cells[left + 1..right] {
+        *cell = '─';
+    }
+    if from < to {
+        cells[right - 1] = '▶';
+    } else {
+        cells[left + 1] = '◀';
+    }
+    // The label stands next to its sender, with a piece of the arrow before it.
+    let length = label.chars().count() + 2;
+    let start = if from < to { left + 2 } else { right - 1 - length };
+    for (cell, c) in cells[start..].iter_mut().zip(format!(" {label} ").chars()) {
+        *cell = c;
+    }
+    cells.into_iter().collect()
+}

@@ -1,0 +1,243 @@
+//! `lull status` for people.
+
+use std::fmt::Write as _;
+
+use lull_admin::{
+    AttachmentStatus, InitiatorStatus, Outage, RestartStatus, SessionStatus, Status, TargetStatus,
+    Wait,
+};
+
+use super::clock_time::Zone;
+use super::table::{indented, or_dash, table};
+use crate::units::{show_bytes, show_ms};
+
+/// The whole document as text, each line with its end.
+pub fn status_text(status: &Status, zone: &Zone) -> String {
+    let mut text = String::new();
+    if let Some(target) = &status.target {
+        target_text(&mut text, status, target, zone);
+    }
+    if let Some(initiator) = &status.initiator {
+        initiator_text(&mut text, status, initiator, zone);
+    }
+    text
+}
+
+fn age(status: &Status, since: u64) -> String {
+    show_ms(status.at.saturating_sub(since))
+}
+
+fn process(status: &Status) -> String {
+    match status.pid {
+        0 => "not running".to_owned(),
+        pid => format!("{}, process {pid}, up {}", status.version, age(status, status.since)),
+    }
+}
+
+fn target_text(text: &mut String, status: &Status, target: &TargetStatus, zone: &Zone) {
+    let _ = writeln!(text, "target {}: {} ({})", target.name, target.phase, process(status));
+    if !target.listen.is_empty() {
+        let _ = writeln!(text, "  listens on {}", target.listen.join(", "));
+    }
+    if !target.nbd.is_empty() {
+        let _ = writeln!(text, "  without agent, over NBD, on {}", target.nbd.join(", "));
+    }
+    resources(text, target);
+    sessions(text, status, &target.initiators);
+    agentless(text, status, target);
+    let session_waits = target.initiators.iter().filter_map(|session| session.waits_for.as_ref());
+    let resource_waits = target.resources.iter().filter_map(|one| one.waits_for.as_ref());
+    waits(text, status, target.waits.iter().chain(resource_waits).chain(session_waits));
+    if let Some(restart) = &target.restart {
+        restart_text(text, status, restart, zone);
+    }
+}
+
+fn resources(text: &mut String, target: &TargetStatus) {
+    if target.resources.is_empty() {
+        return;
+    }
+    let heads = ["RESOURCE", "SIZE>", "BACKEND", "ENGINE", "INCARNATION", "HELD BY"];
+    let mut rows = table(&heads);
+    for resource in &target.resources {
+        let held = match &resource.faulted {
+            Some(why) => format!("faulted: {why}"),
+            None => or_dash(&resource.held_by.join(", ")).to_owned(),
+        };
+        rows.add_row([
+            resource.name.clone(),
+            show_bytes(resource.size),
+            resource.backend.clone(),
+            resource.engine.clone(),
+            short(&resource.incarnation).to_owned(),
+            held,
+        ]);
+    }
+    let _ = write!(text, "\n{}", indented(&rows));
+}
+
+fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
+    if sessions.is_empty() {
+        return;
+    }
+    let mut rows = table(&[
+        "INITIATOR",
+        "ATTACHMENT",
+        "RESOURCE",
+        "ACCESS",
+        "PHASE",
+        "FOR>",
+        "IN FLIGHT>",
+        "OLDEST>",
+        "UNFLUSHED>",
+        "EPOCH>",
+        "FROM",
+    ]);
+    for session in sessions {
+        let oldest =
+            if session.in_flight == 0 { String::new() } else { show_ms(session.oldest_ms) };
+        rows.add_row([
+            session.initiator.clone(),
+            session.attachment.clone(),
+            session.resource.clone(),
+            session.access.to_string(),
+            session.phase.to_string(),
+            age(status, session.since),
+            session.in_flight.to_string(),
+            or_dash(&oldest).to_owned(),
+            show_bytes(session.unflushed),
+            session.epoch.to_string(),
+            or_dash(&session.peer).to_owned(),
+        ]);
+    }
+    let _ = write!(text, "\n{}", indented(&rows));
+}
+
+fn agentless(text: &mut String, status: &Status, target: &TargetStatus) {
+    if target.agentless.is_empty() {
+        return;
+    }
+    let mut rows = table(&["CANNOT BE PAUSED", "RESOURCE", "ACCESS", "FOR>", "IN FLIGHT>"]);
+    for client in &target.agentless {
+        rows.add_row([
+            client.peer.clone(),
+            client.resource.clone(),
+            client.access.to_string(),
+            age(status, client.since),
+            client.in_flight.to_string(),
+        ]);
+    }
+    let _ = write!(text, "\n{}", indented(&rows));
+}
+
+fn restart_text(text: &mut String, status: &Status, restart: &RestartStatus, zone: &Zone) {
+    let reason = match &*restart.reason {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let phase_age = age(status, restart.phase_since);
+    let _ = writeln!(
+        text,
+        "\nrestart {} ({}) since {}{reason}\n  {} for {phase_age}{}",
+        restart.id,
+        restart.kind,
+        zone.time(restart.started),
+        restart.phase,
+        countdown(status, restart.deadline),
+    );
+    if let Some(question) = &restart.question {
+        for who in &question.not_ready {
+            let _ = writeln!(text, "  not ready: {who}");
+        }
+    }
+    waits(text, status, restart.waits.iter());
+}
+
+fn countdown(status: &Status, deadline: Option<u64>) -> String {
+    match deadline {
+        None => String::new(),
+        Some(at) if at <= status.at => ", its time is over".to_owned(),
+        Some(at) => format!(", {} left", show_ms(at - status.at)),
+    }
+}
+
+/// [TIMER-5]: whatever waits says for whom, since when, until when, and what comes then.
+fn waits<'a>(text: &mut String, status: &Status, all: impl Iterator<Item = &'a Wait>) {
+    for wait in all {
+        let end = match (wait.deadline, &*wait.then) {
+            (None, _) => ", without end".to_owned(),
+            (Some(_), "") => countdown(status, wait.deadline),
+            (Some(_), then) => format!("{}, then: {then}", countdown(status, wait.deadline)),
+        };
+        let since = age(status, wait.since);
+        let _ = writeln!(text, "  waits for {} to {}, for {since}{end}", wait.for_whom, wait.what);
+    }
+}
+
+fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatus, zone: &Zone) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    let _ = writeln!(text, "initiator {} ({})", initiator.name, process(status));
+    if !initiator.attachments.is_empty() {
+        let mut rows = table(&[
+            "ATTACHMENT",
+            "TARGET",
+            "ACCESS",
+            "SIZE>",
+            "PHASE",
+            "FOR>",
+            "IN FLIGHT>",
+            "HELD>",
+            "UNFLUSHED>",
+            "LONGEST STALL>",
+            "ERRORS>",
+            "CLIENTS>",
+            "AT",
+        ]);
+        for attachment in &initiator.attachments {
+            rows.add_row(attachment_row(status, attachment));
+        }
+        let _ = write!(text, "\n{}", indented(&rows));
+    }
+    for attachment in &initiator.attachments {
+        if let Some(outage) = &attachment.outage {
+            outage_text(text, status, &attachment.name, outage, zone);
+        }
+        waits(text, status, attachment.waits_for.iter());
+    }
+}
+
+fn attachment_row(status: &Status, attachment: &AttachmentStatus) -> [String; 13] {
+    [
+        attachment.name.clone(),
+        attachment.target.clone().unwrap_or_else(|| attachment.uri.clone()),
+        attachment.access.to_string(),
+        show_bytes(attachment.size),
+        attachment.phase.to_string(),
+        age(status, attachment.since),
+        attachment.in_flight.to_string(),
+        attachment.held.to_string(),
+        show_bytes(attachment.unflushed),
+        show_ms(attachment.longest_stall_ms),
+        attachment.errors.to_string(),
+        attachment.clients.to_string(),
+        attachment.front_end.clone(),
+    ]
+}
+
+fn outage_text(text: &mut String, status: &Status, name: &str, outage: &Outage, zone: &Zone) {
+    let end = match (outage.expired, outage.deadline) {
+        (true, _) => format!("; its time is over and `{}` was carried out", outage.policy),
+        (false, None) => "; without end".to_owned(),
+        (false, deadline) => format!("{}, then `{}`", countdown(status, deadline), outage.policy),
+    };
+    let since = zone.time(outage.since);
+    let lasted = age(status, outage.since);
+    let _ = writeln!(text, "  {name} holds since {since}, for {lasted}: {}{end}", outage.why);
+}
+
+/// The first digits of an incarnation are enough to see that it changed.
+fn short(incarnation: &str) -> &str {
+    or_dash(incarnation.get(..8).unwrap_or(incarnation))
+}
