@@ -1,0 +1,333 @@
+//! Both halves against each other on a device in memory.
+
+mod support;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use lull_frontend::nbd::client::{Connection, RequestError};
+use lull_frontend::nbd::request::Request;
+use lull_frontend::nbd::{Errno, Limits, ServeEnd};
+use tokio::io::AsyncWriteExt;
+
+use support::{Answers, Disks, MIB, Memory, local, served, served_with};
+
+async fn connected(disks: &Rc<Disks>) -> (Connection, support::Served) {
+    let (stream, served) = served(disks);
+    (Connection::over(stream, "disk").await.unwrap(), served)
+}
+
+#[test]
+fn what_is_written_is_read_back_at_every_size() {
+    local(async {
+        for answers in [Answers::AtOnce, Answers::LastFirst] {
+            let (disks, disk) = Disks::one(Memory::new(80 * MIB));
+            disk.answers.set(answers);
+            let (connection, served) = connected(&disks).await;
+            let mut offset = 0;
+            for length in [512, 4096, 65_536, 131_072, 1 << 20, 32 << 20] {
+                let payload: Vec<u8> = (0..length).map(|i| (i / 512 + length / 7) as u8).collect();
+                connection.write(offset, payload.clone(), false).await.unwrap();
+                let got = connection.read(offset, vec![0; length]).await.unwrap();
+                assert!(got == payload, "{length} bytes at {offset}");
+                offset += length as u64;
+            }
+            connection.flush().await.unwrap();
+            assert_eq!(disk.flushes.get(), 1);
+            connection.write_zeroes(0, 1024, true, true).await.unwrap();
+            connection.trim(4096, 512).await.unwrap();
+            assert_eq!(connection.read(0, vec![1; 1024]).await.unwrap(), vec![0; 1024]);
+            connection.disconnect().await;
+            served.task.await.unwrap().unwrap();
+            assert_eq!(disk.buffers_out(), 0);
+        }
+    });
+}
+
+#[test]
+fn a_client_learns_what_the_device_can_do() {
+    local(async {
+        let (disks, _) = Disks::one(Memory::new(MIB));
+        let (connection, _served) = connected(&disks).await;
+        let export = connection.export();
+        assert_eq!((export.size, export.block, export.preferred), (MIB, 512, 4096));
+        assert_eq!(export.max_length, 32 << 20);
+        assert_eq!(export.name.as_deref(), Some("disk"));
+        assert_eq!(export.description.as_deref(), Some("a disk in memory"));
+        assert!(export.structured && !export.read_only());
+        assert!(export.can_flush() && export.can_fua() && export.can_trim());
+        assert!(export.can_write_zeroes() && export.can_multi_conn());
+    });
+}
+
+#[test]
+fn a_refused_export_is_explained_to_the_client() {
+    local(async {
+        for (name, hint) in [("other", "there is `disk`"), ("guarded", "ask its owner")] {
+            let (disks, _) = Disks::one(Memory::new(MIB));
+            let (stream, served) = served(&disks);
+            let error = Connection::<Vec<u8>>::over(stream, name).await.unwrap_err();
+            assert!(error.to_string().contains(hint), "{error}");
+            served.task.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn answers_in_any_order_reach_those_who_asked() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        disk.answers.set(Answers::LastFirst);
+        for (i, block) in disk.bytes.borrow_mut().chunks_mut(512).enumerate() {
+            block.fill(i as u8);
+        }
+        let (connection, _served) = connected(&disks).await;
+        let asked: Vec<_> = (0..512u64)
+            .map(|i| {
+                let connection = connection.clone();
+                tokio::task::spawn_local(async move {
+                    let got = connection.read(i * 512, vec![0; 512]).await.unwrap();
+                    assert_eq!(got, vec![i as u8; 512]);
+                })
+            })
+            .collect();
+        for one in asked {
+            one.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_devices_error_is_the_clients_error() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        let (connection, _served) = connected(&disks).await;
+        for errno in [Errno::Io, Errno::NoSpace, Errno::Perm, Errno::Shutdown] {
+            disk.fail.set(Some(errno));
+            let failed = Err(RequestError::Answered(errno));
+            assert_eq!(connection.read(0, vec![0; 512]).await, failed.clone().map(|()| vec![]));
+            assert_eq!(connection.write(0, vec![0; 512], true).await, failed);
+            assert_eq!(connection.flush().await, failed);
+        }
+        disk.fail.set(None);
+        connection.flush().await.unwrap();
+    });
+}
+
+#[test]
+fn impossible_requests_are_refused_and_the_next_one_works() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        let (connection, _served) = connected(&disks).await;
+        let inval = RequestError::Answered(Errno::Inval);
+        let no_space = RequestError::Answered(Errno::NoSpace);
+        let read =
+            async |offset, length| connection.read(offset, vec![0; length]).await.unwrap_err();
+        let write = async |offset, length| {
+            connection.write(offset, vec![9; length], false).await.unwrap_err()
+        };
+        assert_eq!(read(1, 512).await, inval);
+        assert_eq!(read(0, 511).await, inval);
+        assert_eq!(read(0, 0).await, inval);
+        assert_eq!(read(MIB, 512).await, inval);
+        assert_eq!(read(u64::MAX - 511, 1024).await, inval);
+        assert_eq!(write(1, 512).await, inval);
+        assert_eq!(write(MIB - 512, 1024).await, no_space);
+        assert_eq!(write(MIB, 16 << 20).await, no_space);
+        assert_eq!(connection.write_zeroes(MIB, 512, false, false).await, Err(no_space));
+        assert_eq!(connection.trim(MIB, 512).await, Err(inval));
+        assert_eq!(connection.read(0, vec![7; 512]).await.unwrap(), vec![0; 512]);
+        assert_eq!(disk.most_buffers_out(), 1);
+    });
+}
+
+#[test]
+fn a_read_only_device_is_not_changed() {
+    local(async {
+        let mut memory = Memory::new(MIB);
+        memory.geometry.read_only = true;
+        let (disks, _disk) = Disks::one(memory);
+        let (connection, _served) = connected(&disks).await;
+        assert!(connection.export().read_only());
+        let refused = Err(RequestError::Answered(Errno::Perm));
+        assert_eq!(connection.write(0, vec![1; 512], false).await, refused);
+        assert!(!connection.export().can_trim() && !connection.export().can_write_zeroes());
+    });
+}
+
+#[test]
+fn exhausted_buffers_hold_the_client_back_and_fail_nothing() {
+    local(async {
+        let mut memory = Memory::new(MIB);
+        memory.most_buffers = 3;
+        let (disks, disk) = Disks::one(memory);
+        disk.answers.set(Answers::LastFirst);
+        let (connection, _served) = connected(&disks).await;
+        let reads = (0..64u64).map(|i| {
+            let connection = connection.clone();
+            tokio::task::spawn_local(async move { connection.read(i * 512, vec![1; 512]).await })
+        });
+        for read in reads.collect::<Vec<_>>() {
+            assert_eq!(read.await.unwrap().unwrap(), vec![0; 512]);
+        }
+        assert_eq!(disk.most_buffers_out(), 3);
+    });
+}
+
+#[test]
+fn a_connection_takes_no_more_requests_than_its_limit() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        disk.answers.set(Answers::Held);
+        let limits = Limits { in_flight: 4, ..Limits::default() };
+        let (stream, _served) = served_with(&disks, limits);
+        let connection = Connection::over(stream, "").await.unwrap();
+        let reads: Vec<_> = (0..32u64)
+            .map(|i| {
+                let connection = connection.clone();
+                tokio::task::spawn_local(
+                    async move { connection.read(i * 512, vec![0; 512]).await },
+                )
+            })
+            .collect();
+        let mut answered = 0;
+        while answered < 32 {
+            while disk.held() < 4 {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(disk.held(), 4);
+            answered += disk.held();
+            disk.release();
+        }
+        for read in reads {
+            read.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn closing_waits_for_requests_under_way_and_their_answers_arrive() {
+    // [CONN-3]
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        disk.answers.set(Answers::Held);
+        let (connection, served) = connected(&disks).await;
+        let asking = connection.clone();
+        let read = tokio::task::spawn_local(async move { asking.read(0, vec![1; 512]).await });
+        while disk.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        served.closer.close();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!served.task.is_finished());
+        disk.release();
+        served.task.await.unwrap().unwrap();
+        assert_eq!(read.await.unwrap().unwrap(), vec![0; 512]);
+        assert_eq!(&*connection.ended().await, "the server closed it");
+        assert!(matches!(connection.flush().await, Err(RequestError::Lost(_))));
+    });
+}
+
+#[test]
+fn an_answer_for_a_client_that_has_gone_goes_nowhere() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        disk.answers.set(Answers::Held);
+        let (connection, served) = connected(&disks).await;
+        let asking = connection.clone();
+        let read = tokio::task::spawn_local(async move { asking.read(0, vec![1; 512]).await });
+        while disk.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        connection.disconnect().await;
+        assert!(matches!(read.await.unwrap(), Err(RequestError::Lost(_))));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!served.task.is_finished());
+        disk.release();
+        let _ = served.task.await.unwrap();
+        assert_eq!(disk.buffers_out(), 0);
+    });
+}
+
+#[test]
+fn a_cut_connection_fails_every_request_under_way_with_the_reason() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        disk.answers.set(Answers::Held);
+        let (connection, served) = connected(&disks).await;
+        let reads: Vec<_> = (0..3)
+            .map(|_| {
+                let connection = connection.clone();
+                tokio::task::spawn_local(async move { connection.read(0, vec![1; 512]).await })
+            })
+            .collect();
+        while disk.held() < 3 {
+            tokio::task::yield_now().await;
+        }
+        served.task.abort();
+        for read in reads {
+            let error = read.await.unwrap().unwrap_err();
+            assert!(matches!(error, RequestError::Lost(_)), "{error}");
+        }
+        disk.release();
+        assert_eq!(disk.buffers_out(), 0);
+    });
+}
+
+#[test]
+#[should_panic(expected = "dropped without an answer")]
+fn a_device_that_forgets_a_request_is_caught() {
+    // [CONN-3]
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        disk.answers.set(Answers::Held);
+        let (connection, _served) = connected(&disks).await;
+        tokio::task::spawn_local(async move { connection.flush().await });
+        while disk.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        disk.forget();
+    });
+}
+
+#[test]
+fn a_silent_client_is_sent_away() {
+    local(async {
+        tokio::time::pause();
+        let (disks, _) = Disks::one(Memory::new(MIB));
+        let (_stream, served) = served(&disks);
+        let ended = served.task.await.unwrap();
+        assert!(matches!(ended, Err(ServeEnd::Slow(after)) if after == Duration::from_secs(30)));
+    });
+}
+
+#[test]
+fn a_client_that_does_not_listen_delays_the_closing_only_so_long() {
+    local(async {
+        tokio::time::pause();
+        let (disks, disk) = Disks::one(Memory::new(4 * MIB));
+        disk.answers.set(Answers::Held);
+        let (mut stream, served) = served(&disks);
+        // Flags without the padding of old, the default export, and one large read.
+        let mut said = 3u32.to_be_bytes().to_vec();
+        said.extend_from_slice(b"IHAVEOPT\0\0\0\x01\0\0\0\0");
+        let read = Request { flags: 0, command: 0, cookie: 1, offset: 0, length: 4 << 20 };
+        said.extend_from_slice(&read.encode());
+        stream.write_all(&said).await.unwrap();
+        while disk.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        served.closer.close();
+        disk.release();
+        let ended = served.task.await.unwrap();
+        assert!(matches!(ended, Err(ServeEnd::Stuck(after)) if after == Duration::from_secs(10)));
+        assert_eq!(disk.buffers_out(), 0);
+    });
+}
