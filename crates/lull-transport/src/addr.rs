@@ -79,11 +79,7 @@ impl Addr {
 
     /// Refuses a plain connection that would leave this host, unless `insecure` allows it. [SEC-1]
     pub fn check_plain(&self, insecure: bool) -> Result<(), PlainRefused> {
-        if insecure || self.is_loopback() {
-            Ok(())
-        } else {
-            Err(PlainRefused(self.clone()))
-        }
+        if insecure || self.is_loopback() { Ok(()) } else { Err(PlainRefused(self.clone())) }
     }
 }
 
@@ -126,15 +122,11 @@ fn parse_tcp(text: &str, rest: &str) -> Result<Addr, AddrError> {
     }
     let port = match port {
         None => DEFAULT_PORT,
-        Some(port) => port.parse().map_err(|_| AddrError::Port {
-            text: text.into(),
-            port: port.into(),
-        })?,
+        Some(port) => {
+            port.parse().map_err(|_| AddrError::Port { text: text.into(), port: port.into() })?
+        }
     };
-    Ok(Addr::Tcp {
-        host: host.into(),
-        port,
-    })
+    Ok(Addr::Tcp { host: host.into(), port })
 }
 
 impl fmt::Display for Addr {
@@ -149,10 +141,7 @@ impl fmt::Display for Addr {
 
 impl From<std::net::SocketAddr> for Addr {
     fn from(at: std::net::SocketAddr) -> Self {
-        Addr::Tcp {
-            host: at.ip().to_string(),
-            port: at.port(),
-        }
+        Addr::Tcp { host: at.ip().to_string(), port: at.port() }
     }
 }
 
@@ -161,26 +150,15 @@ mod tests {
     use super::*;
 
     fn tcp(host: &str, port: u16) -> Addr {
-        Addr::Tcp {
-            host: host.into(),
-            port,
-        }
+        Addr::Tcp { host: host.into(), port }
     }
 
     #[test]
     fn every_written_form_is_read_and_printed() {
         for (text, addr, printed) in [
-            (
-                "unix:/run/a.sock",
-                Addr::Unix("/run/a.sock".into()),
-                "unix:/run/a.sock",
-            ),
+            ("unix:/run/a.sock", Addr::Unix("/run/a.sock".into()), "unix:/run/a.sock"),
             ("unix:a:b", Addr::Unix("a:b".into()), "unix:a:b"),
-            (
-                "tcp:db.example",
-                tcp("db.example", DEFAULT_PORT),
-                "tcp:db.example:10820",
-            ),
+            ("tcp:db.example", tcp("db.example", DEFAULT_PORT), "tcp:db.example:10820"),
             ("tcp:10.0.0.1:0", tcp("10.0.0.1", 0), "tcp:10.0.0.1:0"),
             ("tcp:[::1]", tcp("::1", DEFAULT_PORT), "tcp:[::1]:10820"),
             ("tcp:[fe80::2]:99", tcp("fe80::2", 99), "tcp:[fe80::2]:99"),
@@ -211,28 +189,16 @@ mod tests {
             let said = text.parse::<Addr>().expect_err(text).to_string();
             assert!(said.contains(hint), "{text}: {said}");
         }
-        assert!(
-            format!("unix:/{}", "x".repeat(107))
-                .parse::<Addr>()
-                .is_err()
-        );
+        assert!(format!("unix:/{}", "x".repeat(107)).parse::<Addr>().is_err());
     }
 
     #[test]
     fn plain_tcp_beyond_loopback_needs_leave() {
         // [SEC-1]
-        for near in [
-            "unix:/x",
-            "tcp:localhost",
-            "tcp:127.8.0.1:1",
-            "tcp:[::1]",
-            "tcp:[::ffff:127.0.0.1]",
-        ] {
-            assert_eq!(
-                near.parse::<Addr>().unwrap().check_plain(false),
-                Ok(()),
-                "{near}"
-            );
+        for near in
+            ["unix:/x", "tcp:localhost", "tcp:127.8.0.1:1", "tcp:[::1]", "tcp:[::ffff:127.0.0.1]"]
+        {
+            assert_eq!(near.parse::<Addr>().unwrap().check_plain(false), Ok(()), "{near}");
         }
         for far in ["tcp:0.0.0.0", "tcp:[::]", "tcp:db.example", "tcp:192.0.2.1"] {
             let far = far.parse::<Addr>().unwrap();

@@ -30,13 +30,7 @@ impl Inlet {
     /// An empty inlet that holds at most `capacity` bytes (at least 4 KiB). No frame that is parsed
     /// in place may be longer than that.
     pub fn with_capacity(capacity: usize) -> Inlet {
-        Inlet {
-            buf: Vec::new(),
-            start: 0,
-            end: 0,
-            capacity: capacity.max(SMALL),
-            window: SMALL,
-        }
+        Inlet { buf: Vec::new(), start: 0, end: 0, capacity: capacity.max(SMALL), window: SMALL }
     }
 
     /// The bytes that were received and not consumed.
@@ -46,10 +40,7 @@ impl Inlet {
 
     /// Forgets the first `n` of [`Inlet::bytes`]. Panics where there are fewer.
     pub fn consume(&mut self, n: usize) {
-        assert!(
-            n <= self.end - self.start,
-            "consumed more than was received"
-        );
+        assert!(n <= self.end - self.start, "consumed more than was received");
         self.start += n;
         if self.start == self.end {
             self.start = 0;
@@ -167,10 +158,7 @@ mod tests {
     async fn a_stream_that_ends_within_a_payload_says_so() {
         let mut inlet = Inlet::with_capacity(0);
         let mut r: &[u8] = &[1, 2, 3];
-        let error = inlet
-            .read_exact_into(&mut r, &mut [0; 4])
-            .await
-            .unwrap_err();
+        let error = inlet.read_exact_into(&mut r, &mut [0; 4]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
@@ -180,9 +168,6 @@ mod tests {
         let mut r = &wire[..];
         let mut inlet = Inlet::with_capacity(SMALL);
         assert_eq!(inlet.fill(&mut r).await.unwrap(), SMALL);
-        assert_eq!(
-            inlet.fill(&mut r).await.unwrap_err().kind(),
-            io::ErrorKind::InvalidData
-        );
+        assert_eq!(inlet.fill(&mut r).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -67,15 +67,13 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Listens on `addr`. A unix socket's file that no process listens on any more is replaced.
+    /// Listens on `addr`. A unix socket's file that no process listens on any more is replaced;
+    /// whoever does listen there sees one connection that ends without a byte.
     pub async fn bind(addr: &Addr) -> Result<Listener, BindError> {
         match addr {
             Addr::Unix(path) => {
                 let socket = bind_unix(addr, path).await?;
-                Ok(Listener::Unix {
-                    socket,
-                    path: path.clone(),
-                })
+                Ok(Listener::Unix { socket, path: path.clone() })
             }
             Addr::Tcp { host, port } => bind_tcp(addr, host, *port).await.map(Listener::Tcp),
         }
@@ -83,10 +81,7 @@ impl Listener {
 
     /// Goes on with a listening socket that another process opened for `addr`.
     pub fn from_fd(addr: &Addr, fd: OwnedFd) -> Result<Listener, BindError> {
-        let io = |source: io::Error| BindError::Io {
-            addr: addr.clone(),
-            source,
-        };
+        let io = |source: io::Error| BindError::Io { addr: addr.clone(), source };
         let listening = sockopt::socket_acceptconn(&fd).unwrap_or(false);
         let domain = sockopt::socket_domain(&fd).map_err(|e| io(e.into()))?;
         let fits = match addr {
@@ -158,17 +153,11 @@ impl AsFd for Listener {
 fn gave_up(error: &io::Error) -> bool {
     // `NotConnected` comes from setting options on a TCP connection that was reset in the queue.
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | NotConnected | InvalidInput
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected | InvalidInput)
 }
 
 async fn bind_tcp(addr: &Addr, host: &str, port: u16) -> Result<TcpListener, BindError> {
-    let io = |source| BindError::Io {
-        addr: addr.clone(),
-        source,
-    };
+    let io = |source| BindError::Io { addr: addr.clone(), source };
     let mut last = None;
     for at in tokio::net::lookup_host((host, port)).await.map_err(io)? {
         let socket = match at {
@@ -184,23 +173,16 @@ async fn bind_tcp(addr: &Addr, host: &str, port: u16) -> Result<TcpListener, Bin
         }
     }
     match last {
-        Some(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
-            addr: addr.clone(),
-            holder: "another process".into(),
-        }),
+        Some(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(BindError::InUse { addr: addr.clone(), holder: "another process".into() })
+        }
         Some(error) => Err(io(error)),
-        None => Err(io(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the name has no address",
-        ))),
+        None => Err(io(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))),
     }
 }
 
 async fn bind_unix(addr: &Addr, path: &Path) -> Result<UnixListener, BindError> {
-    let io = |source: io::Error| BindError::Io {
-        addr: addr.clone(),
-        source,
-    };
+    let io = |source: io::Error| BindError::Io { addr: addr.clone(), source };
     // Looking for a dead file and replacing it are two steps: the lock keeps two starters from
     // each taking away the file that the other has just made.
     let _alone = lock_directory(path).await.map_err(io)?;
@@ -226,10 +208,7 @@ async fn bind_unix(addr: &Addr, path: &Path) -> Result<UnixListener, BindError> 
                 Err(rustix::io::Errno::CONNREFUSED) => {}
                 Err(rustix::io::Errno::NOENT) => {}
                 Err(rustix::io::Errno::AGAIN) | Ok(()) => {
-                    return Err(BindError::InUse {
-                        addr: addr.clone(),
-                        holder: holder(&probe),
-                    });
+                    return Err(BindError::InUse { addr: addr.clone(), holder: holder(&probe) });
                 }
                 Err(error) => return Err(io(error.into())),
             }

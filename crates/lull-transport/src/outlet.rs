@@ -123,9 +123,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         if inner.state == State::Closed || inner.queued() < n {
             return Poll::Ready(());
         }
-        inner
-            .below
-            .retain(|(_, waker)| !waker.will_wake(cx.waker()));
+        inner.below.retain(|(_, waker)| !waker.will_wake(cx.waker()));
         inner.below.push((n, cx.waker().clone()));
         Poll::Pending
     }
@@ -247,21 +245,13 @@ impl<B> Inner<B> {
 
     fn all_wakers(&mut self) -> Vec<Waker> {
         let below = std::mem::take(&mut self.below);
-        below
-            .into_iter()
-            .map(|(_, waker)| waker)
-            .chain(self.pump.take())
-            .collect()
+        below.into_iter().map(|(_, waker)| waker).chain(self.pump.take()).collect()
     }
 }
 
 impl<B> Batch<B> {
     fn new() -> Self {
-        Batch {
-            copied: Vec::new(),
-            pieces: VecDeque::new(),
-            bytes: 0,
-        }
+        Batch { copied: Vec::new(), pieces: VecDeque::new(), bytes: 0 }
     }
 }
 
@@ -299,10 +289,7 @@ impl<B: AsRef<[u8]>> Batch<B> {
     fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut slices = Vec::with_capacity(self.pieces.len().min(MOST_SLICES));
         slices.extend(
-            self.pieces
-                .iter()
-                .take(MOST_SLICES)
-                .map(|piece| IoSlice::new(self.slice(piece))),
+            self.pieces.iter().take(MOST_SLICES).map(|piece| IoSlice::new(self.slice(piece))),
         );
         slices
     }

@@ -68,10 +68,7 @@ impl Stream {
                 Err(error) => Err(error),
             },
         };
-        connected.map_err(|source| DialError {
-            addr: addr.clone(),
-            source,
-        })
+        connected.map_err(|source| DialError { addr: addr.clone(), source })
     }
 
     /// Two connected ends in one process.
@@ -89,11 +86,7 @@ impl Stream {
     pub fn peer(&self) -> String {
         match self {
             Stream::Unix(_) => match self.credentials() {
-                Some(PeerCredentials {
-                    uid,
-                    pid: Some(pid),
-                    ..
-                }) => format!("uid {uid} pid {pid}"),
+                Some(PeerCredentials { uid, pid: Some(pid), .. }) => format!("uid {uid} pid {pid}"),
                 Some(PeerCredentials { uid, .. }) => format!("uid {uid}"),
                 None => "unix peer".into(),
             },
@@ -110,11 +103,7 @@ impl Stream {
             return None;
         };
         let found = stream.peer_cred().ok()?;
-        Some(PeerCredentials {
-            uid: found.uid(),
-            gid: found.gid(),
-            pid: found.pid(),
-        })
+        Some(PeerCredentials { uid: found.uid(), gid: found.gid(), pid: found.pid() })
     }
 
     /// Separates the directions, so that one task reads while another writes.

@@ -112,15 +112,15 @@ impl Request {
         if changes && export.read_only {
             return Some(Errno::Perm);
         }
-        let block = u64::from(export.block);
-        if self.length == 0 || self.offset % block != 0 || u64::from(self.length) % block != 0 {
+        let (block, length) = (u64::from(export.block), u64::from(self.length));
+        if self.length == 0 || !self.offset.is_multiple_of(block) || !length.is_multiple_of(block) {
             return Some(Errno::Inval);
         }
         let carries_data = matches!(op, Op::Read | Op::Write { .. });
         if carries_data && self.length > export.max_length {
             return Some(Errno::Inval);
         }
-        match self.offset.checked_add(u64::from(self.length)) {
+        match self.offset.checked_add(length) {
             Some(end) if end <= export.size => None,
             _ if matches!(op, Op::Write { .. } | Op::WriteZeroes { .. }) => Some(Errno::NoSpace),
             _ => Some(Errno::Inval),

@@ -61,6 +61,9 @@ pub enum Answers {
     Held,
 }
 
+/// An answer that is given later.
+type Later = Box<dyn FnOnce()>;
+
 /// A disk in memory.
 pub struct Memory {
     pub geometry: Geometry,
@@ -70,7 +73,7 @@ pub struct Memory {
     pub flushes: Cell<usize>,
     pub most_buffers: usize,
     pool: Rc<Pool>,
-    waiting: Rc<RefCell<Vec<Box<dyn FnOnce()>>>>,
+    waiting: Rc<RefCell<Vec<Later>>>,
 }
 
 impl Memory {

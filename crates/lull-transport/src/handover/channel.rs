@@ -29,8 +29,7 @@ impl Channel {
         message: &[u8],
         fds: &[(String, BorrowedFd<'_>)],
     ) -> Result<(), ParcelError> {
-        self.when_ready(Interest::WRITABLE, |fd| send_fds(fd, fds, message))
-            .await
+        self.when_ready(Interest::WRITABLE, |fd| send_fds(fd, fds, message)).await
     }
 
     /// The next parcel. Cancel-safe.

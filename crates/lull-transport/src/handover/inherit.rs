@@ -28,11 +28,7 @@ pub struct InheritError {
 /// variable. In this process, and in any other child, it stays close-on-exec; it is closed here
 /// when `command` is dropped.
 pub fn inherit(command: &mut Command, end: OwnedFd, lowest: RawFd) -> io::Result<RawFd> {
-    let end = if end.as_raw_fd() >= lowest {
-        end
-    } else {
-        fcntl_dupfd_cloexec(&end, lowest)?
-    };
+    let end = if end.as_raw_fd() >= lowest { end } else { fcntl_dupfd_cloexec(&end, lowest)? };
     let number = end.as_raw_fd();
     // SAFETY: the closure runs in the child between fork and exec, where only async-signal-safe
     // calls are allowed; it makes one fcntl call and neither allocates nor locks. `end` is owned by
@@ -48,10 +44,7 @@ pub fn inherit(command: &mut Command, end: OwnedFd, lowest: RawFd) -> io::Result
 pub fn inherited(number: RawFd) -> Result<OwnedFd, InheritError> {
     let wrong = |source: io::Error| InheritError { fd: number, source };
     if number < 3 {
-        return Err(wrong(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is a standard stream",
-        )));
+        return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "it is a standard stream")));
     }
     // SAFETY: only borrowed for calls that fail with EBADF where the number is not open.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
@@ -61,10 +54,7 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd, InheritError> {
     let domain = sockopt::socket_domain(borrowed).map_err(|e| wrong(e.into()))?;
     let kind = sockopt::socket_type(borrowed).map_err(|e| wrong(e.into()))?;
     if !left_open || domain != AddressFamily::UNIX || kind != SocketType::SEQPACKET {
-        return Err(wrong(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is something else",
-        )));
+        return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "it is something else")));
     }
     fcntl_setfd(borrowed, FdFlags::CLOEXEC).map_err(|e| wrong(e.into()))?;
     // SAFETY: the number is open, and nobody in this process owns it: std and everything here open

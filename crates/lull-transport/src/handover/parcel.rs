@@ -67,12 +67,7 @@ pub fn send_fds(
         return Err(ParcelError::TooLarge("the number of descriptors"));
     }
     let sent = rustix::io::retry_on_intr(|| {
-        rustix::net::sendmsg(
-            &sock,
-            &[IoSlice::new(&packet)],
-            &mut ancillary,
-            SendFlags::NOSIGNAL,
-        )
+        rustix::net::sendmsg(&sock, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)
     });
     match sent {
         Ok(n) if n == packet.len() => Ok(()),
@@ -124,10 +119,7 @@ pub fn recv_fds(sock: impl AsFd) -> Result<Parcel, ParcelError> {
             "the number of descriptors differs from that of their names",
         ));
     }
-    Ok(Parcel {
-        message: message.to_vec(),
-        fds: names.into_iter().zip(open).collect(),
-    })
+    Ok(Parcel { message: message.to_vec(), fds: names.into_iter().zip(open).collect() })
 }
 
 fn encode(fds: &[(String, BorrowedFd<'_>)], message: &[u8]) -> Result<Vec<u8>, ParcelError> {
