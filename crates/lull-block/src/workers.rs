@@ -226,3 +226,54 @@ impl<W: Work> Step for LaneStep<W> {
         step
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Reports that it began, then waits to be let go.
+    struct Stuck(mpsc::Sender<u32>, Mutex<mpsc::Receiver<()>>);
+
+    impl Work for Stuck {
+        type Job = u32;
+
+        fn run(&self, job: u32) -> Outcome<u32> {
+            self.0.send(job).unwrap();
+            // Released when the test drops its end.
+            let _ = self.1.lock().unwrap().recv();
+            Outcome { next: None, answers: Answers::None }
+        }
+    }
+
+    struct Reporting(mpsc::Sender<u32>);
+
+    impl Work for Reporting {
+        type Job = u32;
+
+        fn run(&self, job: u32) -> Outcome<u32> {
+            self.0.send(job).unwrap();
+            Outcome { next: (job > 100).then(|| job - 100), answers: Answers::None }
+        }
+    }
+
+    #[test]
+    fn a_resource_that_hangs_leaves_threads_to_the_others() {
+        let workers = Workers::new(4).unwrap();
+        let (began, beginnings) = mpsc::channel();
+        let (release, held) = mpsc::channel();
+        let stuck = workers.lane(Arc::new(Stuck(began, Mutex::new(held))));
+        for job in 0..20 {
+            stuck.send(job);
+        }
+        let (done, reports) = mpsc::channel();
+        let lively = workers.lane(Arc::new(Reporting(done)));
+        lively.send(201);
+        assert_eq!(reports.iter().take(3).collect::<Vec<_>>(), [201, 101, 1]);
+        drop(release);
+        let mut all: Vec<u32> = beginnings.iter().take(20).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..20).collect::<Vec<_>>(), "what waited was not dropped");
+    }
+}

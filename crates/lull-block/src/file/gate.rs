@@ -4,8 +4,12 @@
 //! kernel cannot be asked per write. What puts a page-aligned buffered write to sleep is, in the
 //! first place, the throttling of whoever dirties pages while there are too many of them. The
 //! kernel starts that at the middle between its two thresholds, all of which it publishes; below,
-//! a write is a copy. Measured on ext4, it takes a third of the processor time that the way over a
-//! worker takes, and no wake-up.
+//! a write is a copy.
+//!
+//! Measured on ext4 (random 4 KiB, 32 outstanding): 2.0 s of processor time per million writes
+//! here against 9.3 s by way of a worker, at 2.6 times the rate; where the page cache holds the
+//! file in large folios the kernel's own cost leads and the ratio is 1 to 2. The price is the
+//! journal: with a flush every 2,000 writes one write in 3,000 took over 1 ms, the longest 5 ms.
 //!
 //! Not seen here: a memory limit of this process's own control group. Whoever sets one far below
 //! the machine's thresholds gets the throttling on the loop, as every other server does.

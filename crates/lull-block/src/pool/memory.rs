@@ -51,9 +51,10 @@ impl Arena {
             if *size == 0 || slots == 0 || slots == u32::MAX {
                 return Err(invalid());
             }
-            lists.push((len, FreeList::full(slots)));
             let bytes = size.checked_mul(*count).ok_or_else(invalid)?;
+            let start = len;
             len = len.checked_add(bytes).ok_or_else(invalid)?;
+            lists.push((start, FreeList::full(slots)));
         }
         if len == 0 || isize::try_from(len).is_err() {
             return Err(invalid());
