@@ -37,7 +37,7 @@ impl ConfigError {
     /// A file that cannot be read.
     pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
         let help = "give the path of a readable file of TOML";
-        let message = format!("cannot read {}: {error}", path.display());
+        let message = format!("cannot be read: {error}");
         let problems = vec![Problem::new(0..0, message, help)];
         Self { name: path.display().to_string(), text: String::new(), problems }
     }
@@ -56,11 +56,13 @@ impl ConfigError {
     }
 
     fn report(&self, problem: &Problem) -> Report {
+        if self.text.is_empty() {
+            // There is no line to show, so the file is named in words.
+            let message = format!("{}: {}", self.name, problem.message);
+            return Report::new(MietteDiagnostic::new(message).with_help(problem.help.clone()));
+        }
         let mut diagnostic =
             MietteDiagnostic::new(problem.message.clone()).with_help(problem.help.clone());
-        if self.text.is_empty() {
-            return Report::new(diagnostic);
-        }
         diagnostic = diagnostic.with_label(LabeledSpan::underline(problem.span.clone()));
         Report::new(diagnostic).with_source_code(NamedSource::new(&self.name, self.text.clone()))
     }

@@ -56,6 +56,9 @@ impl Checker {
                 let message = error.to_string();
                 // Errors of this kind are "what: how to write it".
                 let (what, how) = match message.rsplit_once(": ") {
+                    Some((what, how)) if what.ends_with('`') && !what.contains(' ') => {
+                        (format!("{what} cannot be used here"), how.to_owned())
+                    }
                     Some((what, how)) => (what.to_owned(), how.to_owned()),
                     None => (message, "dist/lull.toml shows how it is written".to_owned()),
                 };
