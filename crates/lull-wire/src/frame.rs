@@ -114,9 +114,11 @@ impl FrameHeader {
         let kind =
             Kind::from_number(raw.kind.get()).ok_or(DecodeError::UnknownKind(raw.kind.get()))?;
         let info = kind.info();
+        // [SEC-3] Only a target pauses, holds and resumes.
         if !info.from.allows(sender) {
             return Err(DecodeError::WrongDirection(kind));
         }
+        // [SEC-4] Judged before anything is stored for it.
         let body_length = raw.body_length.get();
         if (body_length as usize) < info.min_body || body_length as usize > info.max_body {
             return Err(DecodeError::BodyLength(kind, body_length));

@@ -48,7 +48,12 @@ fn the_dialogue_holds_every_message_of_a_planned_restart() {
     for info in lull_wire::TABLE {
         let beside = matches!(
             info.kind,
-            Kind::Refused | Kind::Detach | Kind::Detached | Kind::Hold | Kind::Knock | Kind::Resized
+            Kind::Refused
+                | Kind::Detach
+                | Kind::Detached
+                | Kind::Hold
+                | Kind::Knock
+                | Kind::Resized
         );
         assert_eq!(kinds.contains(&info.kind), !beside, "{}", info.name);
         assert!(info.from != Sender::Both || matches!(info.kind, Kind::Ping | Kind::Pong));
