@@ -326,6 +326,12 @@ impl Initiator {
             state @ (State::Draining { .. } | State::Flushing { .. } | State::Paused { .. }) => {
                 self.state = state
             }
+            State::Replaying { outage, link, resume, again, pause: Some(pause) }
+                if pause.restart == restart =>
+            {
+                // It is ready when the replay is done, as if nobody had asked for a pause.
+                self.state = State::Replaying { outage, link, resume, again, pause: None };
+            }
             // The end of a HOLD: what was not executed meanwhile is sent again.
             State::Sharing { link } => {
                 self.requests.send_again(link.conn, Which::All, actions);

@@ -1,8 +1,9 @@
 //! The end of an attachment: finish what was accepted, flush, DETACH [CONN-5].
 
-use super::{Action, Actions, End, Initiator, Intent, Leaving, State};
+use super::{Action, Actions, End, Initiator, Intent, Leaving, Memory, State};
 use crate::{ConnId, MonoTime, Violation};
 use lull_wire::messages::{Detach, Prose};
+use lull_wire::{Incarnation, Tenure};
 
 impl Initiator {
     pub(super) fn detach(&mut self, now: MonoTime, at_once: bool, actions: &mut Actions) {
@@ -78,6 +79,10 @@ impl Initiator {
         actions: &mut Actions,
     ) -> Result<(), Violation> {
         if matches!(self.state, State::Leaving { step: Leaving::Asked, .. }) {
+            // Nothing is left that an older hold on the resource could protect.
+            self.memory =
+                Memory { incarnation: Incarnation::NONE, tenure: Tenure(0), ..self.memory };
+            actions.push(Action::Remember(self.memory));
             self.end(End::Detached, actions);
             return Ok(());
         }

@@ -1,1 +1,300 @@
-//! .
+//! The target's machine: all sessions, the roster and the restart of one daemon.
+//!
+//! It decides; requests do not pass it. Each session's requests run in a *lane* that the daemon keeps: the machine
+//! opens a lane, closes it, and is told when a closed one has nothing left under way ([`Event::Drained`]).
+//!
+//! ```text
+//!  session:  Accepted ─ HELLO ─▶ Greeted ─ ATTACH ─▶ Fencing ─ older lanes drained ─▶ Recording ─ durable ─▶ Arriving
+//!                                                                                                  READY │   │ PAUSE
+//!            Detaching ◀─ DETACH ── Sharing ◀──────────────────── RESUME ────────────────────────────────┘   ▼
+//!                                     │  PAUSE                                                   ┌────▶ Asked
+//!                                     └──────────────────────────────────────────────────────────┘        │
+//!            Closing ◀── lost, fenced, evicted, DISCONNECT: from any of these ── Complete ◀─ PAUSE COMPLETE┘
+//!
+//!  restart:  Serving ─▶ Intending ─ durable ─▶ Pausing ─ all complete, or proceed ─▶ Settling ─ durable ─▶ Sealing
+//!               ▲                                 │ abort                              │ abort, failure      │ durable
+//!               └───────── RESUME ────────────────┴──── Revoking ◀─────────────────────┴─────────────────────┤
+//!                                                                                           Down ◀─ Leaving ◀┘
+//! ```
+
+mod attach;
+mod report;
+mod restart;
+mod roster;
+mod session;
+mod tick;
+
+pub use report::{Refusal, Report, Row, RowState, Why};
+pub use restart::{Decision, OnTimeout, Order, Phase, Purpose, QUESTION_SPAN, Question, Restart};
+pub use roster::{Entry, Holder, Seat};
+pub use session::{Progress, Proof, SessionState};
+
+use crate::geometry::Geometry;
+use crate::{ConnId, MonoTime, Violation};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+use lull_wire::messages::{Name, Path, Pong};
+use lull_wire::{AttachmentId, Incarnation, InstanceId, Message, ResourceId, RestartId, Tenure};
+use session::Session;
+
+/// What a target is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// This node's name.
+    pub node: Name,
+    /// This life of the daemon.
+    pub instance: InstanceId,
+    /// Program and release.
+    pub software: Name,
+    /// How often an initiator says that it is there.
+    pub keep_alive: Duration,
+    /// The longest that RESUME may take because others are waited for.
+    pub barrier: Duration,
+    /// The restart that this life came from; 0 for none.
+    pub from: RestartId,
+}
+
+/// A resource by its place in the list given at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceIndex(pub usize);
+
+/// What the machine knows of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// Its name.
+    pub name: Name,
+    /// What it is.
+    pub identity: ResourceId,
+    /// The life of its promise about unflushed data.
+    pub incarnation: Incarnation,
+    /// Its writer's hold.
+    pub tenure: Tenure,
+    /// What it measures.
+    pub geometry: Geometry,
+    /// Where it leads.
+    pub path: Path,
+    /// Agentless clients that use it, writers and readers.
+    pub agentless: Agentless,
+}
+
+/// How many clients without an agent use a resource [SAFE-9].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Agentless {
+    /// Those that may write.
+    pub writers: u32,
+    /// Those that only read.
+    pub readers: u32,
+}
+
+/// A write to stable storage that the machine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What is to be written to stable storage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// This attachment is on the roster, with this owner and epoch; the resource has this tenure.
+    Owner(Entry, Tenure),
+    /// This attachment is off the roster.
+    Gone(AttachmentId),
+    /// This attachment was evicted from this resource, which has a new tenure.
+    Evicted(AttachmentId, ResourceIndex, Tenure),
+    /// A restart is intended: before PAUSE.
+    Intent(RestartId),
+    /// Everybody completed and every backend is durable: before DISCONNECT.
+    Clean(RestartId),
+    /// The restart was aborted.
+    Revoked(RestartId),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum Event {
+    /// A connection was accepted.
+    Accepted { conn: ConnId },
+    /// A message came.
+    Received { conn: ConnId, message: Message },
+    /// A connection ended, or what came was no message.
+    Lost { conn: ConnId },
+    /// A closed lane has nothing under way any more, and never will.
+    Drained { conn: ConnId },
+    /// A change is on stable storage; or it failed and is not.
+    Recorded { ticket: Ticket, ok: bool },
+    /// All backends have flushed; or one failed.
+    Durable { restart: RestartId, ok: bool },
+    /// Clients without an agent came or went.
+    Agentless { resource: ResourceIndex, now: Agentless },
+    /// An operator, or the end of the process, orders a restart. Taken only while [`Target::is_serving`]; in the
+    /// middle of another, one that cannot be stopped makes that one unstoppable.
+    Order(Order),
+    /// An operator decides about the pause under way.
+    Decide(Decision),
+    /// An operator ends the reservations of a node.
+    Evict { node: Name, resource: Option<ResourceIndex> },
+    /// A deadline has come. Input that is there is to be handled first.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum Action {
+    /// Send a message.
+    Send { conn: ConnId, message: Message },
+    /// Send REFUSED with words for people, then hang up.
+    Refuse { conn: ConnId, refusal: Refusal },
+    /// Requests of this connection may be executed on this resource from now on, before what follows is sent.
+    Open { conn: ConnId, resource: ResourceIndex, read_only: bool },
+    /// No further request of this connection is executed; [`Event::Drained`] follows.
+    Close { conn: ConnId },
+    /// Close the connection once what was sent is written; nothing of it is wanted any more.
+    HangUp { conn: ConnId },
+    /// Write to stable storage; [`Event::Recorded`] follows. Changes are committed in their order.
+    Record { ticket: Ticket, change: Change },
+    /// Begin to write back what the backends have not.
+    StartWriteBack,
+    /// Flush all backends; [`Event::Durable`] follows.
+    MakeDurable { restart: RestartId },
+    /// Accept nothing more: who dials waits for the successor. Clients without an agent are let go once what they
+    /// asked is answered; [`Event::Agentless`] follows.
+    StopAccepting,
+    /// Every session is told and closed: the process may go.
+    Down { restart: RestartId },
+    /// Tell people.
+    Report(Report),
+}
+
+/// Where a machine puts what is to be done, in order.
+pub type Actions = Vec<Action>;
+
+/// One target daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    config: Config,
+    resources: Vec<Resource>,
+    sessions: BTreeMap<ConnId, Session>,
+    roster: BTreeMap<AttachmentId, Seat>,
+    phase: Phase,
+    tickets: u64,
+}
+
+impl Target {
+    /// A target that serves, with the roster that it remembers: everybody on it is lost since `now`.
+    pub fn new(
+        now: MonoTime,
+        config: Config,
+        resources: Vec<Resource>,
+        roster: Vec<Entry>,
+    ) -> Self {
+        let lost =
+            |entry: Entry| (entry.attachment, Seat { entry, holder: Holder::Lost, since: now });
+        Self {
+            config,
+            resources,
+            sessions: BTreeMap::new(),
+            roster: roster.into_iter().map(lost).collect(),
+            phase: Phase::Serving,
+            tickets: 0,
+        }
+    }
+
+    /// Takes what happened; appends what is to be done.
+    pub fn handle(&mut self, now: MonoTime, event: Event, actions: &mut Actions) {
+        match event {
+            Event::Accepted { conn } => self.accepted(now, conn, actions),
+            Event::Received { conn, message } => self.received(now, conn, message, actions),
+            Event::Lost { conn } => self.lost(now, conn, actions),
+            Event::Drained { conn } => self.drained(now, conn, actions),
+            Event::Recorded { ticket, ok } => self.recorded(now, ticket, ok, actions),
+            Event::Durable { restart, ok } => self.durable(now, restart, ok, actions),
+            Event::Agentless { resource, now: count } => {
+                self.agentless(now, resource, count, actions)
+            }
+            Event::Order(order) => self.order(now, order, actions),
+            Event::Decide(decision) => self.decide(now, decision, actions),
+            Event::Evict { node, resource } => self.evict(now, &node, resource, actions),
+            Event::Tick => self.tick(now, actions),
+        }
+    }
+
+    fn received(&mut self, now: MonoTime, conn: ConnId, message: Message, actions: &mut Actions) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.beat.heard();
+        let done = match message {
+            Message::Hello(hello) => self.hello(now, conn, *hello, actions),
+            Message::Attach(attach) => self.attach(now, conn, *attach, actions),
+            Message::Ready(ready) => self.ready(conn, &ready, actions),
+            Message::PauseProgress(told) => {
+                self.progress(conn, &told, actions);
+                Ok(())
+            }
+            Message::PauseComplete(told) => {
+                self.complete(now, conn, &told, actions);
+                Ok(())
+            }
+            Message::Detach(_) => self.detach(now, conn, actions),
+            Message::Stall(stall) => {
+                self.stall(conn, *stall, actions);
+                Ok(())
+            }
+            Message::Ping(ping) => {
+                let message = Pong { token: ping.token }.into();
+                actions.push(Action::Send { conn, message });
+                Ok(())
+            }
+            Message::Pong(_) => Ok(()),
+            Message::Welcome(_)
+            | Message::Connect(_)
+            | Message::Refused(_)
+            | Message::Attached(_)
+            | Message::Resume(_)
+            | Message::Pause(_)
+            | Message::Disconnect(_)
+            | Message::Detached(_)
+            | Message::Hold(_)
+            | Message::Knock(_)
+            | Message::Resized(_)
+            | Message::Request(_)
+            | Message::Reply(_) => Err(Violation::OutOfPlace(message.kind())),
+        };
+        if let Err(violation) = done {
+            actions.push(Action::Report(Report::Violation { conn, violation }));
+            actions.push(Action::HangUp { conn });
+            self.lost(now, conn, actions);
+        }
+    }
+
+    fn record(&mut self, change: Change, actions: &mut Actions) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        actions.push(Action::Record { ticket, change });
+        ticket
+    }
+
+    /// Whether a restart may be ordered.
+    pub fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving)
+    }
+
+    /// What the target does as a whole.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The resources, in the order given at the start.
+    pub fn resources(&self) -> &[Resource] {
+        &self.resources
+    }
+
+    /// Everybody on the roster.
+    pub fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.roster.values()
+    }
+
+    /// How far the session on a connection is.
+    pub fn session(&self, conn: ConnId) -> Option<&SessionState> {
+        self.sessions.get(&conn).map(|session| &session.state)
+    }
+}

@@ -1,0 +1,189 @@
+//! From an ATTACH that may be granted to ATTACHED: fence, record, open.
+
+use super::{
+    Action, Actions, Change, Holder, Refusal, Report, ResourceIndex, Seat, Target, Ticket,
+};
+use crate::target::session::{Claim, SessionState, Then};
+use crate::{ConnId, MonoTime};
+use alloc::vec::Vec;
+use lull_wire::messages::{Attached, Name};
+use lull_wire::{Access, AttachmentId, DisconnectCode, Features};
+
+impl Target {
+    /// [SAFE-5] Every request of an older epoch is done, or impossible, before this one is granted.
+    pub(super) fn fence(
+        &mut self,
+        now: MonoTime,
+        conn: ConnId,
+        claim: Claim,
+        actions: &mut Actions,
+    ) {
+        let (attachment, instance) = (claim.entry.attachment, claim.entry.instance);
+        let mut overtaken = Vec::new();
+        for (&other, session) in &mut self.sessions {
+            if session.state.claim().is_some_and(|claim| claim.entry.attachment == attachment) {
+                overtaken.push(other);
+            }
+            if session.state.lane() == Some(attachment)
+                && !matches!(session.state, SessionState::Closing { .. })
+            {
+                let then = if session.instance == instance {
+                    Then::Forget
+                } else {
+                    Then::Disconnect(DisconnectCode::TakenOver)
+                };
+                session.state = SessionState::Closing { attachment, then };
+                actions.push(Action::Close { conn: other });
+            }
+        }
+        for other in overtaken {
+            self.sessions.remove(&other);
+            actions.push(Action::HangUp { conn: other });
+        }
+        if let Some(seat) = self.roster.get_mut(&attachment)
+            && seat.holder != Holder::Lost
+        {
+            seat.holder = Holder::Lost;
+            seat.since = now;
+        }
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.state = SessionState::Fencing { claim };
+        }
+        self.fenced(now, attachment, actions);
+    }
+
+    /// Goes on with the claim on this attachment, if there is one and no older lane is left.
+    pub(super) fn fenced(
+        &mut self,
+        now: MonoTime,
+        attachment: AttachmentId,
+        actions: &mut Actions,
+    ) {
+        if self.sessions.values().any(|session| session.state.lane() == Some(attachment)) {
+            return;
+        }
+        let waiting = self.sessions.iter().find_map(|(&conn, session)| match &session.state {
+            SessionState::Fencing { claim } if claim.entry.attachment == attachment => {
+                Some((conn, claim.clone()))
+            }
+            SessionState::Fencing { .. }
+            | SessionState::Accepted { .. }
+            | SessionState::Greeted { .. }
+            | SessionState::Recording { .. }
+            | SessionState::Arriving { .. }
+            | SessionState::Sharing { .. }
+            | SessionState::Asked { .. }
+            | SessionState::Complete { .. }
+            | SessionState::Closing { .. }
+            | SessionState::Detaching { .. } => None,
+        });
+        let Some((conn, claim)) = waiting else { return };
+        for rival in self.over(now, &claim.entry) {
+            self.roster.remove(&rival);
+            self.record(Change::Gone(rival), actions);
+        }
+        let ticket = self.record(Change::Owner(claim.entry.clone(), claim.tenure), actions);
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.state = SessionState::Recording { claim, ticket };
+        }
+    }
+
+    pub(super) fn recorded(
+        &mut self,
+        now: MonoTime,
+        ticket: Ticket,
+        ok: bool,
+        actions: &mut Actions,
+    ) {
+        let waits = self.sessions.iter().find_map(|(&conn, session)| match &session.state {
+            SessionState::Recording { claim, ticket: mine } if *mine == ticket => {
+                Some((conn, Some(claim.clone())))
+            }
+            SessionState::Detaching { ticket: mine, .. } if *mine == ticket => Some((conn, None)),
+            SessionState::Recording { .. }
+            | SessionState::Detaching { .. }
+            | SessionState::Accepted { .. }
+            | SessionState::Greeted { .. }
+            | SessionState::Fencing { .. }
+            | SessionState::Arriving { .. }
+            | SessionState::Sharing { .. }
+            | SessionState::Asked { .. }
+            | SessionState::Complete { .. }
+            | SessionState::Closing { .. } => None,
+        });
+        match waits {
+            Some((conn, Some(_))) if !ok => self.refuse(conn, Refusal::NotRecorded, actions),
+            Some((conn, Some(_))) if self.phase.is_leaving() => {
+                self.refuse(conn, Refusal::Pausing, actions)
+            }
+            Some((conn, Some(claim))) => self.grant(now, conn, claim, actions),
+            Some((conn, None)) => self.detach_recorded(now, conn, ok, actions),
+            None => self.restart_recorded(now, ticket, ok, actions),
+        }
+    }
+
+    /// [PAUSE-5] Owner and epoch are on stable storage: ATTACHED. [PAUSE-8] During a pause PAUSE follows it.
+    fn grant(&mut self, now: MonoTime, conn: ConnId, claim: Claim, actions: &mut Actions) {
+        let Claim { entry, tenure } = claim;
+        let (attachment, resource, access, epoch) =
+            (entry.attachment, entry.resource, entry.access, entry.epoch);
+        let read_only = access == Access::ReadOnly;
+        self.resources[resource.0].tenure = tenure;
+        self.roster.insert(attachment, Seat { entry, holder: Holder::Taken(conn), since: now });
+        let shared = &self.resources[resource.0];
+        let geometry = shared.geometry;
+        let message = Attached {
+            epoch,
+            identity: shared.identity,
+            incarnation: shared.incarnation,
+            tenure,
+            size: geometry.size,
+            block: geometry.block,
+            preferred: geometry.preferred,
+            max_length: geometry.max_length,
+            features: geometry.features.with_if(read_only, Features::READ_ONLY),
+            path: shared.path.clone(),
+        };
+        let read_only = message.features.has(Features::READ_ONLY);
+        actions.push(Action::Open { conn, resource, read_only });
+        actions.push(Action::Send { conn, message: message.into() });
+        actions.push(Action::Report(Report::Attached { conn, attachment, epoch }));
+        let pause = self.pause_message(now);
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.state = match pause {
+            Some(pause) => {
+                actions.push(Action::Send { conn, message: pause.into() });
+                SessionState::Asked { attachment, progress: None }
+            }
+            None => SessionState::Arriving { attachment },
+        };
+    }
+
+    /// An operator ends the places of a node: what it has not replayed is declared lost [SAFE-7].
+    pub(super) fn evict(
+        &mut self,
+        now: MonoTime,
+        node: &Name,
+        resource: Option<ResourceIndex>,
+        actions: &mut Actions,
+    ) {
+        let meant = |seat: &&Seat| {
+            seat.entry.node == *node
+                && resource.is_none_or(|resource| resource == seat.entry.resource)
+        };
+        let evicted: Vec<Seat> = self.roster.values().filter(meant).cloned().collect();
+        for seat in evicted {
+            let (attachment, place) = (seat.entry.attachment, seat.entry.resource);
+            if let Holder::Taken(conn) = seat.holder {
+                self.close(now, conn, DisconnectCode::Evicted, actions);
+            }
+            self.roster.remove(&attachment);
+            let shared = &mut self.resources[place.0];
+            shared.tenure = shared.tenure.next();
+            let tenure = shared.tenure;
+            self.record(Change::Evicted(attachment, place, tenure), actions);
+            actions.push(Action::Report(Report::Evicted { entry: seat.entry }));
+        }
+        self.check_complete(now, actions);
+    }
+}

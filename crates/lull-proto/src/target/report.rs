@@ -1,0 +1,155 @@
+//! What the machine tells people, and what it says when it refuses.
+
+use super::restart::Decision;
+use super::{Entry, Progress, Proof};
+use crate::{ConnId, MonoTime, Violation};
+use core::time::Duration;
+use lull_wire::messages::{Name, Stall};
+use lull_wire::{
+    Access, AttachmentId, DisconnectCode, Epoch, RefusalCode, RestartId, Retry, Tenure,
+};
+
+/// Why a HELLO or an ATTACH is not granted. Words for people are made of it where the names and the clock are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum Refusal {
+    /// No version in common.
+    Version { min: u16, max: u16 },
+    /// No resource of that name.
+    UnknownResource { name: Name },
+    /// The resource of that name is another one than the attachment knew.
+    Identity { name: Name },
+    /// This release does not offer it.
+    AccessNotOffered { access: Access },
+    /// A pause is under way, or the target is going.
+    Pausing,
+    /// Another instance owns the attachment.
+    OtherInstance { node: Name, since: MonoTime, lost: bool },
+    /// The epoch is not higher than this.
+    StaleEpoch { current: Epoch },
+    /// Somebody else writes; or wrote, and is waited for until then.
+    Conflict { resource: Name, node: Name, since: MonoTime, reserved: Option<Option<MonoTime>> },
+    /// Clients without an agent write.
+    Agentless { resource: Name, clients: u32 },
+    /// Another writer was let in since.
+    StaleTenure { current: Tenure },
+    /// The target's own state could not be written.
+    NotRecorded,
+}
+
+impl Refusal {
+    /// The code on the wire.
+    pub fn code(&self) -> RefusalCode {
+        match self {
+            Self::Version { .. } => RefusalCode::Version,
+            Self::UnknownResource { .. } => RefusalCode::UnknownResource,
+            Self::Identity { .. } => RefusalCode::Identity,
+            Self::AccessNotOffered { .. } => RefusalCode::AccessNotOffered,
+            Self::Pausing => RefusalCode::Pausing,
+            Self::OtherInstance { .. } => RefusalCode::OtherInstance,
+            Self::StaleEpoch { .. } => RefusalCode::StaleEpoch,
+            Self::Conflict { .. } | Self::Agentless { .. } => RefusalCode::Conflict,
+            Self::StaleTenure { .. } => RefusalCode::StaleTenure,
+            Self::NotRecorded => RefusalCode::Unavailable,
+        }
+    }
+
+    /// Whether it passes by itself, and after which span it is worth trying again.
+    pub fn disposition(&self) -> (Retry, Duration) {
+        match self {
+            Self::Version { .. }
+            | Self::UnknownResource { .. }
+            | Self::Identity { .. }
+            | Self::AccessNotOffered { .. }
+            | Self::Conflict { reserved: None, .. }
+            | Self::Agentless { .. }
+            | Self::OtherInstance { .. }
+            | Self::StaleTenure { .. } => (Retry::Final, Duration::ZERO),
+            Self::StaleEpoch { .. } => (Retry::Later, Duration::ZERO),
+            Self::Pausing => (Retry::Later, Duration::from_millis(500)),
+            Self::Conflict { reserved: Some(_), .. } | Self::NotRecorded => {
+                (Retry::Later, Duration::from_secs(2))
+            }
+        }
+    }
+}
+
+/// How far one attachment is with a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum RowState {
+    /// Not asked.
+    Sharing,
+    /// Asked; what it said last.
+    Draining(Option<Progress>),
+    /// PAUSE COMPLETE came.
+    Complete(Proof),
+    /// Its session is lost, for so long.
+    Lost { since: Duration },
+}
+
+/// One attachment in a pause.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// Whose.
+    pub entry: Entry,
+    /// How far.
+    pub state: RowState,
+}
+
+/// Why a restart was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// An operator said so.
+    Operator,
+    /// Somebody did not complete in time.
+    NotComplete,
+    /// A backend could not be made durable.
+    NotDurable,
+    /// The target's own state could not be written.
+    NotRecorded,
+}
+
+/// A transition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum Report {
+    /// A HELLO or an ATTACH was refused.
+    Refused { node: Name, refusal: Refusal },
+    /// ATTACHED was sent.
+    Attached { conn: ConnId, attachment: AttachmentId, epoch: Epoch },
+    /// RESUME was sent.
+    Resumed { conn: ConnId, attachment: AttachmentId, replayed: u64, bytes: u64 },
+    /// A session was lost.
+    Lost { attachment: AttachmentId },
+    /// A peer was silent for too long.
+    Silent { conn: ConnId },
+    /// A peer broke the protocol.
+    Violation { conn: ConnId, violation: Violation },
+    /// An attachment left the roster.
+    Detached { entry: Entry },
+    /// An operator ended an attachment.
+    Evicted { entry: Entry },
+    /// PAUSE was sent to all.
+    Pausing { restart: RestartId, rows: alloc::vec::Vec<Row> },
+    /// An attachment said what it waits for.
+    Progress { attachment: AttachmentId, state: RowState },
+    /// An attachment is quiet.
+    Complete { attachment: AttachmentId, proof: Proof },
+    /// The pause timer ended: an operator is asked.
+    Asking { restart: RestartId, rows: alloc::vec::Vec<Row> },
+    /// An operator decided.
+    Decided { restart: RestartId, decision: Decision },
+    /// The backends are being flushed.
+    Settling { restart: RestartId },
+    /// All are paused and stay so.
+    Quiet { restart: RestartId },
+    /// The point of no return.
+    Leaving { restart: RestartId, rows: alloc::vec::Vec<Row> },
+    /// DISCONNECT was sent.
+    Disconnected { attachment: AttachmentId, code: DisconnectCode },
+    /// The restart was given up; everybody shares again.
+    Aborted { restart: RestartId, why: Why },
+    /// What an interruption cost an attachment.
+    Stall { attachment: AttachmentId, stall: Stall },
+}

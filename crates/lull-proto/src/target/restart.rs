@@ -1,0 +1,544 @@
+//! One restart: intent, pause, settle, the point of no return, and the ways out before it.
+
+use super::report::Why;
+use super::{
+    Action, Actions, Agentless, Change, Holder, Report, ResourceIndex, Row, RowState, Target,
+    Ticket,
+};
+use crate::MonoTime;
+use crate::target::session::SessionState;
+use alloc::vec::Vec;
+use core::time::Duration;
+use lull_wire::messages::{self, Prose};
+use lull_wire::{DisconnectCode, RestartId};
+
+/// How long an unanswered question waits before it becomes an abort [PAUSE-10].
+pub const QUESTION_SPAN: Duration = Duration::from_secs(60);
+/// How often PAUSE is said again with what is left of its span [PAUSE-10].
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// The span that a PAUSE without an end of its own names, renewed long before it is over.
+const OPEN_SPAN: Duration = Duration::from_secs(30);
+
+/// What happens when the pause timer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnTimeout {
+    /// Ask an operator.
+    Ask,
+    /// Give the restart up.
+    Abort,
+    /// Go on without those who have not completed [PROCEED-1].
+    Proceed,
+    /// Wait another span.
+    Wait,
+}
+
+/// What an operator decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// Wait another span.
+    Wait,
+    /// Go on without those who have not completed.
+    Proceed,
+    /// Give the restart up; ends a pause that something else was to use.
+    Abort,
+}
+
+/// What a pause is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The target goes down as soon as it may.
+    Restart,
+    /// Everybody stays paused until somebody says what next.
+    Hold,
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Order {
+    /// The restart's number, never used before at this target.
+    pub id: RestartId,
+    /// What for.
+    pub purpose: Purpose,
+    /// Why, for people.
+    pub reason: Prose,
+    /// How long the target expects to be away; zero for not known.
+    pub downtime: Duration,
+    /// The pause timer.
+    pub span: Duration,
+    /// What happens when it ends.
+    pub on_timeout: OnTimeout,
+    /// The host goes down whatever anybody says: nothing aborts it [PAUSE-10].
+    pub unstoppable: bool,
+}
+
+/// A restart under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Restart {
+    /// Its number.
+    pub id: RestartId,
+    /// What was ordered.
+    pub order: Order,
+    /// When it began.
+    pub since: MonoTime,
+    renew_at: MonoTime,
+}
+
+/// What the pause timer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// The timer runs until then.
+    NotYet(MonoTime),
+    /// It ended: an operator is asked until then.
+    Open(MonoTime),
+}
+
+/// What a target does as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum Phase {
+    /// It shares.
+    Serving,
+    /// The intent is being written.
+    Intending { restart: Restart, ticket: Ticket },
+    /// PAUSE is sent.
+    Pausing { restart: Restart, question: Question },
+    /// The backends are being flushed.
+    Settling { restart: Restart },
+    /// All are paused and stay so.
+    Quiet { restart: Restart },
+    /// The clean record is being written.
+    Sealing { restart: Restart, ticket: Ticket },
+    /// It was given up; the clean record is being revoked.
+    Revoking { restart: Restart, ticket: Ticket, why: Why },
+    /// The point of no return is past: lanes close, DISCONNECT is sent.
+    Leaving { restart: Restart },
+    /// All sessions are closed.
+    Down { restart: Restart },
+}
+
+impl Phase {
+    /// The restart under way.
+    pub fn restart(&self) -> Option<&Restart> {
+        match self {
+            Self::Serving => None,
+            Self::Intending { restart, .. }
+            | Self::Pausing { restart, .. }
+            | Self::Settling { restart }
+            | Self::Quiet { restart }
+            | Self::Sealing { restart, .. }
+            | Self::Revoking { restart, .. }
+            | Self::Leaving { restart }
+            | Self::Down { restart } => Some(restart),
+        }
+    }
+
+    pub(super) fn restart_mut(&mut self) -> Option<&mut Restart> {
+        match self {
+            Self::Serving => None,
+            Self::Intending { restart, .. }
+            | Self::Pausing { restart, .. }
+            | Self::Settling { restart }
+            | Self::Quiet { restart }
+            | Self::Sealing { restart, .. }
+            | Self::Revoking { restart, .. }
+            | Self::Leaving { restart }
+            | Self::Down { restart } => Some(restart),
+        }
+    }
+
+    /// [PAUSE-11]
+    pub(super) fn is_about(&self, restart: RestartId) -> bool {
+        self.restart().is_some_and(|mine| mine.id == restart)
+    }
+
+    /// Whether the point of no return is past.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self, Self::Leaving { .. } | Self::Down { .. })
+    }
+
+    /// Whether everybody is to be paused.
+    fn pauses(&self) -> bool {
+        match self {
+            Self::Pausing { .. }
+            | Self::Settling { .. }
+            | Self::Quiet { .. }
+            | Self::Sealing { .. } => true,
+            Self::Serving
+            | Self::Intending { .. }
+            | Self::Revoking { .. }
+            | Self::Leaving { .. }
+            | Self::Down { .. } => false,
+        }
+    }
+}
+
+impl Target {
+    /// [PAUSE-5] The intent is on stable storage before PAUSE.
+    pub(super) fn order(&mut self, now: MonoTime, order: Order, actions: &mut Actions) {
+        if self.is_serving() {
+            let restart = Restart { id: order.id, order, since: now, renew_at: now + RENEW_EVERY };
+            let ticket = self.record(Change::Intent(restart.id), actions);
+            self.phase = Phase::Intending { restart, ticket };
+        } else if order.unstoppable {
+            self.force(now, &order, actions);
+        }
+    }
+
+    /// [PAUSE-10] The restart under way becomes one that nothing aborts.
+    fn force(&mut self, now: MonoTime, order: &Order, actions: &mut Actions) {
+        let Some(restart) = self.phase.restart_mut() else { return };
+        // Said twice, it is in a hurry.
+        let hurry = restart.order.unstoppable;
+        restart.order.unstoppable = true;
+        restart.order.purpose = Purpose::Restart;
+        restart.order.downtime = restart.order.downtime.max(order.downtime);
+        match &mut self.phase {
+            Phase::Pausing { question, .. } => {
+                let until = now + order.span;
+                match question {
+                    Question::NotYet(deadline) if !hurry => *deadline = (*deadline).min(until),
+                    Question::NotYet(_) | Question::Open(_) => self.settle(actions),
+                }
+            }
+            Phase::Quiet { restart } => {
+                let restart = restart.clone();
+                self.seal(restart, actions);
+            }
+            // RESUME has not been said yet: it goes on as if nothing had been given up.
+            Phase::Revoking { restart, .. } => {
+                let restart = restart.clone();
+                self.phase = Phase::Settling { restart };
+                self.settle(actions);
+            }
+            Phase::Serving
+            | Phase::Intending { .. }
+            | Phase::Settling { .. }
+            | Phase::Sealing { .. }
+            | Phase::Leaving { .. }
+            | Phase::Down { .. } => {}
+        }
+    }
+
+    pub(super) fn restart_recorded(
+        &mut self,
+        now: MonoTime,
+        ticket: Ticket,
+        ok: bool,
+        actions: &mut Actions,
+    ) {
+        match core::mem::replace(&mut self.phase, Phase::Serving) {
+            Phase::Intending { restart, ticket: mine } if mine == ticket => {
+                if ok || restart.order.unstoppable {
+                    self.begin_pause(now, restart, actions);
+                } else {
+                    actions.push(Action::Report(Report::Aborted {
+                        restart: restart.id,
+                        why: Why::NotRecorded,
+                    }));
+                }
+            }
+            Phase::Sealing { restart, ticket: mine } if mine == ticket => {
+                if ok || restart.order.unstoppable {
+                    self.go(now, restart, actions);
+                } else {
+                    self.phase = Phase::Sealing { restart, ticket };
+                    self.abort(Why::NotRecorded, actions);
+                }
+            }
+            Phase::Revoking { restart, ticket: mine, why } if mine == ticket => {
+                self.end_pause(restart.id, why, actions);
+            }
+            other => self.phase = other,
+        }
+    }
+
+    /// [PAUSE-1] Everybody is asked; requests are served on.
+    fn begin_pause(&mut self, now: MonoTime, restart: Restart, actions: &mut Actions) {
+        actions.push(Action::StartWriteBack);
+        let question = Question::NotYet(now + restart.order.span);
+        let id = restart.id;
+        self.phase = Phase::Pausing { restart, question };
+        let Some(pause) = self.pause_message(now) else { return };
+        for (&conn, session) in &mut self.sessions {
+            let attachment = match session.state {
+                SessionState::Arriving { attachment } | SessionState::Sharing { attachment } => {
+                    attachment
+                }
+                SessionState::Accepted { .. }
+                | SessionState::Greeted { .. }
+                | SessionState::Fencing { .. }
+                | SessionState::Recording { .. }
+                | SessionState::Asked { .. }
+                | SessionState::Complete { .. }
+                | SessionState::Closing { .. }
+                | SessionState::Detaching { .. } => continue,
+            };
+            session.state = SessionState::Asked { attachment, progress: None };
+            actions.push(Action::Send { conn, message: pause.clone().into() });
+        }
+        actions.push(Action::Report(Report::Pausing { restart: id, rows: self.rows(now) }));
+        self.check_complete(now, actions);
+    }
+
+    /// PAUSE as it is to be said now; `None` outside a pause.
+    pub(super) fn pause_message(&self, now: MonoTime) -> Option<messages::Pause> {
+        if !self.phase.pauses() {
+            return None;
+        }
+        let restart = self.phase.restart()?;
+        let until = match &self.phase {
+            Phase::Pausing {
+                question: Question::NotYet(until) | Question::Open(until), ..
+            } => *until,
+            Phase::Serving
+            | Phase::Intending { .. }
+            | Phase::Settling { .. }
+            | Phase::Quiet { .. }
+            | Phase::Sealing { .. }
+            | Phase::Revoking { .. }
+            | Phase::Leaving { .. }
+            | Phase::Down { .. } => now + OPEN_SPAN,
+        };
+        Some(messages::Pause {
+            restart: restart.id,
+            span_ms: until.millis_from(now),
+            downtime_ms: crate::time::millis(restart.order.downtime),
+            reason: restart.order.reason.clone(),
+        })
+    }
+
+    pub(super) fn renew_pause(&mut self, now: MonoTime, actions: &mut Actions) {
+        let Some(pause) = self.pause_message(now) else { return };
+        if let Some(restart) = self.phase.restart_mut() {
+            restart.renew_at = now + RENEW_EVERY;
+        }
+        for (&conn, session) in &self.sessions {
+            if matches!(session.state, SessionState::Asked { .. } | SessionState::Complete { .. }) {
+                actions.push(Action::Send { conn, message: pause.clone().into() });
+            }
+        }
+    }
+
+    /// When PAUSE is due again.
+    pub(super) fn renew_at(&self) -> Option<MonoTime> {
+        self.phase.restart().filter(|_| self.phase.pauses()).map(|restart| restart.renew_at)
+    }
+
+    /// Everybody on the roster and how far each is with the pause [PAUSE-4].
+    pub fn rows(&self, now: MonoTime) -> Vec<Row> {
+        let row = |seat: &super::Seat| {
+            let state = match seat.holder {
+                Holder::Lost => RowState::Lost { since: now.since(seat.since) },
+                Holder::Taken(conn) => match self.session(conn) {
+                    Some(SessionState::Asked { progress, .. }) => RowState::Draining(*progress),
+                    Some(SessionState::Complete { proof, .. }) => RowState::Complete(*proof),
+                    Some(
+                        SessionState::Arriving { .. }
+                        | SessionState::Sharing { .. }
+                        | SessionState::Accepted { .. }
+                        | SessionState::Greeted { .. }
+                        | SessionState::Fencing { .. }
+                        | SessionState::Recording { .. }
+                        | SessionState::Closing { .. }
+                        | SessionState::Detaching { .. },
+                    )
+                    | None => RowState::Sharing,
+                },
+            };
+            Row { entry: seat.entry.clone(), state }
+        };
+        self.roster.values().map(row).collect()
+    }
+
+    fn all_complete(&self) -> bool {
+        let done = |seat: &super::Seat| match seat.holder {
+            Holder::Lost => false,
+            Holder::Taken(conn) => {
+                matches!(self.session(conn), Some(SessionState::Complete { .. }))
+            }
+        };
+        self.roster.values().all(done)
+            && !self.sessions.values().any(|session| session.state.claim().is_some())
+    }
+
+    /// Goes on when nobody is waited for any more.
+    pub(super) fn check_complete(&mut self, _now: MonoTime, actions: &mut Actions) {
+        if matches!(self.phase, Phase::Pausing { .. }) && self.all_complete() {
+            self.settle(actions);
+        }
+    }
+
+    /// [PAUSE-5] What initiators flushed, and what nobody did, is made durable.
+    fn settle(&mut self, actions: &mut Actions) {
+        let Some(restart) = self.phase.restart().cloned() else { return };
+        let id = restart.id;
+        self.phase = Phase::Settling { restart };
+        actions.push(Action::Report(Report::Settling { restart: id }));
+        actions.push(Action::MakeDurable { restart: id });
+    }
+
+    pub(super) fn durable(
+        &mut self,
+        now: MonoTime,
+        id: RestartId,
+        ok: bool,
+        actions: &mut Actions,
+    ) {
+        let Phase::Settling { restart } = &self.phase else { return };
+        if restart.id != id {
+            return;
+        }
+        let restart = restart.clone();
+        match (ok, restart.order.unstoppable, restart.order.purpose) {
+            // What cannot be aborted goes without its clean record.
+            (false, true, _) => self.go(now, restart, actions),
+            (false, false, _) => self.abort(Why::NotDurable, actions),
+            (true, _, Purpose::Hold) => {
+                actions.push(Action::Report(Report::Quiet { restart: id }));
+                self.phase = Phase::Quiet { restart };
+            }
+            (true, _, Purpose::Restart) => self.seal(restart, actions),
+        }
+    }
+
+    fn seal(&mut self, restart: Restart, actions: &mut Actions) {
+        let ticket = self.record(Change::Clean(restart.id), actions);
+        self.phase = Phase::Sealing { restart, ticket };
+    }
+
+    /// The first DISCONNECT, and with it the point of no return: nothing is accepted, every lane is closed, and who
+    /// is drained is told. [PROCEED-1] Who did not complete is told like everybody else.
+    fn go(&mut self, now: MonoTime, restart: Restart, actions: &mut Actions) {
+        actions.push(Action::Report(Report::Leaving { restart: restart.id, rows: self.rows(now) }));
+        self.phase = Phase::Leaving { restart };
+        actions.push(Action::StopAccepting);
+        let conns: Vec<_> = self.sessions.keys().copied().collect();
+        for conn in conns {
+            let lane = self.sessions.get(&conn).and_then(|session| session.state.lane());
+            if lane.is_some() {
+                self.close(now, conn, DisconnectCode::Restart, actions);
+                continue;
+            }
+            let detaching = matches!(
+                self.session(conn),
+                Some(SessionState::Detaching { .. } | SessionState::Recording { .. })
+            );
+            if !detaching {
+                self.sessions.remove(&conn);
+                actions.push(Action::HangUp { conn });
+            }
+        }
+        self.check_gone(actions);
+    }
+
+    pub(super) fn agentless(
+        &mut self,
+        now: MonoTime,
+        resource: ResourceIndex,
+        count: Agentless,
+        actions: &mut Actions,
+    ) {
+        self.resources[resource.0].agentless = count;
+        self.check_complete(now, actions);
+        self.check_gone(actions);
+    }
+
+    /// The last session is closed: the process may go.
+    pub(super) fn check_gone(&mut self, actions: &mut Actions) {
+        let Phase::Leaving { restart } = &self.phase else { return };
+        let agentless =
+            self.resources.iter().any(|resource| resource.agentless != Agentless::default());
+        if self.sessions.is_empty() && !agentless {
+            let restart = restart.clone();
+            actions.push(Action::Down { restart: restart.id });
+            self.phase = Phase::Down { restart };
+        }
+    }
+
+    pub(super) fn decide(&mut self, now: MonoTime, decision: Decision, actions: &mut Actions) {
+        let Some(restart) = self.phase.restart() else { return };
+        let (id, span, unstoppable) = (restart.id, restart.order.span, restart.order.unstoppable);
+        let settled = match &self.phase {
+            Phase::Pausing { .. } => false,
+            Phase::Serving
+            | Phase::Intending { .. }
+            | Phase::Settling { .. }
+            | Phase::Quiet { .. }
+            | Phase::Sealing { .. }
+            | Phase::Revoking { .. }
+            | Phase::Leaving { .. }
+            | Phase::Down { .. } => true,
+        };
+        match decision {
+            Decision::Abort if unstoppable => {}
+            Decision::Abort => {
+                actions.push(Action::Report(Report::Decided { restart: id, decision }));
+                self.abort(Why::Operator, actions);
+            }
+            Decision::Proceed | Decision::Wait if settled => {}
+            Decision::Proceed => {
+                actions.push(Action::Report(Report::Decided { restart: id, decision }));
+                self.settle(actions);
+            }
+            Decision::Wait => {
+                actions.push(Action::Report(Report::Decided { restart: id, decision }));
+                self.wait_on(now, span);
+                self.renew_pause(now, actions);
+            }
+        }
+    }
+
+    fn wait_on(&mut self, now: MonoTime, span: Duration) {
+        if let Phase::Pausing { question, .. } = &mut self.phase {
+            *question = Question::NotYet(now + span);
+        }
+    }
+
+    /// The pause timer, or the question after it, ended.
+    pub(super) fn pause_over(&mut self, now: MonoTime, actions: &mut Actions) {
+        let Phase::Pausing { restart, question } = &mut self.phase else { return };
+        let (id, span) = (restart.id, restart.order.span);
+        match (restart.order.unstoppable, *question, restart.order.on_timeout) {
+            (true, _, _) | (false, Question::NotYet(_), OnTimeout::Proceed) => self.settle(actions),
+            (false, Question::Open(_), _) | (false, Question::NotYet(_), OnTimeout::Abort) => {
+                self.abort(Why::NotComplete, actions);
+            }
+            (false, Question::NotYet(_), OnTimeout::Ask) => {
+                *question = Question::Open(now + QUESTION_SPAN);
+                actions.push(Action::Report(Report::Asking { restart: id, rows: self.rows(now) }));
+                self.renew_pause(now, actions);
+            }
+            (false, Question::NotYet(_), OnTimeout::Wait) => {
+                self.wait_on(now, span);
+                self.renew_pause(now, actions);
+            }
+        }
+    }
+
+    /// [PAUSE-6] Up to the first DISCONNECT everything can be taken back; a clean record that is written, or may
+    /// be, is revoked first.
+    fn abort(&mut self, why: Why, actions: &mut Actions) {
+        match core::mem::replace(&mut self.phase, Phase::Serving) {
+            Phase::Intending { restart, .. }
+            | Phase::Pausing { restart, .. }
+            | Phase::Settling { restart }
+            | Phase::Quiet { restart } => self.end_pause(restart.id, why, actions),
+            Phase::Sealing { restart, .. } => {
+                let ticket = self.record(Change::Revoked(restart.id), actions);
+                self.phase = Phase::Revoking { restart, ticket, why };
+            }
+            phase @ (Phase::Serving
+            | Phase::Revoking { .. }
+            | Phase::Leaving { .. }
+            | Phase::Down { .. }) => {
+                self.phase = phase;
+            }
+        }
+    }
+
+    fn end_pause(&mut self, id: RestartId, why: Why, actions: &mut Actions) {
+        self.phase = Phase::Serving;
+        actions.push(Action::Report(Report::Aborted { restart: id, why }));
+        self.resume_all(id, actions);
+    }
+}

@@ -1,0 +1,239 @@
+//! Who has a place at a resource, and who may be given one.
+
+use super::{Refusal, Resource, ResourceIndex, Target};
+use crate::target::session::Claim;
+use crate::{ConnId, MonoTime};
+use core::time::Duration;
+use lull_wire::messages::{Attach, Name};
+use lull_wire::{Access, AttachmentId, Epoch, InstanceId, Tenure};
+
+/// A place on the roster, as it is kept on stable storage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// The initiator's name.
+    pub node: Name,
+    /// Which attachment of it.
+    pub attachment: AttachmentId,
+    /// Of which resource.
+    pub resource: ResourceIndex,
+    /// What it may do.
+    pub access: Access,
+    /// The life of the initiator that owns it.
+    pub instance: InstanceId,
+    /// The last ATTACH.
+    pub epoch: Epoch,
+    /// How long the place is kept after a loss; [`Duration::MAX`] for without limit [SAFE-7].
+    pub hold: Duration,
+}
+
+/// Who sits there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// Nobody: the session is lost and the place is reserved.
+    Lost,
+    /// The session on this connection.
+    Taken(ConnId),
+}
+
+/// A place with its present state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Seat {
+    /// Whose.
+    pub entry: Entry,
+    /// Who sits there.
+    pub holder: Holder,
+    /// Since when.
+    pub since: MonoTime,
+}
+
+impl Seat {
+    /// Whether a lost session's reservation is over.
+    pub fn is_over(&self, now: MonoTime) -> bool {
+        self.holder == Holder::Lost && self.until().is_some_and(|until| until <= now)
+    }
+
+    /// When a lost session's reservation ends; `None` for never, or while it is not lost.
+    pub fn until(&self) -> Option<MonoTime> {
+        (self.holder == Holder::Lost && self.entry.hold != Duration::MAX)
+            .then(|| self.since + self.entry.hold)
+    }
+}
+
+impl Target {
+    /// Whether an ATTACH may be granted, and as what.
+    pub(super) fn claim(
+        &self,
+        now: MonoTime,
+        node: Name,
+        instance: InstanceId,
+        attach: Attach,
+    ) -> Result<Claim, Refusal> {
+        let place = self.resources.iter().position(|resource| resource.name == attach.resource);
+        let Some(place) = place else {
+            return Err(Refusal::UnknownResource { name: attach.resource });
+        };
+        let resource = &self.resources[place];
+        let place = ResourceIndex(place);
+        // [SAFE-8]
+        if !attach.identity.is_none() && attach.identity != resource.identity {
+            return Err(Refusal::Identity { name: attach.resource });
+        }
+        if !matches!(attach.access, Access::ReadWrite | Access::ReadOnly) {
+            return Err(Refusal::AccessNotOffered { access: attach.access });
+        }
+        let known = self.roster.get(&attach.attachment);
+        if self.phase.is_leaving() || (known.is_none() && !self.is_serving()) {
+            return Err(Refusal::Pausing);
+        }
+        if let Some(seat) = known {
+            self.check_owner(seat, instance, &attach)?;
+            if seat.entry.resource != place {
+                return Err(Refusal::Identity { name: attach.resource });
+            }
+        }
+        self.check_epoch(&attach)?;
+        self.check_access(now, place, &attach)?;
+        let tenure = next_tenure(resource, known, &attach)?;
+        let hold = crate::time::span(attach.hold_ms);
+        let Attach { attachment, access, epoch, .. } = attach;
+        let entry = Entry { node, attachment, resource: place, access, instance, epoch, hold };
+        Ok(Claim { entry, tenure })
+    }
+
+    /// [SAFE-5] Another instance comes in as the owner's heir or on an operator's word only.
+    fn check_owner(
+        &self,
+        seat: &Seat,
+        instance: InstanceId,
+        attach: &Attach,
+    ) -> Result<(), Refusal> {
+        let owner = seat.entry.instance;
+        if owner == instance || owner == attach.predecessor || attach.take_over {
+            return Ok(());
+        }
+        let (node, since) = (seat.entry.node.clone(), seat.since);
+        Err(Refusal::OtherInstance { node, since, lost: seat.holder == Holder::Lost })
+    }
+
+    /// [SAFE-5] Higher than any before, granted or not yet.
+    fn check_epoch(&self, attach: &Attach) -> Result<(), Refusal> {
+        let granted = self.roster.get(&attach.attachment).map(|seat| seat.entry.epoch);
+        let claimed = self
+            .sessions
+            .values()
+            .filter_map(|session| session.state.claim())
+            .filter(|claim| claim.entry.attachment == attach.attachment)
+            .map(|claim| claim.entry.epoch);
+        let current = granted.into_iter().chain(claimed).max().unwrap_or(Epoch(0));
+        if attach.epoch > current { Ok(()) } else { Err(Refusal::StaleEpoch { current }) }
+    }
+
+    /// [SAFE-9] One writer at a time; readers beside it. [SAFE-7] A lost writer's place stays reserved.
+    fn check_access(
+        &self,
+        now: MonoTime,
+        place: ResourceIndex,
+        attach: &Attach,
+    ) -> Result<(), Refusal> {
+        if attach.access != Access::ReadWrite {
+            return Ok(());
+        }
+        let agentless = self.resources[place.0].agentless.writers;
+        if agentless > 0 {
+            return Err(Refusal::Agentless {
+                resource: attach.resource.clone(),
+                clients: agentless,
+            });
+        }
+        let writes = |entry: &Entry| {
+            entry.attachment != attach.attachment
+                && entry.resource == place
+                && entry.access == Access::ReadWrite
+        };
+        let pending = self.sessions.values().filter_map(|session| session.state.claim());
+        if let Some(claim) = pending.map(|claim| &claim.entry).find(|entry| writes(entry)) {
+            let (resource, node) = (attach.resource.clone(), claim.node.clone());
+            return Err(Refusal::Conflict { resource, node, since: now, reserved: None });
+        }
+        let rival = self.roster.values().find(|seat| writes(&seat.entry) && !seat.is_over(now));
+        match rival {
+            None => Ok(()),
+            Some(seat) => Err(Refusal::Conflict {
+                resource: attach.resource.clone(),
+                node: seat.entry.node.clone(),
+                since: seat.since,
+                reserved: (seat.holder == Holder::Lost).then(|| seat.until()),
+            }),
+        }
+    }
+
+    /// Whether a client without an agent may use a resource now [SAFE-9].
+    ///
+    /// # Errors
+    /// Who is in the way.
+    pub fn admits_agentless(
+        &self,
+        now: MonoTime,
+        place: ResourceIndex,
+        read_only: bool,
+    ) -> Result<(), Refusal> {
+        if self.phase.is_leaving() {
+            return Err(Refusal::Pausing);
+        }
+        if read_only {
+            return Ok(());
+        }
+        let resource = &self.resources[place.0];
+        let claims = self.sessions.values().filter_map(|session| session.state.claim());
+        let writes = |entry: &Entry| entry.resource == place && entry.access == Access::ReadWrite;
+        let pending = claims
+            .map(|claim| &claim.entry)
+            .find(|entry| writes(entry))
+            .map(|entry| (entry, now, None));
+        let rival =
+            self.roster.values().find(|seat| writes(&seat.entry) && !seat.is_over(now)).map(
+                |seat| {
+                    (&seat.entry, seat.since, (seat.holder == Holder::Lost).then(|| seat.until()))
+                },
+            );
+        match rival.or(pending) {
+            None => Ok(()),
+            Some((entry, since, reserved)) => Err(Refusal::Conflict {
+                resource: resource.name.clone(),
+                node: entry.node.clone(),
+                since,
+                reserved,
+            }),
+        }
+    }
+
+    /// Reservations on this resource that are over, other than this attachment's: they end when somebody else
+    /// is let in.
+    pub(super) fn over(&self, now: MonoTime, entry: &Entry) -> alloc::vec::Vec<AttachmentId> {
+        let rivals = self.roster.values().filter(|seat| {
+            entry.access == Access::ReadWrite
+                && seat.entry.access == Access::ReadWrite
+                && seat.entry.resource == entry.resource
+                && seat.entry.attachment != entry.attachment
+                && seat.is_over(now)
+        });
+        rivals.map(|seat| seat.entry.attachment).collect()
+    }
+}
+
+/// [SAFE-7] Another writer has a new tenure; a writer that comes back with an older one is refused.
+fn next_tenure(
+    resource: &Resource,
+    known: Option<&Seat>,
+    attach: &Attach,
+) -> Result<Tenure, Refusal> {
+    let writes = attach.access == Access::ReadWrite;
+    let wrote = known.is_some_and(|seat| seat.entry.access == Access::ReadWrite);
+    if !writes || wrote {
+        return Ok(resource.tenure);
+    }
+    if attach.tenure != Tenure(0) && attach.tenure < resource.tenure {
+        return Err(Refusal::StaleTenure { current: resource.tenure });
+    }
+    Ok(resource.tenure.next())
+}

@@ -1,0 +1,467 @@
+//! One connection as the target sees it.
+
+use super::{Action, Actions, Change, Entry, Phase, Report, Target, Ticket};
+use crate::beat::Beat;
+use crate::target::{Holder, Refusal, RowState};
+use crate::{ConnId, MonoTime, Violation};
+use core::time::Duration;
+use lull_wire::messages::{
+    Attach, Connect, Detached, Disconnect, Hello, Name, PauseComplete, PauseProgress, Prose, Ready,
+    Resume, Stall, Welcome,
+};
+use lull_wire::{AttachmentId, DisconnectCode, InstanceId, Kind, RestartId, Tenure, VERSION};
+
+/// How long a peer may take up to ATTACH: who says nothing is not kept [SEC-4].
+const GREETING_LIMIT: Duration = Duration::from_secs(10);
+
+/// What an initiator said about its draining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Progress {
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// The oldest one's age when it was said.
+    pub oldest: Duration,
+    /// Bytes that no flush covers.
+    pub unflushed: u64,
+}
+
+/// What an initiator said when it was quiet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Proof {
+    /// When it came.
+    pub at: MonoTime,
+    /// Requests in flight when PAUSE came.
+    pub in_flight_at_pause: u32,
+    /// Bytes still retained.
+    pub retained: u64,
+    /// How long draining took.
+    pub drain: Duration,
+    /// How long the flush took.
+    pub flush: Duration,
+}
+
+/// An ATTACH on its way to be granted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Claim {
+    pub(super) entry: Entry,
+    pub(super) tenure: Tenure,
+}
+
+/// What happens once a closed lane is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Then {
+    /// Nothing: the connection is gone already.
+    Forget,
+    /// DISCONNECT for this reason.
+    Disconnect(DisconnectCode),
+    /// The attachment leaves the roster.
+    Detach,
+}
+
+/// How far a session is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum SessionState {
+    /// HELLO is awaited until then.
+    Accepted { until: MonoTime },
+    /// ATTACH is awaited until then.
+    Greeted { until: MonoTime },
+    /// Lanes of older epochs are being closed [SAFE-5].
+    Fencing { claim: Claim },
+    /// Owner and epoch are being written [PAUSE-5].
+    Recording { claim: Claim, ticket: Ticket },
+    /// ATTACHED is sent, READY is awaited.
+    Arriving { attachment: AttachmentId },
+    /// Requests flow.
+    Sharing { attachment: AttachmentId },
+    /// PAUSE is sent.
+    Asked { attachment: AttachmentId, progress: Option<Progress> },
+    /// PAUSE COMPLETE came.
+    Complete { attachment: AttachmentId, proof: Proof },
+    /// Its lane is closed and not drained yet.
+    Closing { attachment: AttachmentId, then: Then },
+    /// The roster's change is being written.
+    Detaching { attachment: AttachmentId, ticket: Ticket },
+}
+
+impl SessionState {
+    /// The attachment whose lane is open, or was and is not drained yet.
+    pub(super) fn lane(&self) -> Option<AttachmentId> {
+        match self {
+            Self::Accepted { .. }
+            | Self::Greeted { .. }
+            | Self::Fencing { .. }
+            | Self::Recording { .. }
+            | Self::Detaching { .. } => None,
+            Self::Arriving { attachment }
+            | Self::Sharing { attachment }
+            | Self::Asked { attachment, .. }
+            | Self::Complete { attachment, .. }
+            | Self::Closing { attachment, .. } => Some(*attachment),
+        }
+    }
+
+    /// The claim that is not granted yet.
+    pub(super) fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::Fencing { claim } | Self::Recording { claim, .. } => Some(claim),
+            Self::Accepted { .. }
+            | Self::Greeted { .. }
+            | Self::Arriving { .. }
+            | Self::Sharing { .. }
+            | Self::Asked { .. }
+            | Self::Complete { .. }
+            | Self::Closing { .. }
+            | Self::Detaching { .. } => None,
+        }
+    }
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Session {
+    pub node: Name,
+    pub instance: InstanceId,
+    pub beat: Beat,
+    pub state: SessionState,
+}
+
+impl Target {
+    pub(super) fn accepted(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
+        if self.phase.is_leaving() {
+            actions.push(Action::HangUp { conn });
+            return;
+        }
+        let session = Session {
+            node: Name::default(),
+            instance: InstanceId::NONE,
+            beat: Beat::new(now, self.config.keep_alive),
+            state: SessionState::Accepted { until: now + GREETING_LIMIT },
+        };
+        self.sessions.insert(conn, session);
+    }
+
+    /// [CONN-8] The highest version that both speak.
+    pub(super) fn hello(
+        &mut self,
+        now: MonoTime,
+        conn: ConnId,
+        hello: Hello,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
+        if !matches!(session.state, SessionState::Accepted { .. }) {
+            return Err(Violation::OutOfPlace(Kind::Hello));
+        }
+        if hello.node.as_str().is_empty() || hello.instance.is_none() {
+            return Err(Violation::NoName);
+        }
+        session.node = hello.node;
+        session.instance = hello.instance;
+        if !(hello.min_version..=hello.max_version).contains(&VERSION) {
+            let refusal = Refusal::Version { min: hello.min_version, max: hello.max_version };
+            self.refuse(conn, refusal, actions);
+            return Ok(());
+        }
+        session.state = SessionState::Greeted { until: now + GREETING_LIMIT };
+        let welcome = Welcome {
+            version: VERSION,
+            instance: self.config.instance,
+            node: self.config.node.clone(),
+            software: self.config.software.clone(),
+            keep_alive_ms: u32::try_from(self.config.keep_alive.as_millis()).unwrap_or(u32::MAX),
+        };
+        let barrier_ms = crate::time::millis(self.config.barrier);
+        let connect = Connect { restart: self.config.from, barrier_ms };
+        actions.push(Action::Send { conn, message: welcome.into() });
+        actions.push(Action::Send { conn, message: connect.into() });
+        Ok(())
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        now: MonoTime,
+        conn: ConnId,
+        attach: Attach,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
+        if !matches!(session.state, SessionState::Greeted { .. }) {
+            return Err(Violation::OutOfPlace(Kind::Attach));
+        }
+        let (node, instance) = (session.node.clone(), session.instance);
+        match self.claim(now, node, instance, attach) {
+            Ok(claim) => self.fence(now, conn, claim, actions),
+            Err(refusal) => self.refuse(conn, refusal, actions),
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse(&mut self, conn: ConnId, refusal: Refusal, actions: &mut Actions) {
+        if let Some(session) = self.sessions.remove(&conn) {
+            let report = Report::Refused { node: session.node, refusal: refusal.clone() };
+            actions.push(Action::Report(report));
+        }
+        actions.push(Action::Refuse { conn, refusal });
+    }
+
+    /// [RESUME-2] An exclusive resource opens as soon as its own initiator is ready.
+    pub(super) fn ready(
+        &mut self,
+        conn: ConnId,
+        ready: &Ready,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        let restart = self.phase.restart().map_or(self.config.from, |restart| restart.id);
+        let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
+        match session.state {
+            SessionState::Arriving { attachment } => {
+                session.state = SessionState::Sharing { attachment };
+                actions.push(Action::Send { conn, message: Resume { restart }.into() });
+                let (replayed, bytes) = (ready.replayed, ready.replayed_bytes);
+                actions.push(Action::Report(Report::Resumed { conn, attachment, replayed, bytes }));
+            }
+            // It was replaying when a pause was asked for and aborted again.
+            SessionState::Sharing { .. } => {
+                actions.push(Action::Send { conn, message: Resume { restart }.into() });
+            }
+            // It crossed a PAUSE, which it answers.
+            SessionState::Asked { .. }
+            | SessionState::Complete { .. }
+            | SessionState::Closing { .. } => {}
+            SessionState::Accepted { .. }
+            | SessionState::Greeted { .. }
+            | SessionState::Fencing { .. }
+            | SessionState::Recording { .. }
+            | SessionState::Detaching { .. } => return Err(Violation::OutOfPlace(Kind::Ready)),
+        }
+        Ok(())
+    }
+
+    /// [PAUSE-4] What a session still waits for; [PAUSE-11] of this restart only.
+    pub(super) fn progress(&mut self, conn: ConnId, told: &PauseProgress, actions: &mut Actions) {
+        if !self.phase.is_about(told.restart) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        if let SessionState::Asked { attachment, progress } = &mut session.state {
+            let told = Progress {
+                in_flight: told.in_flight,
+                oldest: Duration::from_millis(told.oldest_ms),
+                unflushed: told.unflushed,
+            };
+            *progress = Some(told);
+            let attachment = *attachment;
+            actions.push(Action::Report(Report::Progress {
+                attachment,
+                state: RowState::Draining(Some(told)),
+            }));
+        }
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        now: MonoTime,
+        conn: ConnId,
+        told: &PauseComplete,
+        actions: &mut Actions,
+    ) {
+        if !self.phase.is_about(told.restart) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        // Said again, after a renewed PAUSE, it changes nothing.
+        if let SessionState::Asked { attachment, .. } = session.state {
+            let proof = Proof {
+                at: now,
+                in_flight_at_pause: told.in_flight_at_pause,
+                retained: told.retained_bytes,
+                drain: Duration::from_micros(told.drain_us),
+                flush: Duration::from_micros(told.flush_us),
+            };
+            session.state = SessionState::Complete { attachment, proof };
+            actions.push(Action::Report(Report::Complete { attachment, proof }));
+            self.check_complete(now, actions);
+        }
+    }
+
+    /// [CONN-5] Who detaches has flushed; its place goes off the roster before DETACHED says so.
+    pub(super) fn detach(
+        &mut self,
+        _now: MonoTime,
+        conn: ConnId,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
+        match session.state {
+            SessionState::Arriving { attachment }
+            | SessionState::Sharing { attachment }
+            | SessionState::Asked { attachment, .. }
+            | SessionState::Complete { attachment, .. } => {
+                session.state = SessionState::Closing { attachment, then: Then::Detach };
+                actions.push(Action::Close { conn });
+                Ok(())
+            }
+            SessionState::Closing { .. } => Ok(()),
+            SessionState::Accepted { .. }
+            | SessionState::Greeted { .. }
+            | SessionState::Fencing { .. }
+            | SessionState::Recording { .. }
+            | SessionState::Detaching { .. } => Err(Violation::OutOfPlace(Kind::Detach)),
+        }
+    }
+
+    pub(super) fn stall(&mut self, conn: ConnId, stall: Stall, actions: &mut Actions) {
+        let attachment = self.sessions.get(&conn).and_then(|session| session.state.lane());
+        if let Some(attachment) = attachment {
+            actions.push(Action::Report(Report::Stall { attachment, stall }));
+        }
+    }
+
+    /// [CONN-2] The place on the roster stays; the lane is drained before anybody else may use it.
+    pub(super) fn lost(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        match session.state {
+            SessionState::Accepted { .. }
+            | SessionState::Greeted { .. }
+            | SessionState::Fencing { .. }
+            | SessionState::Recording { .. } => {
+                self.sessions.remove(&conn);
+            }
+            SessionState::Arriving { attachment }
+            | SessionState::Sharing { attachment }
+            | SessionState::Asked { attachment, .. }
+            | SessionState::Complete { attachment, .. } => {
+                session.state = SessionState::Closing { attachment, then: Then::Forget };
+                actions.push(Action::Close { conn });
+                self.vacate(now, conn, attachment);
+                actions.push(Action::Report(Report::Lost { attachment }));
+            }
+            SessionState::Closing { attachment, then } => {
+                // What was to follow has nobody to hear it; a detach is still carried out.
+                if then != Then::Detach {
+                    session.state = SessionState::Closing { attachment, then: Then::Forget };
+                }
+            }
+            SessionState::Detaching { .. } => {}
+        }
+        self.check_gone(actions);
+    }
+
+    /// The seat is nobody's now, if it was this connection's.
+    pub(super) fn vacate(&mut self, now: MonoTime, conn: ConnId, attachment: AttachmentId) {
+        if let Some(seat) =
+            self.roster.get_mut(&attachment).filter(|seat| seat.holder == Holder::Taken(conn))
+        {
+            seat.holder = Holder::Lost;
+            seat.since = now;
+        }
+    }
+
+    /// Closes a session's lane; what is to be said to the initiator is said when it is drained.
+    pub(super) fn close(
+        &mut self,
+        now: MonoTime,
+        conn: ConnId,
+        code: DisconnectCode,
+        actions: &mut Actions,
+    ) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let Some(attachment) = session.state.lane() else { return };
+        if !matches!(session.state, SessionState::Closing { .. }) {
+            session.state = SessionState::Closing { attachment, then: Then::Disconnect(code) };
+            actions.push(Action::Close { conn });
+            self.vacate(now, conn, attachment);
+        }
+    }
+
+    pub(super) fn drained(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let SessionState::Closing { attachment, then } = session.state else { return };
+        match then {
+            Then::Forget => {
+                actions.push(Action::HangUp { conn });
+                self.sessions.remove(&conn);
+            }
+            Then::Disconnect(code) => {
+                let message = self.disconnect_message(code).into();
+                actions.push(Action::Send { conn, message });
+                actions.push(Action::HangUp { conn });
+                actions.push(Action::Report(Report::Disconnected { attachment, code }));
+                self.sessions.remove(&conn);
+            }
+            Then::Detach => {
+                let ticket = self.record(Change::Gone(attachment), actions);
+                if let Some(session) = self.sessions.get_mut(&conn) {
+                    session.state = SessionState::Detaching { attachment, ticket };
+                }
+            }
+        }
+        self.fenced(now, attachment, actions);
+        self.check_gone(actions);
+    }
+
+    fn disconnect_message(&self, code: DisconnectCode) -> Disconnect {
+        let restart = self.phase.restart().filter(|_| code == DisconnectCode::Restart);
+        Disconnect {
+            restart: restart.map_or(RestartId(0), |restart| restart.id),
+            code,
+            downtime_ms: restart.map_or(0, |restart| crate::time::millis(restart.order.downtime)),
+            resource: Name::default(),
+            where_to: Default::default(),
+            detail: restart.map_or_else(Prose::default, |restart| restart.order.reason.clone()),
+        }
+    }
+
+    /// A detach is on stable storage. Where it is not, the initiator is told by the end of its connection and comes
+    /// back to a place that it still has.
+    pub(super) fn detach_recorded(
+        &mut self,
+        now: MonoTime,
+        conn: ConnId,
+        ok: bool,
+        actions: &mut Actions,
+    ) {
+        let Some(session) = self.sessions.remove(&conn) else { return };
+        let SessionState::Detaching { attachment, .. } = session.state else { return };
+        if ok {
+            if let Some(seat) = self.roster.remove(&attachment) {
+                let message = Detached { epoch: seat.entry.epoch }.into();
+                actions.push(Action::Send { conn, message });
+                actions.push(Action::Report(Report::Detached { entry: seat.entry }));
+            }
+        } else {
+            self.vacate(now, conn, attachment);
+        }
+        actions.push(Action::HangUp { conn });
+        self.check_complete(now, actions);
+        self.check_gone(actions);
+    }
+
+    /// Lets everybody who was asked to pause go on.
+    pub(super) fn resume_all(&mut self, restart: RestartId, actions: &mut Actions) {
+        for (&conn, session) in &mut self.sessions {
+            let attachment = match session.state {
+                SessionState::Asked { attachment, .. }
+                | SessionState::Complete { attachment, .. } => attachment,
+                SessionState::Accepted { .. }
+                | SessionState::Greeted { .. }
+                | SessionState::Fencing { .. }
+                | SessionState::Recording { .. }
+                | SessionState::Arriving { .. }
+                | SessionState::Sharing { .. }
+                | SessionState::Closing { .. }
+                | SessionState::Detaching { .. } => continue,
+            };
+            session.state = SessionState::Sharing { attachment };
+            actions.push(Action::Send { conn, message: Resume { restart }.into() });
+            actions.push(Action::Report(Report::Resumed {
+                conn,
+                attachment,
+                replayed: 0,
+                bytes: 0,
+            }));
+        }
+        debug_assert!(!matches!(self.phase, Phase::Leaving { .. } | Phase::Down { .. }));
+    }
+}

@@ -1,0 +1,79 @@
+//! Deadlines: when the machine wants to be woken, and what it does then.
+
+use super::{Action, Actions, Phase, Question, Report, SessionState, Target};
+use crate::MonoTime;
+use crate::beat::Round;
+use crate::time::earliest;
+use alloc::vec::Vec;
+
+impl Target {
+    /// When [`Event::Tick`](super::Event::Tick) is due.
+    pub fn deadline(&self) -> Option<MonoTime> {
+        let sessions = self.sessions.values().flat_map(|session| {
+            let greeting = match session.state {
+                SessionState::Accepted { until } | SessionState::Greeted { until } => Some(until),
+                SessionState::Fencing { .. }
+                | SessionState::Recording { .. }
+                | SessionState::Arriving { .. }
+                | SessionState::Sharing { .. }
+                | SessionState::Asked { .. }
+                | SessionState::Complete { .. }
+                | SessionState::Closing { .. }
+                | SessionState::Detaching { .. } => None,
+            };
+            [greeting, session.state.lane().map(|_| session.beat.deadline())]
+        });
+        earliest(sessions.chain([self.pause_deadline(), self.renew_at()]))
+    }
+
+    fn pause_deadline(&self) -> Option<MonoTime> {
+        match &self.phase {
+            Phase::Pausing {
+                question: Question::NotYet(until) | Question::Open(until), ..
+            } => Some(*until),
+            Phase::Serving
+            | Phase::Intending { .. }
+            | Phase::Settling { .. }
+            | Phase::Quiet { .. }
+            | Phase::Sealing { .. }
+            | Phase::Revoking { .. }
+            | Phase::Leaving { .. }
+            | Phase::Down { .. } => None,
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: MonoTime, actions: &mut Actions) {
+        let mut silent = Vec::new();
+        for (&conn, session) in &mut self.sessions {
+            match session.state {
+                SessionState::Accepted { until } | SessionState::Greeted { until } => {
+                    if until <= now {
+                        silent.push(conn);
+                    }
+                }
+                SessionState::Fencing { .. }
+                | SessionState::Recording { .. }
+                | SessionState::Detaching { .. } => {}
+                SessionState::Arriving { .. }
+                | SessionState::Sharing { .. }
+                | SessionState::Asked { .. }
+                | SessionState::Complete { .. }
+                | SessionState::Closing { .. } => match session.beat.tick(now) {
+                    Round::NotYet | Round::Due => {}
+                    Round::Silent => silent.push(conn),
+                },
+            }
+        }
+        for conn in silent {
+            actions.push(Action::Report(Report::Silent { conn }));
+            actions.push(Action::HangUp { conn });
+            self.lost(now, conn, actions);
+        }
+        if self.renew_at().is_some_and(|at| at <= now) {
+            self.renew_pause(now, actions);
+        }
+        if self.pause_deadline().is_some_and(|until| until <= now) {
+            self.pause_over(now, actions);
+        }
+    }
+}
