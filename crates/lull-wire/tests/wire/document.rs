@@ -4,7 +4,7 @@ use crate::annotated;
 use crate::dialogue::dialogue;
 use lull_wire::frame::crc;
 use lull_wire::messages::Ping;
-use lull_wire::{Kind, Sender};
+use lull_wire::{DisconnectCode, Kind, RefusalCode, Sender};
 use std::path::Path;
 
 /// The fenced blocks of a page that are marked as frames.
@@ -57,5 +57,21 @@ fn the_dialogue_holds_every_message_of_a_planned_restart() {
         );
         assert_eq!(kinds.contains(&info.kind), !beside, "{}", info.name);
         assert!(info.from != Sender::Both || matches!(info.kind, Kind::Ping | Kind::Pong));
+    }
+}
+
+/// The pages name each code as the table does and give it its number.
+#[test]
+fn the_codes_of_refused_and_disconnect_are_listed_with_their_numbers() {
+    let page = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec").join(name);
+        std::fs::read_to_string(path).expect("a page of the specification")
+    };
+    let (session, pause) = (page("session.md"), page("pause.md"));
+    for (code, number, _) in RefusalCode::ALL {
+        assert!(session.contains(&format!("\n| {number} | {code:?} |")), "{code:?}");
+    }
+    for (code, number, _) in DisconnectCode::ALL {
+        assert!(pause.contains(&format!("\n| {number} | {code:?} |")), "{code:?}");
     }
 }
