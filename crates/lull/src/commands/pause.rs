@@ -25,6 +25,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         on_pause_timeout: args.how.on_pause_timeout,
         interactive: args.how.interactive(),
     };
+    let stream = client.events(None).await?;
     let started = client.pause(&order).await?;
     let order = Order {
         id: started.id,
@@ -32,5 +33,5 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         expect_ms: order.expect_ms.unwrap_or(0),
         yes: args.how.yes,
     };
-    conclude(follow(client, order, Goal::Paused).await?, false)
+    conclude(follow(client, stream, order, Goal::Paused).await?, false)
 }

@@ -9,7 +9,7 @@ fn wrong(text: &str) -> String {
 
 #[test]
 fn the_example_is_good_and_holds_every_key() {
-    let text = include_str!("../../../../dist/lull.toml");
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../dist/lull.toml"));
     let config = parse("dist/lull.toml", text).unwrap();
     let target = config.target.unwrap();
     assert_eq!(target.name, "store-1");

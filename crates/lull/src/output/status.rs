@@ -47,7 +47,11 @@ fn target_text(text: &mut String, status: &Status, target: &TargetStatus, zone: 
     agentless(text, status, target);
     let session_waits = target.initiators.iter().filter_map(|session| session.waits_for.as_ref());
     let resource_waits = target.resources.iter().filter_map(|one| one.waits_for.as_ref());
-    waits(text, status, target.waits.iter().chain(resource_waits).chain(session_waits));
+    let all: Vec<_> = target.waits.iter().chain(resource_waits).chain(session_waits).collect();
+    if !all.is_empty() {
+        text.push('\n');
+        waits(text, status, all.into_iter());
+    }
     if let Some(restart) = &target.restart {
         restart_text(text, status, restart, zone);
     }
@@ -199,6 +203,10 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
             rows.add_row(attachment_row(status, attachment));
         }
         let _ = write!(text, "\n{}", indented(&rows));
+    }
+    let holds = |one: &AttachmentStatus| one.outage.is_some() || one.waits_for.is_some();
+    if initiator.attachments.iter().any(holds) {
+        text.push('\n');
     }
     for attachment in &initiator.attachments {
         if let Some(outage) = &attachment.outage {

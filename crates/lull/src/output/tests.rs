@@ -1,1 +1,355 @@
+//! What people see, as they see it.
 
+use lull_admin::{
+    Access, AgentlessStatus, AttachmentPhase, AttachmentStatus, Event, InitiatorStatus, Message,
+    NotReady, Outage, Outcome, OutcomeKind, PhaseSpan, Question, RecordRow, ResourceStatus,
+    RestartKind, RestartPhase, RestartRecord, RestartRow, RestartStatus, RowPhase, SessionPhase,
+    SessionStatus, Status, TargetPhase, TargetStatus, TimeoutPolicy, Wait,
+};
+
+use super::*;
+
+/// 2026-11-22 14:02:00 UTC, the time of every document here.
+const NOW: u64 = 1_795_356_120_000;
+
+fn not_ready() -> NotReady {
+    NotReady {
+        initiator: "web-2".into(),
+        attachment: "web-2".into(),
+        because: "3 writes in flight, the oldest for 12 s".into(),
+    }
+}
+
+fn question() -> Question {
+    let lost = NotReady {
+        initiator: "backup".into(),
+        attachment: "nightly".into(),
+        because: "connection lost 4 s ago".into(),
+    };
+    Question { since: NOW - 1000, deadline: NOW + 59_000, not_ready: vec![not_ready(), lost] }
+}
+
+fn restart() -> RestartStatus {
+    let row = |initiator: &str, phase| RestartRow {
+        initiator: initiator.into(),
+        attachment: "db1".into(),
+        resource: "db1".into(),
+        phase,
+        ..Default::default()
+    };
+    RestartStatus {
+        id: 7,
+        kind: RestartKind::Daemon,
+        reason: "new kernel".into(),
+        phase: RestartPhase::Pausing,
+        started: NOW - 4000,
+        phase_since: NOW - 3200,
+        deadline: Some(NOW + 26_800),
+        question: None,
+        waits: vec![Wait {
+            for_whom: "web-2".into(),
+            what: "complete the pause".into(),
+            since: NOW - 3200,
+            deadline: Some(NOW + 26_800),
+            then: "ask the operator".into(),
+        }],
+        rows: vec![
+            RestartRow { pause_complete_ms: Some(3), ..row("web-1", RowPhase::Paused) },
+            RestartRow {
+                in_flight: 3,
+                oldest_ms: 12_400,
+                unflushed: 65_536,
+                ..row("web-2", RowPhase::Draining)
+            },
+            RestartRow {
+                not_completed_because: Some("connection lost 4 s ago".into()),
+                ..row("backup", RowPhase::Lost)
+            },
+            RestartRow { stall_ms: Some(42), ..row("report", RowPhase::Resumed) },
+        ],
+    }
+}
+
+fn view() -> RestartView {
+    RestartView { target: "store-1".into(), restart: restart(), at: NOW, away_ms: None }
+}
+
+fn session(initiator: &str) -> SessionStatus {
+    SessionStatus {
+        initiator: initiator.into(),
+        attachment: "db1".into(),
+        resource: "db1".into(),
+        access: Access::Rw,
+        phase: SessionPhase::Sharing,
+        peer: "unix, process 812".into(),
+        since: NOW - 90_000,
+        in_flight: 3,
+        oldest_ms: 2,
+        unflushed: 1_572_864,
+        epoch: 12,
+        ..Default::default()
+    }
+}
+
+fn target_status() -> Status {
+    let lost = SessionStatus {
+        phase: SessionPhase::Lost,
+        access: Access::Ro,
+        peer: String::new(),
+        in_flight: 0,
+        waits_for: Some(Wait {
+            for_whom: "web-2".into(),
+            what: "come back".into(),
+            since: NOW - 90_000,
+            deadline: None,
+            then: String::new(),
+        }),
+        ..session("web-2")
+    };
+    let target = TargetStatus {
+        name: "store-1".into(),
+        phase: TargetPhase::Pausing,
+        listen: vec!["unix:/run/lull/s.sock".into(), "tcp:127.0.0.1:10820".into()],
+        nbd: vec!["unix:/run/lull/nbd.sock".into()],
+        resources: vec![
+            ResourceStatus {
+                name: "db1".into(),
+                backend: "file:/srv/db1.img".into(),
+                engine: "threads".into(),
+                size: 1 << 30,
+                incarnation: "0123456789abcdef0123456789abcdef".into(),
+                held_by: vec!["web-1/db1 rw".into()],
+                ..Default::default()
+            },
+            ResourceStatus {
+                name: "scratch".into(),
+                backend: "mem:64M".into(),
+                engine: "memory".into(),
+                size: 64 << 20,
+                faulted: Some("fsync failed twice".into()),
+                ..Default::default()
+            },
+        ],
+        initiators: vec![session("web-1"), lost],
+        agentless: vec![AgentlessStatus {
+            peer: "tcp:127.0.0.1:4711".into(),
+            resource: "scratch".into(),
+            access: Access::Ro,
+            since: NOW - 1000,
+            in_flight: 1,
+        }],
+        restart: Some(restart()),
+        ..Default::default()
+    };
+    Status {
+        name: "store-1".into(),
+        version: "0.1.0".into(),
+        pid: 4242,
+        since: NOW - 7_380_000,
+        at: NOW,
+        target: Some(target),
+        initiator: None,
+    }
+}
+
+fn initiator_status() -> Status {
+    let attachment = |name: &str| AttachmentStatus {
+        name: name.into(),
+        uri: format!("lull://store-1/{name}"),
+        resource: name.into(),
+        target: Some("store-1".into()),
+        front_end: format!("nbd unix:/run/{name}.sock"),
+        clients: 1,
+        phase: AttachmentPhase::Sharing,
+        since: NOW - 60_000,
+        size: 1 << 30,
+        in_flight: 4,
+        unflushed: 4096,
+        longest_stall_ms: 42,
+        ..Default::default()
+    };
+    let outage = Outage {
+        why: "store-1 restarts: new kernel".into(),
+        since: NOW - 2000,
+        deadline: Some(NOW + 598_000),
+        policy: TimeoutPolicy::Hook,
+        expired: false,
+    };
+    let away = AttachmentStatus {
+        target: None,
+        phase: AttachmentPhase::Away,
+        held: 17,
+        outage: Some(outage),
+        ..attachment("db2")
+    };
+    Status {
+        name: "web-1".into(),
+        version: "0.1.0".into(),
+        pid: 0,
+        at: NOW,
+        initiator: Some(InitiatorStatus {
+            name: "web-1".into(),
+            attachments: vec![attachment("db1"), away],
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn message(offset_us: u64, from: &str, to: &str, name: &str, detail: &str) -> Message {
+    let (from, to, name, detail) = (from.into(), to.into(), name.into(), detail.into());
+    Message { offset_us, from, to, name, detail }
+}
+
+fn messages() -> Vec<Message> {
+    vec![
+        message(150, "store-1", "web-1", "PAUSE", ""),
+        message(190, "store-1", "web-2", "PAUSE", ""),
+        message(2310, "web-2", "store-1", "PAUSE PROGRESS", "3 in flight"),
+        message(3420, "web-1", "store-1", "PAUSE COMPLETE", ""),
+        message(9050, "web-2", "store-1", "PAUSE COMPLETE", ""),
+        message(12_480, "store-1", "web-1", "DISCONNECT", ""),
+        message(12_490, "store-1", "web-2", "DISCONNECT", ""),
+        message(54_000, "web-1", "store-1", "HELLO", ""),
+        message(54_900, "store-1", "web-1", "RESUME", ""),
+        message(1_055_300, "store-1", "web-2", "RESUME", ""),
+    ]
+}
+
+fn record() -> RestartRecord {
+    let phase = |phase, start, end| PhaseSpan { phase, start: NOW + start, end: Some(NOW + end) };
+    let event = |ms, subject: &str, what: &str, text: &str| {
+        Event::new(NOW + ms, subject, what, text).in_restart(7)
+    };
+    RestartRecord {
+        id: 7,
+        node: "store-1".into(),
+        kind: RestartKind::Daemon,
+        reason: "new kernel".into(),
+        started: NOW,
+        ended: Some(NOW + 1056),
+        outcome: Some(Outcome {
+            kind: OutcomeKind::Proceeded,
+            why: Some("without backup".into()),
+            not_ready: vec!["backup".into()],
+        }),
+        phases: vec![
+            phase(RestartPhase::StartingSuccessor, 0, 210),
+            phase(RestartPhase::Pausing, 210, 219),
+            phase(RestartPhase::Down, 219, 254),
+            phase(RestartPhase::Resuming, 254, 1056),
+        ],
+        rows: vec![
+            RecordRow {
+                initiator: "web-1".into(),
+                attachment: "db1".into(),
+                resource: "db1".into(),
+                pause_complete_ms: Some(3),
+                in_flight_at_pause: 32,
+                resumed_ms: Some(265),
+                stall_ms: Some(55),
+                ..Default::default()
+            },
+            RecordRow {
+                initiator: "backup".into(),
+                attachment: "nightly".into(),
+                resource: "db2".into(),
+                not_completed_because: Some("connection lost 4 s ago".into()),
+                ..Default::default()
+            },
+        ],
+        transitions: vec![
+            event(0, "store-1", "starting_successor", "starts its successor"),
+            event(213, "web-1", "paused", "paused after 3 ms"),
+        ],
+        messages: messages(),
+    }
+}
+
+#[test]
+fn a_targets_status_names_everybody_and_every_wait() {
+    // [TIMER-5], [PAUSE-4]
+    insta::assert_snapshot!(status_text(&target_status(), &Zone::utc()));
+}
+
+#[test]
+fn an_initiators_status_says_why_it_holds_and_until_when() {
+    // [TIMER-5]
+    insta::assert_snapshot!(status_text(&initiator_status(), &Zone::utc()));
+}
+
+#[test]
+fn a_live_table_has_one_row_for_each_and_the_timer_that_runs() {
+    insta::assert_snapshot!(view().lines(100, 24).join("\n"));
+}
+
+#[test]
+fn a_live_table_fits_into_its_terminal() {
+    let mut view = view();
+    view.away_ms = Some(1400);
+    let lines = view.lines(40, 5);
+    assert!(lines.iter().all(|line| line.chars().count() <= 40));
+    assert!(lines.len() < 6);
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn the_question_names_who_is_not_ready_and_why() {
+    insta::assert_snapshot!(question_lines(&question(), NOW).join("\n"));
+}
+
+#[test]
+fn an_asking_target_shows_its_question_in_status_too() {
+    let mut status = target_status();
+    if let Some(target) = &mut status.target {
+        target.resources.clear();
+        target.initiators.clear();
+        target.agentless.clear();
+        if let Some(restart) = &mut target.restart {
+            restart.phase = RestartPhase::Asking;
+            restart.question = Some(question());
+        }
+    }
+    insta::assert_snapshot!(status_text(&status, &Zone::utc()));
+}
+
+#[test]
+fn plain_lines_say_when_who_and_what() {
+    let record = record();
+    let zone = Zone::utc();
+    let plain = record.transitions.iter().map(|event| event_line(event, &zone));
+    let dated = record.transitions.iter().map(|event| dated_event_line(event, &zone));
+    insta::assert_snapshot!(plain.chain(dated).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_record_explains_its_restart() {
+    insta::assert_snapshot!(record_text(&record(), &Zone::utc(), 100));
+}
+
+#[test]
+fn a_list_of_records_has_one_line_each() {
+    let died = RestartRecord { id: 8, started: NOW, ..Default::default() };
+    insta::assert_snapshot!(record_list(&[record(), died], &Zone::utc()));
+    assert_eq!(record_list(&[], &Zone::utc()), "no restart yet\n");
+}
+
+#[test]
+fn a_sequence_is_drawn_side_by_side_where_it_fits_and_below_where_not() {
+    let wide = sequence::sequence(&messages(), "store-1", 100);
+    let narrow = sequence::sequence(&messages(), "store-1", 50);
+    insta::assert_snapshot!(format!("{wide}\n--- narrow ---\n{narrow}"));
+}
+
+#[test]
+fn a_screen_takes_away_exactly_what_it_drew() {
+    let mut bytes = Vec::new();
+    let mut screen = Screen::new(&mut bytes);
+    screen.draw(vec!["one".into(), "two".into()]).unwrap();
+    screen.draw(vec!["one".into(), "two".into()]).unwrap();
+    screen.draw(vec!["three".into()]).unwrap();
+    screen.keep();
+    screen.draw(vec!["four".into()]).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    assert_eq!(text, "one\ntwo\n\u{1b}[2F\u{1b}[Jthree\nfour\n");
+}

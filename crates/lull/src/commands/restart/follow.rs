@@ -4,7 +4,8 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use lull_admin::{
-    Client, ClientError, Decision, ErrorCode, Question, RestartKind, RestartPhase, RestartRecord,
+    Client, ClientError, Decision, ErrorCode, EventStream, Question, RestartKind, RestartPhase,
+    RestartRecord,
 };
 
 use super::face::Face;
@@ -50,14 +51,19 @@ pub enum Followed {
     Stopped(u64),
 }
 
-/// Shows restart `order.id` at `client` until the goal is reached.
+/// Shows restart `order.id` at `client` until the goal is reached; `stream` is older than it.
 ///
 /// # Errors
 /// `Unreachable` where the daemon stays away; what it said where it refuses.
-pub async fn follow(client: Client, order: Order, goal: Goal) -> Result<Followed, Failure> {
+pub async fn follow(
+    client: Client,
+    stream: EventStream,
+    order: Order,
+    goal: Goal,
+) -> Result<Followed, Failure> {
     let typed = std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !order.yes;
     let mut follower = Follower {
-        watch: Watch::new(client, order.id),
+        watch: Watch::new(client, stream, order.id),
         order,
         goal,
         face: Face::choose(),

@@ -90,6 +90,7 @@ impl Args {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let order = args.order();
     let client = find(Role::Target, &args.admin).await?;
+    let stream = client.events(None).await?;
     let started = client.restart(&order).await?;
     let order = Order {
         id: started.id,
@@ -97,6 +98,6 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         expect_ms: order.expect_ms.unwrap_or(0),
         yes: args.how.yes,
     };
-    let followed = follow(client, order, Goal::Outcome).await?;
+    let followed = follow(client, stream, order, Goal::Outcome).await?;
     conclude(followed, args.json)
 }

@@ -39,14 +39,16 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(client: Client, id: u64) -> Self {
+    /// `stream` was opened before the order was given, so that nothing is missed even where the
+    /// daemon changes places at once.
+    pub fn new(client: Client, stream: EventStream, id: u64) -> Self {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             client,
             id,
             ticks,
-            stream: None,
+            stream: Some(stream),
             position: None,
             away_since: None,
             ending: None,

@@ -1,0 +1,197 @@
+//! The command as scripts see it: exit status, standard output, standard error.
+
+mod fake;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use fake::{Fake, Script};
+use lull_admin::{OutcomeKind, RestartRecord, Status};
+
+fn lull() -> Command {
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("lull");
+    command.env("TZ", "UTC");
+    command
+}
+
+/// Runs the verb; gives exit status, standard output and standard error.
+fn run(args: &[&str]) -> (i32, String, String) {
+    let output = lull().args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn against(script: Script, args: &[&str]) -> (i32, String, String) {
+    let fake = Fake::start(script);
+    let admin = fake.admin();
+    run(&[args, &["--admin", &admin]].concat())
+}
+
+fn example() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/lull.toml").display().to_string()
+}
+
+#[test]
+fn what_the_command_line_does_not_know_is_status_two() {
+    for args in [
+        &[][..],
+        &["frobnicate"],
+        &["restart", "--host"],
+        &["restart", "--stop", "--exec", "true"],
+        &["restart", "--pause-timeout", "soon"],
+        &["restart", "--on-pause-timeout", "retry"],
+        &["target", "db1=disk:/x"],
+        &["target", "db1=mem:1000"],
+        &["target", "--listen", "tcp:0.0.0.0:1", "db1=mem:1M"],
+        &["target"],
+        &["attach", "nbd://localhost/x", "--nbd", "unix:/x"],
+        &["attach", "lull://localhost/x"],
+        &["attach", "lull://localhost/x", "--nbd", "unix:/x", "--on-timeout", "shutdown"],
+        &["history", "seven"],
+    ] {
+        let (status, out, err) = run(args);
+        assert_eq!((status, &*out), (2, ""), "{args:?}: {err}");
+        assert!(!err.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_status_four_with_a_next_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = format!("unix:{}", dir.path().join("none.sock").display());
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["restart"],
+        &["pause"],
+        &["resume"],
+        &["abort"],
+        &["detach", "db1"],
+        &["evict", "web-2"],
+        &["events"],
+        &["history"],
+    ] {
+        let (status, out, err) = run(&[args, &["--admin", &nowhere]].concat());
+        assert_eq!((status, &*out), (4, ""), "{args:?}: {err}");
+        assert!(err.contains("none.sock") && err.contains("next: "), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn the_example_passes_check_and_a_wrong_file_is_status_one_with_its_line() {
+    let (status, out, err) = run(&["check", &example()]);
+    assert_eq!((status, &*out), (0, ""), "{err}");
+    assert!(err.contains("target store-1 sharing db1, scratch"), "{err}");
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = dir.path().join("wrong.toml");
+    std::fs::write(&wrong, "[target]\nlisen = []\n").unwrap();
+    let (status, _, err) = run(&["check", wrong.to_str().unwrap()]);
+    assert_eq!(status, 1);
+    assert!(err.contains("wrong.toml:2:1"), "{err}");
+    let (status, _, err) = run(&["check", "/nonexistent/lull.toml"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("/nonexistent/lull.toml: cannot be read"), "{err}");
+}
+
+#[test]
+fn a_completed_restart_is_status_zero_with_one_line_per_transition() {
+    let (status, out, err) = against(Script::Ends(OutcomeKind::Completed), &["restart"]);
+    assert_eq!((status, &*out), (0, ""), "{err}");
+    insta::assert_snapshot!(err);
+}
+
+#[test]
+fn json_is_one_document_and_nothing_else_on_standard_output() {
+    let completes = Script::Ends(OutcomeKind::Completed);
+    let (status, out, _) = against(completes, &["restart", "--json", "--reason", "new kernel"]);
+    let record: RestartRecord = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, record.id, &*record.reason), (0, 7, "new kernel"));
+    let (_, out, err) = against(Script::Asks, &["status", "--json"]);
+    let seen: Status = serde_json::from_str(&out).unwrap();
+    assert_eq!((&*seen.name, &*err), ("store-1", ""));
+    let (_, out, err) = against(Script::Asks, &["history", "--json"]);
+    let records: Vec<RestartRecord> = serde_json::from_str(&out).unwrap();
+    assert_eq!((records.len(), &*err), (1, ""));
+}
+
+#[test]
+fn a_restart_given_up_because_of_somebody_is_status_three_and_names_them() {
+    // [PAUSE-4]
+    let (status, _, err) = against(Script::Ends(OutcomeKind::Aborted), &["restart"]);
+    assert_eq!(status, 3, "{err}");
+    let named = "not ready: web-2 (db1): 3 writes in flight, the oldest for 12 s";
+    assert!(err.contains(named), "{err}");
+}
+
+#[test]
+fn a_failed_restart_is_status_one_and_says_why() {
+    let (status, _, err) = against(Script::Ends(OutcomeKind::Failed), &["restart"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("failed: the successor did not serve"), "{err}");
+    assert!(err.contains("next: `lull history 7`"), "{err}");
+}
+
+#[test]
+fn yes_answers_the_question_with_proceed() {
+    let (status, _, err) = against(Script::Asks, &["restart", "--yes"]);
+    assert_eq!(status, 0, "{err}");
+    assert!(err.contains("web-2 (db1): 3 writes in flight, the oldest for 12 s"), "{err}");
+    assert!(err.contains("answered: proceed (--yes)"), "{err}");
+}
+
+#[test]
+fn a_restart_is_followed_across_the_change_of_daemons() {
+    // [PAUSE-9]
+    let (status, _, err) = against(Script::HandsOver, &["restart"]);
+    assert_eq!(status, 0, "{err}");
+    let line = |text: &str| err.find(text).unwrap_or_else(|| panic!("no `{text}` in {err}"));
+    assert!(line("web-1: paused after 3 ms") < line("store-1: hands over to its successor"));
+    assert!(line("hands over to its successor") < line("web-1: resumed after 42 ms"));
+}
+
+#[test]
+fn a_stop_is_done_when_the_daemon_is_gone() {
+    let fake = Fake::start(Script::Stops);
+    let admin = fake.admin();
+    let (status, _, err) = run(&["restart", "--stop", "--admin", &admin]);
+    assert_eq!(status, 0, "{err}");
+    assert!(err.contains("the target has stopped"), "{err}");
+    fake.join();
+}
+
+#[test]
+fn a_pause_is_done_when_all_are_paused() {
+    let (status, _, err) = against(Script::Pauses, &["pause"]);
+    assert_eq!(status, 0, "{err}");
+    assert!(err.contains("pause 7: all are paused"), "{err}");
+}
+
+#[test]
+fn what_the_daemon_refuses_is_status_one_with_its_words() {
+    let (status, out, err) = against(Script::Pauses, &["detach", "db9"]);
+    assert_eq!((status, &*out), (1, ""));
+    assert_eq!(err, "lull: there is no attachment `db9`\n  next: see `lull status`\n");
+    let (status, _, err) = against(Script::Pauses, &["evict", "web-2"]);
+    assert_eq!(status, 0);
+    assert!(err.contains("12 KiB of its writes are declared lost"), "{err}");
+}
+
+#[test]
+fn events_end_with_what_the_daemon_remembers_unless_they_are_followed() {
+    let fake = Fake::start(Script::Pauses);
+    let admin = fake.admin();
+    run(&["pause", "--admin", &admin]);
+    let (status, out, _) = run(&["events", "--admin", &admin]);
+    assert_eq!(status, 0);
+    assert_eq!(
+        out,
+        "2026-11-22 14:02:00.000 store-1: asks 2 initiators to pause (restart 7)\n\
+         2026-11-22 14:02:00.000 web-1: paused after 3 ms (restart 7)\n"
+    );
+    let (_, out, _) = run(&["events", "--json", "--admin", &admin]);
+    let whats: Vec<_> = out
+        .lines()
+        .map(|line| serde_json::from_str::<lull_admin::Event>(line).unwrap().what)
+        .collect();
+    assert_eq!(whats, ["pausing", "paused"]);
+}
