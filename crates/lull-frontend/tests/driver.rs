@@ -5,9 +5,10 @@ mod support;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lull_frontend::nbd::client::{Connection, RequestError};
+use lull_frontend::nbd::client::{self, Connection, RequestError};
 use lull_frontend::nbd::request::Request;
-use lull_frontend::nbd::{Errno, Limits, ServeEnd};
+use lull_frontend::nbd::{Closer, Errno, Limits, Op, ServeEnd, serve};
+use lull_transport::{Addr, Listener};
 use tokio::io::AsyncWriteExt;
 
 use support::{Answers, Disks, MIB, Memory, local, served, served_with};
@@ -57,6 +58,83 @@ fn a_client_learns_what_the_device_can_do() {
         assert!(export.structured && !export.read_only());
         assert!(export.can_flush() && export.can_fua() && export.can_trim());
         assert!(export.can_write_zeroes() && export.can_multi_conn());
+    });
+}
+
+#[test]
+fn what_a_client_demands_of_a_change_reaches_the_device() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        let (connection, _served) = connected(&disks).await;
+        for fua in [false, true] {
+            connection.write(0, vec![1; 512], fua).await.unwrap();
+            connection.write_zeroes(0, 512, fua, !fua).await.unwrap();
+        }
+        let expected = [false, true].map(|fua| {
+            let keep_allocated = !fua;
+            [Op::Write { fua }, Op::WriteZeroes { fua, keep_allocated }]
+        });
+        assert_eq!(*disk.ops.borrow(), expected.concat());
+    });
+}
+
+#[test]
+fn what_is_not_offered_is_not_sent() {
+    local(async {
+        let mut memory = Memory::new(MIB);
+        (memory.geometry.discard, memory.geometry.write_zeroes) = (false, false);
+        memory.geometry.max_length = 4096;
+        let (disks, disk) = Disks::one(memory);
+        let (connection, _served) = connected(&disks).await;
+        let unwanted = [
+            connection.trim(0, 512).await,
+            connection.write_zeroes(0, 512, false, false).await,
+            connection.write(0, vec![0; 8192], false).await,
+            connection.read(0, vec![0; 8192]).await.map(drop),
+        ];
+        for refused in unwanted {
+            let error = refused.unwrap_err();
+            assert!(!matches!(error, RequestError::Answered(_) | RequestError::Lost(_)), "{error}");
+        }
+        assert!(disk.ops.borrow().is_empty());
+    });
+}
+
+#[test]
+fn a_list_names_every_export() {
+    local(async {
+        let directory = tempfile::tempdir().unwrap();
+        let addr = Addr::Unix(directory.path().join("s.sock"));
+        let listener = Listener::bind(&addr).await.unwrap();
+        let names = ["a", "b/c", "ü"].map(str::to_owned);
+        let disk = Rc::new(Memory::new(MIB));
+        let disks = Rc::new(Disks(names.clone().map(|name| (name, Rc::clone(&disk))).to_vec()));
+        let serving = async {
+            let stream = listener.accept().await.unwrap();
+            serve(stream, disks, Limits::default(), Closer::new()).await.unwrap();
+        };
+        let (listed, ()) = tokio::join!(client::list(&addr), serving);
+        assert_eq!(listed.unwrap(), names);
+    });
+}
+
+#[test]
+fn a_write_that_dribbles_in_is_one_write() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        let (mut stream, _served) = served(&disks);
+        let mut said = b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\0".to_vec();
+        let write = Request { flags: 0, command: 1, cookie: 1, offset: 512, length: 1024 };
+        said.extend_from_slice(&write.encode());
+        said.extend((0..1024u32).map(|i| i as u8));
+        for portion in said.chunks(7) {
+            stream.write_all(portion).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        while disk.ops.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(disk.bytes.borrow()[512..1536], said[said.len() - 1024..]);
     });
 }
 

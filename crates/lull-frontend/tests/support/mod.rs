@@ -71,6 +71,8 @@ pub struct Memory {
     pub answers: Cell<Answers>,
     pub fail: Cell<Option<Errno>>,
     pub flushes: Cell<usize>,
+    /// Every request that came, in order.
+    pub ops: RefCell<Vec<Op>>,
     pub most_buffers: usize,
     pool: Rc<Pool>,
     waiting: Rc<RefCell<Vec<Later>>>,
@@ -94,6 +96,7 @@ impl Memory {
             answers: Cell::new(Answers::AtOnce),
             fail: Cell::new(None),
             flushes: Cell::new(0),
+            ops: RefCell::default(),
             most_buffers: 1024,
             pool: Rc::default(),
             waiting: Rc::default(),
@@ -131,6 +134,7 @@ impl Memory {
         length: u32,
         buffer: Option<Lent>,
     ) -> Result<Option<Lent>, Errno> {
+        self.ops.borrow_mut().push(op);
         if let Some(errno) = self.fail.get() {
             return Err(errno);
         }

@@ -33,7 +33,8 @@ pub(super) async fn negotiate<E: Exports>(
             Step::List => server.listed(&exports.list(), &mut out),
             Step::Open(question) => opened = open(&mut server, &question, exports, &mut out)?,
             Step::Leave => {
-                w.write_all(&out).await?;
+                // A client that takes its leave need not wait for the acknowledgement.
+                let _ = w.write_all(&out).await;
                 return Ok(None);
             }
         }
