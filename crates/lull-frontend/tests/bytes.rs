@@ -154,6 +154,7 @@ proptest! {
 
     #[test]
     fn the_server_outlives_any_client_and_gives_every_buffer_back(handshake in options(), ready: bool, rest in requests()) {
+        // [SEC-4]
         local(async {
             let (disks, disk) = Disks::one(Memory::new(MIB));
             let (stream, served) = served(&disks);

@@ -254,6 +254,7 @@ fn exhausted_buffers_hold_the_client_back_and_fail_nothing() {
 
 #[test]
 fn a_connection_takes_no_more_requests_than_its_limit() {
+    // [SEC-4]
     local(async {
         let (disks, disk) = Disks::one(Memory::new(MIB));
         disk.answers.set(Answers::Held);
@@ -377,6 +378,7 @@ fn a_device_that_forgets_a_request_is_caught() {
 
 #[test]
 fn a_silent_client_is_sent_away() {
+    // [SEC-4]
     local(async {
         tokio::time::pause();
         let (disks, _) = Disks::one(Memory::new(MIB));

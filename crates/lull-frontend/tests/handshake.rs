@@ -179,6 +179,7 @@ fn abort_is_acknowledged_and_ends_the_connection() {
 
 #[test]
 fn a_long_option_is_skipped_and_an_absurd_one_ends_the_connection() {
+    // [SEC-4]
     local(async {
         let mut raw = Raw::greeted(&disks(), FIXED).await;
         assert_eq!(raw.refused(7, &vec![0; 300_000]).await, 9);

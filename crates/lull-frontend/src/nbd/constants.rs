@@ -1,4 +1,4 @@
-//! The numbers of the protocol, and the limits that this implementation sets.
+//! The numbers of the protocol, and the limits that this implementation sets. [SEC-4]
 
 /// The TCP port of NBD.
 pub const DEFAULT_PORT: u16 = 10809;

@@ -14,7 +14,8 @@ use crate::nbd::constants::{
 use crate::nbd::info::Info;
 use crate::nbd::{Geometry, OpenRefused};
 
-/// Options that one client may send. Each may cost a look at all exports.
+/// Options that one client may send; beyond it the connection ends. [SEC-4] Each may cost a look at
+/// all exports.
 const MOST_OPTIONS: u32 = 1024;
 
 /// What the server says first.
@@ -54,7 +55,7 @@ pub enum Step {
     Went,
     /// To be answered with [`Server::listed`].
     List,
-    /// To be answered with [`Server::described`] or [`Server::opened`].
+    /// To be answered with [`Server::answer`].
     Open(Question),
     /// The client takes its leave: send what there is to send and close.
     Leave,

@@ -18,7 +18,7 @@ use super::{Device, Exports, MAX_PAYLOAD};
 pub use closer::Closer;
 pub use reply::Reply;
 
-/// What one connection may take.
+/// What one connection may take, in time and memory. [SEC-4]
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// From the first byte to transmission, or the connection is closed. Default 30 s.
