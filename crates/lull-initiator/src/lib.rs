@@ -1,1 +1,34 @@
-//! .
+//! The daemon that uses resources of targets: each attachment is dialled, shown to its consumers through a front
+//! end, and held through the target's restarts.
+//!
+//! Everything lives on one thread. An [`attachment`] owns its machine and the requests of its consumers; a request
+//! goes from the front end into the machine, and what the machine wants done is done at once in `perform`, the one
+//! place where decisions become I/O. A connection's task reads and writes; a timer's task wakes the machine. The
+//! [`daemon`] is the loop around them: admin calls, signals, attachments that end.
+
+#![forbid(unsafe_code)]
+
+mod attachment;
+mod buffer;
+mod chronicle;
+mod clock;
+mod config;
+mod connection;
+mod daemon;
+mod error;
+mod front_end;
+mod hook;
+mod keeper;
+mod outstanding;
+mod perform;
+mod receive;
+mod slots;
+mod state_file;
+mod status;
+mod timer;
+mod wording;
+
+pub use config::{AttachmentConfig, Config, ConfigError, Policy};
+pub use daemon::{run, serve};
+pub use error::RunError;
+pub use state_file::StateError;

@@ -1,0 +1,345 @@
+//! One attachment: its machine, its consumers' requests and its present connection, on one thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use lull_block::Pool;
+use lull_frontend::nbd::Reply as Duty;
+use lull_proto::geometry::Geometry;
+use lull_proto::initiator::{Ask, Event, Initiator, Phase, Slot};
+use lull_proto::{ConnId, MonoTime};
+use lull_transport::DialError;
+use lull_wire::messages::Reply;
+use lull_wire::{DecodeError, Digest, InstanceId, Kind, Message, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::buffer::Bytes;
+use crate::chronicle::Chronicle;
+use crate::clock::Clock;
+use crate::config::AttachmentConfig;
+use crate::connection::Connection;
+use crate::daemon::Departure;
+use crate::front_end::Face;
+use crate::keeper::Keeper;
+use crate::receive::{Carried, Over};
+use crate::slots::Slots;
+use crate::state_file::Kept;
+use crate::timer::{self, Alarm};
+
+/// What all attachments of a daemon share, and what each was made from.
+pub struct Made {
+    /// Name of the node.
+    pub node: String,
+    /// This life.
+    pub instance: InstanceId,
+    /// What was configured.
+    pub config: AttachmentConfig,
+    /// The daemon's clock.
+    pub clock: Clock,
+    /// The daemon's events.
+    pub chronicle: Rc<Chronicle>,
+    /// Memory for payload.
+    pub pool: Pool,
+    /// A target that is silent for so long is taken for dead, in milliseconds.
+    pub silence_ms: u32,
+    /// What the state file held, or the fresh identity that it holds now.
+    pub kept: Kept,
+    /// Whether there was no state: nothing is lost by forgetting it.
+    pub fresh: bool,
+    /// Where it says that it has ended.
+    pub departures: mpsc::UnboundedSender<Departure>,
+}
+
+/// One attachment.
+pub struct Attachment {
+    pub(crate) made: Made,
+    pub(crate) core: RefCell<Core>,
+    pub(crate) face: Face,
+    pub(crate) keeper: RefCell<Option<Keeper>>,
+    alarm: Alarm,
+    heard: Cell<u64>,
+}
+
+/// What changes.
+pub(crate) struct Core {
+    pub machine: Initiator,
+    pub slots: Slots,
+    pub connection: Option<Connection>,
+    /// What consumers were told; `None` before the first ATTACHED.
+    pub geometry: Option<Geometry>,
+    /// Pieces of long requests that are to be asked for next.
+    pub pieces: VecDeque<(Slot, Ask)>,
+    /// Scratch, kept for its memory.
+    pub frame: Vec<u8>,
+    actions: lull_proto::initiator::Actions,
+    pub told: Told,
+}
+
+/// What people are told about it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub phase: Phase,
+    pub since: MonoTime,
+    /// Name of the target, from WELCOME.
+    pub target: Option<String>,
+    /// Why the target pauses, from PAUSE.
+    pub reason: String,
+    /// Why the last connection was lost, or could not be had.
+    pub trouble: Option<String>,
+    /// The last refusal.
+    pub refusal: Option<String>,
+    /// Why the daemon itself ends the attachment.
+    pub failure: Option<String>,
+    pub longest_stall_ms: u64,
+    pub errors: u64,
+    /// Whether RESUME ever came.
+    pub shared_once: bool,
+}
+
+impl Attachment {
+    /// An attachment that has not begun; `keeper` writes its state.
+    pub fn new(made: Made, machine: Initiator, keeper: Keeper) -> Rc<Self> {
+        let told = Told {
+            phase: machine.phase(),
+            since: made.clock.now(),
+            target: None,
+            reason: String::new(),
+            trouble: None,
+            refusal: None,
+            failure: None,
+            longest_stall_ms: 0,
+            errors: 0,
+            shared_once: false,
+        };
+        let core = Core {
+            machine,
+            slots: Slots::default(),
+            connection: None,
+            geometry: None,
+            pieces: VecDeque::new(),
+            frame: Vec::new(),
+            actions: Vec::new(),
+            told,
+        };
+        Rc::new(Self {
+            made,
+            core: RefCell::new(core),
+            face: Face::default(),
+            keeper: RefCell::new(Some(keeper)),
+            alarm: Alarm::default(),
+            heard: Cell::new(0),
+        })
+    }
+
+    /// Begins to dial; must be called in a `LocalSet`.
+    pub fn begin(self: &Rc<Self>) {
+        tokio::task::spawn_local(timer::run(Rc::clone(self)));
+        self.handle(Event::Begin);
+    }
+
+    /// Gives the machine what happened and does at once what it wants done. Nothing that is done calls back in
+    /// here: tasks are only woken or spawned.
+    pub fn handle(self: &Rc<Self>, event: Event) {
+        let now = self.made.clock.now();
+        let mut core = self.core.borrow_mut();
+        let core = &mut *core;
+        let mut actions = std::mem::take(&mut core.actions);
+        core.machine.handle(now, event, &mut actions);
+        loop {
+            for action in actions.drain(..) {
+                self.perform(core, now, action);
+            }
+            let Some((slot, ask)) = core.pieces.pop_front() else { break };
+            core.machine.handle(now, Event::Submit { slot, ask }, &mut actions);
+        }
+        core.actions = actions;
+        let phase = core.machine.phase();
+        if phase != core.told.phase {
+            (core.told.phase, core.told.since) = (phase, now);
+        }
+        self.alarm.set(core.machine.deadline());
+    }
+
+    /// The same for what came from the target.
+    pub fn hear(self: &Rc<Self>, event: Event) {
+        self.heard.set(self.heard.get() + 1);
+        self.handle(event);
+    }
+
+    /// A message came.
+    pub fn received(self: &Rc<Self>, conn: ConnId, mut message: Message) {
+        if let Message::Welcome(welcome) = &mut message {
+            // The target says how often it wants to hear from us; who wants to find its death sooner asks more
+            // often. Three rounds of silence are a loss.
+            welcome.keep_alive_ms = welcome.keep_alive_ms.min(self.made.silence_ms.div_ceil(3));
+            self.core.borrow_mut().told.target = Some(welcome.node.as_str().to_owned());
+        }
+        self.hear(Event::Received { conn, message });
+    }
+
+    /// A consumer asks. `rest`: bytes behind `ask` that belong to the same request. [CONN-3]
+    pub fn submit(self: &Rc<Self>, ask: Ask, rest: u64, buffer: Option<Bytes>, duty: Duty<Bytes>) {
+        let slot = self.core.borrow_mut().slots.insert(ask, rest, buffer, duty);
+        self.handle(Event::Submit { slot, ask });
+    }
+
+    /// A deadline may have come.
+    pub fn tick(self: &Rc<Self>) {
+        if self.deadline().is_some_and(|at| at <= self.made.clock.now()) {
+            self.handle(Event::Tick);
+        }
+    }
+
+    /// The connection could not be had.
+    pub fn dial_failed(self: &Rc<Self>, conn: ConnId, error: &DialError) {
+        self.trouble(conn, error.to_string());
+        self.handle(Event::DialFailed { conn });
+    }
+
+    /// The connection ended by itself.
+    pub fn lost(self: &Rc<Self>, conn: ConnId, over: &Over) {
+        let target = self.made.config.target();
+        let text = match over {
+            Over::HungUp => return,
+            Over::Closed => format!("{target} closed the connection"),
+            Over::Broken(error) => format!("the connection to {target} broke: {error}"),
+            Over::Garbage(error) => format!("{target}: {error}"),
+        };
+        let stranger = matches!(over, Over::Garbage(DecodeError::Magic(_)));
+        if stranger && self.is_present(conn) && self.core.borrow().geometry.is_none() {
+            self.fail(format!("{text}; see that the address is that of a Lull target"));
+            return;
+        }
+        self.trouble(conn, text);
+        self.handle(Event::Lost { conn });
+    }
+
+    /// Says once what is wrong, however often it is tried in vain.
+    fn trouble(&self, conn: ConnId, text: String) {
+        let mut core = self.core.borrow_mut();
+        let present = core.connection.as_ref().is_some_and(|connection| connection.id == conn);
+        if !present || core.told.trouble.as_ref() == Some(&text) {
+            return;
+        }
+        core.told.trouble = Some(text.clone());
+        let first = core.geometry.is_none();
+        drop(core);
+        if first {
+            self.tell("unreachable", format!("{text}; trying again until it is there"));
+        }
+    }
+
+    /// Ends the attachment because it cannot be what it was told to be.
+    pub fn fail(self: &Rc<Self>, text: String) {
+        self.core.borrow_mut().told.failure.get_or_insert(text);
+        self.face.close();
+        self.handle(Event::Detach { at_once: false });
+    }
+
+    /// Ends the attachment: consumers are heard no more, what they asked is finished, DETACH follows [CONN-5].
+    pub fn detach(self: &Rc<Self>, at_once: bool) {
+        self.face.close();
+        self.handle(Event::Detach { at_once });
+    }
+
+    /// What a reply brings with it, and whether it fits to what was asked.
+    ///
+    /// # Errors
+    /// A payload that is not the one that the request asked for.
+    pub fn claim(
+        &self,
+        conn: ConnId,
+        reply: &Reply,
+        payload: Digest,
+    ) -> Result<Carried, DecodeError> {
+        let mut core = self.core.borrow_mut();
+        let core = &mut *core;
+        let connection = core.connection.as_mut().filter(|connection| connection.id == conn);
+        let sent = connection.and_then(|c| c.outstanding.replied(reply.number.0));
+        let expected = match &sent {
+            Some(sent) if reply.status == StatusCode::Done => sent.carries,
+            Some(_) | None => 0,
+        };
+        if payload.length != expected {
+            return Err(DecodeError::PayloadLength(Kind::Reply, payload.length));
+        }
+        if expected == 0 {
+            return Ok(Carried::Nothing);
+        }
+        let Some(slot) = sent.and_then(|sent| sent.slot) else { return Ok(Carried::Unwanted) };
+        Ok(match core.slots.lend(slot) {
+            Some((tenant, bytes)) => Carried::Wanted { slot, tenant, bytes },
+            None => Carried::Unwanted,
+        })
+    }
+
+    /// A read's memory comes back from its connection, filled or not.
+    pub fn give_back(&self, slot: Slot, tenant: u64, bytes: Bytes) {
+        self.core.borrow_mut().slots.give_back(slot, tenant, bytes);
+    }
+
+    /// Whether `conn` is the connection that the machine stands on.
+    pub fn is_present(&self, conn: ConnId) -> bool {
+        self.core.borrow().connection.as_ref().is_some_and(|connection| connection.id == conn)
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.core.borrow().machine.phase(), Phase::Ended(_))
+    }
+
+    /// When its machine wants to be woken.
+    pub fn deadline(&self) -> Option<MonoTime> {
+        self.core.borrow().machine.deadline()
+    }
+
+    /// Its timer's alarm.
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    /// How many frames have come from the target.
+    pub fn heard(&self) -> u64 {
+        self.heard.get()
+    }
+
+    /// What was configured.
+    pub fn config(&self) -> &AttachmentConfig {
+        &self.made.config
+    }
+
+    /// Name of the node.
+    pub fn node(&self) -> &str {
+        &self.made.node
+    }
+
+    /// The daemon's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.made.clock
+    }
+
+    /// Memory for payload.
+    pub fn pool(&self) -> &Pool {
+        &self.made.pool
+    }
+
+    /// Tells operators what happened to it.
+    pub fn tell(&self, what: &str, text: String) {
+        self.made.chronicle.record(&self.made.config.name, what, text, None);
+    }
+
+    /// Requests of consumers that are not answered.
+    pub fn unanswered(&self) -> usize {
+        self.core.borrow().slots.len()
+    }
+
+    /// Cuts off the consumers whose requests cannot be answered any more, and the connection.
+    pub fn abandon(&self) {
+        let (slots, connection) = {
+            let mut core = self.core.borrow_mut();
+            (std::mem::take(&mut core.slots), core.connection.take())
+        };
+        drop((slots, connection));
+    }
+}

@@ -1,0 +1,37 @@
+//! What happened, told to operators.
+
+use std::cell::RefCell;
+
+use lull_admin::{Event, EventFeed, EventLog, EventPosition};
+
+use crate::clock::Clock;
+
+/// The stream of events of this life, one line each.
+#[derive(Debug)]
+pub struct Chronicle {
+    clock: Clock,
+    log: RefCell<EventLog>,
+}
+
+impl Chronicle {
+    /// An empty one.
+    pub fn new(clock: Clock, node: &str, instance: &str) -> Self {
+        Self { clock, log: RefCell::new(EventLog::new(node, instance)) }
+    }
+
+    /// Tells that `what` happened to `subject`: a word for programs, a sentence for people.
+    pub fn record(&self, subject: &str, what: &str, text: String, restart: Option<u64>) {
+        let event = Event::new(self.clock.wall_ms(), subject, what, text);
+        let event = match restart {
+            Some(id) if id != 0 => event.in_restart(id),
+            _ => event,
+        };
+        let told = self.log.borrow_mut().record(event);
+        tracing::info!("{told}");
+    }
+
+    /// The recent past after `after`, and the stream.
+    pub fn feed(&self, after: Option<&EventPosition>) -> EventFeed {
+        self.log.borrow().feed(after)
+    }
+}

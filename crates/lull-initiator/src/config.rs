@@ -1,0 +1,137 @@
+//! What the daemon is told to do, checked.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lull_admin::{Access, AdminAddr, Place, ResourceUri};
+use lull_transport::Addr;
+use lull_wire::messages::Name;
+
+/// A daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name of this node, 1 to 64 bytes.
+    pub node: String,
+    /// Where each attachment's identity and epoch are kept.
+    pub state_dir: PathBuf,
+    /// Where its operator reaches it.
+    pub admin: AdminAddr,
+    /// A target that is silent for so long is taken for dead; a target may ask for less.
+    pub silence: Duration,
+    /// What it uses, at least one, each name once.
+    pub attachments: Vec<AttachmentConfig>,
+}
+
+/// One attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachmentConfig {
+    /// Its name on this node, 1 to 64 bytes without a slash.
+    pub name: String,
+    /// The resource and where its target is.
+    pub uri: ResourceUri,
+    /// Where its consumers find it over NBD.
+    pub nbd: Vec<Addr>,
+    /// What consumers may do.
+    pub access: Access,
+    /// What happens when the restart timer or the resume timer ends.
+    pub policy: Policy,
+    /// The restart timer, from an unannounced loss to CONNECT.
+    pub restart_timeout: Duration,
+    /// The resume timer, from CONNECT to RESUME, beyond the target's barrier.
+    pub resume_timeout: Duration,
+    /// How long a lost session keeps the resource reserved; `None`: without limit.
+    pub hold: Option<Duration>,
+    /// Come in although another instance owns the attachment, on an operator's word.
+    pub take_over: bool,
+}
+
+/// What an attachment does when a timer ends [TIMER-1].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Hold on and say so.
+    Wait,
+    /// Answer what is held, and what comes, with errors until the target is back.
+    Error,
+    /// Run this command with `/bin/sh -c` and hold on.
+    Hook(String),
+}
+
+/// A configuration that cannot be meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Nothing to do.
+    #[error("an initiator without attachments: name at least one resource")]
+    Nothing,
+    /// A name that the protocol cannot carry, or a file cannot have.
+    #[error("`{0}` cannot name a node or an attachment: write 1 to 64 bytes without slashes")]
+    Name(String),
+    /// Two of one name.
+    #[error("two attachments are named `{0}`: give each its own name")]
+    Twice(String),
+    /// An attachment that no consumer can reach.
+    #[error("attachment `{0}` has no front end: say where consumers find it, with nbd")]
+    NoFrontEnd(String),
+    /// An access that this release does not know.
+    #[error("attachment `{0}` has an access that this release does not know: use rw or ro")]
+    Access(String),
+}
+
+impl Config {
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        name(&self.node)?;
+        if self.attachments.is_empty() {
+            return Err(ConfigError::Nothing);
+        }
+        let mut names = HashSet::new();
+        for attachment in &self.attachments {
+            name(&attachment.name)?;
+            name(&attachment.uri.resource)?;
+            if !names.insert(&attachment.name) {
+                return Err(ConfigError::Twice(attachment.name.clone()));
+            }
+            if attachment.nbd.is_empty() {
+                return Err(ConfigError::NoFrontEnd(attachment.name.clone()));
+            }
+            if attachment.access == Access::Unknown {
+                return Err(ConfigError::Access(attachment.name.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A text as a name of the protocol.
+pub(crate) fn name(text: &str) -> Result<Name, ConfigError> {
+    let wrong = || ConfigError::Name(text.escape_debug().to_string());
+    if text.is_empty() || text.contains(['/', '\0']) {
+        return Err(wrong());
+    }
+    Name::new(text).ok_or_else(wrong)
+}
+
+impl AttachmentConfig {
+    /// Where its target is dialled.
+    pub fn target(&self) -> Addr {
+        match &self.uri.place {
+            Place::Tcp { host, port } => Addr::Tcp { host: host.clone(), port: *port },
+            Place::Unix { path } => Addr::Unix(path.clone()),
+        }
+    }
+}
+
+impl Policy {
+    /// The policy as the machine knows it.
+    pub(crate) fn of_machine(&self) -> lull_proto::initiator::Policy {
+        use lull_proto::initiator::Policy as Machine;
+        match self {
+            Self::Wait => Machine::Wait,
+            Self::Error => Machine::Error,
+            Self::Hook(_) => Machine::Hook,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The daemon's loop, and how it starts and ends.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lull_admin::{
+    AdminListener, AdminServer, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus, Reply,
+    Status,
+};
+use lull_block::{DEFAULT_BUDGET, Pool};
+use lull_proto::initiator::{self, End, Initiator, Memory};
+use lull_wire::messages::{Address, Name};
+use lull_wire::{Access, AttachmentId, InstanceId};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use crate::attachment::{Attachment, Made};
+use crate::chronicle::Chronicle;
+use crate::clock::Clock;
+use crate::config::{AttachmentConfig, Config, name};
+use crate::error::RunError;
+use crate::keeper::Keeper;
+use crate::state_file::{Kept, StateFile};
+use crate::wording;
+
+/// How long a stop waits for targets before it leaves anyway.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long requests have to be answered once it leaves anyway; then their consumers are cut off.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// An attachment has ended and left nothing behind.
+#[derive(Debug)]
+pub struct Departure {
+    /// Its name.
+    pub name: String,
+    /// How.
+    pub end: End,
+}
+
+/// Runs the daemon on this thread until it is stopped by a signal or its last attachment has ended.
+///
+/// # Errors
+/// Why it did not start, or ended otherwise than it was told.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = LocalSet::new().block_on(&runtime, async {
+        let (stop, stops) = mpsc::unbounded_channel();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if stop.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+        serve(config, stops).await
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// The same within a `LocalSet` of the caller's. The first message in `stops` ends all attachments; the second
+/// does not wait for their targets.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(config: Config, stops: mpsc::UnboundedReceiver<()>) -> Result<(), RunError> {
+    let (mut daemon, calls) = Daemon::start(config)?;
+    for attachment in &daemon.attachments {
+        attachment.begin();
+    }
+    let result = daemon.turn(calls, stops).await;
+    daemon.end().await;
+    result
+}
+
+/// Everything that can happen to the daemon as a whole. What happens to an attachment goes to it directly.
+#[derive(Debug)]
+enum Happening {
+    /// An operator asks.
+    Call(Call),
+    /// It is to stop.
+    Stop,
+    /// It was to stop, and the time for it is over.
+    Late,
+    /// An attachment has ended.
+    Departed(Departure),
+}
+
+/// How far a stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    /// Nobody asked for one.
+    No,
+    /// Attachments detach.
+    Detaching { until: Instant },
+    /// They leave, whether their targets are there or not.
+    Leaving { until: Instant },
+}
+
+struct Daemon {
+    node: String,
+    instance: InstanceId,
+    clock: Clock,
+    since: u64,
+    chronicle: Rc<Chronicle>,
+    attachments: Vec<Rc<Attachment>>,
+    departures: mpsc::UnboundedReceiver<Departure>,
+    /// Who waits for the end of which attachment.
+    detaching: HashMap<String, Vec<Reply<()>>>,
+    stopping: Stopping,
+    admin: AdminServer,
+    admin_socket: AdminListener,
+}
+
+impl Daemon {
+    fn start(config: Config) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
+        config.check()?;
+        let clock = Clock::start();
+        let instance = InstanceId(random()?);
+        let chronicle = Rc::new(Chronicle::new(clock, &config.node, &instance.to_string()));
+        let (depart, departures) = mpsc::unbounded_channel();
+        let mut attachments = Vec::new();
+        let mut opened = Vec::new();
+        // Every lock is taken before anything of the outside is touched.
+        for attachment in &config.attachments {
+            opened.push(open_state(&config, attachment)?);
+        }
+        let listener = AdminListener::bind(&config.admin)?;
+        let admin_socket = listener.try_clone()?;
+        let (calls, called) = mpsc::channel(CALLS_QUEUED);
+        let admin = lull_admin::serve(listener, calls)?;
+        for (attachment, (file, kept, fresh)) in config.attachments.iter().zip(opened) {
+            let machine = Initiator::new(machine_config(&config, attachment, instance, &kept)?);
+            let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
+            let made = Made {
+                node: config.node.clone(),
+                instance,
+                config: attachment.clone(),
+                clock,
+                chronicle: Rc::clone(&chronicle),
+                pool: Pool::new(DEFAULT_BUDGET)?,
+                silence_ms: u32::try_from(config.silence.as_millis()).unwrap_or(u32::MAX),
+                kept,
+                fresh,
+                departures: depart.clone(),
+            };
+            attachments.push(Attachment::new(made, machine, keeper));
+        }
+        let daemon = Self {
+            node: config.node,
+            instance,
+            clock,
+            since: clock.wall_ms(),
+            chronicle,
+            attachments,
+            departures,
+            detaching: HashMap::new(),
+            stopping: Stopping::No,
+            admin,
+            admin_socket,
+        };
+        Ok((daemon, called))
+    }
+
+    async fn turn(
+        &mut self,
+        mut calls: mpsc::Receiver<Call>,
+        mut stops: mpsc::UnboundedReceiver<()>,
+    ) -> Result<(), RunError> {
+        let mut result = Ok(());
+        while !self.attachments.is_empty() {
+            match self.next(&mut calls, &mut stops).await {
+                Happening::Call(call) => self.answer(call),
+                Happening::Stop => self.stop(),
+                Happening::Late => match self.stopping {
+                    Stopping::No | Stopping::Detaching { .. } => self.stop(),
+                    Stopping::Leaving { .. } => {
+                        result = result.and(self.cut_off());
+                        break;
+                    }
+                },
+                Happening::Departed(departure) => result = result.and(self.departed(departure)),
+            }
+        }
+        result
+    }
+
+    async fn next(
+        &mut self,
+        calls: &mut mpsc::Receiver<Call>,
+        stops: &mut mpsc::UnboundedReceiver<()>,
+    ) -> Happening {
+        let stopping = self.stopping;
+        let late = async move {
+            match stopping {
+                Stopping::No => std::future::pending().await,
+                Stopping::Detaching { until } | Stopping::Leaving { until } => {
+                    tokio::time::sleep_until(until).await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(()) = stops.recv() => Happening::Stop,
+            Some(departure) = self.departures.recv() => Happening::Departed(departure),
+            () = late => Happening::Late,
+            Some(call) = calls.recv() => Happening::Call(call),
+        }
+    }
+
+    /// Goes a step further in stopping.
+    fn stop(&mut self) {
+        let (at_once, next) = match self.stopping {
+            Stopping::No => (false, Stopping::Detaching { until: self.after(PATIENCE) }),
+            Stopping::Detaching { .. } => {
+                (true, Stopping::Leaving { until: self.after(LAST_CALL) })
+            }
+            Stopping::Leaving { .. } => {
+                (true, Stopping::Leaving { until: self.after(Duration::ZERO) })
+            }
+        };
+        self.stopping = next;
+        for attachment in &self.attachments {
+            attachment.detach(at_once);
+        }
+    }
+
+    fn after(&self, span: Duration) -> Instant {
+        self.clock.instant(self.clock.now() + span)
+    }
+
+    /// The time is over: who still waits is cut off.
+    fn cut_off(&mut self) -> Result<(), RunError> {
+        let mut result = Ok(());
+        for attachment in self.attachments.drain(..) {
+            let (name, unanswered) = (attachment.config().name.clone(), attachment.unanswered());
+            attachment.abandon();
+            if unanswered > 0 {
+                result = result.and(Err(RunError::CutOff { attachment: name, unanswered }));
+            }
+        }
+        result
+    }
+
+    fn departed(&mut self, departure: Departure) -> Result<(), RunError> {
+        let Departure { name, end } = departure;
+        for reply in self.detaching.remove(&name).into_iter().flatten() {
+            let _ = reply.send(Ok(()));
+        }
+        let gone = self.attachments.extract_if(.., |a| a.config().name == name).next();
+        let Some(gone) = gone else { return Ok(()) };
+        let told = &gone.core.borrow().told;
+        if told.failure.is_none() && matches!(end, End::Detached | End::Left) {
+            return Ok(());
+        }
+        Err(RunError::Ended { attachment: name, text: wording::ended_text(end, told) })
+    }
+
+    fn answer(&mut self, call: Call) {
+        match call {
+            Call::Status { reply } => _ = reply.send(Ok(self.status())),
+            Call::Events { after, reply } => {
+                _ = reply.send(Ok(self.chronicle.feed(after.as_ref())));
+            }
+            Call::Detach { name, reply } => self.detach(name, reply),
+            Call::Restart { reply, .. } => wrong_role("restart", reply),
+            Call::Decide { reply, .. } => wrong_role("decide about a restart", reply),
+            Call::Pause { reply, .. } => wrong_role("pause", reply),
+            Call::Resume { reply } => wrong_role("resume", reply),
+            Call::Abort { reply } => wrong_role("abort", reply),
+            Call::Evict { reply, .. } => wrong_role("evict", reply),
+            Call::Histories { reply } => wrong_role("history", reply),
+            Call::History { reply, .. } => wrong_role("history", reply),
+        }
+    }
+
+    /// Answered when the attachment has ended.
+    fn detach(&mut self, name: String, reply: Reply<()>) {
+        match self.attachments.iter().find(|attachment| attachment.config().name == name) {
+            Some(attachment) => {
+                attachment.detach(false);
+                self.detaching.entry(name).or_default().push(reply);
+            }
+            None => {
+                let names = self.attachments.iter().map(|a| a.config().name.as_str());
+                let names = names.collect::<Vec<_>>().join(", ");
+                _ = reply.send(Err(ApiError::new(
+                    ErrorCode::NotFound,
+                    format!("there is no attachment `{name}` here"),
+                    format!("choose one of: {names}"),
+                )));
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let attachments = self.attachments.iter().map(|attachment| attachment.status()).collect();
+        Status {
+            name: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.since,
+            at: self.clock.wall_ms(),
+            target: None,
+            initiator: Some(InitiatorStatus {
+                name: self.node.clone(),
+                instance: self.instance.to_string(),
+                attachments,
+            }),
+        }
+    }
+
+    /// Leaves nothing behind.
+    async fn end(self) {
+        let _ = self.admin_socket.unlink();
+        self.admin.stop().await;
+    }
+}
+
+/// The state of an attachment: what the last life left, or a fresh identity, on stable storage before anybody
+/// hears of it.
+fn open_state(
+    config: &Config,
+    attachment: &AttachmentConfig,
+) -> Result<(StateFile, Kept, bool), RunError> {
+    let (file, found) = StateFile::open(&config.state_dir, &attachment.name, &config.node)?;
+    if let Some(kept) = found {
+        return Ok((file, kept, false));
+    }
+    let kept = Kept {
+        attachment: AttachmentId(random()?),
+        instance: InstanceId::NONE,
+        memory: Memory::default(),
+    };
+    file.write(&kept)?;
+    Ok((file, kept, true))
+}
+
+fn machine_config(
+    config: &Config,
+    attachment: &AttachmentConfig,
+    instance: InstanceId,
+    kept: &Kept,
+) -> Result<initiator::Config, RunError> {
+    let access = match attachment.access {
+        lull_admin::Access::Ro => Access::ReadOnly,
+        lull_admin::Access::RwShared => Access::Shared,
+        lull_admin::Access::Rw | lull_admin::Access::Unknown => Access::ReadWrite,
+    };
+    let seed: [u8; 16] = random()?;
+    Ok(initiator::Config {
+        node: name(&config.node)?,
+        instance,
+        predecessor: kept.instance,
+        software: Name::clipped(concat!("lull ", env!("CARGO_PKG_VERSION"))),
+        callback: Address::default(),
+        attachment: kept.attachment,
+        resource: name(&attachment.uri.resource)?,
+        access,
+        take_over: attachment.take_over,
+        policy: attachment.policy.of_machine(),
+        restart_timeout: attachment.restart_timeout,
+        resume_timeout: attachment.resume_timeout,
+        hold: attachment.hold.unwrap_or(Duration::MAX),
+        memory: kept.memory,
+        seed: u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])),
+    })
+}
+
+fn random() -> std::io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
+    Ok(bytes)
+}
+
+fn wrong_role<T>(what: &str, reply: Reply<T>) {
+    let _ = reply.send(Err(ApiError::new(
+        ErrorCode::WrongRole,
+        format!("this daemon uses resources and owns none, so there is nothing to {what}"),
+        "ask the target, with --admin",
+    )));
+}

@@ -1,0 +1,41 @@
+//! Why the daemon did not start, or ended otherwise than it was told.
+
+use lull_admin::ListenError;
+
+use crate::config::ConfigError;
+use crate::state_file::StateError;
+
+/// What a command prints before it exits with 1.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An attachment's state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The admin socket.
+    #[error(transparent)]
+    Admin(#[from] ListenError),
+    /// The system refused something without which no daemon can be.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+    /// The target refused an attachment that was never attached, or ended one for good.
+    #[error("{attachment}: {text}")]
+    Ended {
+        /// The attachment's name.
+        attachment: String,
+        /// What was said, with the next step.
+        text: String,
+    },
+    /// It was stopped while consumers still waited for answers.
+    #[error(
+        "{attachment}: stopped while {unanswered} requests were unanswered; their consumers were cut off"
+    )]
+    CutOff {
+        /// The attachment's name.
+        attachment: String,
+        /// How many.
+        unanswered: usize,
+    },
+}

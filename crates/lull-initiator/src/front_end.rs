@@ -1,0 +1,254 @@
+//! What consumers see of an attachment: an NBD export, from the first ATTACHED to the attachment's end, whatever
+//! becomes of the target in between.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use lull_admin::Access;
+use lull_frontend::nbd::{self, Closer, Device, Exports, Limits, Op, OpenRefused, ServeEnd, Uri};
+use lull_proto::geometry::Geometry;
+use lull_proto::initiator::Ask;
+use lull_transport::{Addr, BindError, Listener, Stream};
+use lull_wire::{Features, OpCode, RequestFlags};
+use tokio::sync::Notify;
+
+use crate::attachment::Attachment;
+use crate::buffer::Bytes;
+use crate::wording;
+
+/// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
+const MOST_CLIENTS: u64 = 256;
+/// How long consumers may take to receive their last answers when the attachment ends.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long is waited after the system refused to accept, most likely for want of descriptors.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// The front end of one attachment.
+#[derive(Debug, Default)]
+pub struct Face {
+    closer: Closer,
+    clients: Cell<u64>,
+    listening: Cell<u64>,
+    left: Notify,
+    served: RefCell<Vec<Addr>>,
+}
+
+impl Face {
+    /// Begins to listen.
+    pub fn open(&self, attachment: &Rc<Attachment>, geometry: Geometry) {
+        tokio::task::spawn_local(open(Rc::clone(attachment), geometry));
+    }
+
+    /// Takes no more requests. Those that were taken are answered, then consumers see the end of their streams.
+    pub fn close(&self) {
+        self.closer.close();
+    }
+
+    /// Ends when nobody is connected any more, or will not leave.
+    pub async fn closed(&self) {
+        let gone = async {
+            while self.clients.get() > 0 || self.listening.get() > 0 {
+                self.left.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, gone).await;
+    }
+
+    /// Consumers that are connected.
+    pub fn clients(&self) -> u64 {
+        self.clients.get()
+    }
+
+    /// Where it listens; empty while it does not.
+    pub fn served(&self) -> Vec<Addr> {
+        self.served.borrow().clone()
+    }
+}
+
+async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
+    let mut listeners = Vec::new();
+    for addr in &attachment.config().nbd {
+        match Listener::bind(addr).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => {
+                listeners.iter().for_each(remove);
+                return attachment.fail(no_front_end(&error));
+            }
+        }
+    }
+    let face = &attachment.face;
+    if face.closer.is_closed() {
+        return listeners.iter().for_each(remove);
+    }
+    let addrs: Vec<Addr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+    face.served.replace(addrs.clone());
+    face.listening.set(listeners.len() as u64);
+    for listener in listeners {
+        tokio::task::spawn_local(accept(Rc::clone(&attachment), listener));
+    }
+    let config = attachment.config();
+    let export = &config.uri.resource;
+    let uris = addrs.into_iter().map(|addr| Uri { addr, export: export.clone() }.to_string());
+    let text = format!(
+        "attached {} as {}/{} {}, {}: {}",
+        config.uri,
+        attachment.node(),
+        config.name,
+        config.access,
+        wording::size(geometry.size),
+        uris.collect::<Vec<_>>().join(" ")
+    );
+    attachment.tell("serving", text);
+}
+
+fn no_front_end(error: &BindError) -> String {
+    format!("no front end: {error}")
+}
+
+fn remove(listener: &Listener) {
+    // Whoever binds next replaces a file that stays behind.
+    let _ = listener.remove_file();
+}
+
+async fn accept(attachment: Rc<Attachment>, listener: Listener) {
+    let face = &attachment.face;
+    let mut refused = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = face.closer.closed() => break,
+            accepted = next(face, &listener) => accepted,
+        };
+        match accepted {
+            Ok(stream) => {
+                refused = false;
+                face.clients.set(face.clients.get() + 1);
+                tokio::task::spawn_local(serve(Rc::clone(&attachment), stream));
+            }
+            Err(error) => {
+                if !refused {
+                    attachment.tell("accept_failed", format!("cannot take consumers: {error}"));
+                }
+                refused = true;
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+    remove(&listener);
+    face.listening.set(face.listening.get() - 1);
+    face.served.borrow_mut().clear();
+    face.left.notify_one();
+}
+
+async fn next(face: &Face, listener: &Listener) -> std::io::Result<Stream> {
+    while face.clients.get() >= MOST_CLIENTS {
+        face.left.notified().await;
+    }
+    listener.accept().await
+}
+
+async fn serve(attachment: Rc<Attachment>, stream: Stream) {
+    let peer = stream.peer();
+    let exports = Rc::new(Names { attachment: Rc::clone(&attachment) });
+    let limits = Limits { linger: LINGER / 2, ..Limits::default() };
+    let ended = nbd::serve(stream, exports, limits, attachment.face.closer.clone()).await;
+    let name = &attachment.config().name;
+    match ended {
+        Ok(()) => {}
+        Err(ServeEnd::Lost(error)) => tracing::debug!("{name}: consumer {peer} is gone: {error}"),
+        Err(error) => tracing::warn!("{name}: consumer {peer} was dropped: {error}"),
+    }
+    let face = &attachment.face;
+    face.clients.set(face.clients.get() - 1);
+    face.left.notify_one();
+}
+
+/// The longest piece of a request that the target takes, in bytes.
+pub fn longest(geometry: &Geometry) -> u32 {
+    geometry.max_length - geometry.max_length % geometry.block
+}
+
+struct Names {
+    attachment: Rc<Attachment>,
+}
+
+impl Exports for Names {
+    type Device = Disk;
+
+    fn list(&self) -> Vec<String> {
+        vec![self.attachment.config().uri.resource.clone()]
+    }
+
+    fn open(&self, name: &str) -> Result<Rc<Disk>, OpenRefused> {
+        let config = self.attachment.config();
+        let resource = &config.uri.resource;
+        if !name.is_empty() && name != resource && name != config.name {
+            return Err(OpenRefused::Unknown(format!("no `{name}` here: this is `{resource}`")));
+        }
+        let Some(geometry) = self.attachment.core.borrow().geometry else {
+            return Err(OpenRefused::Shutdown(format!("`{resource}` is not attached yet")));
+        };
+        Ok(Rc::new(Disk { attachment: Rc::clone(&self.attachment), geometry }))
+    }
+}
+
+/// The attachment as one consumer uses it.
+struct Disk {
+    attachment: Rc<Attachment>,
+    geometry: Geometry,
+}
+
+impl Device for Disk {
+    type Buffer = Bytes;
+
+    fn geometry(&self) -> nbd::Geometry {
+        let Geometry { size, block, preferred, features, .. } = self.geometry;
+        let config = self.attachment.config();
+        nbd::Geometry {
+            size,
+            block,
+            preferred,
+            max_length: longest(&self.geometry),
+            read_only: features.has(Features::READ_ONLY) || config.access == Access::Ro,
+            discard: features.has(Features::DISCARD),
+            write_zeroes: features.has(Features::WRITE_ZEROES),
+            // All consumers go through one session: a flush covers whatever was answered on any connection.
+            multi_conn: true,
+            description: config.uri.to_string(),
+        }
+    }
+
+    fn buffer(&self, length: u32) -> Option<Bytes> {
+        self.attachment.pool().take(length as usize).map(Bytes)
+    }
+
+    async fn buffer_freed(&self) {
+        self.attachment.pool().freed().await;
+    }
+
+    fn submit(
+        &self,
+        op: Op,
+        offset: u64,
+        length: u32,
+        buffer: Option<Bytes>,
+        reply: nbd::Reply<Bytes>,
+    ) {
+        let durable = |fua| if fua { RequestFlags::FUA } else { RequestFlags::none() };
+        let (op, flags) = match op {
+            Op::Read => (OpCode::Read, RequestFlags::none()),
+            Op::Write { fua } => (OpCode::Write, durable(fua)),
+            Op::Flush => (OpCode::Flush, RequestFlags::none()),
+            Op::Discard => (OpCode::Discard, RequestFlags::none()),
+            Op::WriteZeroes { fua, keep_allocated: true } => {
+                (OpCode::WriteZeroes, durable(fua).with(RequestFlags::KEEP_ALLOCATED))
+            }
+            Op::WriteZeroes { fua, keep_allocated: false } => (OpCode::WriteZeroes, durable(fua)),
+        };
+        // What carries no data may be longer than the longest request: it is asked for piece by piece.
+        let first = length.min(longest(&self.geometry));
+        let ask = Ask { op, flags, offset, length: first };
+        self.attachment.submit(ask, u64::from(length - first), buffer, reply);
+    }
+}

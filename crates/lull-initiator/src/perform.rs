@@ -1,0 +1,173 @@
+//! The one place where what a machine wants done becomes I/O.
+
+use std::rc::Rc;
+
+use lull_proto::MonoTime;
+use lull_proto::initiator::{Action, End, Report, Slot};
+use lull_wire::messages::Request;
+use lull_wire::{Digest, OpCode, StatusCode};
+
+use crate::attachment::{Attachment, Core};
+use crate::config::Policy;
+use crate::connection::Connection;
+use crate::daemon::Departure;
+use crate::front_end::longest;
+use crate::hook;
+use crate::slots::Data;
+use crate::state_file::Kept;
+use crate::wording;
+
+impl Attachment {
+    /// Does one thing. Actions are done in the order in which the machine gave them.
+    pub(crate) fn perform(self: &Rc<Self>, core: &mut Core, now: MonoTime, action: Action) {
+        match action {
+            Action::Transmit { conn, slot, request } => {
+                if core.connection.as_ref().is_some_and(|connection| connection.id == conn) {
+                    transmit(core, slot, &request);
+                }
+            }
+            Action::Answer { slot, status } => answer(core, slot, status),
+            Action::Send { conn, message } => {
+                if let Some(connection) = core.connection.as_ref().filter(|c| c.id == conn) {
+                    core.frame.clear();
+                    message.encode(Digest::NONE, &mut core.frame);
+                    connection.outlet.push_bytes(&core.frame);
+                }
+            }
+            Action::Dial { conn } => core.connection = Some(Connection::dial(self, conn)),
+            Action::HangUp { conn } => {
+                core.connection.take_if(|connection| connection.id == conn);
+            }
+            Action::Open(geometry) => {
+                core.geometry = Some(geometry);
+                self.face.open(self, geometry);
+            }
+            Action::Resize(size) => {
+                if let Some(geometry) = &mut core.geometry {
+                    geometry.size = size;
+                }
+                let text = format!("the resource has grown to {}", wording::size(size));
+                self.tell("resized", text);
+            }
+            Action::Remember(memory) => {
+                let (attachment, instance) = (self.made.kept.attachment, self.made.instance);
+                if let Some(keeper) = &*self.keeper.borrow() {
+                    keeper.write(Kept { attachment, instance, memory });
+                }
+            }
+            Action::RunHook(timer) => {
+                if let Policy::Hook(command) = &self.made.config.policy {
+                    let since = core.machine.view(now).outage.map_or(now, |(_, since, ..)| since);
+                    hook::run(self, command, timer, now.since(since));
+                }
+            }
+            Action::Report(report) => self.report(core, report),
+        }
+    }
+
+    fn report(self: &Rc<Self>, core: &mut Core, report: Report) {
+        let words = wording::of_report(&report, &core.told, &self.made.config);
+        let name = &self.made.config.name;
+        match report {
+            Report::Sharing(interruption) => {
+                let stall = u64::try_from(interruption.longest.as_millis()).unwrap_or(u64::MAX);
+                if core.told.shared_once {
+                    core.told.longest_stall_ms = core.told.longest_stall_ms.max(stall);
+                }
+                core.told.shared_once = true;
+                (core.told.trouble, core.told.refusal) = (None, None);
+            }
+            Report::PauseAborted { longest, .. } => {
+                let stall = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+                core.told.longest_stall_ms = core.told.longest_stall_ms.max(stall);
+            }
+            Report::Pausing { reason, .. } => core.told.reason = reason.as_str().to_owned(),
+            Report::Refused(_) => {
+                let text = Some(words.text.clone());
+                if core.told.refusal == text {
+                    return; // It was said.
+                }
+                core.told.refusal = text;
+            }
+            Report::Ended(end) => self.depart(core, end),
+            Report::Connected { .. }
+            | Report::Attached { .. }
+            | Report::Replaying(_)
+            | Report::Drained { .. }
+            | Report::Paused { .. }
+            | Report::Away { .. }
+            | Report::Unusable
+            | Report::Violation(_)
+            | Report::Expired { .. }
+            | Report::Holding { .. } => {}
+        }
+        self.made.chronicle.record(name, words.what, words.text, words.restart);
+    }
+
+    /// The attachment is over: its state is settled, its consumers leave, then the daemon is told.
+    fn depart(self: &Rc<Self>, core: &Core, end: End) {
+        self.face.close();
+        self.alarm().wake();
+        let keeper = self.keeper.borrow_mut().take();
+        if let Some(keeper) = &keeper {
+            // Off the roster nothing of it is left anywhere; refused at the first try nothing ever was.
+            let never = self.made.fresh && core.geometry.is_none();
+            if end == End::Detached || never {
+                keeper.remove();
+            }
+        }
+        let attachment = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            attachment.face.closed().await;
+            if let Some(keeper) = keeper {
+                keeper.finish().await;
+            }
+            let name = attachment.made.config.name.clone();
+            let _ = attachment.made.departures.send(Departure { name, end });
+        });
+    }
+}
+
+/// Sends a request, a write with its payload, which stays in its slot as well.
+fn transmit(core: &mut Core, slot: Option<Slot>, request: &Request) {
+    let Some(connection) = &mut core.connection else { return };
+    let entry = slot.and_then(|slot| core.slots.get_mut(slot));
+    let mut payload = None;
+    if let Some(entry) = entry {
+        entry.number = Some(request.number.0);
+        if let Data::Send(shared, digest) = &entry.data {
+            payload = Some((shared.clone(), *digest));
+        }
+    }
+    let carries = if request.op == OpCode::Read { request.length } else { 0 };
+    connection.outstanding.sent(request.number.0, slot, carries);
+    core.frame.clear();
+    match payload {
+        Some((shared, digest)) => {
+            request.encode(digest, &mut core.frame);
+            connection.outlet.push_frame(&core.frame, shared);
+        }
+        None => {
+            request.encode(Digest::NONE, &mut core.frame);
+            connection.outlet.push_bytes(&core.frame);
+        }
+    }
+}
+
+/// [CONN-3] Answers the consumer, or goes on with the next piece of what it asked.
+fn answer(core: &mut Core, slot: Slot, status: StatusCode) {
+    if status == StatusCode::Done {
+        let most = core.geometry.as_ref().map_or(u32::MAX, longest);
+        if let Some(ask) = core.slots.next_piece(slot, most) {
+            core.pieces.push_back((slot, ask));
+            return;
+        }
+    } else {
+        core.told.errors += 1;
+    }
+    let number = core.slots.answer(slot, status);
+    // What was answered with an error here may still be outstanding there; its slot has another tenant soon.
+    if let (Some(number), Some(connection)) = (number, &mut core.connection) {
+        connection.outstanding.orphan(number, slot);
+    }
+}

@@ -1,0 +1,158 @@
+//! What comes from a target: frames in, events out.
+
+use std::io;
+use std::rc::Rc;
+
+use lull_proto::ConnId;
+use lull_proto::initiator::{Event, Slot};
+use lull_transport::{Inlet, ReadHalf};
+use lull_wire::messages::Reply;
+use lull_wire::{DecodeError, Digest, FrameHeader, HEADER_LENGTH, Kind, Message, Sender};
+
+use crate::attachment::Attachment;
+use crate::buffer::Bytes;
+
+/// The receiving buffer's largest size in bytes. Every body fits; a payload longer than what is in it goes
+/// straight to its request's memory.
+const INLET: usize = 256 * 1024;
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub enum Over {
+    /// The machine wanted it so.
+    HungUp,
+    /// The target closed it.
+    Closed,
+    /// It broke.
+    Broken(io::Error),
+    /// What came was no message.
+    Garbage(DecodeError),
+}
+
+impl From<io::Error> for Over {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Broken(error),
+        }
+    }
+}
+
+impl From<DecodeError> for Over {
+    fn from(error: DecodeError) -> Self {
+        Self::Garbage(error)
+    }
+}
+
+/// What a reply brings with it.
+#[derive(Debug)]
+pub enum Carried {
+    /// Nothing.
+    Nothing,
+    /// Data for this slot's memory; the memory, where it is there.
+    Wanted { slot: Slot, tenant: u64, bytes: Option<Bytes> },
+    /// Data that nobody waits for any more.
+    Unwanted,
+}
+
+/// Reads until the connection is over.
+pub async fn receive(attachment: &Rc<Attachment>, conn: ConnId, mut r: ReadHalf) -> Over {
+    let mut inlet = Inlet::with_capacity(INLET);
+    loop {
+        match frame(attachment, conn, &mut inlet, &mut r).await {
+            Ok(()) if attachment.is_present(conn) => {}
+            Ok(()) => return Over::HungUp,
+            Err(over) => return over,
+        }
+    }
+}
+
+/// Takes one frame.
+async fn frame(
+    attachment: &Rc<Attachment>,
+    conn: ConnId,
+    inlet: &mut Inlet,
+    r: &mut ReadHalf,
+) -> Result<(), Over> {
+    let header = loop {
+        match FrameHeader::read(inlet.bytes(), Sender::Target)? {
+            Some(header) if inlet.bytes().len() >= header.length() => break header,
+            Some(_) | None => {
+                if inlet.fill(r).await? == 0 {
+                    return Err(Over::Closed);
+                }
+            }
+        }
+    };
+    let body = &inlet.bytes()[HEADER_LENGTH..header.length()];
+    header.check_body(body)?;
+    if header.kind == Kind::Reply {
+        let reply = Reply::decode(body)?;
+        inlet.consume(header.length());
+        match attachment.claim(conn, &reply, header.payload)? {
+            Carried::Nothing => {}
+            Carried::Wanted { slot, tenant, bytes } => {
+                let mut filling = Filling { attachment, slot, tenant, bytes };
+                filling.fill(header.payload, inlet, r).await?;
+            }
+            Carried::Unwanted => skip(header.payload, inlet, r).await?,
+        }
+        attachment.hear(Event::Replied { conn, reply });
+    } else {
+        let message = Message::decode(header.kind, body)?;
+        inlet.consume(header.length());
+        attachment.received(conn, message);
+    }
+    Ok(())
+}
+
+/// A read's memory while it is being filled. It goes back to its slot whatever happens: the read may have to be
+/// sent again on another connection.
+struct Filling<'a> {
+    attachment: &'a Rc<Attachment>,
+    slot: Slot,
+    tenant: u64,
+    bytes: Option<Bytes>,
+}
+
+impl Filling<'_> {
+    async fn fill(
+        &mut self,
+        payload: Digest,
+        inlet: &mut Inlet,
+        r: &mut ReadHalf,
+    ) -> Result<(), Over> {
+        let bytes = match &mut self.bytes {
+            Some(bytes) => bytes,
+            // An earlier connection that was given up in the middle still has it for a moment.
+            None => match self.attachment.pool().take_waiting(payload.length as usize).await {
+                Some(buffer) => self.bytes.insert(Bytes(buffer)),
+                None => return Err(DecodeError::PayloadLength(Kind::Reply, payload.length).into()),
+            },
+        };
+        inlet.read_exact_into(r, bytes.as_mut()).await?;
+        payload.check(bytes.as_ref())?;
+        Ok(())
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        if let Some(bytes) = self.bytes.take() {
+            self.attachment.give_back(self.slot, self.tenant, bytes);
+        }
+    }
+}
+
+async fn skip(payload: Digest, inlet: &mut Inlet, r: &mut ReadHalf) -> Result<(), Over> {
+    let mut left = payload.length as usize;
+    while left > 0 {
+        if inlet.bytes().is_empty() && inlet.fill(r).await? == 0 {
+            return Err(Over::Closed);
+        }
+        let n = inlet.bytes().len().min(left);
+        inlet.consume(n);
+        left -= n;
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The requests of consumers that are not answered: each one's memory and the duty to answer it.
+
+use lull_frontend::nbd::{Errno, Reply};
+use lull_proto::initiator::{Ask, Slot};
+use lull_wire::{Digest, OpCode, StatusCode};
+
+use crate::buffer::{Bytes, Shared};
+
+/// One request.
+#[derive(Debug)]
+pub struct Entry {
+    /// Tells one tenant of a slot from the next.
+    pub tenant: u64,
+    /// What is asked now: all of it, or a piece of what is longer than the resource's longest request.
+    pub ask: Ask,
+    /// Bytes behind this piece that are still to be asked for.
+    rest: u64,
+    /// What it carries.
+    pub data: Data,
+    /// The number under which it was sent last.
+    pub number: Option<u64>,
+    reply: Reply<Bytes>,
+}
+
+/// What a request carries.
+#[derive(Debug)]
+pub enum Data {
+    /// Nothing.
+    None,
+    /// Memory to fill; away while a connection fills it.
+    Fill(Option<Bytes>),
+    /// Bytes to send, as often as it takes.
+    Send(Shared, Digest),
+}
+
+/// All of them. A slot is taken from submission to answer.
+#[derive(Debug, Default)]
+pub struct Slots {
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    tenants: u64,
+}
+
+impl Slots {
+    /// Takes a request in. `rest`: bytes behind `ask` that belong to it.
+    pub fn insert(
+        &mut self,
+        ask: Ask,
+        rest: u64,
+        buffer: Option<Bytes>,
+        reply: Reply<Bytes>,
+    ) -> Slot {
+        let data = match (ask.op, buffer) {
+            (OpCode::Read, buffer) => Data::Fill(buffer),
+            (_, Some(bytes)) => {
+                let digest = Digest::of(bytes.as_ref());
+                Data::Send(Shared::new(bytes), digest)
+            }
+            (_, None) => Data::None,
+        };
+        self.tenants += 1;
+        let entry = Entry { tenant: self.tenants, ask, rest, data, number: None, reply };
+        match self.free.pop() {
+            Some(at) => {
+                self.entries[at as usize] = Some(entry);
+                Slot(at)
+            }
+            None => {
+                self.entries.push(Some(entry));
+                Slot((self.entries.len() - 1) as u32)
+            }
+        }
+    }
+
+    /// The request in `slot`.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.entries.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    /// Takes memory out to be filled.
+    pub fn lend(&mut self, slot: Slot) -> Option<(u64, Option<Bytes>)> {
+        let entry = self.get_mut(slot)?;
+        match &mut entry.data {
+            Data::Fill(bytes) => Some((entry.tenant, bytes.take())),
+            Data::None | Data::Send(..) => None,
+        }
+    }
+
+    /// Puts it back, where the slot still has the same tenant and no other memory.
+    pub fn give_back(&mut self, slot: Slot, tenant: u64, bytes: Bytes) {
+        if let Some(entry) = self.get_mut(slot).filter(|entry| entry.tenant == tenant)
+            && let Data::Fill(place @ None) = &mut entry.data
+        {
+            *place = Some(bytes);
+        }
+    }
+
+    /// The next piece of the request in `slot`, if this one is done and there is more of it.
+    pub fn next_piece(&mut self, slot: Slot, most: u32) -> Option<Ask> {
+        let entry = self.get_mut(slot).filter(|entry| entry.rest > 0)?;
+        let length = entry.rest.min(u64::from(most)) as u32;
+        entry.ask.offset += u64::from(entry.ask.length);
+        entry.ask.length = length;
+        entry.rest -= u64::from(length);
+        entry.number = None;
+        Some(entry.ask)
+    }
+
+    /// Answers the consumer and frees the slot [CONN-3]; the number under which it was sent last.
+    pub fn answer(&mut self, slot: Slot, status: StatusCode) -> Option<u64> {
+        let entry = self.entries.get_mut(slot.0 as usize)?.take()?;
+        self.free.push(slot.0);
+        let outcome = match (errno(status), entry.data) {
+            (Some(errno), _) => Err(errno),
+            (None, Data::Fill(Some(bytes))) => Ok(Some(bytes)),
+            // Only a bug of ours lets a read be done without its memory; its consumer is told the truth.
+            (None, Data::Fill(None)) => Err(Errno::Io),
+            (None, Data::None | Data::Send(..)) => Ok(None),
+        };
+        entry.reply.done(outcome);
+        entry.number
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+}
+
+/// Where a daemon is taken down with requests in its slots, their consumers are cut off rather than left waiting.
+impl Drop for Slots {
+    fn drop(&mut self) {
+        for entry in self.entries.drain(..).flatten() {
+            entry.reply.abandon();
+        }
+    }
+}
+
+/// What a consumer is told. Never that the server shuts down: NBD clients hand that on as an error for good, and
+/// no restart is one.
+fn errno(status: StatusCode) -> Option<Errno> {
+    match status {
+        StatusCode::Done => None,
+        StatusCode::Io | StatusCode::NotExecuted | StatusCode::Unknown(_) => Some(Errno::Io),
+        StatusCode::NoSpace => Some(Errno::NoSpace),
+        StatusCode::ReadOnly => Some(Errno::Perm),
+        StatusCode::OutOfRange | StatusCode::Invalid => Some(Errno::Inval),
+        StatusCode::NotSupported => Some(Errno::NotSupported),
+    }
+}

@@ -1,0 +1,345 @@
+//! What an attachment keeps over the end of its daemon: one small file, and a lock on it.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use lull_proto::initiator::Memory;
+use lull_wire::{AttachmentId, Epoch, InstanceId, Tenure};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+/// The format that this release writes, and the only one that it reads.
+const VERSION: u32 = 1;
+/// No state is longer; what is longer is something else and is not read.
+const LONGEST: u64 = 64 * 1024;
+
+/// The state of an attachment that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The directory cannot be had.
+    #[error(
+        "cannot use the state directory {dir}: {source}; make it writable, or give another --state"
+    )]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another daemon has the attachment.
+    #[error(
+        "another daemon{holder} uses {path}; stop it, give this attachment another name, or give another --state"
+    )]
+    InUse {
+        /// The lock.
+        path: PathBuf,
+        /// ` (pid 17)`, or nothing.
+        holder: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}; mend that, or give another --state")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error(
+        "cannot write {path}: {source}; make room or mend the permissions, or give another --state"
+    )]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not what was written.
+    #[error(
+        "{path} is damaged ({what}): restore it, or, if this attachment has nothing unflushed at its target, \
+         remove it and attach with --take-over"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file of a release with another format.
+    #[error(
+        "{path} was written by another release (format {version}); use that release, or another --state"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        version: u32,
+    },
+    /// A file of another node.
+    #[error(
+        "{path} belongs to the node `{theirs}`, and this is `{ours}`; use --name {theirs}, or another --state"
+    )]
+    OtherNode {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        theirs: String,
+        /// Who asks.
+        ours: String,
+    },
+}
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which attachment: made once.
+    pub attachment: AttachmentId,
+    /// The last life that was attached; zero for none.
+    pub instance: InstanceId,
+    /// What the machine knows of the resource.
+    pub memory: Memory,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    version: u32,
+    node: String,
+    attachment: String,
+    instance: String,
+    epoch: u64,
+    identity: String,
+    incarnation: String,
+    tenure: u64,
+}
+
+/// The file of one attachment, for as long as this process lives.
+#[derive(Debug)]
+pub struct StateFile {
+    dir: PathBuf,
+    path: PathBuf,
+    node: String,
+    /// Held until it is dropped; the file itself stays, so that nobody locks one that is gone.
+    _lock: File,
+}
+
+impl StateFile {
+    /// Takes the state of attachment `name` of `node`, and what it holds, if it was ever written.
+    ///
+    /// # Errors
+    /// Everything that keeps it from being used. A damaged file is never taken for a missing one.
+    pub fn open(dir: &Path, name: &str, node: &str) -> Result<(Self, Option<Kept>), StateError> {
+        fs::create_dir_all(dir)
+            .map_err(|source| StateError::Directory { dir: dir.to_owned(), source })?;
+        let lock = lock(dir.join(format!("{name}.lock")), dir)?;
+        let path = dir.join(format!("{name}.json"));
+        let file = Self { dir: dir.to_owned(), path, node: node.to_owned(), _lock: lock };
+        let kept = file.read()?;
+        Ok((file, kept))
+    }
+
+    fn read(&self) -> Result<Option<Kept>, StateError> {
+        let path = || self.path.clone();
+        let mut text = String::new();
+        let read =
+            File::open(&self.path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+        let damaged = |what: String| StateError::Damaged { path: path(), what };
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(damaged("it is no text".into()));
+            }
+            Err(source) => return Err(StateError::Unreadable { path: path(), source }),
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Version { version } =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if version != VERSION {
+            return Err(StateError::Version { path: path(), version });
+        }
+        let written: Written =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if written.node != self.node {
+            let (theirs, ours) = (written.node, self.node.clone());
+            return Err(StateError::OtherNode { path: path(), theirs, ours });
+        }
+        fn id<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        }
+        let kept = || -> Result<Kept, String> {
+            Ok(Kept {
+                attachment: id(&written.attachment)?,
+                instance: id(&written.instance)?,
+                memory: Memory {
+                    epoch: Epoch(written.epoch),
+                    identity: id(&written.identity)?,
+                    incarnation: id(&written.incarnation)?,
+                    tenure: Tenure(written.tenure),
+                },
+            })
+        };
+        let kept = kept().map_err(damaged)?;
+        if kept.attachment.is_none() {
+            return Err(damaged("it names no attachment".into()));
+        }
+        Ok(Some(kept))
+    }
+
+    /// Writes it durably: whatever happens meanwhile, either the old file is there or the new one.
+    ///
+    /// # Errors
+    /// [`StateError::Unwritable`].
+    pub fn write(&self, kept: &Kept) -> Result<(), StateError> {
+        let Kept { attachment, instance, memory } = kept;
+        let written = Written {
+            version: VERSION,
+            node: self.node.clone(),
+            attachment: attachment.to_string(),
+            instance: instance.to_string(),
+            epoch: memory.epoch.0,
+            identity: memory.identity.to_string(),
+            incarnation: memory.incarnation.to_string(),
+            tenure: memory.tenure.0,
+        };
+        let fresh = self.path.with_extension("json.new");
+        let write = || -> io::Result<()> {
+            let mut text = serde_json::to_vec_pretty(&written)?;
+            text.push(b'\n');
+            let mut file = File::create(&fresh)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&fresh, &self.path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|source| StateError::Unwritable { path: self.path.clone(), source })
+    }
+
+    /// Removes it: the attachment does not exist any more.
+    ///
+    /// # Errors
+    /// [`StateError::Unwritable`].
+    pub fn remove(&self) -> Result<(), StateError> {
+        match fs::remove_file(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StateError::Unwritable { path: self.path.clone(), source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+fn lock(path: PathBuf, dir: &Path) -> Result<File, StateError> {
+    let mut options = File::options();
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|source| StateError::Directory { dir: dir.to_owned(), source })?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            let _ = file.take(32).read_to_string(&mut pid);
+            let holder = match pid.trim().parse::<u32>() {
+                Ok(pid) => format!(" (pid {pid})"),
+                Err(_) => String::new(),
+            };
+            return Err(StateError::InUse { path, holder });
+        }
+        Err(error) => return Err(StateError::Unwritable { path, source: error.into() }),
+    }
+    // Who holds it is for people only: that it cannot be written harms nothing.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lull_wire::{Incarnation, ResourceId};
+
+    fn kept() -> Kept {
+        Kept {
+            attachment: AttachmentId([0xa7; 16]),
+            instance: InstanceId([0x17; 16]),
+            memory: Memory {
+                epoch: Epoch(41),
+                identity: ResourceId([0xd1; 16]),
+                incarnation: Incarnation([0xc1; 16]),
+                tenure: Tenure(3),
+            },
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_found_by_the_next_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, found) = StateFile::open(dir.path(), "db1", "web-1").unwrap();
+        assert_eq!(found, None);
+        file.write(&kept()).unwrap();
+        drop(file);
+        let (file, found) = StateFile::open(dir.path(), "db1", "web-1").unwrap();
+        assert_eq!(found, Some(kept()));
+        file.remove().unwrap();
+        drop(file);
+        assert_eq!(StateFile::open(dir.path(), "db1", "web-1").unwrap().1, None);
+    }
+
+    #[test]
+    fn a_second_daemon_is_told_who_has_the_attachment() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = StateFile::open(dir.path(), "db1", "web-1").unwrap();
+        let said = StateFile::open(dir.path(), "db1", "web-1").unwrap_err().to_string();
+        assert!(said.contains(&format!("(pid {})", std::process::id())), "{said}");
+        StateFile::open(dir.path(), "db2", "web-1").unwrap();
+    }
+
+    #[test]
+    fn a_file_cut_off_anywhere_is_damaged_and_never_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = StateFile::open(dir.path(), "db1", "web-1").unwrap();
+        file.write(&kept()).unwrap();
+        let whole = fs::read(&file.path).unwrap();
+        // The last byte is the line's end, which says nothing.
+        for length in 0..whole.len() - 1 {
+            fs::write(&file.path, &whole[..length]).unwrap();
+            let error = file.read().unwrap_err();
+            let said = error.to_string();
+            assert!(matches!(error, StateError::Damaged { .. }), "{length}: {said}");
+            assert!(said.contains("db1.json") && said.contains("remove it"), "{said}");
+        }
+    }
+
+    #[test]
+    fn files_of_other_nodes_and_releases_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = StateFile::open(dir.path(), "db1", "web-1").unwrap();
+        file.write(&kept()).unwrap();
+        drop(file);
+        let said = StateFile::open(dir.path(), "db1", "web-2").unwrap_err().to_string();
+        assert!(said.contains("belongs to the node `web-1`"), "{said}");
+        fs::write(dir.path().join("db1.json"), "{\"version\": 2, \"anything\": 1}").unwrap();
+        let said = StateFile::open(dir.path(), "db1", "web-1").unwrap_err().to_string();
+        assert!(said.contains("another release (format 2)"), "{said}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let said = StateFile::open(&file.join("state"), "db1", "web-1").unwrap_err().to_string();
+        assert!(said.contains("file/state") && said.contains("--state"), "{said}");
+    }
+}

@@ -1,0 +1,117 @@
+//! How attachments stand, for people.
+
+use lull_admin::{AttachmentPhase, AttachmentStatus, Outage, TimeoutPolicy, Wait};
+use lull_proto::initiator::{End, Expiry, Phase, View, Why};
+
+use crate::attachment::{Attachment, Core};
+use crate::config::Policy;
+use crate::wording;
+
+impl Attachment {
+    /// How it stands now.
+    pub fn status(&self) -> AttachmentStatus {
+        let clock = self.clock();
+        let core = self.core.borrow();
+        let view = core.machine.view(clock.now());
+        let config = self.config();
+        let served = self.face.served();
+        let shown = if served.is_empty() { &config.nbd } else { &served };
+        let front_end: Vec<_> = shown.iter().map(|addr| format!("nbd {addr}")).collect();
+        AttachmentStatus {
+            name: config.name.clone(),
+            uri: config.uri.to_string(),
+            resource: config.uri.resource.clone(),
+            target: core.told.target.clone(),
+            front_end: front_end.join(", "),
+            clients: self.face.clients(),
+            phase: phase(&view),
+            since: clock.wall_at(core.told.since),
+            access: config.access,
+            size: core.geometry.map_or(0, |geometry| geometry.size),
+            incarnation: view.incarnation.to_string(),
+            epoch: view.epoch.0,
+            in_flight: view.in_flight.into(),
+            oldest_ms: u64::try_from(view.oldest.as_millis()).unwrap_or(u64::MAX),
+            held: view.held.into(),
+            unflushed: view.unflushed,
+            outage: self.outage(&core, &view),
+            longest_stall_ms: core.told.longest_stall_ms,
+            errors: core.told.errors,
+            waits_for: self.waits_for(&core, &view),
+        }
+    }
+
+    fn outage(&self, core: &Core, view: &View) -> Option<Outage> {
+        let (why, since, deadline, expiry) = view.outage?;
+        Some(Outage {
+            why: wording::why(why, &core.told),
+            since: self.clock().wall_at(since),
+            deadline: deadline.map(|at| self.clock().wall_at(at)),
+            policy: match self.config().policy {
+                Policy::Wait => TimeoutPolicy::Wait,
+                Policy::Error => TimeoutPolicy::Error,
+                Policy::Hook(_) => TimeoutPolicy::Hook,
+            },
+            expired: matches!(expiry, Expiry::Ran(_)),
+        })
+    }
+
+    /// [TIMER-5] Whom a hold waits for, since when, until when, and what comes then.
+    fn waits_for(&self, core: &Core, view: &View) -> Option<Wait> {
+        let clock = self.clock();
+        let then = wording::then(self.config());
+        let (what, deadline, then) = match view.phase {
+            Phase::Idle | Phase::Sharing | Phase::Ended(_) => return None,
+            Phase::Away | Phase::Dialling => {
+                let (_, _, deadline, expiry) = view.outage?;
+                let runs = expiry == Expiry::Running;
+                ("come back", deadline.filter(|_| runs), if runs { then } else { "" })
+            }
+            Phase::Attaching => ("grant the attachment", view.resume_by, then),
+            Phase::Replaying => ("answer what is sent again", view.resume_by, then),
+            Phase::Ready => ("let it go on", view.resume_by, then),
+            Phase::Draining => ("answer what is in flight", None, ""),
+            Phase::Flushing => ("flush", None, ""),
+            Phase::Paused => {
+                ("restart", view.pause.map(|(_, until)| until), "take it for lost, and dial")
+            }
+            Phase::Detaching => ("answer what is in flight and let it go", None, ""),
+        };
+        Some(Wait {
+            for_whom: core
+                .told
+                .target
+                .clone()
+                .unwrap_or_else(|| self.config().target().to_string()),
+            what: what.to_owned(),
+            since: clock.wall_at(view.outage.map_or(core.told.since, |(_, since, ..)| since)),
+            deadline: deadline.map(|at| clock.wall_at(at)),
+            then: if deadline.is_some() { then.to_owned() } else { String::new() },
+        })
+    }
+}
+
+fn phase(view: &View) -> AttachmentPhase {
+    let outage = view.outage.map(|(why, _, _, expiry)| (why, matches!(expiry, Expiry::Ran(_))));
+    match (view.phase, outage) {
+        (Phase::Idle, _) | (Phase::Away | Phase::Dialling, None | Some((Why::First, _))) => {
+            AttachmentPhase::Dialling
+        }
+        (
+            Phase::Away | Phase::Dialling | Phase::Attaching | Phase::Replaying | Phase::Ready,
+            Some((_, true)),
+        ) => AttachmentPhase::Expired,
+        (Phase::Away | Phase::Dialling, Some((_, false))) => AttachmentPhase::Away,
+        (Phase::Attaching, _) => AttachmentPhase::Attaching,
+        (Phase::Replaying, _) => AttachmentPhase::Replaying,
+        (Phase::Ready, _) => AttachmentPhase::Ready,
+        (Phase::Sharing, _) => AttachmentPhase::Sharing,
+        (Phase::Draining, _) => AttachmentPhase::Draining,
+        (Phase::Flushing, _) => AttachmentPhase::Flushing,
+        (Phase::Paused, _) => AttachmentPhase::Paused,
+        (Phase::Detaching | Phase::Ended(End::Detached | End::Left), _) => {
+            AttachmentPhase::Detached
+        }
+        (Phase::Ended(End::Refused | End::Fenced), _) => AttachmentPhase::Refused,
+    }
+}

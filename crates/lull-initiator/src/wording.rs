@@ -1,0 +1,260 @@
+//! A machine's reports in words.
+
+use std::time::Duration;
+
+use lull_proto::initiator::{End, Policy, Report, Timer, Why};
+use lull_wire::messages::Refused;
+use lull_wire::{RefusalCode, Retry};
+
+use crate::attachment::Told;
+use crate::config::AttachmentConfig;
+
+/// A word for programs, a sentence for people, the restart that it belongs to.
+#[derive(Debug)]
+pub struct Words {
+    /// A short stable word.
+    pub what: &'static str,
+    /// The sentence, without its subject.
+    pub text: String,
+    /// The restart's number at its target.
+    pub restart: Option<u64>,
+}
+
+/// What a report says.
+pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Words {
+    let (what, text) = match report {
+        Report::Connected { .. } => {
+            ("connected", format!("{} answers", told.target.as_deref().unwrap_or("the target")))
+        }
+        Report::Attached { epoch, changed: false, .. } => ("attached", format!("epoch {epoch}")),
+        Report::Attached { epoch, incarnation, changed: true } => {
+            ("attached", format!("epoch {epoch}, new incarnation {}", short(incarnation)))
+        }
+        Report::Replaying(again) => (
+            "replaying",
+            format!("sends {} again ({})", requests(again.requests), size(again.bytes)),
+        ),
+        Report::Sharing(done) if done.why == Why::First => ("sharing", "requests flow".to_owned()),
+        Report::Sharing(done) => {
+            let gone = done.marks.gone.or(done.marks.paused).unwrap_or(done.resumed);
+            let mut text = format!("back after {}", span(done.resumed.since(gone)));
+            if done.held > 0 {
+                text += &format!("; held {}", requests(done.held.into()));
+            }
+            if !done.longest.is_zero() {
+                text += &format!("; the longest wait was {}", span(done.longest));
+            }
+            if done.again.requests > 0 {
+                text += &format!("; sent {} again", requests(done.again.requests));
+            }
+            ("resumed", text)
+        }
+        Report::Pausing { in_flight, reason, .. } => {
+            let work = requests((*in_flight).into());
+            ("draining", format!("the target pauses{}; finishing {work}", because(reason.as_str())))
+        }
+        Report::Drained { after, .. } => ("flushing", format!("finished after {}", span(*after))),
+        Report::Paused { after, retained: 0, .. } => {
+            ("paused", format!("paused after {}", span(*after)))
+        }
+        Report::Paused { after, retained, .. } => {
+            let kept = size(*retained);
+            (
+                "paused",
+                format!("paused after {}, {kept} unflushed because a flush failed", span(*after)),
+            )
+        }
+        Report::PauseAborted { longest, .. } => {
+            ("resumed", format!("the pause was given up; the longest wait was {}", span(*longest)))
+        }
+        Report::Away { why, in_flight, deadline } => {
+            away(*why, *in_flight, deadline.is_some(), told, config)
+        }
+        Report::Refused(refused) => ("refused", refusal(refused)),
+        Report::Unusable => {
+            let text = "the target's resource is smaller, or can do less, than the one that consumers know; \
+                        give it its size and abilities back";
+            ("unusable", text.to_owned())
+        }
+        Report::Violation(violation) => {
+            ("violation", format!("the target broke the protocol: {violation}"))
+        }
+        Report::Expired { timer, policy } => ("expired", expired(*timer, *policy)),
+        Report::Holding { span: lasts, reason } => {
+            let reason = because(reason.as_str());
+            (
+                "holding",
+                format!("held by a target further up{reason}, for {} at most", span(*lasts)),
+            )
+        }
+        Report::Ended(end) => ended(*end, told),
+    };
+    Words { what, text, restart: restart(report) }
+}
+
+fn restart(report: &Report) -> Option<u64> {
+    match report {
+        Report::Pausing { restart, .. }
+        | Report::Drained { restart, .. }
+        | Report::Paused { restart, .. }
+        | Report::PauseAborted { restart, .. } => Some(restart.0),
+        Report::Away { why: Why::Restart(restart), .. } => Some(restart.0),
+        Report::Sharing(done) => match done.why {
+            Why::Restart(restart) => Some(restart.0),
+            Why::First | Why::Lost | Why::WriteBack | Why::Shutdown => None,
+        },
+        Report::Connected { .. }
+        | Report::Attached { .. }
+        | Report::Replaying(_)
+        | Report::Away { .. }
+        | Report::Refused(_)
+        | Report::Unusable
+        | Report::Violation(_)
+        | Report::Expired { .. }
+        | Report::Holding { .. }
+        | Report::Ended(_) => None,
+    }
+}
+
+fn away(
+    why: Why,
+    in_flight: u32,
+    limited: bool,
+    told: &Told,
+    config: &AttachmentConfig,
+) -> (&'static str, String) {
+    let (what, mut text) = match why {
+        Why::Restart(_) => ("away", "the target is down; requests are held".to_owned()),
+        Why::First | Why::Lost => {
+            let why = told.trouble.as_deref().unwrap_or("the connection was lost");
+            ("connection_lost", format!("{why}; requests are held"))
+        }
+        Why::WriteBack => ("away", "the target could not write back; requests are held".to_owned()),
+        Why::Shutdown => {
+            ("away", "the target was shut down for good; requests are held".to_owned())
+        }
+    };
+    if in_flight > 0 {
+        text += &format!(", {} unanswered", in_flight);
+    }
+    if limited && why != Why::First && matches!(why, Why::Lost | Why::Shutdown) {
+        text += &format!("; after {} without it: {}", span(config.restart_timeout), then(config));
+    }
+    (what, text)
+}
+
+/// What comes when a timer of the attachment ends.
+pub fn then(config: &AttachmentConfig) -> &'static str {
+    match config.policy {
+        crate::Policy::Wait => "hold on",
+        crate::Policy::Error => "answer held requests with errors",
+        crate::Policy::Hook(_) => "run the hook and hold on",
+    }
+}
+
+/// Why there is an outage, as a phrase.
+pub fn why(why: Why, told: &Told) -> String {
+    match why {
+        Why::First => {
+            told.refusal.clone().or(told.trouble.clone()).unwrap_or("first attach".into())
+        }
+        Why::Restart(_) => format!("target restarts{}", because(&told.reason)),
+        Why::Lost => told.trouble.clone().unwrap_or_else(|| "connection lost".to_owned()),
+        Why::WriteBack => "a write-back failed at the target".to_owned(),
+        Why::Shutdown => "the target was shut down for good".to_owned(),
+    }
+}
+
+fn expired(timer: Timer, policy: Policy) -> String {
+    let timer = match timer {
+        Timer::Restart => "the target stayed away too long",
+        Timer::Resume => "the target is there but did not go on",
+    };
+    let policy = match policy {
+        Policy::Wait => "requests stay held",
+        Policy::Error => "requests are answered with errors until it is back",
+        Policy::Hook => "the hook runs, requests stay held",
+    };
+    format!("{timer}: {policy}")
+}
+
+fn ended(end: End, told: &Told) -> (&'static str, String) {
+    match end {
+        End::Detached => ("detached", "detached".to_owned()),
+        End::Left => {
+            ("left", "left while the target was away; its place there stays reserved".to_owned())
+        }
+        End::Refused => ("ended", ended_text(end, told)),
+        End::Fenced => ("fenced", ended_text(end, told)),
+    }
+}
+
+/// Why an attachment ended against its operator's wish.
+pub fn ended_text(end: End, told: &Told) -> String {
+    if let Some(failure) = &told.failure {
+        return failure.clone();
+    }
+    match (end, &told.refusal) {
+        (End::Fenced, None) => {
+            "another instance took the attachment over, or an operator evicted it; \
+             start again with --take-over to have it back"
+                .to_owned()
+        }
+        (End::Refused | End::Fenced, Some(refusal)) => refusal.clone(),
+        (End::Refused, None) => "the target refused it".to_owned(),
+        (End::Detached | End::Left, _) => "it ended".to_owned(),
+    }
+}
+
+fn refusal(refused: &Refused) -> String {
+    let mut text = match refused.detail.as_str() {
+        "" => format!("refused: {}", refused.code),
+        detail => format!("refused: {detail}"),
+    };
+    match (refused.retry, refused.code) {
+        (Retry::Later | Retry::Unknown(_), _) => text += "; trying again",
+        (Retry::Final, RefusalCode::OtherInstance) if refused.detail.as_str().is_empty() => {
+            text += "; with --take-over it is let in";
+        }
+        (Retry::Final, _) => {}
+    }
+    text
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+fn requests(count: u64) -> String {
+    match count {
+        1 => "1 request".to_owned(),
+        count => format!("{count} requests"),
+    }
+}
+
+fn short(id: &impl ToString) -> String {
+    id.to_string().chars().take(8).collect()
+}
+
+/// A span for people.
+pub fn span(span: Duration) -> String {
+    match span.as_millis() {
+        0 if !span.is_zero() => format!("{} µs", span.as_micros()),
+        ms @ 0..1000 => format!("{ms} ms"),
+        ms @ 1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        ms => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
+    }
+}
+
+/// A number of bytes for people.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut unit, mut tenths) = (0, u128::from(bytes) * 10 / 1024);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        (unit, tenths) = (unit + 1, tenths / 1024);
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
