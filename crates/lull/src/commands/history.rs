@@ -8,7 +8,7 @@ use lull_admin::{RestartRecord, Role};
 use crate::daemon::{AdminArgs, Which, find};
 use crate::exit::Failure;
 use crate::offline;
-use crate::output::{Screen, Zone, print_json, record_list, record_text};
+use crate::output::{Zone, print_json, record_list, record_text, size_of};
 
 /// The flags of `lull history`.
 #[derive(Debug, clap::Args)]
@@ -63,7 +63,7 @@ fn show_one(record: &RestartRecord, json: bool) -> Result<(), Failure> {
     if json {
         return Ok(print_json(record)?);
     }
-    let (width, _) = Screen::<std::io::Stdout>::size();
+    let (width, _) = size_of(std::io::stdout());
     let text = record_text(record, &Zone::local(), width);
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }

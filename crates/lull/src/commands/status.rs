@@ -9,7 +9,7 @@ use lull_admin::{Client, Status};
 use crate::daemon::{AdminArgs, Which, find_all, roles};
 use crate::exit::Failure;
 use crate::offline;
-use crate::output::{Screen, Zone, print_json, status_text};
+use crate::output::{Screen, Zone, print_json, size_of, status_text};
 
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -102,7 +102,7 @@ fn text(all: &[Status], zone: &Zone) -> String {
 }
 
 fn lines(text: &str) -> Vec<String> {
-    let (width, height) = Screen::<std::io::Stdout>::size();
+    let (width, height) = size_of(std::io::stdout());
     let fit = |line: &str| line.chars().take(width).collect();
     text.lines().take(height - 1).map(fit).collect()
 }

@@ -11,7 +11,7 @@ mod table;
 pub use clock_time::Zone;
 pub use live::{RestartView, question_lines};
 pub use record::{record_list, record_text, summary};
-pub use screen::Screen;
+pub use screen::{Screen, size_of};
 pub use status::status_text;
 
 use lull_admin::Event;

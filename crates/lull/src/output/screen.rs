@@ -1,10 +1,11 @@
 //! Lines on a terminal that are drawn over again.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 use crossterm::cursor::MoveToPreviousLine;
 use crossterm::queue;
-use crossterm::terminal::{self, Clear, ClearType};
+use crossterm::terminal::{Clear, ClearType};
 
 /// A part of the terminal, from the cursor's line on, that is replaced as a whole.
 #[derive(Debug)]
@@ -17,13 +18,6 @@ impl<W: Write> Screen<W> {
     /// A part that is still empty.
     pub fn new(to: W) -> Self {
         Self { to, drawn: Vec::new() }
-    }
-
-    /// Width and height of the terminal, or what a terminal has where that cannot be known.
-    pub fn size() -> (usize, usize) {
-        let (width, height) = terminal::size().unwrap_or((80, 24));
-        // The last column stays free: some terminals wrap when it is written.
-        (usize::from(width.max(20)) - 1, usize::from(height.max(6)))
     }
 
     /// Draws these lines where the last ones stood.
@@ -52,5 +46,16 @@ impl<W: Write> Screen<W> {
     /// Leaves what was drawn where it is; what follows stands below it.
     pub fn keep(&mut self) {
         self.drawn.clear();
+    }
+}
+
+/// Width and height of the terminal `fd`, or what paper has where it is none. The last column is
+/// left out: some terminals wrap when it is written.
+pub fn size_of(fd: impl AsFd) -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(fd) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            (usize::from(size.ws_col.max(20)) - 1, usize::from(size.ws_row.max(6)))
+        }
+        _ => (100, 24),
     }
 }

@@ -197,7 +197,11 @@ impl Target {
                 });
                 let _ = reply.send(Ok(()));
             }
-            Call::Resume { reply } | Call::Abort { reply } => {
+            Call::Resume { reply } => {
+                let _ = reply.send(Ok(()));
+            }
+            Call::Abort { reply } => {
+                self.end(OutcomeKind::Aborted);
                 let _ = reply.send(Ok(()));
             }
             Call::Detach { name, reply } => {

@@ -1,6 +1,7 @@
 //! The command as scripts see it: exit status, standard output, standard error.
 
 mod fake;
+mod terminal;
 
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lull_admin::{Event, Question};
 
-use crate::output::{RestartView, Screen, Zone, event_line, question_lines};
+use crate::output::{RestartView, Screen, Zone, event_line, question_lines, size_of};
 
 /// One of the two; both write to standard error.
 pub enum Face {
@@ -114,7 +114,7 @@ impl Live {
     fn draw(&mut self) -> io::Result<()> {
         match &self.view {
             Some(view) if !self.asking => {
-                let (width, height) = Screen::<Stderr>::size();
+                let (width, height) = size_of(io::stderr());
                 self.screen.draw(view.lines(width, height))
             }
             _ => Ok(()),

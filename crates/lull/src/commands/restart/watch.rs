@@ -13,6 +13,9 @@ use crate::output::RestartView;
 /// How often the state is asked for; transitions arrive by themselves.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long a stream is silent before it counts as read when the restart has ended.
+const READ_OUT: Duration = Duration::from_millis(50);
+
 /// One thing that was seen of a restart.
 pub enum Seen {
     /// A transition of it.
@@ -65,9 +68,10 @@ impl Watch {
     pub async fn next(&mut self) -> Result<Seen, Failure> {
         loop {
             if self.ending.is_some() {
-                return Ok(self.end());
+                return Ok(self.end().await);
             }
             tokio::select! {
+                biased;
                 item = next_item(&mut self.stream) => match item {
                     Some(EventItem::Event(event)) => {
                         if let Some(seen) = self.transition(*event) {
@@ -96,8 +100,20 @@ impl Watch {
         Some(Seen::Transition(event))
     }
 
-    /// The record's transitions that were not told yet, one by one, and then the record.
-    fn end(&mut self) -> Seen {
+    /// What the stream still holds, then the record's transitions that were not told yet, one by
+    /// one, and then the record.
+    async fn end(&mut self) -> Seen {
+        while self.stream.is_some() {
+            match tokio::time::timeout(READ_OUT, next_item(&mut self.stream)).await {
+                Ok(Some(EventItem::Event(event))) => {
+                    if let Some(seen) = self.transition(*event) {
+                        return seen;
+                    }
+                }
+                Ok(Some(EventItem::Missed(_) | EventItem::CaughtUp)) => {}
+                Ok(None) | Err(_) => self.stream = None,
+            }
+        }
         let mut record = self.ending.take().unwrap_or_default();
         let untold = record.transitions.iter().find(|event| {
             let at =

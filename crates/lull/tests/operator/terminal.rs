@@ -1,0 +1,109 @@
+//! The command at a terminal: the live table and the prompt.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::fake::{Fake, Script};
+
+/// A process at a terminal, and the other end of that terminal.
+struct AtTerminal {
+    child: Child,
+    screen: File,
+    seen: String,
+    /// How far `seen` has been looked through; one read may bring several of the awaited texts.
+    looked: usize,
+}
+
+impl AtTerminal {
+    fn run(args: &[&str]) -> Self {
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&screen, size).unwrap();
+        let name = ptsname(&screen, Vec::new()).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let end = File::from(rustix::fs::open(&name, flags, Mode::empty()).unwrap());
+        let child = Command::new(env!("CARGO_BIN_EXE_lull"))
+            .args(args)
+            .stdin(Stdio::from(end.try_clone().unwrap()))
+            .stderr(Stdio::from(end))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child, screen: File::from(screen), seen: String::new(), looked: 0 }
+    }
+
+    /// Reads until `text` stands on the screen.
+    fn until(&mut self, text: &str) {
+        let mut bytes = [0; 4096];
+        loop {
+            if let Some(at) = self.seen[self.looked..].find(text) {
+                self.looked += at + text.len();
+                return;
+            }
+            match self.screen.read(&mut bytes) {
+                Ok(count) if count > 0 => {
+                    self.seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+                }
+                // A terminal without anybody at its other end gives EIO.
+                _ => panic!("no `{text}` in:\n{}", self.seen),
+            }
+        }
+    }
+
+    fn type_line(&mut self, line: &str) {
+        writeln!(self.screen, "{line}").unwrap();
+    }
+
+    fn status(mut self) -> i32 {
+        let mut bytes = [0; 4096];
+        while self.screen.read(&mut bytes).is_ok_and(|count| count > 0) {}
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+#[test]
+fn the_question_is_asked_at_a_terminal_until_it_is_answered() {
+    let fake = Fake::start(Script::Asks);
+    let admin = fake.admin();
+    let mut lull = AtTerminal::run(&["restart", "--admin", &admin]);
+    lull.until("restart 7 of store-1 (daemon)");
+    lull.until("web-2 (db1): 3 writes in flight, the oldest for 12 s");
+    lull.until("wait, proceed or abort? (abort in 1 min 00 s)");
+    lull.type_line("perhaps");
+    lull.until("please type wait, proceed or abort:");
+    lull.type_line("proceed");
+    lull.until("answered: proceed");
+    lull.until("restart 7: proceeded");
+    assert_eq!(lull.status(), 0);
+}
+
+#[test]
+fn abort_typed_at_the_question_is_status_three() {
+    let fake = Fake::start(Script::Asks);
+    let admin = fake.admin();
+    let mut lull = AtTerminal::run(&["restart", "--admin", &admin]);
+    lull.until("wait, proceed or abort?");
+    lull.type_line("a");
+    lull.until("not restarted: not ready: web-2 (db1)");
+    assert_eq!(lull.status(), 3);
+}
+
+#[test]
+fn a_question_answered_from_another_terminal_is_taken_back() {
+    let fake = Fake::start(Script::Asks);
+    let admin = fake.admin();
+    let mut lull = AtTerminal::run(&["restart", "--admin", &admin]);
+    lull.until("wait, proceed or abort?");
+    let (status, _, err) = crate::run(&["abort", "--admin", &admin]);
+    assert_eq!(status, 0, "{err}");
+    lull.until("the question was answered elsewhere");
+    lull.until("restart 7: aborted");
+    assert_eq!(lull.status(), 3);
+}
