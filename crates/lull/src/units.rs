@@ -20,19 +20,9 @@ const LONGEST_SPAN_MS: u64 = 366 * 24 * 3600 * 1000;
 
 /// Reads a size: `512`, `64K`, `1Gi`; units are powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a size: write bytes, or a number with K, M, G or T");
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let shift = match unit.strip_suffix("iB").or(unit.strip_suffix('i')).unwrap_or(unit) {
-        "" if unit.is_empty() => 0,
-        "k" | "K" => 10,
-        "m" | "M" => 20,
-        "g" | "G" => 30,
-        "t" | "T" => 40,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(1 << shift).ok_or_else(wrong)
+    lull_block::parse_size(text).ok_or_else(|| {
+        format!("`{text}` is not a size: write bytes, or a number with K, M, G or T")
+    })
 }
 
 /// A span for people: `0 ms`, `42 ms`, `1.5 s`, `12 s`, `3 min 05 s`, `2 h 03 min`.

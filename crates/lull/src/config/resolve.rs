@@ -104,7 +104,10 @@ impl Checker {
             let resource = resource.into_inner();
             let span = resource.name.span();
             let backend = resource.backend.get_ref().clone();
-            self.read(Some(resource.backend), check_backend);
+            if let Err(message) = check_backend(&backend) {
+                let help = "a backend is file:/path, mem:SIZE or null:SIZE, options after commas";
+                self.wrong(resource.backend.span(), message, help);
+            }
             if let Some(name) = self.read(Some(resource.name), resource_name) {
                 self.unique(&mut names, &name, span, "resource");
                 config.resources.push(ResourceConfig { name, backend });
