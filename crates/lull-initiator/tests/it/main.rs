@@ -1,0 +1,9 @@
+//! The daemon against a scripted target in the same process, driven through its real sockets: NBD, the protocol,
+//! the admin interface.
+
+mod bench;
+mod cuts;
+mod life;
+mod outages;
+mod refusals;
+mod target;
