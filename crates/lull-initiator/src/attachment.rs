@@ -170,9 +170,9 @@ impl Attachment {
     /// A message came.
     pub fn received(self: &Rc<Self>, conn: ConnId, mut message: Message) {
         if let Message::Welcome(welcome) = &mut message {
-            // The target says how often it wants to hear from us; who wants to find its death sooner asks more
-            // often. Three rounds of silence are a loss.
-            welcome.keep_alive_ms = welcome.keep_alive_ms.min(self.made.silence_ms.div_ceil(3));
+            // [CONN-2] The target says how often it wants to hear from us; who wants to find its death sooner asks
+            // more often. A loss is found in the fourth round of silence.
+            welcome.keep_alive_ms = welcome.keep_alive_ms.min(self.made.silence_ms.div_ceil(4));
             self.core.borrow_mut().told.target = Some(welcome.node.as_str().to_owned());
         }
         self.hear(Event::Received { conn, message });

@@ -89,15 +89,15 @@ impl Attachment {
                 }
                 core.told.refusal = text;
             }
+            Report::Connected { .. } => core.told.trouble = None,
+            Report::Violation(_) => core.told.trouble = Some(words.text.clone()),
             Report::Ended(end) => self.depart(core, end),
-            Report::Connected { .. }
-            | Report::Attached { .. }
+            Report::Attached { .. }
             | Report::Replaying(_)
             | Report::Drained { .. }
             | Report::Paused { .. }
             | Report::Away { .. }
             | Report::Unusable
-            | Report::Violation(_)
             | Report::Expired { .. }
             | Report::Holding { .. } => {}
         }

@@ -126,7 +126,7 @@ fn away(
     let (what, mut text) = match why {
         Why::Restart(_) => ("away", "the target is down; requests are held".to_owned()),
         Why::First | Why::Lost => {
-            let why = told.trouble.as_deref().unwrap_or("the connection was lost");
+            let why = told.trouble.as_deref().unwrap_or("the target fell silent");
             ("connection_lost", format!("{why}; requests are held"))
         }
         Why::WriteBack => ("away", "the target could not write back; requests are held".to_owned()),

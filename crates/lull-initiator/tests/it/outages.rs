@@ -178,3 +178,63 @@ fn a_damaged_read_ends_the_connection_and_is_asked_for_again() {
         assert_eq!(target.script.borrow().connections, 2);
     });
 }
+
+/// [CONN-2] A peer whose system hangs closes nothing.
+#[test]
+fn a_target_that_falls_silent_is_lost_within_its_span() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.silence = Duration::from_millis(80);
+        let mut target = Target::new(dir.path());
+        target.listen().await;
+        let mut daemon = Daemon::start(config).await;
+        daemon.event("sharing").await;
+        let consumer = daemon.consumer().await;
+        target.script.borrow_mut().frozen = true;
+        let thaw = async {
+            let lost = daemon.event("connection_lost").await;
+            assert!(lost.text.contains("fell silent"), "{}", lost.text);
+            target.script.borrow_mut().frozen = false;
+            // Whoever dialled while it was frozen was not heard, and would wait for the end of its dial.
+            target.vanish().await;
+            target.listen().await;
+        };
+        let (written, ()) = tokio::join!(consumer.write(0, vec![8; 512], false), thaw);
+        written.unwrap();
+        daemon.event("resumed").await;
+        assert_eq!(target.script.borrow().disk[..512], [8; 512]);
+    });
+}
+
+/// [PAUSE-2] Held requests are bounded by what a connection may have under way; the rest waits in its socket.
+#[test]
+fn a_flood_during_an_outage_is_held_within_bounds_and_then_served() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut target, mut daemon) = shared(dir.path()).await;
+        let consumer = daemon.consumer().await;
+        target.vanish().await;
+        daemon.event("connection_lost").await;
+        let mut writes = Vec::new();
+        for at in 0..1500u64 {
+            let consumer = consumer.clone();
+            writes.push(tokio::task::spawn_local(async move {
+                let offset = at % 256 * 4096;
+                consumer.write(offset, vec![(at % 256) as u8; 4096], false).await
+            }));
+        }
+        while daemon.status().await.held < 512 {}
+        for _ in 0..20 {
+            assert_eq!(daemon.status().await.held, 512);
+        }
+        target.listen().await;
+        for write in writes {
+            write.await.unwrap().unwrap();
+        }
+        for (block, bytes) in target.script.borrow().disk.chunks(4096).enumerate() {
+            assert!(bytes.iter().all(|byte| usize::from(*byte) == block), "block {block}");
+        }
+        assert_eq!(daemon.status().await.errors, 0);
+    });
+}

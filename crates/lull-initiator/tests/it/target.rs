@@ -34,6 +34,8 @@ pub struct Script {
     pub refuse: Option<(RefusalCode, Retry, &'static str)>,
     /// Read requests and answer none.
     pub mute: bool,
+    /// Read everything and say nothing.
+    pub frozen: bool,
     /// Answer writes with this.
     pub status: StatusCode,
     /// Send this instead of WELCOME.
@@ -68,6 +70,7 @@ pub struct Target {
     outlet: Rc<RefCell<Option<Outlet<Vec<u8>>>>>,
     path: PathBuf,
     listening: Option<tokio::task::JoinHandle<()>>,
+    sessions: Rc<RefCell<Vec<tokio::task::AbortHandle>>>,
 }
 
 impl Target {
@@ -80,6 +83,7 @@ impl Target {
             cut_after: None,
             refuse: None,
             mute: false,
+            frozen: false,
             status: StatusCode::Done,
             greet_with: None,
             spoil: false,
@@ -97,6 +101,7 @@ impl Target {
             outlet: Rc::default(),
             path: dir.join("target.sock"),
             listening: None,
+            sessions: Rc::default(),
         }
     }
 
@@ -108,12 +113,14 @@ impl Target {
     pub async fn listen(&mut self) {
         let listener = Listener::bind(&self.addr()).await.unwrap();
         let (script, tell) = (Rc::clone(&self.script), self.tell.clone());
-        let outlet = Rc::clone(&self.outlet);
+        let (outlet, sessions) = (Rc::clone(&self.outlet), Rc::clone(&self.sessions));
         let task = tokio::task::spawn_local(async move {
             while let Ok(stream) = listener.accept().await {
                 let (script, tell) = (Rc::clone(&script), tell.clone());
                 script.borrow_mut().connections += 1;
-                tokio::task::spawn_local(session(script, tell, Rc::clone(&outlet), stream));
+                let session = session(script, tell, Rc::clone(&outlet), stream);
+                let session = tokio::task::spawn_local(session).abort_handle();
+                sessions.borrow_mut().push(session);
             }
         });
         self.listening = Some(task);
@@ -125,9 +132,8 @@ impl Target {
             listening.abort();
             let _ = listening.await;
         }
-        if let Some(outlet) = self.outlet.borrow_mut().take() {
-            outlet.abort();
-        }
+        self.outlet.borrow_mut().take();
+        self.sessions.borrow_mut().drain(..).for_each(|session| session.abort());
         let mut script = self.script.borrow_mut();
         script.session += 1;
         script.incarnation += 1;
@@ -238,6 +244,9 @@ impl Session {
             header.payload.check(&payload).unwrap();
             if self.cut() {
                 return Ok(());
+            }
+            if self.script.borrow().frozen {
+                continue;
             }
             match header.kind {
                 Kind::Request => self.request(Request::decode(&body).unwrap(), &payload)?,
