@@ -55,6 +55,10 @@ pub struct RestartRecord {
     pub phases: Vec<PhaseSpan>,
     /// One row per attachment that was on the roster.
     pub rows: Vec<RecordRow>,
+    /// The last answer that the old process gave, in Unix microseconds.
+    pub last_answer_us: Option<u64>,
+    /// The first connection that the new process accepted, in Unix microseconds.
+    pub first_accept_us: Option<u64>,
     /// Every transition, in order.
     pub transitions: Vec<Event>,
     /// Who sent what to whom, in order.
@@ -91,8 +95,21 @@ pub struct RecordRow {
     pub not_completed_because: Option<String>,
     /// Order of the restart to RESUME for it; none: it did not come back.
     pub resumed_ms: Option<u64>,
-    /// PAUSE sent to RESUME sent: the longest its consumer can have stood still, network aside.
+    /// The longest that one request of its consumers waited, by the initiator's own report after RESUME, in
+    /// milliseconds rounded up; none: it has not reported.
     pub stall_ms: Option<u64>,
+    /// The same in microseconds.
+    pub stall_us: u64,
+    /// PAUSE to its last answer, by its own report, in microseconds.
+    pub drain_us: u64,
+    /// Its flush, by its own report, in microseconds.
+    pub flush_us: u64,
+    /// DISCONNECT or loss to CONNECT, by its own report, in microseconds.
+    pub away_us: u64,
+    /// CONNECT to RESUME, by its own report, in microseconds.
+    pub resume_us: u64,
+    /// Requests that it held when RESUME came.
+    pub held: u64,
 }
 
 /// One message of the protocol, for drawing the sequence.

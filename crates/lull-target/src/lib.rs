@@ -1,1 +1,26 @@
-//! .
+//! The daemon that owns resources.
+//!
+//! [`run`] is one process's life as a target: it takes the media and the state, serves, and goes when it may. What
+//! happens is one closed list of inputs ([`daemon`]), what is done about it is decided by `lull-proto`'s machine, and
+//! done in one place ([`perform`]). Requests do not come that way: they run in each connection's [`lane`].
+
+mod agentless;
+mod calls;
+mod chronicle;
+mod clock;
+mod config;
+mod connection;
+mod daemon;
+mod executor;
+mod lane;
+mod life;
+mod perform;
+mod refusal;
+mod sockets;
+mod status;
+pub mod store;
+mod successor;
+
+pub use config::{Config, ResourceConfig};
+pub use life::{RunError, run};
+pub use store::{StoreError, histories, status as stored_status};

@@ -23,7 +23,12 @@ pub struct Reader {
 
 /// The readers of the daemons that keep a state which people may read.
 pub fn readers() -> Vec<Reader> {
-    Vec::new()
+    let target = Reader {
+        role: Role::Target,
+        status: |dir| Ok(lull_target::stored_status(dir)?),
+        histories: |dir| Ok(lull_target::histories(dir)?),
+    };
+    vec![target]
 }
 
 /// A state directory and how to read it.

@@ -293,6 +293,11 @@ impl Target {
         self.roster.values()
     }
 
+    /// The name that the initiator on a connection gave, once it has.
+    pub fn node(&self, conn: ConnId) -> Option<&Name> {
+        self.sessions.get(&conn).map(|session| &session.node).filter(|node| !node.as_str().is_empty())
+    }
+
     /// How far the session on a connection is.
     pub fn session(&self, conn: ConnId) -> Option<&SessionState> {
         self.sessions.get(&conn).map(|session| &session.state)

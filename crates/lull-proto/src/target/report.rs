@@ -149,7 +149,7 @@ pub enum Report {
     /// DISCONNECT was sent.
     Disconnected { attachment: AttachmentId, code: DisconnectCode },
     /// The restart was given up; everybody shares again.
-    Aborted { restart: RestartId, why: Why },
+    Aborted { restart: RestartId, why: Why, rows: alloc::vec::Vec<Row> },
     /// What an interruption cost an attachment.
     Stall { attachment: AttachmentId, stall: Stall },
 }

@@ -234,6 +234,7 @@ impl Target {
                     actions.push(Action::Report(Report::Aborted {
                         restart: restart.id,
                         why: Why::NotRecorded,
+                        rows: Vec::new(),
                     }));
                 }
             }
@@ -242,11 +243,11 @@ impl Target {
                     self.go(now, restart, actions);
                 } else {
                     self.phase = Phase::Sealing { restart, ticket };
-                    self.abort(Why::NotRecorded, actions);
+                    self.abort(now, Why::NotRecorded, actions);
                 }
             }
             Phase::Revoking { restart, ticket: mine, why } if mine == ticket => {
-                self.end_pause(restart.id, why, actions);
+                self.end_pause(now, restart.id, why, actions);
             }
             other => self.phase = other,
         }
@@ -392,7 +393,7 @@ impl Target {
         match (ok, restart.order.unstoppable, restart.order.purpose) {
             // What cannot be aborted goes without its clean record.
             (false, true, _) => self.go(now, restart, actions),
-            (false, false, _) => self.abort(Why::NotDurable, actions),
+            (false, false, _) => self.abort(now, Why::NotDurable, actions),
             (true, _, Purpose::Hold) => {
                 actions.push(Action::Report(Report::Quiet { restart: id }));
                 self.phase = Phase::Quiet { restart };
@@ -473,7 +474,7 @@ impl Target {
             Decision::Abort if unstoppable => {}
             Decision::Abort => {
                 actions.push(Action::Report(Report::Decided { restart: id, decision }));
-                self.abort(Why::Operator, actions);
+                self.abort(now, Why::Operator, actions);
             }
             Decision::Proceed | Decision::Wait if settled => {}
             Decision::Proceed => {
@@ -501,7 +502,7 @@ impl Target {
         match (restart.order.unstoppable, *question, restart.order.on_timeout) {
             (true, _, _) | (false, Question::NotYet(_), OnTimeout::Proceed) => self.settle(actions),
             (false, Question::Open(_), _) | (false, Question::NotYet(_), OnTimeout::Abort) => {
-                self.abort(Why::NotComplete, actions);
+                self.abort(now, Why::NotComplete, actions);
             }
             (false, Question::NotYet(_), OnTimeout::Ask) => {
                 *question = Question::Open(now + QUESTION_SPAN);
@@ -517,12 +518,12 @@ impl Target {
 
     /// [PAUSE-6] Up to the first DISCONNECT everything can be taken back; a clean record that is written, or may
     /// be, is revoked first.
-    fn abort(&mut self, why: Why, actions: &mut Actions) {
+    fn abort(&mut self, now: MonoTime, why: Why, actions: &mut Actions) {
         match core::mem::replace(&mut self.phase, Phase::Serving) {
             Phase::Intending { restart, .. }
             | Phase::Pausing { restart, .. }
             | Phase::Settling { restart }
-            | Phase::Quiet { restart } => self.end_pause(restart.id, why, actions),
+            | Phase::Quiet { restart } => self.end_pause(now, restart.id, why, actions),
             Phase::Sealing { restart, .. } => {
                 let ticket = self.record(Change::Revoked(restart.id), actions);
                 self.phase = Phase::Revoking { restart, ticket, why };
@@ -536,9 +537,10 @@ impl Target {
         }
     }
 
-    fn end_pause(&mut self, id: RestartId, why: Why, actions: &mut Actions) {
+    fn end_pause(&mut self, now: MonoTime, id: RestartId, why: Why, actions: &mut Actions) {
         self.phase = Phase::Serving;
-        actions.push(Action::Report(Report::Aborted { restart: id, why }));
+        let rows = self.rows(now);
+        actions.push(Action::Report(Report::Aborted { restart: id, why, rows }));
         self.resume_all(id, actions);
     }
 }

@@ -1,6 +1,7 @@
 //! `lull target`: share resources.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lull_admin::{AdminAddr, OnPauseTimeout};
 use lull_transport::Addr;
@@ -109,8 +110,34 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
     Ok(config)
 }
 
-/// Runs the daemon until it is stopped.
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// Whatever keeps it from serving, with the next step.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let config = resolve(args)?;
-    Err(super::not_in_this_build(&config.name))
+    let config = daemon_config(resolve(args)?)?;
+    let served = lull_target::run(&config, |what| eprintln!("{what}"));
+    served.map_err(|error| Failure::failed(error.to_string()))
+}
+
+fn daemon_config(config: TargetConfig) -> Result<lull_target::Config, Failure> {
+    let resource = |resource: ResourceConfig| {
+        let ResourceConfig { name, backend } = resource;
+        match backend.parse() {
+            Ok(backend) => Ok(lull_target::ResourceConfig { name, backend }),
+            Err(error) => Err(Failure::Usage(format!("{name}={backend}: {error}"))),
+        }
+    };
+    Ok(lull_target::Config {
+        node: config.name,
+        listen: config.listen,
+        nbd: config.nbd,
+        state_dir: config.state_dir,
+        admin: config.admin,
+        resources: config.resources.into_iter().map(resource).collect::<Result<_, _>>()?,
+        pause_timeout: Duration::from_millis(config.pause_timeout_ms),
+        on_pause_timeout: config.on_pause_timeout,
+        barrier: Duration::from_millis(config.barrier_ms),
+        silence: Duration::from_millis(config.keep_alive_ms),
+    })
 }

@@ -1,0 +1,361 @@
+//! What operators ask of the daemon, answered at once.
+
+use crate::chronicle::not_ready;
+use crate::daemon::{Core, Daemon, Input, Plan, plan};
+use crate::successor::Successor;
+use lull_admin::{
+    ApiError, Call, Decision, ErrorCode, OnPauseTimeout, PauseOrder, Reply, RestartKind,
+    RestartOrder, RestartPhase, RestartStarted,
+};
+use lull_proto::target::{self, OnTimeout, Order, Phase, Purpose, ResourceIndex};
+use lull_wire::RestartId;
+use lull_wire::messages::{Name, Prose};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What initiators are told to expect where nobody knows better: a new process is there at once.
+const HANDOVER_DOWNTIME: Duration = Duration::from_secs(1);
+
+impl Daemon {
+    /// Takes a call.
+    pub(crate) fn call(self: &Rc<Self>, call: Call) {
+        match call {
+            Call::Status { reply } => {
+                let status = self.status();
+                answer(reply, Ok(status));
+            }
+            Call::Restart { order, reply } => answer(reply, self.restart(order)),
+            Call::Pause { order, reply } => answer(reply, self.pause(order)),
+            Call::Decide { id, decision, reply } => answer(reply, self.decide(id, decision)),
+            Call::Resume { reply } => answer(reply, self.end_hold()),
+            Call::Abort { reply } => answer(reply, self.abort()),
+            Call::Detach { reply, .. } => answer(
+                reply,
+                Err(ApiError::new(
+                    ErrorCode::WrongRole,
+                    "this is a target: an attachment is ended at its initiator",
+                    "lull detach NAME at the initiator, or lull evict NODE here for one that is lost",
+                )),
+            ),
+            Call::Evict { name, resource, reply } => {
+                answer(reply, self.evict(&name, resource.as_deref()))
+            }
+            Call::Histories { reply } => self.histories(reply),
+            Call::History { id, reply } => self.history(id, reply),
+            Call::Events { after, reply } => {
+                let feed = self.core.borrow().chronicle.feed(after.as_ref());
+                answer(reply, Ok(feed));
+            }
+        }
+    }
+
+    fn restart(self: &Rc<Self>, order: RestartOrder) -> Result<RestartStarted, ApiError> {
+        order.check()?;
+        if order.kind == RestartKind::Host {
+            return Err(ApiError::new(
+                ErrorCode::BadRequest,
+                "restarting the host is not offered by this release",
+                "lull pause, reboot the host by its own means, or lull restart --stop",
+            ));
+        }
+        let asked = Asked {
+            reason: order.reason,
+            expect_ms: order.expect_ms,
+            timeout_ms: order.pause_timeout_ms,
+            policy: order.on_pause_timeout,
+            interactive: order.interactive,
+        };
+        self.begin(order.kind, order.command, Purpose::Restart, asked)
+    }
+
+    fn pause(self: &Rc<Self>, order: PauseOrder) -> Result<RestartStarted, ApiError> {
+        order.check()?;
+        let asked = Asked {
+            reason: order.reason,
+            expect_ms: order.expect_ms,
+            timeout_ms: order.pause_timeout_ms,
+            policy: order.on_pause_timeout,
+            interactive: order.interactive,
+        };
+        self.begin(RestartKind::Pause, None, Purpose::Hold, asked)
+    }
+
+    fn begin(
+        self: &Rc<Self>,
+        kind: RestartKind,
+        command: Option<String>,
+        purpose: Purpose,
+        asked: Asked,
+    ) -> Result<RestartStarted, ApiError> {
+        let now = self.clock.now();
+        let mut core = self.core.borrow_mut();
+        if core.is_busy() || core.chronicle.is_returning() {
+            let id = core.chronicle.current().map_or(0, |record| record.id);
+            return Err(ApiError::new(
+                ErrorCode::Conflict,
+                format!("restart {id} is under way"),
+                "wait for its end (lull status --watch), or give it up with lull abort",
+            ));
+        }
+        let id = core.next_restart();
+        let names = self.resource_names();
+        let core = &mut *core;
+        core.chronicle.begin(now, id, kind, &asked.reason, &core.machine, &names);
+        core.plan = plan(kind, command);
+        let order = asked.order(id, purpose, kind, self);
+        let mut initiators: Vec<_> =
+            core.machine.seats().map(|seat| seat.entry.node.to_string()).collect();
+        initiators.dedup();
+        if core.plan == Plan::HandOver {
+            core.chronicle.phase(
+                now,
+                RestartPhase::StartingSuccessor,
+                "starting the successor, which checks itself",
+            );
+            let daemon = Rc::clone(self);
+            let task = tokio::task::spawn_local(async move {
+                let started = Successor::start().await.map(Box::new);
+                daemon.input(Input::Successor(started));
+            });
+            core.starting = Some((task.abort_handle(), order));
+        } else {
+            let daemon = Rc::clone(self);
+            tokio::task::spawn_local(async move { daemon.input(Input::Order(order)) });
+        }
+        Ok(RestartStarted { id, initiators })
+    }
+
+    /// SIGTERM: a planned stop that nothing aborts; said again, it is in a hurry.
+    pub(crate) fn terminate(self: &Rc<Self>) {
+        let now = self.clock.now();
+        let order = {
+            let mut core = self.core.borrow_mut();
+            let core = &mut *core;
+            if let Some((task, _)) = core.starting.take() {
+                task.abort();
+                core.chronicle.failed(now, "the target was told to end", &core.store);
+            }
+            if core.machine.is_serving() {
+                let id = core.next_restart();
+                let names = self.resource_names();
+                let reason = "the target was told to end";
+                core.chronicle.begin(now, id, RestartKind::Stop, reason, &core.machine, &names);
+            }
+            core.plan = Plan::Stop;
+            self.forget_successor(core);
+            let id = core.chronicle.current().map_or(0, |record| record.id);
+            Order {
+                id: RestartId(id),
+                purpose: Purpose::Restart,
+                reason: Prose::clipped("the target was told to end"),
+                downtime: Duration::ZERO,
+                span: self.config.pause_timeout,
+                on_timeout: OnTimeout::Proceed,
+                unstoppable: true,
+            }
+        };
+        self.input(Input::Order(order));
+    }
+
+    fn decide(self: &Rc<Self>, id: u64, decision: Decision) -> Result<(), ApiError> {
+        let current = self.core.borrow().chronicle.current().map(|record| record.id);
+        if current != Some(id) {
+            return Err(ApiError::new(
+                ErrorCode::NotFound,
+                format!("restart {id} is not under way"),
+                "lull status shows what is",
+            ));
+        }
+        let decision = match decision {
+            Decision::Wait => target::Decision::Wait,
+            Decision::Proceed => target::Decision::Proceed,
+            Decision::Abort => return self.abort(),
+            Decision::Unknown => {
+                return Err(ApiError::new(
+                    ErrorCode::BadRequest,
+                    "no such decision",
+                    "wait, proceed or abort",
+                ));
+            }
+        };
+        self.input(Input::Decide(decision));
+        Ok(())
+    }
+
+    fn end_hold(self: &Rc<Self>) -> Result<(), ApiError> {
+        let holds = {
+            let core = self.core.borrow();
+            core.machine
+                .phase()
+                .restart()
+                .is_some_and(|restart| restart.order.purpose == Purpose::Hold)
+        };
+        if !holds {
+            return Err(ApiError::new(
+                ErrorCode::Conflict,
+                "nobody is paused by lull pause",
+                "lull status shows what is under way",
+            ));
+        }
+        self.input(Input::Decide(target::Decision::Abort));
+        Ok(())
+    }
+
+    fn abort(self: &Rc<Self>) -> Result<(), ApiError> {
+        let now = self.clock.now();
+        {
+            let mut core = self.core.borrow_mut();
+            let core = &mut *core;
+            if let Some((task, _)) = core.starting.take() {
+                task.abort();
+                core.chronicle.given_up(now, &core.store);
+                return Ok(());
+            }
+            let phase = core.machine.phase();
+            let refused = match phase {
+                Phase::Serving => Some("no restart is under way"),
+                Phase::Leaving { .. } | Phase::Down { .. } => {
+                    Some("the restart is past the point of no return")
+                }
+                _ if phase.restart().is_some_and(|restart| restart.order.unstoppable) => {
+                    Some("the target was told to end, which cannot be given up")
+                }
+                _ => None,
+            };
+            if let Some(why) = refused {
+                return Err(ApiError::new(
+                    ErrorCode::Conflict,
+                    why,
+                    "lull status shows what is under way",
+                ));
+            }
+        }
+        self.input(Input::Decide(target::Decision::Abort));
+        Ok(())
+    }
+
+    fn evict(self: &Rc<Self>, name: &str, resource: Option<&str>) -> Result<Vec<String>, ApiError> {
+        let place = match resource {
+            None => None,
+            Some(wanted) => Some(
+                self.shared
+                    .iter()
+                    .position(|shared| shared.name == wanted)
+                    .map(ResourceIndex)
+                    .ok_or_else(|| {
+                        ApiError::new(
+                            ErrorCode::NotFound,
+                            format!("there is no resource \"{wanted}\""),
+                            "lull status lists them",
+                        )
+                    })?,
+            ),
+        };
+        let evicted: Vec<_> = {
+            let core = self.core.borrow();
+            let seats = core.machine.seats().filter(|seat| seat.entry.node.as_str() == name);
+            let seats = seats.filter(|seat| place.is_none_or(|place| place == seat.entry.resource));
+            seats.map(|seat| self.shared(seat.entry.resource).name.clone()).collect()
+        };
+        let Some(node) = Name::new(name).filter(|_| !evicted.is_empty()) else {
+            return Err(ApiError::new(
+                ErrorCode::NotFound,
+                format!("{name} is not on the roster"),
+                "lull status lists who is",
+            ));
+        };
+        self.input(Input::Evict { node, resource: place });
+        let sentence = |resource: String| {
+            format!("{name} is off \"{resource}\"; writes that it has not replayed are lost")
+        };
+        Ok(evicted.into_iter().map(sentence).collect())
+    }
+
+    fn histories(self: &Rc<Self>, reply: Reply<Vec<lull_admin::RestartRecord>>) {
+        let stored = self.core.borrow().store.histories();
+        tokio::task::spawn_local(async move {
+            let mut records = stored.await.unwrap_or_default();
+            for record in &mut records {
+                record.transitions.clear();
+                record.messages.clear();
+            }
+            answer(reply, Ok(records));
+        });
+    }
+
+    fn history(self: &Rc<Self>, id: u64, reply: Reply<lull_admin::RestartRecord>) {
+        let (stored, current) = {
+            let core = self.core.borrow();
+            (
+                core.store.histories(),
+                core.chronicle.current().filter(|record| record.id == id).cloned(),
+            )
+        };
+        tokio::task::spawn_local(async move {
+            let found = match current {
+                Some(record) => Some(record),
+                None => stored.await.unwrap_or_default().into_iter().find(|record| record.id == id),
+            };
+            answer(
+                reply,
+                found.ok_or_else(|| {
+                    ApiError::new(
+                        ErrorCode::NotFound,
+                        format!("there is no restart {id}"),
+                        "lull history lists them",
+                    )
+                }),
+            );
+        });
+    }
+}
+
+/// What restart and pause have in common.
+struct Asked {
+    reason: String,
+    expect_ms: Option<u64>,
+    timeout_ms: Option<u64>,
+    policy: Option<OnPauseTimeout>,
+    interactive: bool,
+}
+
+impl Asked {
+    fn order(self, id: u64, purpose: Purpose, kind: RestartKind, daemon: &Daemon) -> Order {
+        let expected = if kind == RestartKind::Daemon { HANDOVER_DOWNTIME } else { Duration::ZERO };
+        let policy = self.policy.or(daemon.config.on_pause_timeout);
+        // [PAUSE-10] Nobody is asked where nobody is there to answer.
+        let on_timeout = match policy {
+            Some(OnPauseTimeout::Abort) => OnTimeout::Abort,
+            Some(OnPauseTimeout::Proceed) => OnTimeout::Proceed,
+            Some(OnPauseTimeout::Wait) => OnTimeout::Wait,
+            Some(OnPauseTimeout::Ask) => OnTimeout::Ask,
+            Some(OnPauseTimeout::Unknown) | None if self.interactive => OnTimeout::Ask,
+            Some(OnPauseTimeout::Unknown) | None => OnTimeout::Abort,
+        };
+        Order {
+            id: RestartId(id),
+            purpose,
+            reason: Prose::clipped(&self.reason),
+            downtime: self.expect_ms.map_or(expected, Duration::from_millis),
+            span: self.timeout_ms.map_or(daemon.config.pause_timeout, Duration::from_millis),
+            on_timeout,
+            unstoppable: false,
+        }
+    }
+}
+
+fn answer<T>(reply: Reply<T>, answer: Result<T, ApiError>) {
+    // Who does not wait any more has gone away.
+    let _ = reply.send(answer);
+}
+
+impl Core {
+    /// Who is not ready, in words.
+    pub(crate) fn not_ready(
+        &self,
+        now: lull_proto::MonoTime,
+        names: &[String],
+    ) -> Vec<lull_admin::NotReady> {
+        not_ready(&self.machine.rows(now), names)
+    }
+}

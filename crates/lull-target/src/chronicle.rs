@@ -1,0 +1,427 @@
+//! What people are told: every transition as an event, and each restart's record, which goes on from the process that
+//! began it to the one that ends it.
+
+use crate::clock::Clock;
+use crate::connection::Ended;
+use crate::store::{Commit, Store};
+use lull_admin::{
+    Event, EventFeed, EventLog, EventPosition, Message, Outcome, OutcomeKind, PhaseSpan, RecordRow,
+    RestartKind, RestartPhase, RestartRecord,
+};
+use lull_proto::target::{Entry, Report, Row, RowState, Seat, Target};
+use lull_proto::{ConnId, MonoTime};
+use lull_wire as wire;
+use lull_wire::AttachmentId;
+use std::time::Duration;
+
+mod words;
+
+pub use words::{because, not_ready};
+use words::{describe, say};
+
+/// How long a started target's record waits for those who have not come back.
+const RETURN_LIMIT: Duration = Duration::from_secs(60);
+/// The most messages and transitions that a record keeps: a target of a thousand initiators has more, and the first
+/// thousands explain a restart.
+const RECORD_LIMIT: usize = 4096;
+
+/// The story of one life.
+pub struct Chronicle {
+    clock: Clock,
+    node: String,
+    log: EventLog,
+    /// The restart under way, from its order to its outcome.
+    current: Option<RestartRecord>,
+    /// This life is the second half of the current restart; its record is closed then at the latest.
+    returning: Option<MonoTime>,
+}
+
+impl Chronicle {
+    pub fn new(clock: Clock, node: &str, instance: &str) -> Self {
+        let log = EventLog::new(node, instance);
+        Self { clock, node: node.to_owned(), log, current: None, returning: None }
+    }
+
+    pub fn feed(&self, after: Option<&EventPosition>) -> EventFeed {
+        self.log.feed(after)
+    }
+
+    /// The restart that has no outcome yet.
+    pub fn current(&self) -> Option<&RestartRecord> {
+        self.current.as_ref()
+    }
+
+    /// The record as far as it is.
+    pub fn record(&self) -> RestartRecord {
+        self.current.clone().unwrap_or_default()
+    }
+
+    pub fn is_returning(&self) -> bool {
+        self.returning.is_some()
+    }
+
+    /// When the record is closed although somebody is not back.
+    pub fn deadline(&self) -> Option<MonoTime> {
+        self.returning
+    }
+
+    /// Tells a transition that belongs to no restart, or to the current one.
+    pub fn tell(&mut self, now: MonoTime, subject: &str, what: &str, text: impl Into<String>) {
+        let event = Event::new(self.clock.unix_ms(now), subject, what, text);
+        let event = match &self.current {
+            Some(record) => event.in_restart(record.id),
+            None => event,
+        };
+        let event = self.log.record(event);
+        tracing::info!("{event}");
+        if let Some(record) = &mut self.current
+            && record.transitions.len() < RECORD_LIMIT
+        {
+            record.transitions.push(event);
+        }
+    }
+
+    /// A restart is ordered.
+    pub fn begin(
+        &mut self,
+        now: MonoTime,
+        id: u64,
+        kind: RestartKind,
+        reason: &str,
+        machine: &Target,
+        names: &[String],
+    ) {
+        let row = |seat: &Seat| RecordRow {
+            initiator: seat.entry.node.to_string(),
+            attachment: names[seat.entry.resource.0].clone(),
+            resource: names[seat.entry.resource.0].clone(),
+            ..RecordRow::default()
+        };
+        self.returning = None;
+        self.current = Some(RestartRecord {
+            id,
+            node: self.node.clone(),
+            kind,
+            reason: reason.to_owned(),
+            started: self.clock.unix_ms(now),
+            rows: machine.seats().map(row).collect(),
+            ..RestartRecord::default()
+        });
+    }
+
+    /// The next phase of the restart begins.
+    pub fn phase(&mut self, now: MonoTime, phase: RestartPhase, text: impl Into<String>) {
+        let at = self.clock.unix_ms(now);
+        let Some(record) = &mut self.current else { return };
+        if let Some(last) = record.phases.last_mut() {
+            last.end = Some(at);
+        }
+        if phase != RestartPhase::Ended {
+            record.phases.push(PhaseSpan { phase, start: at, end: None });
+        }
+        let node = self.node.clone();
+        self.tell(now, &node, phase.as_str(), text);
+    }
+
+    /// The record that says that everybody completed and everything is durable [PAUSE-5].
+    pub fn clean(&mut self, now: MonoTime) -> RestartRecord {
+        self.phase(now, RestartPhase::Down, "everything is on stable storage");
+        self.record()
+    }
+
+    /// The clean record taken back [PAUSE-6].
+    pub fn revoked(&mut self, now: MonoTime) -> RestartRecord {
+        self.phase(now, RestartPhase::Settling, "the restart is being given up");
+        self.record()
+    }
+
+    /// Every session is closed: the last that this life writes.
+    pub fn down(&mut self, now: MonoTime, last_answer: MonoTime, store: &Store) {
+        let last_answer = self.clock.unix_us(last_answer);
+        if let Some(record) = &mut self.current {
+            record.last_answer_us = Some(last_answer);
+            if record.phases.last().is_none_or(|last| last.phase != RestartPhase::Down) {
+                self.phase(now, RestartPhase::Down, "the clean record is left out");
+            }
+        }
+        let node = self.node.clone();
+        self.tell(now, &node, "down", "every session is closed");
+        self.save(store);
+    }
+
+    pub fn save(&self, store: &Store) {
+        if let Some(record) = &self.current {
+            store.commit(None, vec![Commit::Restart(Box::new(record.clone()))]);
+        }
+    }
+
+    /// A life begins that may be the second half of a restart.
+    pub fn resume(&mut self, now: MonoTime, mut record: RestartRecord, store: &Store) {
+        let went_down = record.phases.iter().any(|span| span.phase == RestartPhase::Down);
+        record.rows.retain(|row| row.resumed_ms.is_none());
+        self.current = Some(record);
+        if went_down {
+            self.returning = Some(now + RETURN_LIMIT);
+            self.phase(now, RestartPhase::Resuming, "serving again");
+            self.save(store);
+            self.check_returned(now, store);
+        } else {
+            self.failed(now, "the target was lost before the point of no return", store);
+        }
+    }
+
+    /// The restart came to nothing.
+    pub fn failed(&mut self, now: MonoTime, why: &str, store: &Store) {
+        self.finish(now, OutcomeKind::Failed, Some(why.to_owned()), Vec::new(), store);
+    }
+
+    /// The restart was given up before anybody was paused.
+    pub fn given_up(&mut self, now: MonoTime, store: &Store) {
+        let why = "an operator gave it up".to_owned();
+        self.finish(now, OutcomeKind::Aborted, Some(why), Vec::new(), store);
+    }
+
+    fn finish(
+        &mut self,
+        now: MonoTime,
+        kind: OutcomeKind,
+        why: Option<String>,
+        not_ready: Vec<String>,
+        store: &Store,
+    ) {
+        let text = match &why {
+            Some(why) => format!("{}: {why}", kind.as_str()),
+            None => kind.as_str().to_owned(),
+        };
+        let ended = self.clock.unix_ms(now);
+        if let Some(record) = &mut self.current {
+            record.ended = Some(ended);
+            record.outcome = Some(Outcome { kind, why, not_ready });
+        }
+        self.phase(now, RestartPhase::Ended, text);
+        self.save(store);
+        self.current = None;
+        self.returning = None;
+    }
+
+    pub fn tick(&mut self, now: MonoTime, store: &Store) {
+        if self.returning.is_some_and(|until| until <= now) {
+            let rows = self.current.iter().flat_map(|record| &record.rows);
+            let missing: Vec<_> = rows
+                .filter(|row| row.resumed_ms.is_none())
+                .map(|row| row.initiator.clone())
+                .collect();
+            let why = format!(
+                "{} did not come back within {} s",
+                missing.join(", "),
+                RETURN_LIMIT.as_secs()
+            );
+            self.end_return(now, Some(why), store);
+        }
+    }
+
+    fn check_returned(&mut self, now: MonoTime, store: &Store) {
+        let back = |row: &RecordRow| row.resumed_ms.is_some() && row.stall_ms.is_some();
+        if self.returning.is_some()
+            && self.current.as_ref().is_some_and(|record| record.rows.iter().all(back))
+        {
+            self.end_return(now, None, store);
+        }
+    }
+
+    fn end_return(&mut self, now: MonoTime, why: Option<String>, store: &Store) {
+        let Some(record) = &self.current else { return };
+        let left: Vec<_> = record
+            .rows
+            .iter()
+            .filter_map(|row| {
+                Some(format!("{}: {}", row.initiator, row.not_completed_because.as_ref()?))
+            })
+            .collect();
+        let kind = if left.is_empty() { OutcomeKind::Completed } else { OutcomeKind::Proceeded };
+        let why = why.or_else(|| (!left.is_empty()).then(|| left.join("; ")));
+        self.finish(now, kind, why, left, store);
+    }
+
+    /// A connection was accepted: the first one ends the downtime.
+    pub fn accepted(&mut self, now: MonoTime) {
+        let at = self.clock.unix_us(now);
+        if self.returning.is_some()
+            && let Some(record) = &mut self.current
+        {
+            record.first_accept_us.get_or_insert(at);
+        }
+    }
+
+    /// A message was sent: part of the drawing.
+    pub fn sent(&mut self, now: MonoTime, machine: &Target, conn: ConnId, message: &wire::Message) {
+        let to = words::name_of(machine, conn);
+        let from = self.node.clone();
+        self.draw(now, from, to, message);
+    }
+
+    /// A message came.
+    pub fn received(
+        &mut self,
+        now: MonoTime,
+        machine: &Target,
+        conn: ConnId,
+        message: &wire::Message,
+    ) {
+        let from = match message {
+            wire::Message::Hello(hello) => hello.node.to_string(),
+            _ => words::name_of(machine, conn),
+        };
+        let to = self.node.clone();
+        self.draw(now, from, to, message);
+        if let wire::Message::Stall(stall) = message {
+            tracing::debug!(
+                "{}: longest stall {} us",
+                words::name_of(machine, conn),
+                stall.longest_us
+            );
+        }
+    }
+
+    fn draw(&mut self, now: MonoTime, from: String, to: String, message: &wire::Message) {
+        let now_us = self.clock.unix_us(now);
+        let Some(record) = &mut self.current else { return };
+        let Some(detail) = describe(message) else { return };
+        if record.messages.len() < RECORD_LIMIT {
+            let offset_us = now_us.saturating_sub(record.started * 1000);
+            let name = message.kind().to_string();
+            record.messages.push(Message { offset_us, from, to, name, detail });
+        }
+    }
+
+    pub fn lost(&mut self, now: MonoTime, machine: &Target, conn: ConnId, ended: &Ended) {
+        let name = words::name_of(machine, conn);
+        match ended {
+            Ended::Closed => tracing::debug!("{name}: {ended}"),
+            Ended::Broken(_) | Ended::NoMessage(_) | Ended::TooEarly => {
+                self.tell(now, &name, "connection_broken", ended.to_string());
+            }
+        }
+    }
+
+    fn row(&mut self, entry: &Entry, names: &[String]) -> Option<&mut RecordRow> {
+        let (node, resource) = (entry.node.as_str(), names.get(entry.resource.0)?);
+        let rows = &mut self.current.as_mut()?.rows;
+        rows.iter_mut().find(|row| row.initiator == node && row.resource == *resource)
+    }
+
+    /// A transition of the machine.
+    pub fn report(&mut self, now: MonoTime, machine: &Target, report: &Report, store: &Store) {
+        let names: Vec<String> =
+            machine.resources().iter().map(|resource| resource.name.to_string()).collect();
+        let entry_of = |attachment: &AttachmentId| {
+            machine
+                .seats()
+                .find(|seat| seat.entry.attachment == *attachment)
+                .map(|seat| seat.entry.clone())
+        };
+        let started = self.current.as_ref().map_or(0, |record| record.started);
+        let since = self.clock.unix_ms(now).saturating_sub(started);
+        match report {
+            Report::Complete { attachment, proof } => {
+                if let Some(row) = entry_of(attachment).and_then(|entry| self.row(&entry, &names)) {
+                    row.pause_complete_ms = Some(since);
+                    row.in_flight_at_pause = u64::from(proof.in_flight_at_pause);
+                    row.drain_us = u64::try_from(proof.drain.as_micros()).unwrap_or(u64::MAX);
+                    row.flush_us = u64::try_from(proof.flush.as_micros()).unwrap_or(u64::MAX);
+                }
+            }
+            Report::Leaving { rows, .. } => self.left_behind(rows, &names),
+            Report::Resumed { attachment, .. } if self.returning.is_some() => {
+                if let Some(row) = entry_of(attachment).and_then(|entry| self.row(&entry, &names)) {
+                    row.resumed_ms = Some(since);
+                }
+            }
+            Report::Stall { attachment, stall } => {
+                if let Some(row) = entry_of(attachment).and_then(|entry| self.row(&entry, &names)) {
+                    row.stall_us = stall.longest_us;
+                    row.stall_ms = Some(stall.longest_us.div_ceil(1000));
+                    row.away_us = stall.away_us;
+                    row.resume_us = stall.resume_us;
+                    row.held = u64::from(stall.held);
+                }
+            }
+            Report::Detached { entry } | Report::Evicted { entry } => {
+                let (node, resource) = (entry.node.as_str(), &names[entry.resource.0]);
+                if let Some(record) = &mut self.current {
+                    record.rows.retain(|row| row.initiator != node || row.resource != *resource);
+                }
+            }
+            _ => {}
+        }
+        self.enter(now, report);
+        if let Some((subject, what, text)) = say(report, machine, now, &self.clock) {
+            self.tell(now, &subject, what, text);
+        }
+        match report {
+            Report::Aborted { why, rows, .. } => {
+                let late = if *why == lull_proto::target::Why::NotComplete {
+                    not_ready(rows, &names)
+                } else {
+                    Vec::new()
+                };
+                let late: Vec<_> = late.iter().map(ToString::to_string).collect();
+                self.finish(
+                    now,
+                    OutcomeKind::Aborted,
+                    Some(words::aborted(*why, &late)),
+                    late,
+                    store,
+                );
+            }
+            Report::Stall { .. } | Report::Detached { .. } | Report::Evicted { .. } => {
+                self.check_returned(now, store)
+            }
+            _ => {}
+        }
+    }
+
+    /// The phases of the record follow the machine's.
+    fn enter(&mut self, now: MonoTime, report: &Report) {
+        match report {
+            Report::Pausing { rows, .. } => {
+                self.phase(
+                    now,
+                    RestartPhase::Pausing,
+                    format!("PAUSE to {} attachments", rows.len()),
+                );
+            }
+            Report::Asking { rows, .. } => {
+                let late =
+                    rows.iter().filter(|row| !matches!(row.state, RowState::Complete(_))).count();
+                self.phase(
+                    now,
+                    RestartPhase::Asking,
+                    format!("the pause timer ended, {late} not ready"),
+                );
+            }
+            Report::Decided { decision: lull_proto::target::Decision::Wait, .. } => {
+                self.phase(now, RestartPhase::Pausing, "waiting on");
+            }
+            Report::Settling { .. } => {
+                self.phase(now, RestartPhase::Settling, "making everything durable")
+            }
+            Report::Quiet { .. } => {
+                self.phase(now, RestartPhase::Paused, "all are paused and stay so")
+            }
+            _ => {}
+        }
+    }
+
+    fn left_behind(&mut self, rows: &[Row], names: &[String]) {
+        for row in rows {
+            if matches!(row.state, RowState::Complete(_)) {
+                continue;
+            }
+            let why = because(&row.state);
+            if let Some(row) = self.row(&row.entry, names) {
+                row.not_completed_because = Some(why);
+            }
+        }
+    }
+}

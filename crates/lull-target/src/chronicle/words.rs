@@ -1,0 +1,190 @@
+//! Transitions in words.
+
+use crate::clock::Clock;
+use crate::refusal;
+use lull_admin::NotReady;
+use lull_proto::target::{Decision, Holder, Report, Row, RowState, Target, Why};
+use lull_proto::{ConnId, MonoTime};
+use lull_wire::{AttachmentId, Message};
+use std::time::Duration;
+
+/// The initiator on a connection, as far as it is known.
+pub fn name_of(machine: &Target, conn: ConnId) -> String {
+    let seat = machine.seats().find(|seat| seat.holder == Holder::Taken(conn));
+    match seat {
+        Some(seat) => seat.entry.node.to_string(),
+        None => {
+            machine.node(conn).map_or_else(|| format!("connection {}", conn.0), ToString::to_string)
+        }
+    }
+}
+
+fn name(machine: &Target, attachment: AttachmentId) -> String {
+    let seat = machine.seats().find(|seat| seat.entry.attachment == attachment);
+    seat.map_or_else(|| attachment.to_string(), |seat| seat.entry.node.to_string())
+}
+
+/// What of a message matters to somebody who looks at a restart; `None`: not drawn.
+pub fn describe(message: &Message) -> Option<String> {
+    Some(match message {
+        Message::Hello(_) | Message::Welcome(_) | Message::Connect(_) | Message::Detached(_) => {
+            String::new()
+        }
+        Message::Attach(attach) => format!("\"{}\" epoch {}", attach.resource, attach.epoch),
+        Message::Attached(_) | Message::Resume(_) | Message::Detach(_) => String::new(),
+        Message::Ready(ready) if ready.replayed > 0 => format!("{} sent again", ready.replayed),
+        Message::Ready(_) => String::new(),
+        Message::Refused(refused) => refused.code.to_string(),
+        Message::Pause(pause) => format!("within {}", span(Duration::from_millis(pause.span_ms))),
+        Message::PauseProgress(told) => format!("{} in flight", told.in_flight),
+        Message::PauseComplete(told) => format!("{} were in flight", told.in_flight_at_pause),
+        Message::Disconnect(told) => told.code.to_string(),
+        Message::Stall(stall) => {
+            format!("longest stall {}", span(Duration::from_micros(stall.longest_us)))
+        }
+        Message::Hold(_) | Message::Resized(_) => String::new(),
+        Message::Ping(_)
+        | Message::Pong(_)
+        | Message::Knock(_)
+        | Message::Request(_)
+        | Message::Reply(_) => return None,
+    })
+}
+
+/// Subject, word and sentence of a transition.
+pub fn say(
+    report: &Report,
+    machine: &Target,
+    now: MonoTime,
+    clock: &Clock,
+) -> Option<(String, &'static str, String)> {
+    Some(match report {
+        Report::Refused { node, refusal } => (
+            node.to_string(),
+            "refused",
+            format!("refused: {}", refusal::words(refusal, now, clock)),
+        ),
+        Report::Attached { attachment, epoch, .. } => {
+            (name(machine, *attachment), "attached", format!("attached, epoch {epoch}"))
+        }
+        Report::Resumed { attachment, replayed: 0, .. } => {
+            (name(machine, *attachment), "resumed", "shares".to_owned())
+        }
+        Report::Resumed { attachment, replayed, bytes, .. } => (
+            name(machine, *attachment),
+            "resumed",
+            format!("shares after {replayed} requests again, {bytes} bytes"),
+        ),
+        Report::Lost { attachment } => (
+            name(machine, *attachment),
+            "lost",
+            "its connection is lost, its place is kept".to_owned(),
+        ),
+        Report::Silent { conn } => {
+            (name_of(machine, *conn), "silent", "silent for too long".to_owned())
+        }
+        Report::Violation { conn, violation } => {
+            (name_of(machine, *conn), "violation", format!("broke the protocol: {violation}"))
+        }
+        Report::Detached { entry } => {
+            (entry.node.to_string(), "detached", "left the roster".to_owned())
+        }
+        Report::Evicted { entry } => (
+            entry.node.to_string(),
+            "evicted",
+            "evicted: what it has not replayed is lost".to_owned(),
+        ),
+        Report::Progress { attachment, state } => {
+            (name(machine, *attachment), "draining", because(state))
+        }
+        Report::Complete { attachment, proof } => (
+            name(machine, *attachment),
+            "paused",
+            format!(
+                "paused: {} were in flight, drained in {}, flushed in {}",
+                proof.in_flight_at_pause,
+                span(proof.drain),
+                span(proof.flush)
+            ),
+        ),
+        Report::Disconnected { attachment, code } => {
+            (name(machine, *attachment), "away", format!("told to disconnect: {code}"))
+        }
+        Report::Stall { attachment, stall } => (
+            name(machine, *attachment),
+            "stall",
+            format!(
+                "longest stall {}, {} held",
+                span(Duration::from_micros(stall.longest_us)),
+                stall.held
+            ),
+        ),
+        Report::Decided { decision, .. } => {
+            let text = match decision {
+                Decision::Wait => "decided: wait",
+                Decision::Proceed => "decided: proceed",
+                Decision::Abort => "decided: abort",
+            };
+            ("operator".to_owned(), "decided", text.to_owned())
+        }
+        Report::Pausing { .. }
+        | Report::Asking { .. }
+        | Report::Settling { .. }
+        | Report::Quiet { .. }
+        | Report::Leaving { .. }
+        | Report::Aborted { .. } => return None,
+    })
+}
+
+/// Why a restart was given up.
+pub fn aborted(why: Why, late: &[String]) -> String {
+    match why {
+        Why::Operator => "an operator gave it up".to_owned(),
+        Why::NotComplete => format!("not ready in time: {}", late.join("; ")),
+        Why::NotDurable => "a backend could not be flushed (see the target's log)".to_owned(),
+        Why::NotRecorded => "the target's state directory could not be written".to_owned(),
+    }
+}
+
+/// Why an attachment has not completed.
+pub fn because(state: &RowState) -> String {
+    match state {
+        RowState::Sharing => "it was not asked yet".to_owned(),
+        RowState::Draining(None) => "it has not answered PAUSE".to_owned(),
+        RowState::Draining(Some(told)) if told.in_flight == 0 => {
+            format!("it flushes {} bytes", told.unflushed)
+        }
+        RowState::Draining(Some(told)) => {
+            let plural = if told.in_flight == 1 { "" } else { "s" };
+            format!(
+                "{} request{plural} in flight, the oldest for {}",
+                told.in_flight,
+                span(told.oldest)
+            )
+        }
+        RowState::Complete(_) => "it is paused".to_owned(),
+        RowState::Lost { since } => format!("its connection is lost since {}", span(*since)),
+    }
+}
+
+/// Everybody who has not completed, and why.
+pub fn not_ready(rows: &[Row], names: &[String]) -> Vec<NotReady> {
+    rows.iter()
+        .filter(|row| !matches!(row.state, RowState::Complete(_)))
+        .map(|row| NotReady {
+            initiator: row.entry.node.to_string(),
+            attachment: names.get(row.entry.resource.0).cloned().unwrap_or_default(),
+            because: because(&row.state),
+        })
+        .collect()
+}
+
+/// A span as people say it.
+pub fn span(span: Duration) -> String {
+    match span.as_micros() {
+        us @ 0..1_000 => format!("{us} µs"),
+        us @ 1_000..10_000 => format!("{}.{} ms", us / 1000, us / 100 % 10),
+        us @ 10_000..10_000_000 => format!("{} ms", us / 1000),
+        us => format!("{} s", us / 1_000_000),
+    }
+}

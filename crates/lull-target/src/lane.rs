@@ -1,0 +1,240 @@
+//! Where one connection's requests run: closed at first, open from ATTACHED on, closed again before anything that must
+//! not see them any more.
+
+use crate::clock::Clock;
+use crate::executor::Executor;
+use lull_block::{Backend, Buffer, Completion, IoStatus, Op};
+use lull_proto::MonoTime;
+use lull_transport::Outlet;
+use lull_wire::frame::Digest;
+use lull_wire::messages::{Reply, Request};
+use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber, StatusCode};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What a reply needs to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket {
+    number: RequestNumber,
+    reads: bool,
+}
+
+/// What an open lane leads to.
+pub struct Open {
+    executor: Executor<Ticket>,
+    incarnation: Incarnation,
+    read_only: bool,
+    max_length: u32,
+}
+
+enum State {
+    NotYet,
+    Open(Rc<Open>),
+    /// Nothing new is taken; what is under way is still answered.
+    Closing(Rc<Open>),
+    Closed,
+}
+
+/// What to do with a request whose header came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Read its payload, if any, into a buffer of this length, and run it.
+    Run(Op, u32),
+    /// Pass over its payload and answer this.
+    Refuse(StatusCode),
+    /// Pass over its payload: it dies with its epoch [SAFE-5].
+    Drop,
+    /// No lane was opened: the peer is at fault.
+    Violation,
+}
+
+/// When the last answer was given, looked at only while a restart is under way: its downtime begins there.
+#[derive(Debug)]
+pub struct Watch {
+    clock: Clock,
+    on: Cell<bool>,
+    last: Cell<MonoTime>,
+}
+
+impl Watch {
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, on: Cell::new(false), last: Cell::new(MonoTime(0)) }
+    }
+
+    /// Begins to look, as if the last answer had been given now.
+    pub fn begin(&self, now: MonoTime) {
+        self.on.set(true);
+        self.last.set(now);
+    }
+
+    /// Looks no longer.
+    pub fn end(&self) {
+        self.on.set(false);
+    }
+
+    /// The last answer.
+    pub fn last(&self) -> MonoTime {
+        self.last.get()
+    }
+
+    fn answered(&self) {
+        if self.on.get() {
+            self.last.set(self.clock.now());
+        }
+    }
+}
+
+/// One connection's lane.
+pub struct Lane {
+    state: RefCell<State>,
+    outlet: Outlet<Buffer>,
+    header: RefCell<Vec<u8>>,
+    watch: Rc<Watch>,
+}
+
+impl Lane {
+    pub fn new(outlet: Outlet<Buffer>, watch: Rc<Watch>) -> Self {
+        Self { state: RefCell::new(State::NotYet), outlet, header: RefCell::default(), watch }
+    }
+
+    /// Opens the lane; gives back what completes later requests, to be run until it ends.
+    pub fn open(
+        &self,
+        backend: Arc<dyn Backend>,
+        incarnation: Incarnation,
+        read_only: bool,
+    ) -> Rc<Open> {
+        let max_length = backend.geometry().max_length;
+        let open =
+            Rc::new(Open { executor: Executor::new(backend), incarnation, read_only, max_length });
+        *self.state.borrow_mut() = State::Open(Rc::clone(&open));
+        open
+    }
+
+    /// Takes nothing more; says whether nothing is under way already.
+    pub fn close(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let open = match &*state {
+            State::Open(open) | State::Closing(open) if open.executor.in_flight() > 0 => {
+                Some(Rc::clone(open))
+            }
+            State::Open(_) | State::Closing(_) | State::NotYet | State::Closed => None,
+        };
+        let drained = open.is_none();
+        *state = open.map_or(State::Closed, State::Closing);
+        drained
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> usize {
+        match &*self.state.borrow() {
+            State::Open(open) | State::Closing(open) => open.executor.in_flight(),
+            State::NotYet | State::Closed => 0,
+        }
+    }
+
+    /// What to do with this request, which comes with a payload of this length.
+    pub fn admit(&self, request: &Request, payload: u32) -> Admission {
+        let open = match &*self.state.borrow() {
+            State::Open(open) => Rc::clone(open),
+            State::NotYet => return Admission::Violation,
+            State::Closing(_) | State::Closed => return Admission::Drop,
+        };
+        let fua = request.flags.has(RequestFlags::FUA);
+        let op = match request.op {
+            OpCode::Read => Op::Read,
+            OpCode::Write => Op::Write { fua },
+            OpCode::Flush => Op::Flush,
+            OpCode::Discard => Op::Discard,
+            OpCode::WriteZeroes => Op::WriteZeroes {
+                fua,
+                keep_allocated: request.flags.has(RequestFlags::KEEP_ALLOCATED),
+            },
+            OpCode::Unknown(_) => return Admission::Refuse(StatusCode::NotSupported),
+        };
+        let expected = if matches!(op, Op::Write { .. }) { request.length } else { 0 };
+        if payload != expected {
+            return Admission::Violation;
+        }
+        if open.read_only && op.is_change() {
+            return Admission::Refuse(StatusCode::ReadOnly);
+        }
+        let moves = matches!(op, Op::Read | Op::Write { .. });
+        if moves && !(1..=open.max_length).contains(&request.length) {
+            return Admission::Refuse(StatusCode::Invalid);
+        }
+        Admission::Run(op, if moves { request.length } else { 0 })
+    }
+
+    /// Runs an admitted request, unless the lane was closed meanwhile.
+    pub fn run(&self, op: Op, request: &Request, buffer: Buffer) {
+        let open = match &*self.state.borrow() {
+            State::Open(open) => Rc::clone(open),
+            State::NotYet | State::Closing(_) | State::Closed => return,
+        };
+        let ticket = Ticket { number: request.number, reads: request.op == OpCode::Read };
+        if let Some((ticket, done)) =
+            open.executor.start(op, request.offset, request.length, buffer, ticket)
+        {
+            self.answer(&open, ticket, done);
+        }
+    }
+
+    /// Answers an admitted request without running it.
+    pub fn refuse(&self, number: RequestNumber, status: StatusCode) {
+        let incarnation = match &*self.state.borrow() {
+            State::Open(open) => open.incarnation,
+            State::NotYet | State::Closing(_) | State::Closed => return,
+        };
+        self.send(&Reply { number, status, incarnation }, Buffer::empty());
+    }
+
+    /// Answers what was not done at once, for as long as the lane is open or something is under way. Returns when
+    /// a closed lane is drained.
+    pub async fn complete(&self, open: Rc<Open>) {
+        let mut done = Vec::new();
+        loop {
+            open.executor.next(&mut done).await;
+            for completion in done.drain(..) {
+                if let Some(ticket) = open.executor.ticket(&completion) {
+                    self.answer(&open, ticket, completion);
+                }
+            }
+            let mut state = self.state.borrow_mut();
+            if matches!(&*state, State::Closing(open) if open.executor.in_flight() == 0) {
+                *state = State::Closed;
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, open: &Open, ticket: Ticket, done: Completion) {
+        let status = done.result.map_or_else(status_code, |()| StatusCode::Done);
+        let reply = Reply { number: ticket.number, status, incarnation: open.incarnation };
+        let carries = ticket.reads && status == StatusCode::Done;
+        self.send(&reply, if carries { done.buffer } else { Buffer::empty() });
+    }
+
+    fn send(&self, reply: &Reply, payload: Buffer) {
+        let mut header = self.header.borrow_mut();
+        header.clear();
+        reply.encode(Digest::of(&payload), &mut header);
+        self.outlet.push_frame(&header, payload);
+        self.watch.answered();
+    }
+}
+
+/// What a failure is called on the wire.
+fn status_code(status: IoStatus) -> StatusCode {
+    match status {
+        IoStatus::Io | IoStatus::WriteBackFailed | IoStatus::NoMemory | IoStatus::Faulted => {
+            StatusCode::Io
+        }
+        IoStatus::NoSpace => StatusCode::NoSpace,
+        IoStatus::ReadOnly => StatusCode::ReadOnly,
+        IoStatus::OutOfRange => StatusCode::OutOfRange,
+        IoStatus::Invalid => StatusCode::Invalid,
+        IoStatus::NotSupported => StatusCode::NotSupported,
+    }
+}

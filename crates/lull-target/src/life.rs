@@ -1,0 +1,385 @@
+//! The lives of a target in one process: take everything, serve, let everything go; then end, or begin again.
+
+use crate::chronicle::Chronicle;
+use crate::clock::Clock;
+use crate::daemon::{Core, Daemon, Input, Plan, Shared};
+use crate::sockets::{SocketError, Sockets};
+use crate::store::{Commit, Remembered, ResourceRow, Store, StoreError};
+use crate::successor::{Predecessor, SuccessorError};
+use crate::{Config, store};
+use lull_admin::{CALLS_QUEUED, Call, RestartRecord};
+use lull_block::{Backend, Context, DEFAULT_BUDGET, OpenError, Pool, Workers};
+use lull_proto::Geometry;
+use lull_proto::target::{self, Entry, Resource, ResourceIndex, Target};
+use lull_transport::Outlet;
+use lull_wire::messages::{Name, Path};
+use lull_wire::{Features, Incarnation, InstanceId, ResourceId, RestartId};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+/// Threads for what would block the loop.
+const WORKERS: usize = 8;
+/// How long a start waits for the lock of a medium: a killed predecessor keeps it while its I/O is in flight.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long the last messages may take to leave before the process goes on.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// Why a target cannot serve; each says what to do next.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum RunError {
+    #[error("{name}: {source}")]
+    Backend { name: String, source: OpenError },
+    #[error(
+        "{name}: its geometry cannot be shared: block {block}, at most {max_length} bytes a request"
+    )]
+    Geometry { name: String, block: u32, max_length: u32 },
+    #[error("{name}: {backend} is not the disk that this state directory knows under this name; give the right one, or another name", backend = .backend)]
+    OtherMedium { name: String, backend: String },
+    #[error("{0}")]
+    State(#[from] StoreError),
+    #[error("{0}")]
+    Socket(#[from] SocketError),
+    #[error("{0}")]
+    Successor(#[from] SuccessorError),
+    #[error("\"{0}\" is too long for a name: at most 64 bytes")]
+    Name(String),
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: io::Error },
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+/// Runs a target until it is told to end. `serving` is called whenever a life begins to serve.
+///
+/// # Errors
+/// Whatever keeps it from serving.
+pub fn run(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("the runtime"))?;
+    runtime.block_on(lives(config, serving))
+}
+
+async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> {
+    let predecessor = Predecessor::of_this_process()?;
+    let inherited = match &predecessor {
+        Some(predecessor) => {
+            let checked = check(config).map_err(|error| error.to_string());
+            predecessor.wait_for_sockets(checked).await?.fds
+        }
+        None => Vec::new(),
+    };
+    let mut predecessor = predecessor;
+    let mut inherited = Some(inherited);
+    let mut sockets = None;
+    loop {
+        let media = Media::open(config)?;
+        let ready = match sockets.take() {
+            Some(sockets) => sockets,
+            None => Sockets::open(config, inherited.take().unwrap_or_default()).await?,
+        };
+        let local = LocalSet::new();
+        let ended =
+            local.run_until(live(config, media, &ready, predecessor.take(), &serving)).await;
+        // Every task, and with them every descriptor of media and state, is gone before anybody else opens them.
+        drop(local);
+        let ended = ended?;
+        match ended.plan {
+            Plan::Stop => {
+                ready.remove_files();
+                return Ok(());
+            }
+            Plan::Exec(command) => exec(&command).await,
+            Plan::HandOver => {
+                if let Some(successor) = ended.successor {
+                    match successor.hand_over(&ready).await {
+                        Ok(()) => return Ok(()),
+                        Err(error) => tracing::error!("{error}; this process serves again"),
+                    }
+                }
+            }
+        }
+        sockets = Some(ready);
+    }
+}
+
+/// What a successor looks at before anybody is paused [PAUSE-9].
+fn check(config: &Config) -> Result<(), RunError> {
+    for resource in &config.resources {
+        lull_block::check(&resource.backend)
+            .map_err(|source| RunError::Backend { name: resource.name.clone(), source })?;
+        name(&resource.name)?;
+    }
+    name(&config.node)?;
+    store::check(&config.state_dir)?;
+    Ok(())
+}
+
+async fn exec(command: &str) {
+    tracing::info!("running: {command}");
+    match tokio::process::Command::new("/bin/sh").arg("-c").arg(command).status().await {
+        Ok(status) if status.success() => {}
+        Ok(status) => tracing::error!("{command}: {status}; serving again all the same"),
+        Err(error) => tracing::error!("{command}: {error}; serving again all the same"),
+    }
+}
+
+/// Media and state, locked and new: nobody is served yet.
+struct Media {
+    database: redb::Database,
+    remembered: Remembered,
+    backends: Vec<Arc<dyn Backend>>,
+}
+
+impl Media {
+    fn open(config: &Config) -> Result<Self, RunError> {
+        let (database, remembered) = store::open(&config.state_dir)?;
+        let workers = Workers::new(WORKERS).map_err(system("worker threads"))?;
+        let context = Context { workers, lock_wait: LOCK_WAIT };
+        let mut backends = Vec::new();
+        for resource in &config.resources {
+            let backend = lull_block::open(&resource.backend, &context)
+                .map_err(|source| RunError::Backend { name: resource.name.clone(), source })?;
+            backends.push(backend);
+        }
+        Ok(Self { database, remembered, backends })
+    }
+}
+
+struct Ended {
+    plan: Plan,
+    successor: Option<Box<crate::successor::Successor>>,
+}
+
+async fn live(
+    config: &Config,
+    media: Media,
+    sockets: &Sockets,
+    predecessor: Option<Predecessor>,
+    serving: &impl Fn(&str),
+) -> Result<Ended, RunError> {
+    let clock = Clock::start();
+    let Media { database, remembered, backends } = media;
+    let instance = InstanceId(random()?);
+    let (resources, rows) = resources(config, &remembered, &backends)?;
+    let (committed, mut commits) = mpsc::unbounded_channel();
+    let done = move |done| {
+        // The loop is gone only when nobody waits for this any more.
+        let _ = committed.send(done);
+    };
+    let store = Store::start(database, done).map_err(system("the state's thread"))?;
+    // [PAUSE-5] The new incarnations are on stable storage before anybody is let in.
+    store.commit(Some(target::Ticket(0)), vec![Commit::Resources(rows)]);
+    match commits.recv().await {
+        Some((_, true)) => {}
+        Some((_, false)) | None => {
+            let dir = config.state_dir.clone();
+            let source = io::Error::other("it could not be written");
+            return Err(StoreError::Directory { dir, source }.into());
+        }
+    }
+    let roster = roster(&remembered, &resources);
+    let now = clock.now();
+    let mut chronicle = Chronicle::new(clock, &config.node, &instance.to_string());
+    let from = remembered.unfinished.as_ref().map_or(0, |record: &RestartRecord| record.id);
+    if let Some(record) = remembered.unfinished {
+        chronicle.resume(now, record, &store);
+    }
+    let machine_config = target::Config {
+        node: name(&config.node)?,
+        instance,
+        software: Name::clipped(concat!("lull ", env!("CARGO_PKG_VERSION"))),
+        keep_alive: config.silence / 4,
+        barrier: Duration::ZERO,
+        from: RestartId(from),
+    };
+    let shared = shared(config, &resources, backends);
+    let machine = Target::new(now, machine_config, resources, roster);
+    let core =
+        Core::new(machine, chronicle, store, now, instance.to_string(), remembered.next_restart);
+    let pool = Pool::new(DEFAULT_BUDGET).map_err(system("buffers"))?;
+    let daemon = Daemon::new(config.clone(), clock, shared, pool, core);
+    sockets.listen.iter().for_each(|listener| daemon.accept(Rc::clone(listener)));
+    sockets.nbd.iter().for_each(|listener| daemon.accept_nbd(Rc::clone(listener)));
+    let (calls, mut asked) = mpsc::channel(CALLS_QUEUED);
+    let admin = sockets.admin.try_clone().and_then(|admin| lull_admin::serve(admin, calls));
+    let admin = admin.map_err(system("the admin socket"))?;
+    if let Some(predecessor) = predecessor {
+        predecessor.serving().await;
+    }
+    serving(&introduction(config, sockets));
+    let ended = serve(&daemon, &mut commits, &mut asked).await?;
+    tokio::join!(farewell(&daemon), admin.stop());
+    Ok(ended)
+}
+
+async fn serve(
+    daemon: &Rc<Daemon>,
+    commits: &mut mpsc::UnboundedReceiver<store::Done>,
+    asked: &mut mpsc::Receiver<Call>,
+) -> Result<Ended, RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("signals"))?;
+    loop {
+        let deadline = {
+            let mut core = daemon.core.borrow_mut();
+            if core.down {
+                return Ok(Ended { plan: core.plan.clone(), successor: core.successor.take() });
+            }
+            core.deadline()
+        };
+        let timer = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(daemon.clock.instant(deadline)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(done) = commits.recv() => daemon.input(Input::Committed(done)),
+            _ = terminate.recv() => daemon.terminate(),
+            _ = interrupt.recv() => daemon.terminate(),
+            Some(call) = asked.recv() => daemon.call(call),
+            () = daemon.changed.notified() => {}
+            () = timer => daemon.tick().await,
+        }
+    }
+}
+
+/// Lets the last messages leave.
+async fn farewell(daemon: &Rc<Daemon>) {
+    let leaving: Vec<Outlet<lull_block::Buffer>> =
+        std::mem::take(&mut daemon.core.borrow_mut().leaving);
+    let all = async {
+        for outlet in leaving {
+            outlet.below(1).await;
+        }
+    };
+    let _ = tokio::time::timeout(FAREWELL, all).await;
+}
+
+fn introduction(config: &Config, sockets: &Sockets) -> String {
+    let names: Vec<_> = config.resources.iter().map(|resource| resource.name.as_str()).collect();
+    let listen = sockets.listen.iter().filter_map(|one| one.local_addr().ok());
+    let mut words = format!("{} serves {}", config.node, names.join(", "));
+    for addr in listen {
+        words.push_str(&format!(" at {addr}"));
+    }
+    for addr in sockets.nbd.iter().filter_map(|one| one.local_addr().ok()) {
+        words.push_str(&format!(", NBD at {addr}"));
+    }
+    words
+}
+
+fn resources(
+    config: &Config,
+    remembered: &Remembered,
+    backends: &[Arc<dyn Backend>],
+) -> Result<(Vec<Resource>, Vec<(String, ResourceRow)>), RunError> {
+    let mut resources = Vec::new();
+    let mut rows = Vec::new();
+    for (resource, backend) in config.resources.iter().zip(backends) {
+        let known = remembered.resources.get(&resource.name);
+        let identity = identity(&resource.name, known, backend.as_ref())?;
+        let incarnation = Incarnation(random()?);
+        let found = backend.geometry();
+        let geometry = Geometry {
+            size: found.size,
+            block: found.block,
+            preferred: found.preferred,
+            max_length: found.max_length,
+            features: Features::none()
+                .with_if(found.discard, Features::DISCARD)
+                .with_if(found.write_zeroes, Features::WRITE_ZEROES)
+                .with_if(found.read_only, Features::READ_ONLY),
+        };
+        let tenure = known.map(ResourceRow::tenure).unwrap_or_default();
+        let path = vec![lull_wire::Text::clipped(&format!("{}/{}", config.node, resource.name))];
+        let row = ResourceRow {
+            identity: identity.to_string(),
+            incarnation: incarnation.to_string(),
+            tenure: tenure.0,
+            backend: backend.describe(),
+            size: found.size,
+        };
+        rows.push((resource.name.clone(), row));
+        resources.push(Resource {
+            name: name(&resource.name)?,
+            identity,
+            incarnation,
+            tenure,
+            geometry,
+            path: Path::new(path).unwrap_or_default(),
+            agentless: Default::default(),
+        });
+    }
+    Ok((resources, rows))
+}
+
+/// [SAFE-8] What the resource is: what the medium says, what the state remembers, or, for a new one, something new.
+fn identity(
+    name: &str,
+    known: Option<&ResourceRow>,
+    backend: &dyn Backend,
+) -> Result<ResourceId, RunError> {
+    let marked = backend.identity().map(ResourceId);
+    let remembered = known.and_then(|row| row.identity.parse().ok());
+    match (marked, remembered) {
+        (Some(marked), Some(remembered)) if marked != remembered => {
+            Err(RunError::OtherMedium { name: name.to_owned(), backend: backend.describe() })
+        }
+        (Some(identity), _) => Ok(identity),
+        (None, known) => {
+            let identity = known.map_or_else(|| random().map(ResourceId), Ok)?;
+            if let Err(error) = backend.set_identity(identity.0)
+                && error.kind() != io::ErrorKind::Unsupported
+            {
+                tracing::warn!(
+                    "{}: its identity could not be stored with it: {error}",
+                    backend.describe()
+                );
+            }
+            Ok(identity)
+        }
+    }
+}
+
+fn roster(remembered: &Remembered, resources: &[Resource]) -> Vec<Entry> {
+    let entry = |seat: &store::SeatRow| {
+        let place =
+            resources.iter().position(|resource| resource.name.as_str() == seat.resource)?;
+        seat.entry(ResourceIndex(place))
+    };
+    remembered.seats.iter().filter_map(entry).collect()
+}
+
+fn shared(config: &Config, resources: &[Resource], backends: Vec<Arc<dyn Backend>>) -> Vec<Shared> {
+    let named = config.resources.iter().zip(resources).zip(backends);
+    named
+        .map(|((named, resource), backend)| Shared {
+            name: named.name.clone(),
+            backend,
+            incarnation: resource.incarnation,
+        })
+        .collect()
+}
+
+fn name(text: &str) -> Result<Name, RunError> {
+    Name::new(text).ok_or_else(|| RunError::Name(text.to_owned()))
+}
+
+fn random() -> Result<[u8; 16], RunError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| system("random numbers")(io::Error::other(error)))?;
+    Ok(bytes)
+}

@@ -1,0 +1,160 @@
+//! The one place where what the machine says becomes input and output.
+
+use crate::daemon::{Core, Daemon, Input};
+use crate::executor::Executor;
+use crate::refusal;
+use crate::store::{Commit, SeatRow};
+use lull_block::{Buffer, Op};
+use lull_proto::target::{Action, Change, Report, ResourceIndex, Ticket};
+use lull_proto::{ConnId, MonoTime};
+use lull_wire::frame::Digest;
+use lull_wire::{Message, RestartId};
+use std::rc::Rc;
+
+impl Daemon {
+    /// Does one thing that the machine wants done.
+    pub(crate) fn perform(self: &Rc<Self>, core: &mut Core, now: MonoTime, action: Action) {
+        match action {
+            Action::Send { conn, message } => self.send(core, now, conn, &message),
+            Action::Refuse { conn, refusal } => {
+                let message = refusal::message(&refusal, now, &self.clock);
+                self.send(core, now, conn, &message.into());
+                hang_up(core, conn);
+            }
+            Action::Open { conn, resource, read_only } => {
+                self.open(core, conn, resource, read_only)
+            }
+            Action::Close { conn } => close(core, conn),
+            Action::HangUp { conn } => hang_up(core, conn),
+            Action::Record { ticket, change } => self.record(core, now, ticket, &change),
+            Action::StartWriteBack => {
+                self.shared.iter().for_each(|shared| shared.backend.start_write_back())
+            }
+            Action::MakeDurable { restart } => self.make_durable(restart),
+            Action::StopAccepting => {
+                core.accepting.drain(..).for_each(|task| task.abort());
+                core.closer.close();
+            }
+            Action::Down { restart: _ } => {
+                core.chronicle.down(now, self.watch().last(), &core.store);
+                core.down = true;
+            }
+            Action::Report(report) => {
+                core.chronicle.report(now, &core.machine, &report, &core.store);
+                if let Report::Aborted { .. } = report {
+                    self.watch().end();
+                    self.forget_successor(core);
+                }
+            }
+        }
+    }
+
+    fn send(&self, core: &mut Core, now: MonoTime, conn: ConnId, message: &Message) {
+        core.chronicle.sent(now, &core.machine, conn, message);
+        if let Some(connection) = core.connections.get(&conn) {
+            let mut frame = Vec::new();
+            message.encode(Digest::NONE, &mut frame);
+            connection.outlet.push_bytes(&frame);
+        }
+    }
+
+    fn open(
+        self: &Rc<Self>,
+        core: &mut Core,
+        conn: ConnId,
+        resource: ResourceIndex,
+        read_only: bool,
+    ) {
+        let Some(connection) = core.connections.get(&conn) else { return };
+        let shared = self.shared(resource);
+        let lane = Rc::clone(&connection.lane);
+        let open = lane.open(shared.backend.clone(), shared.incarnation, read_only);
+        let daemon = Rc::clone(self);
+        let completer = tokio::task::spawn_local(async move {
+            lane.complete(open).await;
+            daemon.input(Input::Drained { conn });
+        });
+        core.completers.insert(conn, completer.abort_handle());
+    }
+
+    fn record(&self, core: &mut Core, now: MonoTime, ticket: Ticket, change: &Change) {
+        let name = |place: &ResourceIndex| self.shared(*place).name.clone();
+        let commit = match change {
+            Change::Owner(entry, tenure) => {
+                Commit::Seat(SeatRow::of(entry, &name(&entry.resource)), tenure.0)
+            }
+            Change::Gone(attachment) => Commit::Gone(attachment.to_string()),
+            Change::Evicted(attachment, place, tenure) => {
+                core.store.commit(None, vec![Commit::Gone(attachment.to_string())]);
+                Commit::Tenure(name(place), tenure.0)
+            }
+            Change::Intent(_) => Commit::Restart(Box::new(core.chronicle.record())),
+            Change::Clean(_) => Commit::Restart(Box::new(core.chronicle.clean(now))),
+            Change::Revoked(_) => Commit::Restart(Box::new(core.chronicle.revoked(now))),
+        };
+        core.store.commit(Some(ticket), vec![commit]);
+    }
+
+    /// Flushes every backend; one that fails makes the whole fail.
+    fn make_durable(self: &Rc<Self>, restart: RestartId) {
+        let daemon = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let started: Vec<_> = daemon
+                .shared
+                .iter()
+                .map(|shared| {
+                    let executor = Executor::new(shared.backend.clone());
+                    let done = executor.start(Op::Flush, 0, 0, Buffer::empty(), ());
+                    (executor, done)
+                })
+                .collect();
+            let mut ok = true;
+            for (executor, done) in started {
+                let mut completions: Vec<_> = done.into_iter().map(|((), done)| done).collect();
+                if completions.is_empty() {
+                    executor.next(&mut completions).await;
+                }
+                for done in &completions {
+                    executor.ticket(done);
+                    if let Err(status) = done.result {
+                        tracing::error!(
+                            "{} could not be flushed: {status}",
+                            executor.backend().describe()
+                        );
+                        ok = false;
+                    }
+                }
+            }
+            daemon.input(Input::Durable { restart, ok });
+        });
+    }
+
+    /// A successor that is not wanted is ended without waiting for it here.
+    pub(crate) fn forget_successor(&self, core: &mut Core) {
+        if let Some(successor) = core.successor.take() {
+            tokio::task::spawn_local(successor.end());
+        }
+    }
+}
+
+fn close(core: &mut Core, conn: ConnId) {
+    let drained = core.connections.get(&conn).is_none_or(|connection| connection.lane.close());
+    if drained {
+        if let Some(completer) = core.completers.remove(&conn) {
+            completer.abort();
+        }
+        core.queue.push_back(Input::Drained { conn });
+    }
+}
+
+fn hang_up(core: &mut Core, conn: ConnId) {
+    if let Some(connection) = core.connections.get(&conn) {
+        connection.hang_up();
+        // Only a target that goes down waits for it, and it has few that are still there.
+        core.leaving.retain(|outlet| outlet.queued() > 0);
+        core.leaving.push(connection.outlet.clone());
+    }
+    if core.machine.session(conn).is_none() {
+        core.connections.remove(&conn);
+    }
+}

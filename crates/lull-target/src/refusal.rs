@@ -1,0 +1,99 @@
+//! The words of a refusal: who is in the way, since when, and what to do.
+
+use crate::clock::Clock;
+use lull_proto::MonoTime;
+use lull_proto::target::Refusal;
+use lull_wire::messages::{Prose, Refused};
+use lull_wire::{Epoch, Tenure};
+use std::time::Duration;
+
+/// REFUSED for this.
+pub fn message(refusal: &Refusal, now: MonoTime, clock: &Clock) -> Refused {
+    let (retry, after) = refusal.disposition();
+    Refused {
+        code: refusal.code(),
+        retry,
+        retry_after_ms: u32::try_from(after.as_millis()).unwrap_or(u32::MAX),
+        epoch: match refusal {
+            Refusal::StaleEpoch { current } => *current,
+            _ => Epoch(0),
+        },
+        tenure: match refusal {
+            Refusal::StaleTenure { current } => *current,
+            _ => Tenure(0),
+        },
+        detail: Prose::clipped(&words(refusal, now, clock)),
+    }
+}
+
+/// The same for people.
+pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
+    match refusal {
+        Refusal::Version { min, max } => format!(
+            "this target speaks version {}, the initiator {min} to {max}; install releases that are at most one apart",
+            lull_wire::VERSION
+        ),
+        Refusal::UnknownResource { name } => {
+            format!("there is no resource \"{name}\" here (lull status at the target lists them)")
+        }
+        Refusal::Identity { name } => format!(
+            "\"{name}\" is not the resource that this attachment knew: the disk behind the name is another one; \
+             attach it under another --name if that is meant"
+        ),
+        Refusal::AccessNotOffered { access } => {
+            format!("access {access} is not offered by this release; use --access rw or ro")
+        }
+        Refusal::Pausing => "a restart of the target is under way; new attachments wait for its end".to_owned(),
+        Refusal::OtherInstance { node, since, lost } => format!(
+            "another instance of {node} {} {}; stop it, or take the attachment over with --take-over",
+            if *lost { "owns this attachment and is away" } else { "is attached" },
+            ago(now.since(*since)),
+        ),
+        Refusal::StaleEpoch { current } => format!("the target has epoch {current} already; a higher one follows"),
+        Refusal::Conflict { resource, node, since, reserved: None } => format!(
+            "\"{resource}\" is attached rw by {node} since {} (lull attach --access ro goes beside it)",
+            time_of_day(clock.unix_ms(*since)),
+        ),
+        Refusal::Conflict { resource, node, since, reserved: Some(until) } => {
+            let until = match until {
+                Some(until) => format!("for another {}", span(until.since(now))),
+                None => "without limit".to_owned(),
+            };
+            format!(
+                "\"{resource}\" is reserved for {node}, lost {}, {until} (lull evict {node} at the target ends that \
+                 and declares its unreplayed writes lost)",
+                ago(now.since(*since)),
+            )
+        }
+        Refusal::Agentless { resource, clients } => format!(
+            "\"{resource}\" is written by {clients} NBD client{} without an agent (lull status at the target names \
+             them); disconnect them, or attach with --access ro",
+            if *clients == 1 { "" } else { "s" },
+        ),
+        Refusal::StaleTenure { current } => format!(
+            "another writer was let in since (tenure {current}); what this attachment had not replayed is lost: \
+             detach it and attach anew"
+        ),
+        Refusal::NotRecorded => {
+            "the target cannot write its state directory; see its log, free space or mend the directory".to_owned()
+        }
+    }
+}
+
+fn ago(span_since: Duration) -> String {
+    format!("since {}", span(span_since))
+}
+
+fn span(span: Duration) -> String {
+    match span.as_secs() {
+        0..=119 => format!("{} s", span.as_secs()),
+        120..=7199 => format!("{} min", span.as_secs() / 60),
+        _ => format!("{} h", span.as_secs() / 3600),
+    }
+}
+
+/// The time of day in UTC, which needs no time zone of either side.
+fn time_of_day(unix_ms: u64) -> String {
+    let minutes = unix_ms / 60_000;
+    format!("{:02}:{:02} UTC", minutes / 60 % 24, minutes % 60)
+}

@@ -1,0 +1,265 @@
+//! How the target stands, as a document.
+
+use crate::chronicle::because;
+use crate::daemon::{Core, Daemon, access};
+use lull_admin::{
+    Question as AdminQuestion, ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase,
+    SessionPhase, SessionStatus, Status, TargetPhase, TargetStatus, Wait,
+};
+use lull_proto::MonoTime;
+use lull_proto::target::{
+    Holder, OnTimeout, Phase, Progress, Question, Row, RowState, Seat, SessionState,
+};
+use std::time::Duration;
+
+impl Daemon {
+    /// The document of this moment.
+    pub(crate) fn status(&self) -> Status {
+        let now = self.clock.now();
+        let core = self.core.borrow();
+        let (node, instance) = (self.config.node.clone(), core.instance.clone());
+        let names = self.resource_names();
+        let target = TargetStatus {
+            name: node.clone(),
+            instance,
+            phase: target_phase(&core),
+            listen: self.config.listen.iter().map(ToString::to_string).collect(),
+            nbd: self.config.nbd.iter().map(ToString::to_string).collect(),
+            resources: self.resources(&core),
+            initiators: core.machine.seats().map(|seat| self.session(&core, seat)).collect(),
+            agentless: core.agentless.values().map(|(status, _)| status.clone()).collect(),
+            restart: self.restart_status(&core, now, &names),
+            waits: Vec::new(),
+        };
+        Status {
+            name: node,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.clock.unix_ms(core.since),
+            at: self.clock.unix_ms(now),
+            target: Some(target),
+            initiator: None,
+        }
+    }
+
+    fn resources(&self, core: &Core) -> Vec<ResourceStatus> {
+        let known = core.machine.resources().iter().zip(&self.shared).enumerate();
+        known
+            .map(|(place, (resource, shared))| ResourceStatus {
+                name: shared.name.clone(),
+                backend: shared.backend.describe(),
+                engine: shared.backend.engine().to_owned(),
+                size: resource.geometry.size,
+                incarnation: resource.incarnation.to_string(),
+                tenure: resource.tenure.0,
+                held_by: core
+                    .machine
+                    .seats()
+                    .filter(|seat| seat.entry.resource.0 == place)
+                    .map(|seat| format!("{} {}", seat.entry.node, access(seat.entry.access)))
+                    .collect(),
+                faulted: None,
+                waits_for: None,
+            })
+            .collect()
+    }
+
+    fn session(&self, core: &Core, seat: &Seat) -> SessionStatus {
+        let entry = &seat.entry;
+        let resource = self.shared(entry.resource).name.clone();
+        let mut status = SessionStatus {
+            initiator: entry.node.to_string(),
+            attachment: resource.clone(),
+            resource,
+            access: access(entry.access),
+            phase: SessionPhase::Lost,
+            since: self.clock.unix_ms(seat.since),
+            epoch: entry.epoch.0,
+            instance: entry.instance.to_string(),
+            hold_ms: (entry.hold != Duration::MAX).then(|| entry.hold.as_millis() as u64),
+            ..SessionStatus::default()
+        };
+        let Holder::Taken(conn) = seat.holder else {
+            status.waits_for = Some(Wait {
+                for_whom: entry.node.to_string(),
+                what: "come back".to_owned(),
+                since: status.since,
+                deadline: seat.until().map(|until| self.clock.unix_ms(until)),
+                then: "let another writer in".to_owned(),
+            });
+            return status;
+        };
+        if let Some(connection) = core.connections.get(&conn) {
+            status.peer.clone_from(&connection.peer);
+            status.in_flight = connection.lane.in_flight() as u64;
+        }
+        status.phase = match core.machine.session(conn) {
+            Some(SessionState::Arriving { .. }) => SessionPhase::Replaying,
+            Some(SessionState::Sharing { .. }) => SessionPhase::Sharing,
+            Some(SessionState::Asked { progress, .. }) => {
+                let told = progress.unwrap_or_default();
+                status.in_flight = u64::from(told.in_flight);
+                status.oldest_ms = told.oldest.as_millis() as u64;
+                status.unflushed = told.unflushed;
+                status.waits_for = core.machine.phase().restart().map(|restart| Wait {
+                    for_whom: entry.node.to_string(),
+                    what: "complete the pause".to_owned(),
+                    since: self.clock.unix_ms(restart.since),
+                    deadline: pause_deadline(core).map(|until| self.clock.unix_ms(until)),
+                    then: at_pause_end(core).to_owned(),
+                });
+                if told.in_flight == 0 && progress.is_some() {
+                    SessionPhase::Flushing
+                } else {
+                    SessionPhase::Draining
+                }
+            }
+            Some(SessionState::Complete { .. }) => SessionPhase::Paused,
+            Some(SessionState::Closing { .. } | SessionState::Detaching { .. }) => {
+                SessionPhase::Disconnected
+            }
+            Some(
+                SessionState::Accepted { .. }
+                | SessionState::Greeted { .. }
+                | SessionState::Fencing { .. }
+                | SessionState::Recording { .. },
+            )
+            | None => SessionPhase::Attaching,
+        };
+        status
+    }
+
+    fn restart_status(
+        &self,
+        core: &Core,
+        now: MonoTime,
+        names: &[String],
+    ) -> Option<RestartStatus> {
+        let record = core.chronicle.current()?;
+        let span = record.phases.last();
+        let phase = span.map_or(RestartPhase::StartingSuccessor, |span| span.phase);
+        let rows = if core.chronicle.is_returning() {
+            record.rows.iter().map(returned_row).collect()
+        } else {
+            core.machine.rows(now).iter().map(|row| self.row(record, row, names)).collect()
+        };
+        let deadline = if core.chronicle.is_returning() {
+            core.chronicle.deadline()
+        } else {
+            pause_deadline(core)
+        };
+        let question = match core.machine.phase() {
+            Phase::Pausing { question: Question::Open(until), .. } => Some(AdminQuestion {
+                since: span.map_or(0, |span| span.start),
+                deadline: self.clock.unix_ms(*until),
+                not_ready: core.not_ready(now, names),
+            }),
+            _ => None,
+        };
+        let waits = core.not_ready(now, names).into_iter().map(|late| Wait {
+            for_whom: late.initiator,
+            what: format!("complete the pause ({})", late.because),
+            since: record.started,
+            deadline: deadline.map(|until| self.clock.unix_ms(until)),
+            then: at_pause_end(core).to_owned(),
+        });
+        let waits = if matches!(core.machine.phase(), Phase::Pausing { .. }) {
+            waits.collect()
+        } else {
+            Vec::new()
+        };
+        Some(RestartStatus {
+            id: record.id,
+            kind: record.kind,
+            reason: record.reason.clone(),
+            phase,
+            started: record.started,
+            phase_since: span.map_or(record.started, |span| span.start),
+            deadline: deadline.map(|until| self.clock.unix_ms(until)),
+            question,
+            waits,
+            rows,
+        })
+    }
+
+    fn row(&self, record: &lull_admin::RestartRecord, row: &Row, names: &[String]) -> RestartRow {
+        let resource = names[row.entry.resource.0].clone();
+        let initiator = row.entry.node.to_string();
+        let recorded =
+            record.rows.iter().find(|row| row.initiator == initiator && row.resource == resource);
+        let told = |progress: Option<Progress>| progress.unwrap_or_default();
+        let (phase, told) = match row.state {
+            RowState::Sharing => (RowPhase::Sharing, told(None)),
+            RowState::Draining(None) => (RowPhase::Asked, told(None)),
+            RowState::Draining(Some(said)) if said.in_flight == 0 => (RowPhase::Flushing, said),
+            RowState::Draining(Some(said)) => (RowPhase::Draining, said),
+            RowState::Complete(proof) => {
+                (RowPhase::Paused, Progress { unflushed: proof.retained, ..Progress::default() })
+            }
+            RowState::Lost { .. } => (RowPhase::Lost, told(None)),
+        };
+        RestartRow {
+            initiator,
+            attachment: resource.clone(),
+            resource,
+            phase,
+            in_flight: u64::from(told.in_flight),
+            oldest_ms: told.oldest.as_millis() as u64,
+            unflushed: told.unflushed,
+            pause_complete_ms: recorded.and_then(|row| row.pause_complete_ms),
+            not_completed_because: (phase != RowPhase::Paused).then(|| because(&row.state)),
+            stall_ms: recorded.and_then(|row| row.stall_ms),
+        }
+    }
+}
+
+fn returned_row(row: &lull_admin::RecordRow) -> RestartRow {
+    RestartRow {
+        initiator: row.initiator.clone(),
+        attachment: row.attachment.clone(),
+        resource: row.resource.clone(),
+        phase: if row.resumed_ms.is_some() { RowPhase::Resumed } else { RowPhase::Away },
+        pause_complete_ms: row.pause_complete_ms,
+        not_completed_because: row.not_completed_because.clone(),
+        stall_ms: row.stall_ms,
+        ..RestartRow::default()
+    }
+}
+
+fn pause_deadline(core: &Core) -> Option<MonoTime> {
+    match core.machine.phase() {
+        Phase::Pausing { question: Question::NotYet(until) | Question::Open(until), .. } => {
+            Some(*until)
+        }
+        _ => None,
+    }
+}
+
+/// What follows the pause timer.
+fn at_pause_end(core: &Core) -> &'static str {
+    let Some(restart) = core.machine.phase().restart() else { return "" };
+    match (core.machine.phase(), restart.order.unstoppable, restart.order.on_timeout) {
+        (_, true, _) | (_, _, OnTimeout::Proceed) => "proceed without it",
+        (Phase::Pausing { question: Question::Open(_), .. }, _, _) | (_, _, OnTimeout::Abort) => {
+            "abort the restart"
+        }
+        (_, _, OnTimeout::Ask) => "ask the operator",
+        (_, _, OnTimeout::Wait) => "wait on",
+    }
+}
+
+fn target_phase(core: &Core) -> TargetPhase {
+    if core.starting.is_some() {
+        return TargetPhase::StartingSuccessor;
+    }
+    match core.machine.phase() {
+        Phase::Serving if core.chronicle.is_returning() => TargetPhase::Resuming,
+        Phase::Serving => TargetPhase::Serving,
+        Phase::Intending { .. } | Phase::Pausing { .. } => TargetPhase::Pausing,
+        Phase::Settling { .. } | Phase::Sealing { .. } | Phase::Revoking { .. } => {
+            TargetPhase::Settling
+        }
+        Phase::Quiet { .. } => TargetPhase::Paused,
+        Phase::Leaving { .. } | Phase::Down { .. } => TargetPhase::Down,
+    }
+}

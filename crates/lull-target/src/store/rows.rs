@@ -1,0 +1,84 @@
+//! The rows of the database.
+
+use super::Table;
+use lull_proto::target::{Entry, ResourceIndex};
+use lull_wire::messages::Name;
+use lull_wire::{Access, Epoch, Tenure};
+use redb::TableDefinition;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
+pub(super) const RESOURCES: Table = Table::new("resources");
+pub(super) const ROSTER: Table = Table::new("roster");
+pub(super) const RESTARTS: TableDefinition<'static, u64, &str> = TableDefinition::new("restarts");
+
+/// What is kept of a resource, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceRow {
+    /// What it is, in hexadecimal digits.
+    pub identity: String,
+    /// Its last incarnation, in hexadecimal digits.
+    pub incarnation: String,
+    /// Its writer's tenure.
+    pub tenure: u64,
+    /// What it rested on last, for people.
+    pub backend: String,
+    /// Its size in bytes, for people.
+    pub size: u64,
+}
+
+/// A place on the roster, by its attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatRow {
+    /// Which attachment, in hexadecimal digits.
+    pub attachment: String,
+    /// The initiator's name.
+    pub node: String,
+    /// The resource's name.
+    pub resource: String,
+    /// The number of its access.
+    pub access: u8,
+    /// The owner's instance, in hexadecimal digits.
+    pub instance: String,
+    /// The last ATTACH.
+    pub epoch: u64,
+    /// How long it is kept after a loss; none: without limit.
+    pub hold_ms: Option<u64>,
+}
+
+impl SeatRow {
+    /// As the machine has it.
+    pub fn of(entry: &Entry, resource: &str) -> Self {
+        let hold_ms = (entry.hold != Duration::MAX).then(|| entry.hold.as_millis() as u64);
+        Self {
+            attachment: entry.attachment.to_string(),
+            node: entry.node.as_str().to_owned(),
+            resource: resource.to_owned(),
+            access: entry.access.number(),
+            instance: entry.instance.to_string(),
+            epoch: entry.epoch.0,
+            hold_ms,
+        }
+    }
+
+    /// For the machine; `None` where the row makes no sense.
+    pub fn entry(&self, resource: ResourceIndex) -> Option<Entry> {
+        Some(Entry {
+            node: Name::new(&self.node)?,
+            attachment: self.attachment.parse().ok()?,
+            resource,
+            access: Access::from(self.access),
+            instance: self.instance.parse().ok()?,
+            epoch: Epoch(self.epoch),
+            hold: self.hold_ms.map_or(Duration::MAX, Duration::from_millis),
+        })
+    }
+}
+
+impl ResourceRow {
+    /// The tenure as the machine has it.
+    pub fn tenure(&self) -> Tenure {
+        Tenure(self.tenure)
+    }
+}

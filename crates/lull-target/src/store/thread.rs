@@ -1,0 +1,158 @@
+//! The thread that commits: what is asked for while one commit runs shares the next one.
+
+use super::rows::{RESOURCES, RESTARTS, ROSTER};
+use super::{Fault, HISTORY_LIMIT, ResourceRow, SeatRow, read};
+use lull_admin::RestartRecord;
+use lull_proto::target::Ticket;
+use redb::{Database, ReadableTable, WriteTransaction};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// A change of the state.
+#[derive(Debug)]
+pub enum Commit {
+    /// A place on the roster, and the tenure of its resource.
+    Seat(SeatRow, u64),
+    /// A place that is gone, by its attachment.
+    Gone(String),
+    /// The tenure of a resource.
+    Tenure(String, u64),
+    /// Resources as they are from this start on.
+    Resources(Vec<(String, ResourceRow)>),
+    /// A restart as far as it is.
+    Restart(Box<RestartRecord>),
+}
+
+/// What became of a ticket.
+pub type Done = (Ticket, bool);
+
+enum Job {
+    Commit(Option<Ticket>, Vec<Commit>),
+    Histories(oneshot::Sender<Vec<RestartRecord>>),
+}
+
+/// A handle on the thread. Dropping it waits until everything asked for is committed and the database is closed.
+pub struct Store {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Takes the database over; `done` is called on the thread with the outcome of each ticket.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(
+        database: Database,
+        done: impl Fn(Done) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let work = move || run(&database, &queue, done);
+        let thread = std::thread::Builder::new().name("lull-state".into()).spawn(work)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Commits durably, after everything asked for before.
+    pub fn commit(&self, ticket: Option<Ticket>, changes: Vec<Commit>) {
+        self.send(Job::Commit(ticket, changes));
+    }
+
+    /// Every record, read in turn with the commits.
+    pub fn histories(&self) -> oneshot::Receiver<Vec<RestartRecord>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Histories(reply));
+        answer
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // The thread ends only after this handle has let go of the queue.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(database: &Database, queue: &mpsc::Receiver<Job>, done: impl Fn(Done)) {
+    while let Ok(first) = queue.recv() {
+        let mut tickets = Vec::new();
+        let mut changes = Vec::new();
+        let mut readers = Vec::new();
+        for job in std::iter::once(first).chain(queue.try_iter()) {
+            match job {
+                Job::Commit(ticket, more) => {
+                    tickets.extend(ticket);
+                    changes.extend(more);
+                }
+                Job::Histories(reply) => readers.push(reply),
+            }
+        }
+        let ok = changes.is_empty() || {
+            let committed = commit(database, &changes);
+            if let Err(fault) = &committed {
+                tracing::error!("the state could not be written: {fault:?}");
+            }
+            committed.is_ok()
+        };
+        tickets.into_iter().for_each(|ticket| done((ticket, ok)));
+        for reply in readers {
+            let _ = reply.send(read::records(database).unwrap_or_default());
+        }
+    }
+}
+
+fn commit(database: &Database, changes: &[Commit]) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
+    for change in changes {
+        apply(&transaction, change)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn apply(transaction: &WriteTransaction, change: &Commit) -> Result<(), Fault> {
+    match change {
+        Commit::Seat(seat, tenure) => {
+            let row = serde_json::to_string(seat)?;
+            transaction.open_table(ROSTER)?.insert(seat.attachment.as_str(), row.as_str())?;
+            set_tenure(transaction, &seat.resource, *tenure)?;
+        }
+        Commit::Gone(attachment) => {
+            transaction.open_table(ROSTER)?.remove(attachment.as_str())?;
+        }
+        Commit::Tenure(resource, tenure) => set_tenure(transaction, resource, *tenure)?,
+        Commit::Resources(rows) => {
+            let mut table = transaction.open_table(RESOURCES)?;
+            for (name, row) in rows {
+                table.insert(name.as_str(), serde_json::to_string(row)?.as_str())?;
+            }
+        }
+        Commit::Restart(record) => {
+            let mut table = transaction.open_table(RESTARTS)?;
+            table.insert(record.id, serde_json::to_string(record)?.as_str())?;
+            if let Some(oldest) = record.id.checked_sub(HISTORY_LIMIT as u64) {
+                table.retain(|id, _| id > oldest)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_tenure(transaction: &WriteTransaction, resource: &str, tenure: u64) -> Result<(), Fault> {
+    let mut table = transaction.open_table(RESOURCES)?;
+    let row = table.get(resource)?.map(|row| serde_json::from_str::<ResourceRow>(row.value()));
+    if let Some(row) = row {
+        let row = ResourceRow { tenure, ..row? };
+        table.insert(resource, serde_json::to_string(&row)?.as_str())?;
+    }
+    Ok(())
+}

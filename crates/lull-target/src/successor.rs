@@ -1,0 +1,174 @@
+//! A restart to a new process [PAUSE-9]: the successor is started and checks itself before anybody is paused, waits,
+//! and is given the sockets when the predecessor has closed everything else.
+
+use crate::sockets::Sockets;
+use lull_transport::handover::{self, Channel, Parcel};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// The variable that tells a process which descriptor its predecessor speaks through.
+const VARIABLE: &str = "LULL_PREDECESSOR";
+/// How long a successor may take to check itself.
+const CHECK_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take from the sockets to serving. Beyond it the predecessor starts over: initiators' restart
+/// timers run meanwhile.
+const SERVE_LIMIT: Duration = Duration::from_secs(30);
+/// Descriptors below are left alone: standard streams, and what a service manager passes.
+const LOWEST: i32 = 50;
+
+const CHECKED: &[u8] = b"checked";
+const TAKE: &[u8] = b"take";
+const SERVING: &[u8] = b"serving";
+
+/// A successor that waits.
+pub struct Successor {
+    child: Child,
+    channel: Channel,
+}
+
+/// Why there is no successor.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SuccessorError {
+    #[error("the successor {binary} could not be started: {source}", binary = .binary.display())]
+    Start { binary: PathBuf, source: io::Error },
+    #[error("the successor could not be spoken to: {0}")]
+    Channel(#[from] io::Error),
+    #[error("the successor's check failed: {0}")]
+    Check(String),
+    #[error("the successor ended before it served ({0}); its own words are in the log")]
+    Ended(String),
+    #[error("the successor did not {what} within {limit:?}")]
+    Slow { what: &'static str, limit: Duration },
+}
+
+impl Successor {
+    /// Starts the binary that is now at this process's path, with this process's arguments, and waits for its check.
+    ///
+    /// # Errors
+    /// Where it cannot be started or its check fails; nothing has changed then.
+    pub async fn start() -> Result<Self, SuccessorError> {
+        let binary = own_path();
+        let (mine, theirs) = handover::socketpair()?;
+        let mut command = std::process::Command::new(&binary);
+        command.args(std::env::args_os().skip(1)).stdin(Stdio::null());
+        let number = handover::inherit(&mut command, theirs, LOWEST)?;
+        command.env(VARIABLE, number.to_string());
+        let mut command = Command::from(command);
+        let child = command.spawn().map_err(|source| SuccessorError::Start { binary, source })?;
+        drop(command);
+        let mut successor = Self { child, channel: Channel::new(mine)? };
+        match successor.answer(CHECKED, "check itself", CHECK_LIMIT).await {
+            Ok(()) => Ok(successor),
+            Err(error) => {
+                successor.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the sockets; returns when the successor serves.
+    ///
+    /// # Errors
+    /// Where it does not come to serve; it is ended then and everything is as after any loss.
+    pub async fn hand_over(mut self, sockets: &Sockets) -> Result<(), SuccessorError> {
+        let given = match self.channel.send(TAKE, &sockets.parcel()).await {
+            Ok(()) => self.answer(SERVING, "serve", SERVE_LIMIT).await,
+            Err(error) => Err(SuccessorError::Ended(error.to_string())),
+        };
+        if given.is_err() {
+            self.end().await;
+        }
+        given
+    }
+
+    /// Ends a successor that is not wanted any more.
+    pub async fn end(mut self) {
+        let _ = self.child.start_kill();
+        let _ = self.child.wait().await;
+    }
+
+    async fn answer(
+        &mut self,
+        wanted: &[u8],
+        what: &'static str,
+        limit: Duration,
+    ) -> Result<(), SuccessorError> {
+        let parcel = match tokio::time::timeout(limit, self.channel.recv()).await {
+            Err(_) => return Err(SuccessorError::Slow { what, limit }),
+            Ok(Ok(parcel)) => parcel,
+            Ok(Err(_)) => {
+                let status = tokio::time::timeout(Duration::from_secs(1), self.child.wait()).await;
+                let how = match status {
+                    Ok(Ok(status)) => status.to_string(),
+                    Ok(Err(_)) | Err(_) => "it closed the connection".to_owned(),
+                };
+                return Err(SuccessorError::Ended(how));
+            }
+        };
+        if parcel.message == wanted {
+            return Ok(());
+        }
+        Err(SuccessorError::Check(String::from_utf8_lossy(&parcel.message).into_owned()))
+    }
+}
+
+/// The path that this process was started from; what lies there now may be a newer release.
+fn own_path() -> PathBuf {
+    let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("lull"));
+    match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
+        Some(path) => PathBuf::from(path),
+        None => path,
+    }
+}
+
+/// The process that this one is to succeed.
+pub struct Predecessor {
+    channel: Channel,
+}
+
+impl Predecessor {
+    /// The one that started this process, if one did; must be called within a runtime and once.
+    ///
+    /// # Errors
+    /// Where the variable names no such descriptor.
+    pub fn of_this_process() -> Result<Option<Self>, SuccessorError> {
+        let Some(number) = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok()) else {
+            return Ok(None);
+        };
+        let end: OwnedFd = handover::inherited(number).map_err(io::Error::other)?;
+        Ok(Some(Self { channel: Channel::new(end)? }))
+    }
+
+    /// Says whether the check went well, and waits for the sockets.
+    ///
+    /// # Errors
+    /// Where the predecessor is gone, or the check failed: this process is not needed.
+    pub async fn wait_for_sockets(
+        &self,
+        checked: Result<(), String>,
+    ) -> Result<Parcel, SuccessorError> {
+        match checked {
+            Ok(()) => self.channel.send(CHECKED, &[]).await.map_err(io::Error::other)?,
+            Err(why) => {
+                let _ = self.channel.send(why.as_bytes(), &[]).await;
+                return Err(SuccessorError::Check(why));
+            }
+        }
+        let parcel = self.channel.recv().await.map_err(io::Error::other)?;
+        if parcel.message == TAKE {
+            Ok(parcel)
+        } else {
+            Err(SuccessorError::Ended("not wanted".to_owned()))
+        }
+    }
+
+    /// Tells the predecessor that it may go. It may be gone already.
+    pub async fn serving(&self) {
+        let _ = self.channel.send(SERVING, &[]).await;
+    }
+}
