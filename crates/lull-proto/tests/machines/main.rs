@@ -1,0 +1,4 @@
+//! The two machines against each other on a virtual clock, and each alone against what a peer may send.
+
+mod bring_up;
+mod pair;

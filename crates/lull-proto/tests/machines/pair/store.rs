@@ -1,0 +1,61 @@
+//! The target's stable storage: group commit after a delay, and what a crash leaves of it.
+
+use lull_proto::target::{Change, Entry, Ticket};
+use lull_wire::{AttachmentId, Tenure};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What is committed, and how storage behaves.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub roster: BTreeMap<AttachmentId, Entry>,
+    pub tenures: Vec<Tenure>,
+    /// Every change that was committed, in order.
+    pub log: Vec<Change>,
+    /// Asked for and not committed: gone with a crash.
+    pub pending: BTreeMap<Ticket, Change>,
+    /// From asking to committing.
+    pub delay: Duration,
+    /// Changes that storage refuses.
+    pub fails: fn(&Change) -> bool,
+    /// Whether backends can be flushed.
+    pub durable: bool,
+}
+
+impl Store {
+    pub fn new(resources: usize) -> Self {
+        Self {
+            roster: BTreeMap::new(),
+            tenures: vec![Tenure(0); resources],
+            log: Vec::new(),
+            pending: BTreeMap::new(),
+            delay: Duration::from_micros(300),
+            fails: |_| false,
+            durable: true,
+        }
+    }
+
+    /// Commits what was asked for under this ticket; whether it could.
+    pub fn commit(&mut self, ticket: Ticket) -> Option<(Change, bool)> {
+        let change = self.pending.remove(&ticket)?;
+        if (self.fails)(&change) {
+            return Some((change, false));
+        }
+        match &change {
+            Change::Owner(entry, tenure) => {
+                self.roster.insert(entry.attachment, entry.clone());
+                self.tenures[entry.resource.0] = *tenure;
+            }
+            Change::Gone(attachment) => {
+                self.roster.remove(attachment);
+            }
+            Change::Evicted(attachment, resource, tenure) => {
+                self.roster.remove(attachment);
+                self.tenures[resource.0] = *tenure;
+            }
+            Change::Intent(_) | Change::Clean(_) | Change::Revoked(_) => {}
+        }
+        self.log.push(change.clone());
+        Some((change, true))
+    }
+}
