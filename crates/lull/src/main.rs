@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod daemon;
 mod exit;
+mod log;
 mod offline;
 mod output;
 mod units;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lull_admin::{Access, AdminAddr, ResourceUri};
 use lull_transport::Addr;
 
+use super::initiator;
 use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout};
 use crate::exit::Failure;
 use crate::units::parse_span_ms;
@@ -46,6 +47,9 @@ pub struct Args {
     /// How long a silent peer counts as alive
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = parse_span_ms)]
     pub keep_alive: u64,
+    /// Come in although another instance of this node owns the attachment: its unflushed writes are lost
+    #[arg(long)]
+    pub take_over: bool,
     /// Use plain TCP beyond this host: neither encrypted nor authenticated
     #[arg(long)]
     pub insecure: bool,
@@ -78,6 +82,10 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
 
 /// Runs the daemon until it is stopped.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let config = resolve(args)?;
-    Err(super::not_in_this_build(&config.name))
+    let take_over = args.take_over;
+    let mut config = initiator::daemon_config(resolve(args)?);
+    for attachment in &mut config.attachments {
+        attachment.take_over = take_over;
+    }
+    initiator::serve(config)
 }

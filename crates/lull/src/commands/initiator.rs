@@ -1,9 +1,13 @@
 //! `lull initiator`: use several resources.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::config::{self, InitiatorConfig};
+use lull_initiator::Policy;
+
+use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout};
 use crate::exit::Failure;
+use crate::log;
 
 /// The flags of `lull initiator`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +30,40 @@ pub fn resolve(args: &Args) -> Result<InitiatorConfig, Failure> {
 
 /// Runs the daemon until it is stopped.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let config = resolve(&args)?;
-    Err(super::not_in_this_build(&config.name))
+    serve(daemon_config(resolve(&args)?))
+}
+
+/// Runs the daemon in this process; what happens is told on standard error, a line each.
+pub fn serve(config: lull_initiator::Config) -> Result<(), Failure> {
+    log::to_stderr();
+    lull_initiator::run(config).map_err(|error| Failure::Failed(error.into()))
+}
+
+/// The configuration as the daemon takes it.
+pub fn daemon_config(config: InitiatorConfig) -> lull_initiator::Config {
+    lull_initiator::Config {
+        node: config.name,
+        state_dir: config.state_dir,
+        admin: config.admin,
+        silence: Duration::from_millis(config.keep_alive_ms),
+        attachments: config.attachments.into_iter().map(attachment).collect(),
+    }
+}
+
+fn attachment(config: AttachmentConfig) -> lull_initiator::AttachmentConfig {
+    lull_initiator::AttachmentConfig {
+        name: config.name,
+        uri: config.uri,
+        nbd: vec![config.nbd],
+        access: config.access,
+        policy: match config.on_timeout {
+            OnTimeout::Wait => Policy::Wait,
+            OnTimeout::Error => Policy::Error,
+            OnTimeout::Hook(command) => Policy::Hook(command),
+        },
+        restart_timeout: Duration::from_millis(config.restart_timeout_ms),
+        resume_timeout: Duration::from_millis(config.resume_timeout_ms),
+        hold: config.hold_ms.map(Duration::from_millis),
+        take_over: false,
+    }
 }
