@@ -95,6 +95,8 @@ pub(crate) struct Told {
     pub errors: u64,
     /// Whether RESUME ever came.
     pub shared_once: bool,
+    /// Whether the target may have a place reserved for it.
+    pub known_there: bool,
 }
 
 impl Attachment {
@@ -111,6 +113,7 @@ impl Attachment {
             longest_stall_ms: 0,
             errors: 0,
             shared_once: false,
+            known_there: !made.fresh,
         };
         let core = Core {
             machine,

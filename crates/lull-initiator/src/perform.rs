@@ -40,6 +40,7 @@ impl Attachment {
             }
             Action::Open(geometry) => {
                 core.geometry = Some(geometry);
+                core.told.known_there = true;
                 self.face.open(self, geometry);
             }
             Action::Resize(size) => {
@@ -111,8 +112,7 @@ impl Attachment {
         let keeper = self.keeper.borrow_mut().take();
         if let Some(keeper) = &keeper {
             // Off the roster nothing of it is left anywhere; refused at the first try nothing ever was.
-            let never = self.made.fresh && core.geometry.is_none();
-            if end == End::Detached || never {
+            if end == End::Detached || !core.told.known_there {
                 keeper.remove();
             }
         }

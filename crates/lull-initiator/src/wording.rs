@@ -181,6 +181,7 @@ fn expired(timer: Timer, policy: Policy) -> String {
 fn ended(end: End, told: &Told) -> (&'static str, String) {
     match end {
         End::Detached => ("detached", "detached".to_owned()),
+        End::Left if !told.known_there => ("left", "left before it was attached".to_owned()),
         End::Left => {
             ("left", "left while the target was away; its place there stays reserved".to_owned())
         }

@@ -36,7 +36,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 /// Runs the daemon in this process; what happens is told on standard error, a line each.
 pub fn serve(config: lull_initiator::Config) -> Result<(), Failure> {
     log::to_stderr();
-    lull_initiator::run(config).map_err(|error| Failure::Failed(error.into()))
+    lull_initiator::run(config).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// The configuration as the daemon takes it.
