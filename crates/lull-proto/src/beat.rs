@@ -45,7 +45,7 @@ impl Beat {
             return Round::NotYet;
         }
         self.next = now + self.every;
-        self.silent += 1;
+        self.silent = self.silent.saturating_add(1);
         if self.silent > ROUNDS { Round::Silent } else { Round::Due }
     }
 

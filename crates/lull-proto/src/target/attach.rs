@@ -1,9 +1,9 @@
 //! From an ATTACH that may be granted to ATTACHED: fence, record, open.
 
 use super::{
-    Action, Actions, Change, Holder, Refusal, Report, ResourceIndex, Seat, Target, Ticket,
+    Action, Actions, Change, Entry, Holder, Refusal, Report, ResourceIndex, Seat, Target, Ticket,
 };
-use crate::target::session::{Claim, SessionState, Then};
+use crate::target::session::{Claim, SessionState, Then, writes};
 use crate::{ConnId, MonoTime};
 use alloc::vec::Vec;
 use lull_wire::messages::{Attached, Name};
@@ -32,12 +32,13 @@ impl Target {
                 } else {
                     Then::Disconnect(DisconnectCode::TakenOver)
                 };
-                session.state = SessionState::Closing { attachment, then };
+                let writes = writes(&self.roster, attachment);
+                session.state = SessionState::Closing { attachment, then, writes };
                 actions.push(Action::Close { conn: other });
             }
         }
         for other in overtaken {
-            self.sessions.remove(&other);
+            self.forget(other);
             actions.push(Action::HangUp { conn: other });
         }
         if let Some(seat) = self.roster.get_mut(&attachment)
@@ -49,23 +50,36 @@ impl Target {
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.state = SessionState::Fencing { claim };
         }
-        self.fenced(now, attachment, actions);
+        self.fenced(now, actions);
     }
 
-    /// Goes on with the claim on this attachment, if there is one and no older lane is left.
-    pub(super) fn fenced(
-        &mut self,
-        now: MonoTime,
-        attachment: AttachmentId,
-        actions: &mut Actions,
-    ) {
-        if self.sessions.values().any(|session| session.state.lane() == Some(attachment)) {
-            return;
-        }
-        let waiting = self.sessions.iter().find_map(|(&conn, session)| match &session.state {
-            SessionState::Fencing { claim } if claim.entry.attachment == attachment => {
-                Some((conn, claim.clone()))
+    /// Whether requests that were sent before this claim may still be executed: its own, or those of a writer
+    /// whose place it takes.
+    fn is_fenced(&self, claim: &Claim) -> bool {
+        let Entry { attachment, resource, access, .. } = claim.entry;
+        !self.sessions.values().any(|session| {
+            session.state.lane() == Some(attachment)
+                || (access == Access::ReadWrite && session.state.still_writes() == Some(resource))
+        })
+    }
+
+    /// Goes on with the claims that nothing older can reach the medium beside.
+    pub(super) fn fenced(&mut self, now: MonoTime, actions: &mut Actions) {
+        while let Some((conn, claim)) = self.next_fenced() {
+            for rival in self.over(now, &claim.entry) {
+                self.roster.remove(&rival);
+                self.record(Change::Gone(rival), actions);
             }
+            let ticket = self.record(Change::Owner(claim.entry.clone(), claim.tenure), actions);
+            if let Some(session) = self.sessions.get_mut(&conn) {
+                session.state = SessionState::Recording { claim, ticket };
+            }
+        }
+    }
+
+    fn next_fenced(&self) -> Option<(ConnId, Claim)> {
+        self.sessions.iter().find_map(|(&conn, session)| match &session.state {
+            SessionState::Fencing { claim } if self.is_fenced(claim) => Some((conn, claim.clone())),
             SessionState::Fencing { .. }
             | SessionState::Accepted { .. }
             | SessionState::Greeted { .. }
@@ -76,16 +90,7 @@ impl Target {
             | SessionState::Complete { .. }
             | SessionState::Closing { .. }
             | SessionState::Detaching { .. } => None,
-        });
-        let Some((conn, claim)) = waiting else { return };
-        for rival in self.over(now, &claim.entry) {
-            self.roster.remove(&rival);
-            self.record(Change::Gone(rival), actions);
-        }
-        let ticket = self.record(Change::Owner(claim.entry.clone(), claim.tenure), actions);
-        if let Some(session) = self.sessions.get_mut(&conn) {
-            session.state = SessionState::Recording { claim, ticket };
-        }
+        })
     }
 
     pub(super) fn recorded(
@@ -95,6 +100,12 @@ impl Target {
         ok: bool,
         actions: &mut Actions,
     ) {
+        if let Some(claim) = self.orphans.remove(&ticket) {
+            if ok {
+                self.take_seat(now, claim, Holder::Lost);
+            }
+            return;
+        }
         let waits = self.sessions.iter().find_map(|(&conn, session)| match &session.state {
             SessionState::Recording { claim, ticket: mine } if *mine == ticket => {
                 Some((conn, Some(claim.clone())))
@@ -120,16 +131,25 @@ impl Target {
             Some((conn, None)) => self.detach_recorded(now, conn, ok, actions),
             None => self.restart_recorded(now, ticket, ok, actions),
         }
+        // A claim that came to nothing is waited for no more.
+        self.check_complete(now, actions);
+        self.check_gone(actions);
+    }
+
+    /// The roster is as it is on stable storage. [SAFE-7] A tenure never falls.
+    fn take_seat(&mut self, now: MonoTime, claim: Claim, holder: Holder) {
+        let Claim { entry, tenure } = claim;
+        let shared = &mut self.resources[entry.resource.0];
+        shared.tenure = shared.tenure.max(tenure);
+        self.roster.insert(entry.attachment, Seat { entry, holder, since: now });
     }
 
     /// [PAUSE-5] Owner and epoch are on stable storage: ATTACHED. [PAUSE-8] During a pause PAUSE follows it.
     fn grant(&mut self, now: MonoTime, conn: ConnId, claim: Claim, actions: &mut Actions) {
-        let Claim { entry, tenure } = claim;
-        let (attachment, resource, access, epoch) =
-            (entry.attachment, entry.resource, entry.access, entry.epoch);
+        let Entry { attachment, resource, access, epoch, .. } = claim.entry;
+        let tenure = claim.tenure;
         let read_only = access == Access::ReadOnly;
-        self.resources[resource.0].tenure = tenure;
-        self.roster.insert(attachment, Seat { entry, holder: Holder::Taken(conn), since: now });
+        self.take_seat(now, claim, Holder::Taken(conn));
         let shared = &self.resources[resource.0];
         let geometry = shared.geometry;
         let message = Attached {
@@ -178,12 +198,32 @@ impl Target {
                 self.close(now, conn, DisconnectCode::Evicted, actions);
             }
             self.roster.remove(&attachment);
+            self.drop_claims(attachment, actions);
             let shared = &mut self.resources[place.0];
-            shared.tenure = shared.tenure.next();
+            if seat.entry.access == Access::ReadWrite {
+                shared.tenure = shared.tenure.next();
+            }
             let tenure = shared.tenure;
             self.record(Change::Evicted(attachment, place, tenure), actions);
             actions.push(Action::Report(Report::Evicted { entry: seat.entry }));
         }
+        self.fenced(now, actions);
         self.check_complete(now, actions);
+        self.check_gone(actions);
+    }
+
+    /// What was claimed under an attachment that is evicted is void, and the eviction is stored behind it.
+    fn drop_claims(&mut self, attachment: AttachmentId, actions: &mut Actions) {
+        let of = |claim: &Claim| claim.entry.attachment == attachment;
+        let claims = self.sessions.iter();
+        let conns: Vec<ConnId> = claims
+            .filter(|(_, session)| session.state.claim().is_some_and(of))
+            .map(|(&conn, _)| conn)
+            .collect();
+        for conn in conns {
+            self.forget(conn);
+            actions.push(Action::HangUp { conn });
+        }
+        self.orphans.retain(|_, claim| !of(claim));
     }
 }

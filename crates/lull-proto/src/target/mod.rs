@@ -36,7 +36,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use lull_wire::messages::{Name, Path, Pong};
 use lull_wire::{AttachmentId, Incarnation, InstanceId, Message, ResourceId, RestartId, Tenure};
-use session::Session;
+use session::{Claim, Session};
 
 /// What a target is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,7 +102,8 @@ pub enum Change {
     Evicted(AttachmentId, ResourceIndex, Tenure),
     /// A restart is intended: before PAUSE.
     Intent(RestartId),
-    /// Everybody completed and every backend is durable: before DISCONNECT.
+    /// Every backend is durable, after all have completed or were given up ([`Target::rows`] tells whom): before
+    /// the first DISCONNECT.
     Clean(RestartId),
     /// The restart was aborted.
     Revoked(RestartId),
@@ -177,6 +178,8 @@ pub struct Target {
     sessions: BTreeMap<ConnId, Session>,
     roster: BTreeMap<AttachmentId, Seat>,
     phase: Phase,
+    /// Owners that are being written and whose connection ended meanwhile.
+    orphans: BTreeMap<Ticket, Claim>,
     tickets: u64,
 }
 
@@ -196,6 +199,7 @@ impl Target {
             sessions: BTreeMap::new(),
             roster: roster.into_iter().map(lost).collect(),
             phase: Phase::Serving,
+            orphans: BTreeMap::new(),
             tickets: 0,
         }
     }
@@ -295,7 +299,10 @@ impl Target {
 
     /// The name that the initiator on a connection gave, once it has.
     pub fn node(&self, conn: ConnId) -> Option<&Name> {
-        self.sessions.get(&conn).map(|session| &session.node).filter(|node| !node.as_str().is_empty())
+        self.sessions
+            .get(&conn)
+            .map(|session| &session.node)
+            .filter(|node| !node.as_str().is_empty())
     }
 
     /// How far the session on a connection is.

@@ -162,19 +162,22 @@ impl Phase {
             Self::Pausing { .. }
             | Self::Settling { .. }
             | Self::Quiet { .. }
-            | Self::Sealing { .. } => true,
-            Self::Serving
-            | Self::Intending { .. }
-            | Self::Revoking { .. }
-            | Self::Leaving { .. }
-            | Self::Down { .. } => false,
+            | Self::Sealing { .. }
+            | Self::Revoking { .. } => true,
+            Self::Serving | Self::Intending { .. } | Self::Leaving { .. } | Self::Down { .. } => {
+                false
+            }
         }
     }
 }
 
 impl Target {
     /// [PAUSE-5] The intent is on stable storage before PAUSE.
-    pub(super) fn order(&mut self, now: MonoTime, order: Order, actions: &mut Actions) {
+    pub(super) fn order(&mut self, now: MonoTime, mut order: Order, actions: &mut Actions) {
+        if order.unstoppable {
+            // [PAUSE-10] A pause that nothing may abort must not wait for somebody who does.
+            order.purpose = Purpose::Restart;
+        }
         if self.is_serving() {
             let restart = Restart { id: order.id, order, since: now, renew_at: now + RENEW_EVERY };
             let ticket = self.record(Change::Intent(restart.id), actions);
@@ -192,6 +195,7 @@ impl Target {
         restart.order.unstoppable = true;
         restart.order.purpose = Purpose::Restart;
         restart.order.downtime = restart.order.downtime.max(order.downtime);
+        restart.order.span = restart.order.span.min(order.span);
         match &mut self.phase {
             Phase::Pausing { question, .. } => {
                 let until = now + order.span;
@@ -200,9 +204,12 @@ impl Target {
                     Question::NotYet(_) | Question::Open(_) => self.settle(actions),
                 }
             }
+            // Who came back in the meantime may be draining.
             Phase::Quiet { restart } => {
+                let question = Question::NotYet(now + restart.order.span);
                 let restart = restart.clone();
-                self.seal(restart, actions);
+                self.phase = Phase::Pausing { restart, question };
+                self.check_complete(now, actions);
             }
             // RESUME has not been said yet: it goes on as if nothing had been given up.
             Phase::Revoking { restart, .. } => {
@@ -351,9 +358,10 @@ impl Target {
         self.roster.values().map(row).collect()
     }
 
-    fn all_complete(&self) -> bool {
+    /// A place that is kept for nobody any more is not waited for either [SAFE-7].
+    fn all_complete(&self, now: MonoTime) -> bool {
         let done = |seat: &super::Seat| match seat.holder {
-            Holder::Lost => false,
+            Holder::Lost => seat.is_over(now),
             Holder::Taken(conn) => {
                 matches!(self.session(conn), Some(SessionState::Complete { .. }))
             }
@@ -363,8 +371,8 @@ impl Target {
     }
 
     /// Goes on when nobody is waited for any more.
-    pub(super) fn check_complete(&mut self, _now: MonoTime, actions: &mut Actions) {
-        if matches!(self.phase, Phase::Pausing { .. }) && self.all_complete() {
+    pub(super) fn check_complete(&mut self, now: MonoTime, actions: &mut Actions) {
+        if matches!(self.phase, Phase::Pausing { .. }) && self.all_complete(now) {
             self.settle(actions);
         }
     }
@@ -471,7 +479,7 @@ impl Target {
             | Phase::Down { .. } => true,
         };
         match decision {
-            Decision::Abort if unstoppable => {}
+            Decision::Abort | Decision::Wait if unstoppable => {}
             Decision::Abort => {
                 actions.push(Action::Report(Report::Decided { restart: id, decision }));
                 self.abort(now, Why::Operator, actions);

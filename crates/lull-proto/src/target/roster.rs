@@ -86,29 +86,30 @@ impl Target {
             return Err(Refusal::Pausing);
         }
         if let Some(seat) = known {
-            self.check_owner(seat, instance, &attach)?;
+            self.check_owner(now, seat, instance, &attach)?;
             if seat.entry.resource != place {
                 return Err(Refusal::Identity { name: attach.resource });
             }
         }
         self.check_epoch(&attach)?;
         self.check_access(now, place, &attach)?;
-        let tenure = next_tenure(resource, known, &attach)?;
+        let tenure = next_tenure(resource, known, instance, &attach)?;
         let hold = crate::time::span(attach.hold_ms);
         let Attach { attachment, access, epoch, .. } = attach;
         let entry = Entry { node, attachment, resource: place, access, instance, epoch, hold };
         Ok(Claim { entry, tenure })
     }
 
-    /// [SAFE-5] Another instance comes in as the owner's heir or on an operator's word only.
+    /// [SAFE-5] Another instance comes in as the owner's heir, on an operator's word, or when nothing is kept for
+    /// the owner any more.
     fn check_owner(
         &self,
+        now: MonoTime,
         seat: &Seat,
         instance: InstanceId,
         attach: &Attach,
     ) -> Result<(), Refusal> {
-        let owner = seat.entry.instance;
-        if owner == instance || owner == attach.predecessor || attach.take_over {
+        if is_heir(seat, instance, attach) || attach.take_over || seat.is_over(now) {
             return Ok(());
         }
         let (node, since) = (seat.entry.node.clone(), seat.since);
@@ -119,9 +120,7 @@ impl Target {
     fn check_epoch(&self, attach: &Attach) -> Result<(), Refusal> {
         let granted = self.roster.get(&attach.attachment).map(|seat| seat.entry.epoch);
         let claimed = self
-            .sessions
-            .values()
-            .filter_map(|session| session.state.claim())
+            .claims()
             .filter(|claim| claim.entry.attachment == attach.attachment)
             .map(|claim| claim.entry.epoch);
         let current = granted.into_iter().chain(claimed).max().unwrap_or(Epoch(0));
@@ -150,8 +149,7 @@ impl Target {
                 && entry.resource == place
                 && entry.access == Access::ReadWrite
         };
-        let pending = self.sessions.values().filter_map(|session| session.state.claim());
-        if let Some(claim) = pending.map(|claim| &claim.entry).find(|entry| writes(entry)) {
+        if let Some(claim) = self.claims().map(|claim| &claim.entry).find(|entry| writes(entry)) {
             let (resource, node) = (attach.resource.clone(), claim.node.clone());
             return Err(Refusal::Conflict { resource, node, since: now, reserved: None });
         }
@@ -184,9 +182,14 @@ impl Target {
             return Ok(());
         }
         let resource = &self.resources[place.0];
-        let claims = self.sessions.values().filter_map(|session| session.state.claim());
         let writes = |entry: &Entry| entry.resource == place && entry.access == Access::ReadWrite;
-        let pending = claims
+        let closing = self.sessions.values().find(|one| one.state.still_writes() == Some(place));
+        if let Some(session) = closing {
+            let (resource, node) = (resource.name.clone(), session.node.clone());
+            return Err(Refusal::Conflict { resource, node, since: now, reserved: None });
+        }
+        let pending = self
+            .claims()
             .map(|claim| &claim.entry)
             .find(|entry| writes(entry))
             .map(|entry| (entry, now, None));
@@ -207,6 +210,12 @@ impl Target {
         }
     }
 
+    /// What is asked for and not granted yet.
+    fn claims(&self) -> impl Iterator<Item = &Claim> {
+        let sessions = self.sessions.values().filter_map(|session| session.state.claim());
+        sessions.chain(self.orphans.values())
+    }
+
     /// Reservations on this resource that are over, other than this attachment's: they end when somebody else
     /// is let in.
     pub(super) fn over(&self, now: MonoTime, entry: &Entry) -> alloc::vec::Vec<AttachmentId> {
@@ -221,14 +230,22 @@ impl Target {
     }
 }
 
+/// Whether this is the owner, or the one that found the owner's state.
+fn is_heir(seat: &Seat, instance: InstanceId, attach: &Attach) -> bool {
+    seat.entry.instance == instance || seat.entry.instance == attach.predecessor
+}
+
 /// [SAFE-7] Another writer has a new tenure; a writer that comes back with an older one is refused.
 fn next_tenure(
     resource: &Resource,
     known: Option<&Seat>,
+    instance: InstanceId,
     attach: &Attach,
 ) -> Result<Tenure, Refusal> {
     let writes = attach.access == Access::ReadWrite;
-    let wrote = known.is_some_and(|seat| seat.entry.access == Access::ReadWrite);
+    let wrote = known.is_some_and(|seat| {
+        seat.entry.access == Access::ReadWrite && is_heir(seat, instance, attach)
+    });
     if !writes || wrote {
         return Ok(resource.tenure);
     }

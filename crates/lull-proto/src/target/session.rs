@@ -1,15 +1,18 @@
 //! One connection as the target sees it.
 
-use super::{Action, Actions, Change, Entry, Phase, Report, Target, Ticket};
+use super::{Action, Actions, Change, Entry, Phase, Report, ResourceIndex, Seat, Target, Ticket};
 use crate::beat::Beat;
 use crate::target::{Holder, Refusal, RowState};
 use crate::{ConnId, MonoTime, Violation};
+use alloc::collections::BTreeMap;
 use core::time::Duration;
 use lull_wire::messages::{
     Attach, Connect, Detached, Disconnect, Hello, Name, PauseComplete, PauseProgress, Prose, Ready,
     Resume, Stall, Welcome,
 };
-use lull_wire::{AttachmentId, DisconnectCode, InstanceId, Kind, RestartId, Tenure, VERSION};
+use lull_wire::{
+    Access, AttachmentId, DisconnectCode, InstanceId, Kind, RestartId, Tenure, VERSION,
+};
 
 /// How long a peer may take up to ATTACH: who says nothing is not kept [SEC-4].
 const GREETING_LIMIT: Duration = Duration::from_secs(10);
@@ -78,8 +81,8 @@ pub enum SessionState {
     Asked { attachment: AttachmentId, progress: Option<Progress> },
     /// PAUSE COMPLETE came.
     Complete { attachment: AttachmentId, proof: Proof },
-    /// Its lane is closed and not drained yet.
-    Closing { attachment: AttachmentId, then: Then },
+    /// Its lane is closed and not drained yet; `writes`: what its requests may still change.
+    Closing { attachment: AttachmentId, then: Then, writes: Option<ResourceIndex> },
     /// The roster's change is being written.
     Detaching { attachment: AttachmentId, ticket: Ticket },
 }
@@ -98,6 +101,39 @@ impl SessionState {
             | Self::Asked { attachment, .. }
             | Self::Complete { attachment, .. }
             | Self::Closing { attachment, .. } => Some(*attachment),
+        }
+    }
+
+    /// Whether the peer's silence means anything [CONN-2]. While a lane drains it does not: that takes as long as
+    /// the medium takes, and the session ends anyhow.
+    pub(super) fn is_heard(&self) -> bool {
+        match self {
+            Self::Arriving { .. }
+            | Self::Sharing { .. }
+            | Self::Asked { .. }
+            | Self::Complete { .. } => true,
+            Self::Accepted { .. }
+            | Self::Greeted { .. }
+            | Self::Fencing { .. }
+            | Self::Recording { .. }
+            | Self::Closing { .. }
+            | Self::Detaching { .. } => false,
+        }
+    }
+
+    /// What the requests of a lane that is closed and not drained may still change.
+    pub(super) fn still_writes(&self) -> Option<ResourceIndex> {
+        match self {
+            Self::Closing { writes, .. } => *writes,
+            Self::Accepted { .. }
+            | Self::Greeted { .. }
+            | Self::Fencing { .. }
+            | Self::Recording { .. }
+            | Self::Arriving { .. }
+            | Self::Sharing { .. }
+            | Self::Asked { .. }
+            | Self::Complete { .. }
+            | Self::Detaching { .. } => None,
         }
     }
 
@@ -124,6 +160,15 @@ pub(super) struct Session {
     pub instance: InstanceId,
     pub beat: Beat,
     pub state: SessionState,
+}
+
+/// What the requests of this attachment may change.
+pub(super) fn writes(
+    roster: &BTreeMap<AttachmentId, Seat>,
+    attachment: AttachmentId,
+) -> Option<ResourceIndex> {
+    let seat = roster.get(&attachment).filter(|seat| seat.entry.access == Access::ReadWrite);
+    seat.map(|seat| seat.entry.resource)
 }
 
 impl Target {
@@ -189,6 +234,9 @@ impl Target {
         if !matches!(session.state, SessionState::Greeted { .. }) {
             return Err(Violation::OutOfPlace(Kind::Attach));
         }
+        if matches!(attach.access, Access::Unknown(_)) {
+            return Err(Violation::Access);
+        }
         let (node, instance) = (session.node.clone(), session.instance);
         match self.claim(now, node, instance, attach) {
             Ok(claim) => self.fence(now, conn, claim, actions),
@@ -212,7 +260,7 @@ impl Target {
         ready: &Ready,
         actions: &mut Actions,
     ) -> Result<(), Violation> {
-        let restart = self.phase.restart().map_or(self.config.from, |restart| restart.id);
+        let restart = self.config.from;
         let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
         match session.state {
             SessionState::Arriving { attachment } => {
@@ -298,7 +346,8 @@ impl Target {
             | SessionState::Sharing { attachment }
             | SessionState::Asked { attachment, .. }
             | SessionState::Complete { attachment, .. } => {
-                session.state = SessionState::Closing { attachment, then: Then::Detach };
+                let writes = writes(&self.roster, attachment);
+                session.state = SessionState::Closing { attachment, then: Then::Detach, writes };
                 actions.push(Action::Close { conn });
                 Ok(())
             }
@@ -325,27 +374,36 @@ impl Target {
             SessionState::Accepted { .. }
             | SessionState::Greeted { .. }
             | SessionState::Fencing { .. }
-            | SessionState::Recording { .. } => {
-                self.sessions.remove(&conn);
-            }
+            | SessionState::Recording { .. } => self.forget(conn),
             SessionState::Arriving { attachment }
             | SessionState::Sharing { attachment }
             | SessionState::Asked { attachment, .. }
             | SessionState::Complete { attachment, .. } => {
-                session.state = SessionState::Closing { attachment, then: Then::Forget };
+                let writes = writes(&self.roster, attachment);
+                session.state = SessionState::Closing { attachment, then: Then::Forget, writes };
                 actions.push(Action::Close { conn });
                 self.vacate(now, conn, attachment);
                 actions.push(Action::Report(Report::Lost { attachment }));
             }
-            SessionState::Closing { attachment, then } => {
+            SessionState::Closing { attachment, then, writes } => {
                 // What was to follow has nobody to hear it; a detach is still carried out.
                 if then != Then::Detach {
-                    session.state = SessionState::Closing { attachment, then: Then::Forget };
+                    let then = Then::Forget;
+                    session.state = SessionState::Closing { attachment, then, writes };
                 }
             }
             SessionState::Detaching { .. } => {}
         }
+        self.check_complete(now, actions);
         self.check_gone(actions);
+    }
+
+    /// A session without a lane ends. Where its owner is being written, the roster learns of it all the same.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.remove(&conn) else { return };
+        if let SessionState::Recording { claim, ticket } = session.state {
+            self.orphans.insert(ticket, claim);
+        }
     }
 
     /// The seat is nobody's now, if it was this connection's.
@@ -369,7 +427,9 @@ impl Target {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let Some(attachment) = session.state.lane() else { return };
         if !matches!(session.state, SessionState::Closing { .. }) {
-            session.state = SessionState::Closing { attachment, then: Then::Disconnect(code) };
+            let writes = writes(&self.roster, attachment);
+            let then = Then::Disconnect(code);
+            session.state = SessionState::Closing { attachment, then, writes };
             actions.push(Action::Close { conn });
             self.vacate(now, conn, attachment);
         }
@@ -377,7 +437,7 @@ impl Target {
 
     pub(super) fn drained(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        let SessionState::Closing { attachment, then } = session.state else { return };
+        let SessionState::Closing { attachment, then, .. } = session.state else { return };
         match then {
             Then::Forget => {
                 actions.push(Action::HangUp { conn });
@@ -397,7 +457,7 @@ impl Target {
                 }
             }
         }
-        self.fenced(now, attachment, actions);
+        self.fenced(now, actions);
         self.check_gone(actions);
     }
 

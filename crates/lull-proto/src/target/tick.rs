@@ -21,7 +21,7 @@ impl Target {
                 | SessionState::Closing { .. }
                 | SessionState::Detaching { .. } => None,
             };
-            [greeting, session.state.lane().map(|_| session.beat.deadline())]
+            [greeting, session.state.is_heard().then(|| session.beat.deadline())]
         });
         earliest(sessions.chain([self.pause_deadline(), self.renew_at()]))
     }
@@ -53,12 +53,12 @@ impl Target {
                 }
                 SessionState::Fencing { .. }
                 | SessionState::Recording { .. }
+                | SessionState::Closing { .. }
                 | SessionState::Detaching { .. } => {}
                 SessionState::Arriving { .. }
                 | SessionState::Sharing { .. }
                 | SessionState::Asked { .. }
-                | SessionState::Complete { .. }
-                | SessionState::Closing { .. } => match session.beat.tick(now) {
+                | SessionState::Complete { .. } => match session.beat.tick(now) {
                     Round::NotYet | Round::Due => {}
                     Round::Silent => silent.push(conn),
                 },
@@ -71,6 +71,8 @@ impl Target {
         }
         if self.renew_at().is_some_and(|at| at <= now) {
             self.renew_pause(now, actions);
+            // A reservation may have ended meanwhile.
+            self.check_complete(now, actions);
         }
         if self.pause_deadline().is_some_and(|until| until <= now) {
             self.pause_over(now, actions);
