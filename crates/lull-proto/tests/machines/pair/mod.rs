@@ -80,6 +80,8 @@ pub struct Pair {
     pub cut: Option<Cut>,
     /// How long a request takes on the medium, at most.
     pub service: Duration,
+    /// And at least.
+    pub lag: Duration,
     later: BTreeMap<(MonoTime, u64), Later>,
     names: Vec<&'static str>,
     order: u64,
@@ -108,6 +110,7 @@ impl Pair {
             downtime: Some(Duration::from_millis(40)),
             cut: None,
             service: Duration::from_millis(3),
+            lag: Duration::ZERO,
             later: BTreeMap::new(),
             names,
             order: 0,

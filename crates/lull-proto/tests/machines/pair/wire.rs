@@ -198,7 +198,7 @@ impl Pair {
                 if let Some(at) = self.lanes.arrive(conn, &request, value) {
                     let span = self.chance(self.service.as_nanos() as u64);
                     let life = self.life;
-                    let span = std::time::Duration::from_nanos(span);
+                    let span = self.lag + std::time::Duration::from_nanos(span);
                     self.after(span, Later::Execute { life, conn, at });
                 }
             }
