@@ -2,7 +2,6 @@
 
 use crate::chronicle::not_ready;
 use crate::daemon::{Core, Daemon, Input, Plan, plan};
-use crate::successor::Successor;
 use lull_admin::{
     ApiError, Call, Decision, ErrorCode, OnPauseTimeout, PauseOrder, Reply, RestartKind,
     RestartOrder, RestartPhase, RestartStarted,
@@ -112,16 +111,9 @@ impl Daemon {
                 RestartPhase::StartingSuccessor,
                 "starting the successor, which checks itself",
             );
-            let daemon = Rc::clone(self);
-            let task = tokio::task::spawn_local(async move {
-                let started = Successor::start().await.map(Box::new);
-                daemon.input(Input::Successor(started));
-            });
-            core.starting = Some((task.abort_handle(), order));
-        } else {
-            let daemon = Rc::clone(self);
-            tokio::task::spawn_local(async move { daemon.input(Input::Order(order)) });
         }
+        let task = self.prepare(core.plan == Plan::HandOver);
+        core.starting = Some((task, order));
         Ok(RestartStarted { id, initiators })
     }
 

@@ -6,8 +6,9 @@ use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::connection::{Connection, Ended};
 use crate::lane::Watch;
+use crate::prepare::PrepareError;
 use crate::store::{Done, Store};
-use crate::successor::{Successor, SuccessorError};
+use crate::successor::Successor;
 use crate::{Config, refusal};
 use lull_admin::{AgentlessStatus, RestartKind};
 use lull_block::{Backend, Buffer, Pool};
@@ -46,8 +47,8 @@ pub enum Input {
     Durable { restart: RestartId, ok: bool },
     /// A restart begins.
     Order(Order),
-    /// A successor is ready, or cannot be had.
-    Successor(Result<Box<Successor>, SuccessorError>),
+    /// Everything is ready for a restart, a successor as well where one is wanted; or it cannot be had.
+    Prepared(Result<Option<Box<Successor>>, PrepareError>),
     /// An operator decided.
     Decide(target::Decision),
     /// An operator evicts a node.
@@ -99,7 +100,7 @@ pub struct Core {
     pub completers: BTreeMap<ConnId, AbortHandle>,
     pub plan: Plan,
     pub successor: Option<Box<Successor>>,
-    /// A successor is being started; nobody is paused yet.
+    /// A restart is being prepared; nobody is paused yet.
     pub starting: Option<(AbortHandle, Order)>,
     pub down: bool,
     pub since: MonoTime,
@@ -234,7 +235,7 @@ impl Daemon {
                 self.watch.begin(now);
                 Event::Order(order)
             }
-            Input::Successor(started) => match self.successor_started(core, now, started) {
+            Input::Prepared(prepared) => match prepared_order(core, now, prepared) {
                 Some(order) => {
                     self.watch.begin(now);
                     Event::Order(order)
@@ -256,25 +257,6 @@ impl Daemon {
             && core.machine.session(conn).is_none()
         {
             core.connections.remove(&conn);
-        }
-    }
-
-    fn successor_started(
-        &self,
-        core: &mut Core,
-        now: MonoTime,
-        started: Result<Box<Successor>, SuccessorError>,
-    ) -> Option<Order> {
-        let (_, order) = core.starting.take()?;
-        match started {
-            Ok(successor) => {
-                core.successor = Some(successor);
-                Some(order)
-            }
-            Err(error) => {
-                core.chronicle.failed(now, &error.to_string(), &core.store);
-                None
-            }
         }
     }
 
@@ -397,6 +379,25 @@ impl Core {
             }
         }
         count
+    }
+}
+
+/// The order that was waiting for it; none where it is not to be carried out.
+fn prepared_order(
+    core: &mut Core,
+    now: MonoTime,
+    prepared: Result<Option<Box<Successor>>, PrepareError>,
+) -> Option<Order> {
+    let (_, order) = core.starting.take()?;
+    match prepared {
+        Ok(successor) => {
+            core.successor = successor;
+            Some(order)
+        }
+        Err(error) => {
+            core.chronicle.failed(now, &error.to_string(), &core.store);
+            None
+        }
     }
 }
 

@@ -2,30 +2,25 @@
 
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
-use crate::daemon::{Core, Daemon, Input, Plan, Shared};
+use crate::daemon::{Core, Daemon, Input, Plan};
+use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
-use crate::store::{Commit, Remembered, ResourceRow, Store, StoreError};
+use crate::store::{Commit, Store, StoreError};
 use crate::successor::{Predecessor, SuccessorError};
 use crate::{Config, store};
 use lull_admin::{CALLS_QUEUED, Call, RestartRecord};
-use lull_block::{Backend, Context, DEFAULT_BUDGET, OpenError, Pool, Workers};
-use lull_proto::Geometry;
-use lull_proto::target::{self, Entry, Resource, ResourceIndex, Target};
+use lull_block::{DEFAULT_BUDGET, OpenError, Pool};
+use lull_proto::target::{self, Target};
 use lull_transport::Outlet;
-use lull_wire::messages::{Name, Path};
-use lull_wire::{Features, Incarnation, InstanceId, ResourceId, RestartId};
+use lull_wire::messages::Name;
+use lull_wire::{InstanceId, RestartId};
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-/// Threads for what would block the loop.
-const WORKERS: usize = 8;
-/// How long a start waits for the lock of a medium: a killed predecessor keeps it while its I/O is in flight.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// How long the last messages may take to leave before the process goes on.
 const FAREWELL: Duration = Duration::from_millis(250);
 
@@ -53,7 +48,7 @@ pub enum RunError {
     System { what: &'static str, source: io::Error },
 }
 
-fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::System { what, source }
 }
 
@@ -117,9 +112,9 @@ fn check(config: &Config) -> Result<(), RunError> {
     for resource in &config.resources {
         lull_block::check(&resource.backend)
             .map_err(|source| RunError::Backend { name: resource.name.clone(), source })?;
-        name(&resource.name)?;
+        media::name(&resource.name)?;
     }
-    name(&config.node)?;
+    media::name(&config.node)?;
     store::check(&config.state_dir)?;
     Ok(())
 }
@@ -130,28 +125,6 @@ async fn exec(command: &str) {
         Ok(status) if status.success() => {}
         Ok(status) => tracing::error!("{command}: {status}; serving again all the same"),
         Err(error) => tracing::error!("{command}: {error}; serving again all the same"),
-    }
-}
-
-/// Media and state, locked and new: nobody is served yet.
-struct Media {
-    database: redb::Database,
-    remembered: Remembered,
-    backends: Vec<Arc<dyn Backend>>,
-}
-
-impl Media {
-    fn open(config: &Config) -> Result<Self, RunError> {
-        let (database, remembered) = store::open(&config.state_dir)?;
-        let workers = Workers::new(WORKERS).map_err(system("worker threads"))?;
-        let context = Context { workers, lock_wait: LOCK_WAIT };
-        let mut backends = Vec::new();
-        for resource in &config.resources {
-            let backend = lull_block::open(&resource.backend, &context)
-                .map_err(|source| RunError::Backend { name: resource.name.clone(), source })?;
-            backends.push(backend);
-        }
-        Ok(Self { database, remembered, backends })
     }
 }
 
@@ -169,8 +142,8 @@ async fn live(
 ) -> Result<Ended, RunError> {
     let clock = Clock::start();
     let Media { database, remembered, backends } = media;
-    let instance = InstanceId(random()?);
-    let (resources, rows) = resources(config, &remembered, &backends)?;
+    let instance = InstanceId(media::random()?);
+    let known = media::know(config, &remembered, &backends)?;
     let (committed, mut commits) = mpsc::unbounded_channel();
     let done = move |done| {
         // The loop is gone only when nobody waits for this any more.
@@ -178,7 +151,7 @@ async fn live(
     };
     let store = Store::start(database, done).map_err(system("the state's thread"))?;
     // [PAUSE-5] The new incarnations are on stable storage before anybody is let in.
-    store.commit(Some(target::Ticket(0)), vec![Commit::Resources(rows)]);
+    store.commit(Some(target::Ticket(0)), vec![Commit::Resources(known.rows)]);
     match commits.recv().await {
         Some((_, true)) => {}
         Some((_, false)) | None => {
@@ -187,7 +160,8 @@ async fn live(
             return Err(StoreError::Directory { dir, source }.into());
         }
     }
-    let roster = roster(&remembered, &resources);
+    let resources = known.resources;
+    let roster = media::roster(&remembered, &resources);
     let now = clock.now();
     let mut chronicle = Chronicle::new(clock, &config.node, &instance.to_string());
     let from = remembered.unfinished.as_ref().map_or(0, |record: &RestartRecord| record.id);
@@ -195,14 +169,14 @@ async fn live(
         chronicle.resume(now, record, &store);
     }
     let machine_config = target::Config {
-        node: name(&config.node)?,
+        node: media::name(&config.node)?,
         instance,
         software: Name::clipped(concat!("lull ", env!("CARGO_PKG_VERSION"))),
         keep_alive: config.silence / 4,
         barrier: Duration::ZERO,
         from: RestartId(from),
     };
-    let shared = shared(config, &resources, backends);
+    let shared = media::shared(config, &resources, backends);
     let machine = Target::new(now, machine_config, resources, roster);
     let core =
         Core::new(machine, chronicle, store, now, instance.to_string(), remembered.next_restart);
@@ -278,108 +252,4 @@ fn introduction(config: &Config, sockets: &Sockets) -> String {
         words.push_str(&format!(", NBD at {addr}"));
     }
     words
-}
-
-fn resources(
-    config: &Config,
-    remembered: &Remembered,
-    backends: &[Arc<dyn Backend>],
-) -> Result<(Vec<Resource>, Vec<(String, ResourceRow)>), RunError> {
-    let mut resources = Vec::new();
-    let mut rows = Vec::new();
-    for (resource, backend) in config.resources.iter().zip(backends) {
-        let known = remembered.resources.get(&resource.name);
-        let identity = identity(&resource.name, known, backend.as_ref())?;
-        let incarnation = Incarnation(random()?);
-        let found = backend.geometry();
-        let geometry = Geometry {
-            size: found.size,
-            block: found.block,
-            preferred: found.preferred,
-            max_length: found.max_length,
-            features: Features::none()
-                .with_if(found.discard, Features::DISCARD)
-                .with_if(found.write_zeroes, Features::WRITE_ZEROES)
-                .with_if(found.read_only, Features::READ_ONLY),
-        };
-        let tenure = known.map(ResourceRow::tenure).unwrap_or_default();
-        let path = vec![lull_wire::Text::clipped(&format!("{}/{}", config.node, resource.name))];
-        let row = ResourceRow {
-            identity: identity.to_string(),
-            incarnation: incarnation.to_string(),
-            tenure: tenure.0,
-            backend: backend.describe(),
-            size: found.size,
-        };
-        rows.push((resource.name.clone(), row));
-        resources.push(Resource {
-            name: name(&resource.name)?,
-            identity,
-            incarnation,
-            tenure,
-            geometry,
-            path: Path::new(path).unwrap_or_default(),
-            agentless: Default::default(),
-        });
-    }
-    Ok((resources, rows))
-}
-
-/// [SAFE-8] What the resource is: what the medium says, what the state remembers, or, for a new one, something new.
-fn identity(
-    name: &str,
-    known: Option<&ResourceRow>,
-    backend: &dyn Backend,
-) -> Result<ResourceId, RunError> {
-    let marked = backend.identity().map(ResourceId);
-    let remembered = known.and_then(|row| row.identity.parse().ok());
-    match (marked, remembered) {
-        (Some(marked), Some(remembered)) if marked != remembered => {
-            Err(RunError::OtherMedium { name: name.to_owned(), backend: backend.describe() })
-        }
-        (Some(identity), _) => Ok(identity),
-        (None, known) => {
-            let identity = known.map_or_else(|| random().map(ResourceId), Ok)?;
-            if let Err(error) = backend.set_identity(identity.0)
-                && error.kind() != io::ErrorKind::Unsupported
-            {
-                tracing::warn!(
-                    "{}: its identity could not be stored with it: {error}",
-                    backend.describe()
-                );
-            }
-            Ok(identity)
-        }
-    }
-}
-
-fn roster(remembered: &Remembered, resources: &[Resource]) -> Vec<Entry> {
-    let entry = |seat: &store::SeatRow| {
-        let place =
-            resources.iter().position(|resource| resource.name.as_str() == seat.resource)?;
-        seat.entry(ResourceIndex(place))
-    };
-    remembered.seats.iter().filter_map(entry).collect()
-}
-
-fn shared(config: &Config, resources: &[Resource], backends: Vec<Arc<dyn Backend>>) -> Vec<Shared> {
-    let named = config.resources.iter().zip(resources).zip(backends);
-    named
-        .map(|((named, resource), backend)| Shared {
-            name: named.name.clone(),
-            backend,
-            incarnation: resource.incarnation,
-        })
-        .collect()
-}
-
-fn name(text: &str) -> Result<Name, RunError> {
-    Name::new(text).ok_or_else(|| RunError::Name(text.to_owned()))
-}
-
-fn random() -> Result<[u8; 16], RunError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| system("random numbers")(io::Error::other(error)))?;
-    Ok(bytes)
 }

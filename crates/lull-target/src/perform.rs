@@ -4,12 +4,13 @@ use crate::daemon::{Core, Daemon, Input};
 use crate::executor::Executor;
 use crate::refusal;
 use crate::store::{Commit, SeatRow};
-use lull_block::{Buffer, Op};
+use lull_block::{Backend, Buffer, Op};
 use lull_proto::target::{Action, Change, Report, ResourceIndex, Ticket};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire::frame::Digest;
 use lull_wire::{Message, RestartId};
 use std::rc::Rc;
+use std::sync::Arc;
 
 impl Daemon {
     /// Does one thing that the machine wants done.
@@ -95,38 +96,40 @@ impl Daemon {
         core.store.commit(Some(ticket), vec![commit]);
     }
 
-    /// Flushes every backend; one that fails makes the whole fail.
     fn make_durable(self: &Rc<Self>, restart: RestartId) {
         let daemon = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let started: Vec<_> = daemon
-                .shared
-                .iter()
-                .map(|shared| {
-                    let executor = Executor::new(shared.backend.clone());
-                    let done = executor.start(Op::Flush, 0, 0, Buffer::empty(), ());
-                    (executor, done)
-                })
-                .collect();
-            let mut ok = true;
-            for (executor, done) in started {
-                let mut completions: Vec<_> = done.into_iter().map(|((), done)| done).collect();
-                if completions.is_empty() {
-                    executor.next(&mut completions).await;
-                }
-                for done in &completions {
-                    executor.ticket(done);
-                    if let Err(status) = done.result {
-                        tracing::error!(
-                            "{} could not be flushed: {status}",
-                            executor.backend().describe()
-                        );
-                        ok = false;
-                    }
-                }
-            }
+            let ok = daemon.flush_all().await;
             daemon.input(Input::Durable { restart, ok });
         });
+    }
+
+    /// Flushes every backend at the same time; false where one failed.
+    pub(crate) async fn flush_all(&self) -> bool {
+        let start = |backend: &Arc<dyn Backend>| {
+            let executor = Executor::new(Arc::clone(backend));
+            let done = executor.start(Op::Flush, 0, 0, Buffer::empty(), ());
+            (executor, done)
+        };
+        let started: Vec<_> = self.shared.iter().map(|shared| start(&shared.backend)).collect();
+        let mut ok = true;
+        for (executor, done) in started {
+            let mut completions: Vec<_> = done.into_iter().map(|((), done)| done).collect();
+            if completions.is_empty() {
+                executor.next(&mut completions).await;
+            }
+            for done in &completions {
+                executor.ticket(done);
+                if let Err(status) = done.result {
+                    tracing::error!(
+                        "{} could not be flushed: {status}",
+                        executor.backend().describe()
+                    );
+                    ok = false;
+                }
+            }
+        }
+        ok
     }
 
     /// A successor that is not wanted is ended without waiting for it here.

@@ -1,7 +1,7 @@
 //! How the target stands, as a document.
 
 use crate::chronicle::because;
-use crate::daemon::{Core, Daemon, access};
+use crate::daemon::{Core, Daemon, Plan, access};
 use lull_admin::{
     Question as AdminQuestion, ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase,
     SessionPhase, SessionStatus, Status, TargetPhase, TargetStatus, Wait,
@@ -76,7 +76,7 @@ impl Daemon {
             since: self.clock.unix_ms(seat.since),
             epoch: entry.epoch.0,
             instance: entry.instance.to_string(),
-            hold_ms: (entry.hold != Duration::MAX).then(|| entry.hold.as_millis() as u64),
+            hold_ms: (entry.hold != Duration::MAX).then_some(entry.hold.as_millis() as u64),
             ..SessionStatus::default()
         };
         let Holder::Taken(conn) = seat.holder else {
@@ -249,7 +249,7 @@ fn at_pause_end(core: &Core) -> &'static str {
 }
 
 fn target_phase(core: &Core) -> TargetPhase {
-    if core.starting.is_some() {
+    if core.starting.is_some() && core.plan == Plan::HandOver {
         return TargetPhase::StartingSuccessor;
     }
     match core.machine.phase() {

@@ -50,7 +50,7 @@ pub struct SeatRow {
 impl SeatRow {
     /// As the machine has it.
     pub fn of(entry: &Entry, resource: &str) -> Self {
-        let hold_ms = (entry.hold != Duration::MAX).then(|| entry.hold.as_millis() as u64);
+        let hold_ms = (entry.hold != Duration::MAX).then_some(entry.hold.as_millis() as u64);
         Self {
             attachment: entry.attachment.to_string(),
             node: entry.node.as_str().to_owned(),

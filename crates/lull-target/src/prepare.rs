@@ -1,0 +1,74 @@
+//! What is done before anybody is paused: a restart that cannot succeed begins here and ends here [PAUSE-9], and what
+//! the backends have not written is written while requests still flow, so that the pause finds little left.
+
+use crate::daemon::{Daemon, Input};
+use crate::successor::{Successor, SuccessorError};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+
+/// The most rounds of flushing: each finds what was written during the one before.
+const ROUNDS: usize = 4;
+/// A round as short as this leaves little for the pause.
+const SHORT: Duration = Duration::from_millis(20);
+/// A medium that cannot be flushed within this would keep everybody paused for as long.
+const FLUSH_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why a restart does not even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// There is no successor.
+    #[error(transparent)]
+    Successor(#[from] SuccessorError),
+    /// A backend failed to flush.
+    #[error("a backend could not be flushed; nobody was paused (the target's log names it)")]
+    Flush,
+    /// A backend did not come to an end with it.
+    #[error("the backends could not be flushed within {FLUSH_LIMIT:?}; nobody was paused")]
+    Slow,
+}
+
+impl Daemon {
+    /// Starts preparing; [`Input::Prepared`] follows unless the task is ended.
+    pub(crate) fn prepare(self: &Rc<Self>, successor: bool) -> AbortHandle {
+        let daemon = Rc::clone(self);
+        let task = tokio::task::spawn_local(async move {
+            let prepared = daemon.prepared(successor).await;
+            daemon.input(Input::Prepared(prepared));
+        });
+        task.abort_handle()
+    }
+
+    async fn prepared(&self, successor: bool) -> Result<Option<Box<Successor>>, PrepareError> {
+        let flushed = async {
+            tokio::time::timeout(FLUSH_LIMIT, self.write_back())
+                .await
+                .unwrap_or(Err(PrepareError::Slow))
+        };
+        if !successor {
+            return flushed.await.map(|()| None);
+        }
+        let (started, flushed) = tokio::join!(Successor::start(), flushed);
+        let successor = started?;
+        match flushed {
+            Ok(()) => Ok(Some(Box::new(successor))),
+            Err(error) => {
+                successor.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_back(&self) -> Result<(), PrepareError> {
+        for _ in 0..ROUNDS {
+            let begun = self.clock.now();
+            if !self.flush_all().await {
+                return Err(PrepareError::Flush);
+            }
+            if self.clock.now().since(begun) < SHORT {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
