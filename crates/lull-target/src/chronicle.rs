@@ -8,10 +8,11 @@ use lull_admin::{
     Event, EventFeed, EventLog, EventPosition, Message, Outcome, OutcomeKind, PhaseSpan, RecordRow,
     RestartKind, RestartPhase, RestartRecord,
 };
-use lull_proto::target::{Entry, Report, Row, RowState, Seat, Target};
+use lull_proto::target::{Entry, Report, Row, RowState, Seat, Target, Why};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire as wire;
 use lull_wire::AttachmentId;
+use lull_wire::messages::Stall;
 use std::time::Duration;
 
 mod words;
@@ -32,6 +33,8 @@ pub struct Chronicle {
     log: EventLog,
     /// The restart under way, from its order to its outcome.
     current: Option<RestartRecord>,
+    /// The one before: what it cost may be told after its outcome.
+    last: Option<RestartRecord>,
     /// This life is the second half of the current restart; its record is closed then at the latest.
     returning: Option<MonoTime>,
 }
@@ -39,7 +42,7 @@ pub struct Chronicle {
 impl Chronicle {
     pub fn new(clock: Clock, node: &str, instance: &str) -> Self {
         let log = EventLog::new(node, instance);
-        Self { clock, node: node.to_owned(), log, current: None, returning: None }
+        Self { clock, node: node.to_owned(), log, current: None, last: None, returning: None }
     }
 
     pub fn feed(&self, after: Option<&EventPosition>) -> EventFeed {
@@ -200,7 +203,7 @@ impl Chronicle {
         }
         self.phase(now, RestartPhase::Ended, text);
         self.save(store);
-        self.current = None;
+        self.last = self.current.take();
         self.returning = None;
     }
 
@@ -305,9 +308,25 @@ impl Chronicle {
     }
 
     fn row(&mut self, entry: &Entry, names: &[String]) -> Option<&mut RecordRow> {
-        let (node, resource) = (entry.node.as_str(), names.get(entry.resource.0)?);
-        let rows = &mut self.current.as_mut()?.rows;
-        rows.iter_mut().find(|row| row.initiator == node && row.resource == *resource)
+        find_row(self.current.as_mut()?, entry, names)
+    }
+
+    /// What an interruption cost: of the restart under way, or of the one that was just given up.
+    fn stalled(&mut self, entry: &Entry, names: &[String], stall: &Stall, store: &Store) {
+        let row = match (&mut self.current, &mut self.last) {
+            (Some(record), _) => find_row(record, entry, names),
+            (None, Some(record)) if record.id == stall.restart.0 => find_row(record, entry, names),
+            (None, _) => None,
+        };
+        let Some(row) = row else { return };
+        row.stall_us = stall.longest_us;
+        row.stall_ms = Some(stall.longest_us.div_ceil(1000));
+        row.away_us = stall.away_us;
+        row.resume_us = stall.resume_us;
+        row.held = u64::from(stall.held);
+        if let (None, Some(record)) = (&self.current, &self.last) {
+            store.commit(None, vec![Commit::Restart(Box::new(record.clone()))]);
+        }
     }
 
     /// A transition of the machine.
@@ -338,12 +357,8 @@ impl Chronicle {
                 }
             }
             Report::Stall { attachment, stall } => {
-                if let Some(row) = entry_of(attachment).and_then(|entry| self.row(&entry, &names)) {
-                    row.stall_us = stall.longest_us;
-                    row.stall_ms = Some(stall.longest_us.div_ceil(1000));
-                    row.away_us = stall.away_us;
-                    row.resume_us = stall.resume_us;
-                    row.held = u64::from(stall.held);
+                if let Some(entry) = entry_of(attachment) {
+                    self.stalled(&entry, &names, stall, store);
                 }
             }
             Report::Detached { entry } | Report::Evicted { entry } => {
@@ -360,11 +375,7 @@ impl Chronicle {
         }
         match report {
             Report::Aborted { why, rows, .. } => {
-                let late = if *why == lull_proto::target::Why::NotComplete {
-                    not_ready(rows, &names)
-                } else {
-                    Vec::new()
-                };
+                let late = if self.was_late(*why) { not_ready(rows, &names) } else { Vec::new() };
                 let late: Vec<_> = late.iter().map(ToString::to_string).collect();
                 self.finish(
                     now,
@@ -379,6 +390,13 @@ impl Chronicle {
             }
             _ => {}
         }
+    }
+
+    /// Whether a restart was given up because somebody was not ready: by a timer, or by who was asked.
+    fn was_late(&self, why: Why) -> bool {
+        let phase =
+            self.current.as_ref().and_then(|record| record.phases.last()).map(|span| span.phase);
+        why == Why::NotComplete || (why == Why::Operator && phase == Some(RestartPhase::Asking))
     }
 
     /// The phases of the record follow the machine's.
@@ -424,4 +442,13 @@ impl Chronicle {
             }
         }
     }
+}
+
+fn find_row<'a>(
+    record: &'a mut RestartRecord,
+    entry: &Entry,
+    names: &[String],
+) -> Option<&'a mut RecordRow> {
+    let (node, resource) = (entry.node.as_str(), names.get(entry.resource.0)?);
+    record.rows.iter_mut().find(|row| row.initiator == node && row.resource == *resource)
 }
