@@ -1,1 +1,32 @@
-//! .
+//! Whole daemons as real processes on real files, for tests that look at them from outside only.
+//!
+//! A [`World`] is a directory with everything of one test in it. It starts [`Target`]s and
+//! [`Initiator`]s, which are the built `lull`, runs its commands, and shows every log where a test
+//! fails. A [`Load`] or [`Fio`] is their consumer. Every wait names what it waits for and ends
+//! at a deadline; whatever was started ends with its handle.
+
+#![forbid(unsafe_code)]
+
+mod binary;
+mod clock;
+mod command;
+mod fio;
+mod initiator;
+mod load;
+mod ports;
+mod process;
+mod target;
+mod wait;
+mod world;
+
+pub use binary::{has_program, lull};
+pub use clock::now;
+pub use command::{Finished, Running};
+pub use fio::{Fio, FioReport, FioRounds};
+pub use initiator::{Initiator, InitiatorBuilder, Use};
+pub use load::{Load, LoadReport, Shape, Window, check_disk};
+pub use process::{Process, is_running};
+pub use rustix::process::Signal;
+pub use target::{Target, TargetBuilder};
+pub use wait::{PROMPT, wait_for, wait_until};
+pub use world::World;
