@@ -1,5 +1,6 @@
 //! Automation of this repository: `cargo xtask TASK`, one file (or folder) per task.
 
+mod bench;
 mod finding;
 mod rust_source;
 mod spec;
@@ -27,6 +28,9 @@ enum Task {
     Tidy,
     /// Print where each rule of the specification is kept and tested; fail on a hole
     Spec(spec::Args),
+    /// Measure what moves with the machine, against its targets
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> Result<ExitCode> {
@@ -35,6 +39,7 @@ fn main() -> Result<ExitCode> {
         Task::Test => test::run(&tree)?,
         Task::Tidy => tidy::run(&tree)?,
         Task::Spec(args) => spec::run(&tree, &args)?,
+        Task::Bench(bench) => bench::run(&tree, &bench)?,
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

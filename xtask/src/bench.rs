@@ -1,0 +1,25 @@
+//! `cargo xtask bench WHAT`: figures that move with the machine, measured side by side in one run, with a verdict.
+//! They are never asserted in tests.
+
+mod figures;
+mod line;
+mod load;
+mod restart;
+
+use crate::tree::Tree;
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What is measured.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// The longest stall that a consumer sees in a planned restart of the target, and what it consists of
+    Restart(restart::Args),
+}
+
+/// Measures and prints. True if the figures are within their targets.
+pub fn run(tree: &Tree, bench: &Bench) -> Result<bool> {
+    match bench {
+        Bench::Restart(args) => restart::run(tree, args),
+    }
+}
