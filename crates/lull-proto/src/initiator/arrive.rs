@@ -1,8 +1,8 @@
 //! From nothing to sharing, whatever came before: one road for the first attach, a restart, a loss and a crash.
 
 use super::{
-    Action, Actions, DIAL_LIMIT, Dial, End, Expiry, Initiator, Interruption, Link, Marks, Outage,
-    Pause, Report, Resume, State, Step, Why,
+    Action, Actions, DIAL_LIMIT, Dial, End, Initiator, Interruption, Link, Marks, Outage, Pause,
+    Report, Resume, State, Step, Why,
 };
 use crate::beat::Beat;
 use crate::geometry::Geometry;
@@ -14,7 +14,7 @@ use core::time::Duration;
 use lull_wire::messages::{
     Attach, Attached, Connect, Disconnect, Hello, Prose, Ready, Refused, Stall, Welcome,
 };
-use lull_wire::{DisconnectCode, Epoch, RefusalCode, RestartId, Retry, VERSION};
+use lull_wire::{DisconnectCode, Epoch, InstanceId, RefusalCode, RestartId, Retry, VERSION};
 
 /// The wait after a final refusal of an attachment that consumers use: an operator may mend the cause, and "gone"
 /// can be left at any time [TIMER-3].
@@ -34,8 +34,7 @@ impl Initiator {
         self.conns += 1;
         outage.attempts += 1;
         let conn = ConnId(self.conns);
-        let late = outage.expiry == Expiry::Due;
-        let dial = Dial { conn, limit: now + DIAL_LIMIT, late, step: Step::Connecting };
+        let dial = Dial { conn, limit: now + DIAL_LIMIT, step: Step::Connecting };
         self.state = State::Dialling { outage, dial };
         actions.push(Action::Dial { conn });
     }
@@ -50,7 +49,7 @@ impl Initiator {
             callback: self.config.callback.clone(),
         };
         match &mut self.state {
-            State::Dialling { dial, .. } if dial.conn == conn => {
+            State::Dialling { dial, .. } if dial.conn == conn && dial.step == Step::Connecting => {
                 dial.step = Step::Greeted;
                 actions.push(Action::Send { conn, message: hello.into() });
             }
@@ -71,25 +70,23 @@ impl Initiator {
     }
 
     pub(super) fn dial_failed(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
-        if self.conn() == Some(conn) {
+        if matches!(&self.state, State::Dialling { dial, .. } if dial.conn == conn) {
             self.give_up_dial(now, None, actions);
         }
     }
 
-    /// The dial, or the ATTACH after it, came to nothing: wait, then try again.
+    /// The dial, or the ATTACH after it, came to nothing: wait, then try again. If it was begun after the end of the
+    /// restart timer, the policy runs [TIMER-6].
     pub(super) fn give_up_dial(
         &mut self,
         now: MonoTime,
         wait: Option<Duration>,
         actions: &mut Actions,
     ) {
-        let late = matches!(&self.state, State::Dialling { dial, .. } if dial.late);
         let Some(outage) = self.outage().cloned() else { return };
         let wait = wait.unwrap_or_else(|| outage.backoff(now, self.roll()));
         self.state = State::Away { outage, next: now + wait };
-        if late {
-            self.expire(actions);
-        }
+        self.expire(actions);
     }
 
     pub(super) fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Violation> {
@@ -127,7 +124,8 @@ impl Initiator {
         outage.marks.connected = Some(now);
         let conn = dial.conn;
         actions.push(Action::Report(Report::Connected { restart: connect.restart }));
-        self.memory.epoch = self.memory.epoch.next();
+        // The last number of all is refused for ever; it must not come to more than that.
+        self.memory.epoch = Epoch(self.memory.epoch.0.saturating_add(1));
         let message = self.attach_message().into();
         actions.push(Action::Send { conn, message });
         let by =
@@ -161,9 +159,9 @@ impl Initiator {
         refused: Refused,
         actions: &mut Actions,
     ) -> Result<(), Violation> {
-        let (conn, first) = match &self.state {
-            State::Dialling { outage, dial } => (dial.conn, outage.why == Why::First),
-            State::Attaching { outage, link, .. } => (link.conn, outage.why == Why::First),
+        let conn = match &self.state {
+            State::Dialling { dial, .. } => dial.conn,
+            State::Attaching { link, .. } => link.conn,
             State::Idle
             | State::Away { .. }
             | State::Replaying { .. }
@@ -175,7 +173,9 @@ impl Initiator {
             | State::Leaving { .. }
             | State::Ended(_) => return Err(Violation::OutOfPlace(lull_wire::Kind::Refused)),
         };
+        let first = self.promised.is_none() && self.memory.incarnation.is_none();
         let (code, retry) = (refused.code, refused.retry);
+        let taught = refused.epoch >= self.memory.epoch && refused.epoch != Epoch(u64::MAX);
         let after = Duration::from_millis(refused.retry_after_ms.into());
         // [SAFE-5] A state of ours that is behind learns where the target is.
         self.memory.epoch = Epoch(self.memory.epoch.0.max(refused.epoch.0));
@@ -194,7 +194,7 @@ impl Initiator {
         }
         actions.push(Action::HangUp { conn });
         let wait = match (code, retry) {
-            (RefusalCode::StaleEpoch, _) => Some(Duration::ZERO),
+            (RefusalCode::StaleEpoch, _) if taught => Some(Duration::ZERO),
             (_, Retry::Final) => Some(after.max(REFUSED_WAIT)),
             (_, Retry::Later | Retry::Unknown(_)) if after.is_zero() => None,
             (_, Retry::Later | Retry::Unknown(_)) => Some(after),
@@ -217,12 +217,18 @@ impl Initiator {
             return Err(Violation::Epoch);
         }
         let geometry = Geometry::of(attached).ok_or(Violation::Geometry)?;
-        if self.promised.is_some_and(|promised| !geometry.keeps(&promised)) {
+        // [SAFE-8] What is held and unanswered is for the resource that was attached, not for one of its name.
+        let known = self.memory.identity;
+        let other = !known.is_none() && known != attached.identity;
+        if other || self.promised.is_some_and(|promised| !geometry.keeps(&promised)) {
             actions.push(Action::Report(Report::Unusable));
             actions.push(Action::HangUp { conn });
             self.give_up_dial(now, Some(REFUSED_WAIT), actions);
             return Ok(());
         }
+        // [SAFE-5] An operator's word, and an inheritance, are good for one grant.
+        self.config.take_over = false;
+        self.config.predecessor = InstanceId::NONE;
         let changed = self.memory.incarnation != attached.incarnation;
         self.memory = Memory {
             epoch: attached.epoch,
@@ -270,7 +276,11 @@ impl Initiator {
     }
 
     pub(super) fn resized(&mut self, size: u64, actions: &mut Actions) -> Result<(), Violation> {
-        let promised = self.promised.ok_or(Violation::OutOfPlace(lull_wire::Kind::Resized))?;
+        let out_of_place = Violation::OutOfPlace(lull_wire::Kind::Resized);
+        if matches!(self.state, State::Dialling { .. } | State::Attaching { .. }) {
+            return Err(out_of_place);
+        }
+        let promised = self.promised.ok_or(out_of_place)?;
         if size < promised.size || !size.is_multiple_of(u64::from(promised.block)) {
             return Err(Violation::Geometry);
         }
@@ -326,10 +336,11 @@ impl Initiator {
             state @ (State::Draining { .. } | State::Flushing { .. } | State::Paused { .. }) => {
                 self.state = state
             }
-            State::Replaying { outage, link, resume, again, pause: Some(pause) }
+            State::Replaying { outage, link, mut resume, again, pause: Some(pause) }
                 if pause.restart == restart =>
             {
                 // It is ready when the replay is done, as if nobody had asked for a pause.
+                resume.by = resume.by.max(now + self.config.resume_timeout);
                 self.state = State::Replaying { outage, link, resume, again, pause: None };
             }
             // The end of a HOLD: what was not executed meanwhile is sent again.
@@ -337,12 +348,16 @@ impl Initiator {
                 self.requests.send_again(link.conn, Which::All, actions);
                 self.state = State::Sharing { link };
             }
-            state @ State::Leaving { .. } => self.state = state,
+            State::Leaving { link, step } => {
+                self.requests.send_again(link.conn, Which::All, actions);
+                self.state = State::Leaving { link, step };
+            }
+            state @ State::Replaying { pause: Some(_), .. } => self.state = state,
             state @ (State::Idle
             | State::Away { .. }
             | State::Dialling { .. }
             | State::Attaching { .. }
-            | State::Replaying { .. }
+            | State::Replaying { pause: None, .. }
             | State::Ended(_)) => {
                 self.state = state;
                 return Err(Violation::OutOfPlace(lull_wire::Kind::Resume));
@@ -443,10 +458,12 @@ impl Initiator {
         self.requests.lost();
         let timeout = self.config.restart_timeout;
         let pause_marks = self.pause().map(|pause| pause.marks).unwrap_or_default();
+        // [TIMER-4] What was announced by PAUSE has the time of a restart, whatever went before.
+        let span = if self.pause().is_some() { timeout } else { Duration::ZERO };
         let outage = match self.outage() {
             Some(before) => {
                 let mut outage = before.clone();
-                outage.announced(now, downtime);
+                outage.announced(now, span, downtime);
                 outage
             }
             None => {
@@ -459,7 +476,12 @@ impl Initiator {
         if self.outage().is_some() {
             // It came and went before: not at once again, or a crashing target is dialled without a pause.
             let wait = outage.backoff(now, self.roll());
+            let failing = outage.is_failing();
             self.state = State::Away { outage, next: now + wait };
+            if failing {
+                self.requests.fail_all(actions);
+            }
+            self.expire(actions);
         } else {
             self.dial(now, outage, actions);
         }
@@ -485,6 +507,7 @@ impl Initiator {
             | State::Replaying { resume, .. }
             | State::Ready { resume, .. } => {
                 resume.by = resume.by.max(now + span);
+                resume.probe = None;
             }
             State::Idle
             | State::Away { .. }

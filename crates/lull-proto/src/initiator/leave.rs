@@ -49,8 +49,7 @@ impl Initiator {
             return;
         }
         match self.take() {
-            State::Sharing { link }
-            | State::Leaving { link, step: Leaving::Finishing | Leaving::Flushing } => {
+            State::Sharing { link } | State::Leaving { link, step: Leaving::Finishing } => {
                 let conn = link.conn;
                 self.requests.send_held(conn, actions);
                 let step = if !self.requests.is_idle() {
@@ -64,12 +63,28 @@ impl Initiator {
                 };
                 self.state = State::Leaving { link, step };
             }
+            // A flush that failed is tried again with the next keep-alive.
+            State::Leaving { link, step: Leaving::Flushing } if self.requests.unflushed() == 0 => {
+                ask(link.conn, actions);
+                self.state = State::Leaving { link, step: Leaving::Asked };
+            }
             // Who is quiet may go during a pause; it counts as done then.
-            State::Paused { link, .. } if self.requests.is_idle() => {
+            State::Paused { link, .. }
+                if self.requests.is_idle() && self.requests.unflushed() == 0 =>
+            {
                 ask(link.conn, actions);
                 self.state = State::Leaving { link, step: Leaving::Asked };
             }
             other => self.state = other,
+        }
+    }
+
+    /// [CONN-5] No DETACH without a flush, however long the medium refuses one.
+    pub(super) fn flush_once_more(&mut self, now: MonoTime, actions: &mut Actions) {
+        if let State::Leaving { link, step: Leaving::Flushing } = &self.state
+            && self.requests.is_idle()
+        {
+            self.requests.send_own_flush(now, link.conn, actions);
         }
     }
 

@@ -11,7 +11,8 @@
 //!                                         │            │            │          RESUME: aborted       │ ▼
 //!                                         └────────────┴────────────┴────────────────────────────────┘ Leaving ─▶ Ended
 //! ```
-//! Requests are accepted in every state but `Ended`; only `Sharing` (and `Leaving`, to the last one) sends new ones.
+//! Requests are accepted in every state but `Ended`, until the attachment is to leave or its policy fails them; only
+//! `Sharing` sends new ones, and `Leaving` those that were accepted before.
 
 mod arrive;
 mod leave;
@@ -19,23 +20,24 @@ mod outage;
 mod pause;
 mod report;
 mod requests;
+mod state;
 mod tick;
 
 pub use outage::{Expiry, Marks, Outage, Why};
 pub use report::{End, Interruption, Phase, Report, Timer, View};
 pub use requests::{Again, Ask, Slot, WINDOW};
+pub use state::{Dial, Leaving, Link, Pause, Resume, State};
 
-use crate::beat::Beat;
 use crate::geometry::Geometry;
 use crate::{ConnId, MonoTime, Violation};
 use alloc::vec::Vec;
 use core::time::Duration;
 use lull_wire::messages::{Address, Name, Pong, Reply, Request};
 use lull_wire::{
-    Access, AttachmentId, Epoch, Incarnation, InstanceId, Message, ResourceId, RestartId,
-    StatusCode, Tenure,
+    Access, AttachmentId, Epoch, Incarnation, InstanceId, Message, ResourceId, StatusCode, Tenure,
 };
 use requests::Requests;
+use state::{Intent, Step};
 
 /// The longest that a dial may take, from connecting to CONNECT [CONN-6].
 pub const DIAL_LIMIT: Duration = Duration::from_secs(5);
@@ -158,103 +160,6 @@ pub enum Action {
 /// Where a machine puts what is to be done, in order.
 pub type Actions = Vec<Action>;
 
-/// The connection of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Link {
-    conn: ConnId,
-    beat: Beat,
-    /// What ATTACHED said; every reply repeats it [SAFE-4].
-    incarnation: Incarnation,
-}
-
-/// A dial under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Dial {
-    conn: ConnId,
-    limit: MonoTime,
-    /// Begun after the restart timer ended: if it fails, the policy runs [TIMER-6].
-    late: bool,
-    step: Step,
-}
-
-/// How far a dial is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Step {
-    Connecting,
-    Greeted,
-    Welcomed { keep_alive: Duration },
-}
-
-/// The resume timer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Resume {
-    by: MonoTime,
-    /// The PING sent when it ended; its PONG without a RESUME before it lets the policy run [TIMER-6].
-    probe: Option<u64>,
-}
-
-/// A pause that was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Pause {
-    restart: RestartId,
-    downtime: Duration,
-    /// Silence beyond this is a loss [PAUSE-10].
-    until: MonoTime,
-    in_flight: u32,
-    progress_at: MonoTime,
-    marks: Marks,
-    /// The outage that had not ended when PAUSE came [PAUSE-8]: its restart timer goes on.
-    before: Option<Outage>,
-}
-
-/// How far leaving is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Leaving {
-    /// What was accepted is finished.
-    Finishing,
-    /// What is unflushed is flushed.
-    Flushing,
-    /// DETACH is sent.
-    Asked,
-}
-
-/// Where an attachment is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
-pub enum State {
-    /// Not begun.
-    Idle,
-    /// No session, no dial.
-    Away { outage: Outage, next: MonoTime },
-    /// A dial is under way.
-    Dialling { outage: Outage, dial: Dial },
-    /// CONNECT came, ATTACH is sent.
-    Attaching { outage: Outage, link: Link, resume: Resume },
-    /// ATTACHED came; unanswered changes are sent again.
-    Replaying { outage: Outage, link: Link, resume: Resume, again: Again, pause: Option<Pause> },
-    /// READY is sent.
-    Ready { outage: Outage, link: Link, resume: Resume, again: Again },
-    /// Requests flow.
-    Sharing { link: Link },
-    /// PAUSE came; what is pending is finished.
-    Draining { link: Link, pause: Pause },
-    /// What is unflushed is flushed.
-    Flushing { link: Link, pause: Pause },
-    /// PAUSE COMPLETE is sent.
-    Paused { link: Link, pause: Pause },
-    /// The attachment ends.
-    Leaving { link: Link, step: Leaving },
-    /// It has ended.
-    Ended(End),
-}
-
-/// Whether the attachment is to stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Intent {
-    Stay,
-    Leave,
-}
-
 /// One attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Initiator {
@@ -303,19 +208,16 @@ impl Initiator {
     }
 
     fn submit(&mut self, now: MonoTime, slot: Slot, ask: Ask, actions: &mut Actions) {
+        // [TIMER-1] Until RESUME, a pause in between included. [CONN-5] Who leaves takes nothing more.
+        let failing = self.outage().is_some_and(Outage::is_failing);
+        if failing || self.intent == Intent::Leave {
+            actions.push(Action::Answer { slot, status: StatusCode::Io });
+            return;
+        }
         match &self.state {
-            State::Sharing { link } | State::Leaving { link, step: Leaving::Finishing } => {
+            State::Sharing { link } => {
                 self.requests.hold(now, slot, ask);
                 self.requests.send_held(link.conn, actions);
-            }
-            State::Away { outage, .. }
-            | State::Dialling { outage, .. }
-            | State::Attaching { outage, .. }
-            | State::Replaying { outage, .. }
-            | State::Ready { outage, .. }
-                if outage.is_failing() =>
-            {
-                actions.push(Action::Answer { slot, status: StatusCode::Io });
             }
             State::Idle
             | State::Away { .. }
@@ -325,9 +227,8 @@ impl Initiator {
             | State::Ready { .. }
             | State::Draining { .. }
             | State::Flushing { .. }
-            | State::Paused { .. }
-            | State::Leaving { step: Leaving::Flushing, .. } => self.requests.hold(now, slot, ask),
-            State::Leaving { step: Leaving::Asked, .. } | State::Ended(_) => {
+            | State::Paused { .. } => self.requests.hold(now, slot, ask),
+            State::Leaving { .. } | State::Ended(_) => {
                 actions.push(Action::Answer { slot, status: StatusCode::Io });
             }
         }
@@ -404,6 +305,7 @@ impl Initiator {
             State::Replaying { resume, .. } => {
                 // Replay that makes progress extends the resume timer.
                 resume.by = resume.by.max(now + self.config.resume_timeout);
+                resume.probe = None;
                 if quiet {
                     self.replayed(now, actions);
                 }
@@ -492,9 +394,10 @@ impl Initiator {
             pause: self.pause().map(|pause| (pause.restart, pause.until)),
             resume_by: match &self.state {
                 State::Attaching { resume, .. }
-                | State::Replaying { resume, .. }
+                | State::Replaying { resume, pause: None, .. }
                 | State::Ready { resume, .. } => Some(resume.by),
-                State::Idle
+                State::Replaying { pause: Some(_), .. }
+                | State::Idle
                 | State::Away { .. }
                 | State::Dialling { .. }
                 | State::Sharing { .. }

@@ -96,18 +96,20 @@ impl Outage {
 
     /// How long to wait before the next dial; `chance` spreads those who lost the same target together.
     pub fn backoff(&self, now: MonoTime, chance: u64) -> Duration {
-        let doubled = FIRST_WAIT.saturating_mul(1 << self.attempts.min(10));
+        let doubled = FIRST_WAIT.saturating_mul(1 << self.attempts.saturating_sub(1).min(10));
         let floor = if now < self.gentle_until { GENTLE_WAIT } else { Duration::ZERO };
         let wait = doubled.min(LAST_WAIT).max(floor);
         // Between a half and the whole.
         wait / 2 + wait / 2 * (chance % 1024) as u32 / 1024
     }
 
-    /// The target went away again before RESUME. Its timer goes on; only an announced downtime extends it.
-    pub fn announced(&mut self, now: MonoTime, downtime: Duration) {
-        if !downtime.is_zero() {
-            self.deadline =
-                self.deadline.map(|deadline| deadline.max(now + downtime.saturating_mul(3)));
+    /// The target went away again before RESUME. Its timer goes on; only an announcement extends it: to `span`, and
+    /// to what the downtime needs.
+    pub fn announced(&mut self, now: MonoTime, span: Duration, downtime: Duration) {
+        let until = now + span.max(downtime.saturating_mul(3));
+        self.deadline = self.deadline.map(|deadline| deadline.max(until));
+        if self.expiry == Expiry::Due && self.deadline.is_some_and(|deadline| deadline > now) {
+            self.expiry = Expiry::Running;
         }
     }
 

@@ -50,10 +50,12 @@ impl Initiator {
                 self.drain(now, link, fresh(in_flight, None), actions);
             }
             // [PAUSE-8] The replay is finished first.
-            State::Replaying { outage, link, resume, again, pause: None } => {
+            State::Replaying { outage, link, mut resume, again, pause: None } => {
                 actions.push(Action::Report(report));
+                resume.probe = None;
                 let pause = Some(fresh(in_flight, None));
                 self.state = State::Replaying { outage, link, resume, again, pause };
+                self.progress(now, actions);
             }
             // [PAUSE-3] Said again, for this restart or for the next one, it renews the span.
             State::Replaying { outage, link, resume, again, pause: Some(pause) } => {
@@ -114,7 +116,7 @@ impl Initiator {
         actions.push(Action::Report(Report::Drained { restart: pause.restart, after }));
         let conn = link.conn;
         self.state = State::Flushing { link, pause };
-        if self.requests.unflushed() > 0 {
+        if self.requests.unflushed() > 0 && self.requests.has_room() {
             self.requests.send_own_flush(now, conn, actions);
         } else {
             self.complete(now, actions);
@@ -162,7 +164,9 @@ impl Initiator {
         let (in_flight, unflushed) = (self.requests.in_flight(), self.requests.unflushed());
         let oldest_ms = u64::try_from(self.requests.oldest(now).as_millis()).unwrap_or(u64::MAX);
         match &mut self.state {
-            State::Draining { link, pause } | State::Flushing { link, pause } => {
+            State::Replaying { link, pause: Some(pause), .. }
+            | State::Draining { link, pause }
+            | State::Flushing { link, pause } => {
                 pause.progress_at = now + PROGRESS_EVERY;
                 let restart = pause.restart;
                 let message = PauseProgress { restart, in_flight, oldest_ms, unflushed }.into();
@@ -172,7 +176,7 @@ impl Initiator {
             | State::Away { .. }
             | State::Dialling { .. }
             | State::Attaching { .. }
-            | State::Replaying { .. }
+            | State::Replaying { pause: None, .. }
             | State::Ready { .. }
             | State::Sharing { .. }
             | State::Paused { .. }

@@ -35,7 +35,7 @@ impl Ask {
         Self { op: OpCode::Flush, flags: RequestFlags::none(), offset: 0, length: 0 };
 
     fn changes(&self) -> bool {
-        matches!(self.op, OpCode::Write | OpCode::Discard | OpCode::WriteZeroes)
+        self.length > 0 && matches!(self.op, OpCode::Write | OpCode::Discard | OpCode::WriteZeroes)
     }
 
     fn end(&self) -> u64 {
@@ -93,12 +93,17 @@ impl Requests {
     /// and what came after waits behind it [SAFE-3].
     pub fn send_held(&mut self, conn: ConnId, actions: &mut Actions) {
         while let Some(first) = self.held.front() {
-            if self.window.len() == WINDOW || self.overlaps(&first.ask) {
+            if !self.has_room() || self.overlaps(&first.ask) {
                 return;
             }
             let Some(Held { slot, ask, since }) = self.held.pop_front() else { return };
             self.send(conn, Some(slot), ask, since, actions);
         }
+    }
+
+    /// Whether one more number may be given.
+    pub fn has_room(&self) -> bool {
+        self.window.len() < WINDOW
     }
 
     /// Sends a flush that no consumer asked for.

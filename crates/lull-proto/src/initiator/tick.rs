@@ -12,13 +12,16 @@ impl Initiator {
         match &self.state {
             State::Idle | State::Ended(_) => None,
             State::Away { outage, next } => earliest([Some(*next), running(outage)]),
-            State::Dialling { outage, dial } => earliest([Some(dial.limit), running(outage)]),
+            State::Dialling { dial, .. } => Some(dial.limit),
             State::Attaching { link, resume, .. }
-            | State::Replaying { link, resume, .. }
+            | State::Replaying { link, resume, pause: None, .. }
             | State::Ready { link, resume, .. } => {
                 earliest([Some(link.beat.deadline()), resume.probe.is_none().then_some(resume.by)])
             }
-            State::Draining { link, pause } | State::Flushing { link, pause } => {
+            // [PAUSE-8] PAUSE stops the resume timer.
+            State::Replaying { link, pause: Some(pause), .. }
+            | State::Draining { link, pause }
+            | State::Flushing { link, pause } => {
                 earliest([Some(link.beat.deadline()), Some(pause.until), Some(pause.progress_at)])
             }
             State::Paused { link, pause } => {
@@ -42,20 +45,20 @@ impl Initiator {
                     self.dial(now, outage, actions);
                 }
             }
-            State::Dialling { outage, dial } => {
-                if running(outage).is_some_and(|deadline| deadline <= now) {
-                    outage.expiry = Expiry::Due;
-                }
+            // The restart timer looks on: a dial that was begun before its end says nothing about it [TIMER-6].
+            State::Dialling { dial, .. } => {
                 if dial.limit <= now {
                     let conn = dial.conn;
                     actions.push(Action::HangUp { conn });
                     self.give_up_dial(now, None, actions);
                 }
             }
-            State::Attaching { .. } | State::Replaying { .. } | State::Ready { .. } => {
-                self.tick_arriving(now, actions)
-            }
-            State::Draining { pause, .. } | State::Flushing { pause, .. } => {
+            State::Attaching { .. }
+            | State::Replaying { pause: None, .. }
+            | State::Ready { .. } => self.tick_arriving(now, actions),
+            State::Replaying { pause: Some(pause), .. }
+            | State::Draining { pause, .. }
+            | State::Flushing { pause, .. } => {
                 let (over, due) = (pause.until <= now, pause.progress_at <= now);
                 self.tick_pause(now, over, actions);
                 if due {
@@ -77,7 +80,10 @@ impl Initiator {
         let conn = link.conn;
         match link.beat.tick(now) {
             Round::NotYet => {}
-            Round::Due => self.ping(conn, token, actions),
+            Round::Due => {
+                self.ping(conn, token, actions);
+                self.flush_once_more(now, actions);
+            }
             Round::Silent => {
                 actions.push(Action::HangUp { conn });
                 self.lost(now, conn, actions);
@@ -124,7 +130,7 @@ impl Initiator {
         else {
             return;
         };
-        if resume.probe.is_some_and(|probe| probe <= token) {
+        if resume.probe == Some(token) {
             let ran = matches!(outage.expiry, Expiry::Ran(_));
             if !ran {
                 self.run_policy(Timer::Resume, actions);
@@ -132,7 +138,7 @@ impl Initiator {
         }
     }
 
-    /// A dial that was begun after the restart timer's end came to nothing.
+    /// What was begun after the restart timer's end, a dial or all of the road up to RESUME, came to nothing.
     pub(super) fn expire(&mut self, actions: &mut Actions) {
         if self.outage().is_some_and(|outage| outage.expiry == Expiry::Due) {
             self.run_policy(Timer::Restart, actions);

@@ -1,0 +1,102 @@
+//! Where an attachment is, with what belongs to each place.
+
+use super::{Again, End, Marks, Outage};
+use crate::beat::Beat;
+use crate::{ConnId, MonoTime};
+use core::time::Duration;
+use lull_wire::{Incarnation, RestartId};
+
+/// The connection of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    pub(super) conn: ConnId,
+    pub(super) beat: Beat,
+    /// What ATTACHED said; every reply repeats it [SAFE-4].
+    pub(super) incarnation: Incarnation,
+}
+
+/// A dial under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Dial {
+    pub(super) conn: ConnId,
+    pub(super) limit: MonoTime,
+    pub(super) step: Step,
+}
+
+/// How far a dial is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    Connecting,
+    Greeted,
+    Welcomed { keep_alive: Duration },
+}
+
+/// The resume timer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resume {
+    pub(super) by: MonoTime,
+    /// The PING sent when it ended; its PONG without a RESUME before it lets the policy run [TIMER-6].
+    pub(super) probe: Option<u64>,
+}
+
+/// A pause that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pause {
+    pub(super) restart: RestartId,
+    pub(super) downtime: Duration,
+    /// Silence beyond this is a loss [PAUSE-10].
+    pub(super) until: MonoTime,
+    pub(super) in_flight: u32,
+    pub(super) progress_at: MonoTime,
+    pub(super) marks: Marks,
+    /// The outage that had not ended when PAUSE came [PAUSE-8]: its restart timer goes on.
+    pub(super) before: Option<Outage>,
+}
+
+/// How far leaving is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Leaving {
+    /// What was accepted is finished.
+    Finishing,
+    /// What is unflushed is flushed.
+    Flushing,
+    /// DETACH is sent.
+    Asked,
+}
+
+/// Where an attachment is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+pub enum State {
+    /// Not begun.
+    Idle,
+    /// No session, no dial.
+    Away { outage: Outage, next: MonoTime },
+    /// A dial is under way.
+    Dialling { outage: Outage, dial: Dial },
+    /// CONNECT came, ATTACH is sent.
+    Attaching { outage: Outage, link: Link, resume: Resume },
+    /// ATTACHED came; unanswered changes are sent again.
+    Replaying { outage: Outage, link: Link, resume: Resume, again: Again, pause: Option<Pause> },
+    /// READY is sent.
+    Ready { outage: Outage, link: Link, resume: Resume, again: Again },
+    /// Requests flow.
+    Sharing { link: Link },
+    /// PAUSE came; what is pending is finished.
+    Draining { link: Link, pause: Pause },
+    /// What is unflushed is flushed.
+    Flushing { link: Link, pause: Pause },
+    /// PAUSE COMPLETE is sent.
+    Paused { link: Link, pause: Pause },
+    /// The attachment ends.
+    Leaving { link: Link, step: Leaving },
+    /// It has ended.
+    Ended(End),
+}
+
+/// Whether the attachment is to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Intent {
+    Stay,
+    Leave,
+}
