@@ -1,6 +1,8 @@
 //! The two machines against each other on a virtual clock, and each alone against what a peer may send.
 
 mod alone;
+mod arbitrary;
 mod bring_up;
+mod cuts;
 mod pair;
 mod pause;

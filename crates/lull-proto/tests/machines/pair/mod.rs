@@ -16,7 +16,8 @@ pub use store::Store;
 pub use wire::{Cut, Frame, Side, Wire};
 
 use lull_proto::initiator::{self, Ask, Phase, Slot};
-use lull_proto::target::{self, Change, Order, Resource, ResourceIndex, Target, Ticket};
+pub use lull_proto::target::Order;
+use lull_proto::target::{self, Change, Resource, ResourceIndex, Target, Ticket};
 use lull_proto::{ConnId, Geometry, MonoTime};
 use lull_wire::messages::{Name, Prose};
 use lull_wire::{
