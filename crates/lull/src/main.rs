@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod daemon;
 mod exit;
+mod load;
 mod log;
 mod offline;
 mod output;

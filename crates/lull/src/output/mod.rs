@@ -13,6 +13,7 @@ pub use live::{RestartView, question_lines};
 pub use record::{record_list, record_text, summary};
 pub use screen::{Screen, size_of};
 pub use status::status_text;
+pub use table::{indented, table};
 
 use lull_admin::Event;
 

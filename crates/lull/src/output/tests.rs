@@ -263,6 +263,7 @@ fn record() -> RestartRecord {
             event(213, "web-1", "paused", "paused after 3 ms"),
         ],
         messages: messages(),
+        ..RestartRecord::default()
     }
 }
 
