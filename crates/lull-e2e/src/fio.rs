@@ -92,14 +92,16 @@ impl Fio {
     /// On any error, wrong block or failure of its own.
     #[track_caller]
     pub fn judge(&self, running: Running) -> FioReport {
-        let finished = running.finish(LIMIT).ok();
+        let finished = running.finish(LIMIT);
+        let said = first_lines(&finished.stderr);
+        assert!(finished.status.success(), "{}: fio: {}\n{said}", self.name, finished.status);
         // Notes stand before the document in some releases.
         let from = finished.stdout.find('{').unwrap_or(0);
         let document: serde_json::Value = serde_json::from_str(&finished.stdout[from..])
             .unwrap_or_else(|error| panic!("fio's result: {error}\n{}", finished.stdout));
         let job = &document["jobs"][0];
-        assert_eq!(job["error"], 0, "{}: {}", self.name, finished.stderr);
-        assert_eq!(job["total_err"].as_u64().unwrap_or(0), 0, "{}: {}", self.name, finished.stderr);
+        assert_eq!(job["error"], 0, "{}: {said}", self.name);
+        assert_eq!(job["total_err"].as_u64().unwrap_or(0), 0, "{}: {said}", self.name);
         let count = |kind: &str| job[kind]["total_ios"].as_u64().expect("fio counts its requests");
         FioReport { reads: count("read"), writes: count("write") }
     }
@@ -121,6 +123,11 @@ impl Fio {
         });
         FioRounds { stop, rounds, thread: Some(thread) }
     }
+}
+
+/// The first lines say what happened; hundreds may follow, one for each request.
+fn first_lines(text: &str) -> String {
+    text.lines().take(10).collect::<Vec<_>>().join("\n")
 }
 
 /// A job that is repeated.

@@ -214,7 +214,7 @@ impl Target {
         self.wait_serving();
     }
 
-    /// Waits until it serves, with no restart under way.
+    /// Waits until it serves; initiators of before may still be awaited.
     #[track_caller]
     pub fn wait_serving(&self) {
         let what = format!("{} serves", self.name);
@@ -223,7 +223,7 @@ impl Target {
                 panic!("{} has ended: {status}\n{}", self.name, self.process().log());
             }
             let target = self.try_status()?.target?;
-            (target.phase == TargetPhase::Serving && target.restart.is_none()).then_some(())
+            matches!(target.phase, TargetPhase::Serving | TargetPhase::Resuming).then_some(())
         });
     }
 
