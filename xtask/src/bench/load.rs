@@ -84,10 +84,17 @@ fn parse(line: &str) -> Option<Answered> {
     Some(Answered { at_ms, took_us: took_ns / 1000 })
 }
 
-/// The longest request among those that were answered within a span of time.
-pub fn longest_us(requests: &[Answered], from_ms: u64, to_ms: u64) -> u64 {
-    let within = requests.iter().filter(|one| (from_ms..=to_ms).contains(&one.at_ms));
-    within.map(|one| one.took_us).max().unwrap_or(0)
+impl Answered {
+    /// When the request was made, in Unix milliseconds.
+    pub fn begun_ms(&self) -> u64 {
+        self.at_ms - self.took_us / 1000
+    }
+}
+
+/// The longest request among those that were under way at some time of a span.
+pub fn longest(requests: &[Answered], from_ms: u64, to_ms: u64) -> Option<Answered> {
+    let meets = |one: &&Answered| one.begun_ms() <= to_ms && one.at_ms >= from_ms;
+    requests.iter().filter(meets).max_by_key(|one| one.took_us).copied()
 }
 
 #[cfg(test)]
@@ -95,12 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_request_is_sought_within_the_span_only() {
-        let log =
-            "1000, 900000, 0, 4096, 0, 0\n2000, 40000, 1, 4096, 0, 0\n2001, 50999, 0, 4096, 0, 0";
+    fn the_longest_request_is_sought_among_those_under_way_within_the_span() {
+        let log = "1000, 900000000, 0, 4096\n2000, 40000000, 1, 4096\n2001, 50000999, 0, 4096";
         let requests: Vec<_> = log.lines().map(|line| parse(line).unwrap()).collect();
-        assert_eq!(longest_us(&requests, 1500, 2001), 50);
-        assert_eq!(longest_us(&requests, 0, 2001), 900);
-        assert_eq!(longest_us(&requests, 3000, 4000), 0);
+        let took = |from, to| longest(&requests, from, to).map(|one| one.took_us);
+        assert_eq!(took(1500, 1955), Some(50_000));
+        assert_eq!(took(1000, 1955), Some(900_000));
+        assert_eq!(took(1001, 1949), None);
+        assert_eq!(took(2001, 4000), Some(50_000));
     }
 }

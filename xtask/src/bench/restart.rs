@@ -18,8 +18,8 @@ const WHOLE_US: u64 = 150_000;
 const LEAD: Duration = Duration::from_millis(2500);
 /// Load after one.
 const TRAIL: Duration = Duration::from_millis(3000);
-/// How long after the end of the record a request that was held may still be answered.
-const LATE_MS: u64 = 500;
+/// How far back before the order the load's usual longest request is sought: fio's start is left out.
+const USUAL_MS: u64 = 2000;
 /// Fewer requests than these before the order are no load.
 const LEAST_REQUESTS: usize = 1000;
 
@@ -111,7 +111,6 @@ fn round(line: &mut Line, args: &Args) -> Result<Pieces> {
     let id = line.restart()?;
     let requests = loads.into_iter().map(Load::finish).collect::<Result<Vec<_>>>()?;
     let record = line.record(id)?;
-    let ended = record.ended.context("the restart has not ended")?;
     let kind = record.outcome.as_ref().map(|outcome| outcome.kind);
     ensure!(kind == Some(lull_admin::OutcomeKind::Completed), "restart {id}: {:?}", record.outcome);
     let seen = |n: usize, requests: &[Answered]| {
@@ -119,9 +118,15 @@ fn round(line: &mut Line, args: &Args) -> Result<Pieces> {
         let row = row.with_context(|| format!("no row of web{n} in restart {id}"))?;
         let earlier = requests.iter().filter(|one| one.at_ms < record.started);
         ensure!(earlier.count() > LEAST_REQUESTS, "web{n}'s consumer was not at work");
-        let stall = load::longest_us(requests, record.started, ended + LATE_MS);
-        let before = load::longest_us(requests, 0, record.started - 1);
-        Ok(Pieces::of(&record, row, stall, before))
+        let sent = |name| {
+            let at = figures::sent_us(&record, row, name).map(|us| us / 1000);
+            at.with_context(|| format!("no {name} to web{n} in restart {id}"))
+        };
+        let longest = load::longest(requests, sent("PAUSE")?, sent("RESUME")?);
+        let longest = longest.with_context(|| format!("nothing of web{n}'s was under way"))?;
+        let earlier = (record.started - USUAL_MS, record.started - 1);
+        let usual = load::longest(requests, earlier.0, earlier.1).map_or(0, |one| one.took_us);
+        Ok(Pieces::of(&record, row, longest, usual))
     };
     let each = requests.iter().enumerate().map(|(n, requests)| seen(n, requests));
     let each = each.collect::<Result<Vec<_>>>()?;
