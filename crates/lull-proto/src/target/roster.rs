@@ -92,8 +92,9 @@ impl Target {
             }
         }
         self.check_epoch(&attach)?;
-        self.check_access(now, place, &attach)?;
+        // Whose hold is over for good need not wait for the one who has it now.
         let tenure = next_tenure(resource, known, instance, &attach)?;
+        self.check_access(now, place, &attach)?;
         let hold = crate::time::span(attach.hold_ms);
         let Attach { attachment, access, epoch, .. } = attach;
         let entry = Entry { node, attachment, resource: place, access, instance, epoch, hold };

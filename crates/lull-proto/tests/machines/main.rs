@@ -4,5 +4,8 @@ mod alone;
 mod arbitrary;
 mod bring_up;
 mod cuts;
+mod fencing;
 mod pair;
 mod pause;
+mod pause_end;
+mod timers;

@@ -1,0 +1,258 @@
+//! The restart timer, the resume timer, and what runs at their end.
+
+use crate::alone::{Alone, attached, connect, pause, resume, welcome};
+use crate::pair::{Node, Pair};
+use lull_proto::Violation;
+use lull_proto::initiator::{Action, Config, Event, Phase, Policy, Report, Timer, WINDOW};
+use lull_wire::messages::{Attached, Detached, Pong, Refused, Reply, Resized, Welcome};
+use lull_wire::{
+    Epoch, Incarnation, InstanceId, Kind, Message, OpCode, RefusalCode, RequestNumber, ResourceId,
+    Retry, StatusCode, Tenure,
+};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn with_policy(policy: Policy) -> Pair {
+    let mut pair = Pair::new(1);
+    let restart_timeout = 10 * SECOND;
+    let config = Config { policy, restart_timeout, ..pair.nodes[0].config.clone() };
+    pair.nodes[0] = Node::new(config, 0);
+    pair.begin_all();
+    pair.downtime = None;
+    pair
+}
+
+fn expired(pair: &Pair) -> usize {
+    let is = |report: &&Report| matches!(report, Report::Expired { .. });
+    pair.nodes[0].reports.iter().filter(is).count()
+}
+
+/// [TIMER-1] [TIMER-3] Each policy does what it says, once; a late CONNECT works after each.
+#[test]
+fn each_policy_runs_once_and_can_be_left() {
+    for policy in [Policy::Wait, Policy::Error, Policy::Hook] {
+        let mut pair = with_policy(policy);
+        pair.crash();
+        pair.write(0, 1);
+        pair.run(9 * SECOND);
+        assert_eq!(expired(&pair), 0);
+        pair.run(60 * SECOND);
+        assert_eq!(expired(&pair), 1);
+        pair.write(0, 2);
+        let failed = if policy == Policy::Error { 2 } else { 0 };
+        assert_eq!(pair.nodes[0].errors(), failed, "{policy:?}");
+        assert_eq!(pair.nodes[0].hooks.len(), usize::from(policy == Policy::Hook));
+        pair.start(lull_wire::RestartId(0));
+        pair.until_all_share();
+        pair.write(0, 3);
+        pair.finish();
+        assert_eq!(pair.nodes[0].errors(), failed);
+    }
+}
+
+/// [TIMER-6] At the timer's end the policy waits for a whole dial that was begun afterwards.
+#[test]
+fn a_policy_waits_for_a_whole_dial_after_expiry() {
+    let mut pair = with_policy(Policy::Error);
+    pair.nodes[0].mute = true;
+    pair.cut_now(0);
+    pair.run(9 * SECOND);
+    pair.nodes[0].mute = false;
+    // The dial that is under way was swallowed and fails after the timer's end; the next one does not.
+    pair.until_all_share();
+    assert!(pair.wires.len() >= 4);
+    assert_eq!(expired(&pair), 0);
+}
+
+/// [TIMER-6] Who slept over its own deadline wakes to a returned target, not to its policy.
+#[test]
+fn a_sleeper_wakes_to_its_target() {
+    let mut pair = with_policy(Policy::Error);
+    pair.downtime = Some(SECOND);
+    pair.crash();
+    pair.freeze(0, true);
+    pair.run(3600 * SECOND);
+    pair.freeze(0, false);
+    pair.until_all_share();
+    assert_eq!(expired(&pair), 0);
+}
+
+/// [TIMER-3] A target that crashes again and again before RESUME does not buy time: the policy runs.
+#[test]
+fn crash_loops_do_not_reset_the_restart_timer() {
+    let mut alone = Alone::sharing();
+    alone.lose();
+    for epoch in 2..2000 {
+        alone.connects();
+        alone.attaches(epoch);
+        alone.lose();
+        let wait = alone.machine.deadline().unwrap().since(alone.now);
+        alone.pass(wait);
+        if alone.reported(|report| matches!(report, Report::Expired { .. })) {
+            let spent = alone.now.since(lull_proto::MonoTime(1_000_000_000));
+            assert!(spent >= 600 * SECOND && spent < 610 * SECOND, "{spent:?}");
+            return;
+        }
+    }
+    panic!("the policy never ran");
+}
+
+/// [TIMER-6] An ATTACH that is refused again and again does not hold the policy back.
+#[test]
+fn refusals_do_not_hold_the_policy_back() {
+    let mut alone = Alone::sharing();
+    alone.lose();
+    for _ in 0..2000 {
+        alone.connects();
+        alone.receive(welcome());
+        alone.receive(connect());
+        alone.receive(refused(RefusalCode::UnknownResource, Retry::Final));
+        let wait = alone.machine.deadline().unwrap().since(alone.now);
+        alone.pass(wait);
+        if alone.reported(|report| matches!(report, Report::Expired { .. })) {
+            return;
+        }
+    }
+    panic!("the policy never ran");
+}
+
+fn refused(code: RefusalCode, retry: Retry) -> Message {
+    let (epoch, tenure, detail) = (Epoch(0), Tenure(0), Default::default());
+    Refused { code, retry, retry_after_ms: 0, epoch, tenure, detail }.into()
+}
+
+/// [TIMER-6] The resume timer's policy waits for a keep-alive round that brings no RESUME.
+#[test]
+fn the_resume_timer_asks_before_its_policy_runs() {
+    let mut alone = Alone::greeted();
+    alone.attaches(1);
+    for _ in 0..59 {
+        alone.pass(SECOND);
+        alone.receive(Pong { token: 0 }.into());
+    }
+    alone.actions.clear();
+    alone.pass(SECOND + Duration::from_millis(1));
+    let pings = alone.sent(Kind::Ping);
+    let Some(Message::Ping(probe)) = pings.first() else { panic!("it asks") };
+    assert!(!alone.reported(|report| matches!(report, Report::Expired { .. })));
+    let token = probe.token;
+    alone.receive(Pong { token }.into());
+    let ran = |report: &Report| matches!(report, Report::Expired { timer: Timer::Resume, .. });
+    assert!(alone.reported(ran));
+    alone.receive(resume(0));
+    assert_eq!(alone.machine.phase(), Phase::Sharing);
+}
+
+/// [SAFE-11] No more than 4,096 numbers are outstanding.
+#[test]
+fn the_window_is_bounded() {
+    let mut alone = Alone::sharing();
+    for _ in 0..WINDOW + 10 {
+        alone.submit(OpCode::Read, 1);
+    }
+    assert_eq!(alone.transmitted().len(), WINDOW);
+    alone.reply(RequestNumber(2), StatusCode::Done);
+    assert_eq!(alone.transmitted().len(), WINDOW, "the lowest is what counts");
+    alone.reply(RequestNumber(1), StatusCode::Done);
+    assert_eq!(alone.transmitted().len(), WINDOW + 2);
+}
+
+/// [CONN-5] A flush that fails is tried again now and then, not at once, and no DETACH goes before it.
+#[test]
+fn no_detach_without_a_flush() {
+    let mut alone = Alone::sharing();
+    alone.write_answered();
+    alone.handle(Event::Detach { at_once: false });
+    for _ in 0..3 {
+        let flush = alone.transmitted().pop().unwrap();
+        let before = alone.transmitted().len();
+        alone.reply(flush.number, StatusCode::Io);
+        assert_eq!(alone.transmitted().len(), before);
+        alone.receive(Pong { token: 0 }.into());
+        alone.pass(2 * SECOND);
+        assert_eq!(alone.transmitted().len(), before + 1);
+    }
+    assert!(alone.sent(Kind::Detach).is_empty());
+    let flush = alone.transmitted().pop().unwrap();
+    alone.reply(flush.number, StatusCode::Done);
+    assert_eq!(alone.sent(Kind::Detach).len(), 1);
+    alone.submit(OpCode::Read, 1);
+    assert_eq!(alone.answers().last().unwrap().1, StatusCode::Io);
+}
+
+/// [SAFE-8] What is unanswered goes to no other resource of the same name.
+#[test]
+fn another_resource_of_that_name_is_not_used() {
+    let mut alone = Alone::sharing();
+    alone.submit(OpCode::Write, 1);
+    alone.lose();
+    alone.connects();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone.actions.clear();
+    let (identity, incarnation) = (ResourceId([8; 16]), Incarnation([8; 16]));
+    alone.receive(Attached { identity, incarnation, ..attached(2) }.into());
+    assert!(alone.transmitted().is_empty());
+    assert!(alone.reported(|report| matches!(report, Report::Unusable)));
+}
+
+/// [CONN-2] Each fault of a target ends the connection, and nothing else: the next dial follows.
+#[test]
+fn a_targets_violation_ends_the_connection_only() {
+    let greeted = Alone::greeted;
+    let attaching = || {
+        let mut alone = Alone::greeted();
+        alone.receive(welcome());
+        alone.receive(connect());
+        alone
+    };
+    let node = || (InstanceId([9; 16]), Default::default(), Default::default());
+    let (instance, name, software) = node();
+    let version = Welcome { version: 9, instance, node: name, software, keep_alive_ms: 1 };
+    let odd = Attached { block: 1000, ..attached(1) };
+    let cases: Vec<(Alone, Message, Violation)> = vec![
+        (greeted(), resume(0), Violation::OutOfPlace(Kind::Resume)),
+        (greeted(), connect(), Violation::OutOfPlace(Kind::Connect)),
+        (greeted(), version.into(), Violation::Version(9)),
+        (attaching(), attached(2).into(), Violation::Epoch),
+        (attaching(), odd.into(), Violation::Geometry),
+        (attaching(), pause(1), Violation::OutOfPlace(Kind::Pause)),
+        (attaching(), Resized { size: 4096 }.into(), Violation::OutOfPlace(Kind::Resized)),
+        (Alone::sharing(), Resized { size: 4096 }.into(), Violation::Geometry),
+        (
+            Alone::sharing(),
+            Detached { epoch: Epoch(1) }.into(),
+            Violation::OutOfPlace(Kind::Detached),
+        ),
+    ];
+    for (mut alone, message, violation) in cases {
+        alone.receive(message);
+        ended_only(&mut alone, violation);
+    }
+    let reply = |number, life| Reply {
+        number: RequestNumber(number),
+        status: StatusCode::Done,
+        incarnation: Incarnation([life; 16]),
+    };
+    for (number, life, violation) in [
+        (5, 1, Violation::UnknownRequest(RequestNumber(5))),
+        (0, 1, Violation::UnknownRequest(RequestNumber(0))),
+        (1, 2, Violation::Incarnation),
+    ] {
+        let mut alone = Alone::sharing();
+        alone.submit(OpCode::Write, 1);
+        let (conn, reply) = (alone.conn, reply(number, life));
+        alone.handle(Event::Replied { conn, reply });
+        ended_only(&mut alone, violation);
+    }
+}
+
+fn ended_only(alone: &mut Alone, violation: Violation) {
+    assert_eq!(alone.violation(), Some(violation));
+    let conn = alone.conn;
+    assert!(alone.actions.contains(&Action::HangUp { conn }), "{violation:?}");
+    assert!(matches!(alone.machine.phase(), Phase::Away | Phase::Dialling));
+    assert!(alone.answers().is_empty());
+    alone.pass(SECOND);
+}
