@@ -62,7 +62,7 @@ mod tests {
             ("lull://db/disk", "lull attach 'lull://db/disk'"),
             ("lull+unix:///d?socket=/s", "attach it first"),
             ("/run/d.sock", "unix:/path"),
-            ("tcp:nowhere", "tcp:"),
+            ("tcp:nowhere:x", "tcp:"),
         ] {
             let said = parse(text).expect_err(text);
             assert!(said.contains(step), "{text}: {said}");
