@@ -37,12 +37,15 @@ pub struct Chronicle {
     last: Option<RestartRecord>,
     /// This life is the second half of the current restart; its record is closed then at the latest.
     returning: Option<MonoTime>,
+    /// Why the current restart has failed, although everybody comes back.
+    trouble: Option<String>,
 }
 
 impl Chronicle {
     pub fn new(clock: Clock, node: &str, instance: &str) -> Self {
         let log = EventLog::new(node, instance);
-        Self { clock, node: node.to_owned(), log, current: None, last: None, returning: None }
+        let node = node.to_owned();
+        Self { clock, node, log, current: None, last: None, returning: None, trouble: None }
     }
 
     pub fn feed(&self, after: Option<&EventPosition>) -> EventFeed {
@@ -101,6 +104,7 @@ impl Chronicle {
             ..RecordRow::default()
         };
         self.returning = None;
+        self.trouble = None;
         self.current = Some(RestartRecord {
             id,
             node: self.node.clone(),
@@ -158,13 +162,20 @@ impl Chronicle {
         }
     }
 
-    /// A life begins that may be the second half of a restart.
-    pub fn resume(&mut self, now: MonoTime, mut record: RestartRecord, store: &Store) {
+    /// A life begins that may be the second half of a restart; `trouble` says why that has failed all the same.
+    pub fn resume(
+        &mut self,
+        now: MonoTime,
+        mut record: RestartRecord,
+        trouble: Option<String>,
+        store: &Store,
+    ) {
         let went_down = record.phases.iter().any(|span| span.phase == RestartPhase::Down);
         record.rows.retain(|row| row.resumed_ms.is_none());
         self.current = Some(record);
         if went_down {
             self.returning = Some(now + RETURN_LIMIT);
+            self.trouble = trouble;
             self.phase(now, RestartPhase::Resuming, "serving again");
             self.save(store);
             self.check_returned(now, store);
@@ -233,6 +244,9 @@ impl Chronicle {
     }
 
     fn end_return(&mut self, now: MonoTime, why: Option<String>, store: &Store) {
+        if let Some(trouble) = self.trouble.take() {
+            return self.failed(now, &trouble, store);
+        }
         let Some(record) = &self.current else { return };
         let left: Vec<_> = record
             .rows

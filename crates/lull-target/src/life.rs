@@ -76,6 +76,8 @@ async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> 
     let mut predecessor = predecessor;
     let mut inherited = Some(inherited);
     let mut sockets = None;
+    // Why the restart that this process begins its next life after has failed, although it serves again.
+    let mut trouble: Option<String> = None;
     loop {
         let media = Media::open(config)?;
         let ready = match sockets.take() {
@@ -83,8 +85,8 @@ async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> 
             None => Sockets::open(config, inherited.take().unwrap_or_default()).await?,
         };
         let local = LocalSet::new();
-        let ended =
-            local.run_until(live(config, media, &ready, predecessor.take(), &serving)).await;
+        let before = Before { predecessor: predecessor.take(), trouble: trouble.take() };
+        let ended = local.run_until(live(config, media, &ready, before, &serving)).await;
         // Every task, and with them every descriptor of media and state, is gone before anybody else opens them.
         drop(local);
         let ended = ended?;
@@ -93,12 +95,15 @@ async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> 
                 ready.remove_files();
                 return Ok(());
             }
-            Plan::Exec(command) => exec(&command).await,
+            Plan::Exec(command) => trouble = exec(&command).await.err(),
             Plan::HandOver => {
                 if let Some(successor) = ended.successor {
                     match successor.hand_over(&ready).await {
                         Ok(()) => return Ok(()),
-                        Err(error) => tracing::error!("{error}; this process serves again"),
+                        Err(error) => {
+                            tracing::error!("{error}; this process serves again");
+                            trouble = Some(format!("{error}; the old process serves again"));
+                        }
                     }
                 }
             }
@@ -119,13 +124,23 @@ fn check(config: &Config) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn exec(command: &str) {
+/// Runs the command of a restart; the error is the sentence for its record.
+async fn exec(command: &str) -> Result<(), String> {
     tracing::info!("running: {command}");
-    match tokio::process::Command::new("/bin/sh").arg("-c").arg(command).status().await {
-        Ok(status) if status.success() => {}
-        Ok(status) => tracing::error!("{command}: {status}; serving again all the same"),
-        Err(error) => tracing::error!("{command}: {error}; serving again all the same"),
-    }
+    let ended = tokio::process::Command::new("/bin/sh").arg("-c").arg(command).status().await;
+    let why = match ended {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!("{command}: {why}; serving again all the same");
+    Err(format!("the command failed ({why}): {command}; the target serves again"))
+}
+
+/// What a life begins with.
+struct Before {
+    predecessor: Option<Predecessor>,
+    trouble: Option<String>,
 }
 
 struct Ended {
@@ -137,7 +152,7 @@ async fn live(
     config: &Config,
     media: Media,
     sockets: &Sockets,
-    predecessor: Option<Predecessor>,
+    before: Before,
     serving: &impl Fn(&str),
 ) -> Result<Ended, RunError> {
     let clock = Clock::start();
@@ -166,7 +181,7 @@ async fn live(
     let mut chronicle = Chronicle::new(clock, &config.node, &instance.to_string());
     let from = remembered.unfinished.as_ref().map_or(0, |record: &RestartRecord| record.id);
     if let Some(record) = remembered.unfinished {
-        chronicle.resume(now, record, &store);
+        chronicle.resume(now, record, before.trouble, &store);
     }
     let machine_config = target::Config {
         node: media::name(&config.node)?,
@@ -187,7 +202,7 @@ async fn live(
     let (calls, mut asked) = mpsc::channel(CALLS_QUEUED);
     let admin = sockets.admin.try_clone().and_then(|admin| lull_admin::serve(admin, calls));
     let admin = admin.map_err(system("the admin socket"))?;
-    if let Some(predecessor) = predecessor {
+    if let Some(predecessor) = before.predecessor {
         predecessor.serving().await;
     }
     serving(&introduction(config, sockets));
