@@ -18,7 +18,8 @@ impl Daemon {
         match action {
             Action::Send { conn, message } => self.send(core, now, conn, &message),
             Action::Refuse { conn, refusal } => {
-                let message = refusal::message(&refusal, now, &self.clock);
+                let agentless = core.agentless.values().map(|(status, _)| status);
+                let message = refusal::message(&refusal, now, &self.clock, agentless);
                 self.send(core, now, conn, &message.into());
                 hang_up(core, conn);
             }

@@ -1,14 +1,23 @@
 //! The words of a refusal: who is in the way, since when, and what to do.
 
 use crate::clock::Clock;
+use lull_admin::{Access, AgentlessStatus};
 use lull_proto::MonoTime;
 use lull_proto::target::Refusal;
 use lull_wire::messages::{Prose, Refused};
 use lull_wire::{Epoch, Tenure};
 use std::time::Duration;
 
-/// REFUSED for this.
-pub fn message(refusal: &Refusal, now: MonoTime, clock: &Clock) -> Refused {
+/// How many clients without an agent are named; of further ones there is the number.
+const CLIENTS_NAMED: usize = 3;
+
+/// REFUSED for this. `agentless` are the target's clients without an agent, of all resources.
+pub fn message<'a>(
+    refusal: &Refusal,
+    now: MonoTime,
+    clock: &Clock,
+    agentless: impl Iterator<Item = &'a AgentlessStatus>,
+) -> Refused {
     let (retry, after) = refusal.disposition();
     Refused {
         code: refusal.code(),
@@ -22,8 +31,28 @@ pub fn message(refusal: &Refusal, now: MonoTime, clock: &Clock) -> Refused {
             Refusal::StaleTenure { current } => *current,
             _ => Tenure(0),
         },
-        detail: Prose::clipped(&words(refusal, now, clock)),
+        detail: Prose::clipped(&match refusal {
+            Refusal::Agentless { resource, .. } => written_by(resource.as_str(), agentless),
+            _ => words(refusal, now, clock),
+        }),
     }
+}
+
+/// [SAFE-9] Who writes, without an agent, what was asked for.
+fn written_by<'a>(resource: &str, agentless: impl Iterator<Item = &'a AgentlessStatus>) -> String {
+    let writes = |one: &&AgentlessStatus| one.resource == resource && one.access != Access::Ro;
+    let writers: Vec<_> = agentless.filter(writes).collect();
+    let name = |one: &&AgentlessStatus| format!("{} since {}", one.peer, time_of_day(one.since));
+    let named: Vec<_> = writers.iter().take(CLIENTS_NAMED).map(name).collect();
+    let more = match writers.len().saturating_sub(CLIENTS_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "\"{resource}\" is written over NBD, without an agent, by {}{more}; disconnect them, or attach with \
+         --access ro",
+        named.join(", ")
+    )
 }
 
 /// The same for people.
