@@ -131,6 +131,8 @@ fn only_heirs_and_take_overs_follow_an_owner() {
 fn a_take_over_is_good_once() {
     let mut pair = rivals(2, |at, config| {
         config.attachment = AttachmentId([7; 16]);
+        // No tenure fences a reader.
+        config.access = Access::ReadOnly;
         config.take_over = true;
         config.memory.epoch = lull_wire::Epoch(at as u64 * 10);
     });
