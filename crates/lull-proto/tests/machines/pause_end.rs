@@ -287,3 +287,24 @@ fn leaving_drains_what_is_in_flight() {
     assert!(reply < pair.first(|seen| *seen == Seen::Down(0, Kind::Disconnect)));
     assert_eq!(pair.count(&Seen::Asked(0, slot)), 1, "it was answered, not sent again");
 }
+
+/// [PAUSE-10] [PAUSE-5] A hold that went on without somebody waits for it when it becomes a restart.
+#[test]
+fn a_hold_that_becomes_a_restart_waits_for_who_still_drains() {
+    let mut pair = Pair::sharing(2);
+    pair.lag = 6 * SECOND;
+    pair.write(0, 1);
+    pair.run(Duration::from_millis(1));
+    let (purpose, on_timeout) = (Purpose::Hold, OnTimeout::Proceed);
+    pair.order(Order { purpose, on_timeout, span: SECOND, ..restart(1) });
+    pair.run(2 * SECOND);
+    assert!(pair.reports.iter().any(|report| matches!(report, Report::Quiet { .. })));
+    pair.order(Order { unstoppable: true, span: 30 * SECOND, ..restart(2) });
+    // The span of the first order counts where it is shorter.
+    pair.decide(Decision::Wait);
+    pair.run(Duration::from_millis(900));
+    assert_eq!(pair.store.log.last(), Some(&Change::Intent(RestartId(1))));
+    pair.until(|pair| pair.life == 2 && pair.all_share());
+    pair.finish();
+    assert_eq!(pair.nodes[0].errors(), 0);
+}
