@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
 
 use crate::wait::wait_for;
 
@@ -87,7 +87,7 @@ impl Drop for Process {
 }
 
 /// Sends a signal to a process that is there.
-pub(crate) fn send(to: u32, signal: Signal) {
+pub fn send(to: u32, signal: Signal) {
     rustix::process::kill_process(pid(to), signal)
         .unwrap_or_else(|error| panic!("{signal:?} to process {to}: {error}"));
 }
@@ -140,4 +140,11 @@ pub fn is_running(number: u32) -> bool {
 /// Whether nothing of a group runs any more.
 pub(crate) fn is_empty_group(group: u32) -> bool {
     members(group).is_empty()
+}
+
+/// From now on the process may open no more than `most` descriptors; those that it has it keeps.
+pub fn limit_files(of: u32, most: u64) {
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    let set = rustix::process::prlimit(Some(pid(of)), Resource::Nofile, limit);
+    set.unwrap_or_else(|error| panic!("limiting the files of process {of}: {error}"));
 }
