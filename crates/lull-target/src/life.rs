@@ -6,9 +6,9 @@ use crate::daemon::{Core, Daemon, Input, Plan};
 use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Store, StoreError};
-use crate::successor::{Predecessor, SuccessorError};
+use crate::successor::{Predecessor, Successor, SuccessorError};
 use crate::{Config, store};
-use lull_admin::{CALLS_QUEUED, Call, RestartRecord};
+use lull_admin::{AdminServer, CALLS_QUEUED, Call, RestartRecord};
 use lull_block::{DEFAULT_BUDGET, OpenError, Pool};
 use lull_proto::target::{self, Target};
 use lull_transport::Outlet;
@@ -93,13 +93,17 @@ async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> 
         match ended.plan {
             Plan::Stop => {
                 ready.remove_files();
+                ended.admin.end().await;
                 return Ok(());
             }
             Plan::Exec(command) => trouble = exec(&command).await.err(),
             Plan::HandOver => {
                 if let Some(successor) = ended.successor {
                     match successor.hand_over(&ready).await {
-                        Ok(()) => return Ok(()),
+                        Ok(()) => {
+                            ended.admin.end().await;
+                            return Ok(());
+                        }
                         Err(error) => {
                             tracing::error!("{error}; this process serves again");
                             trouble = Some(format!("{error}; the old process serves again"));
@@ -145,7 +149,23 @@ struct Before {
 
 struct Ended {
     plan: Plan,
-    successor: Option<Box<crate::successor::Successor>>,
+    successor: Option<Box<Successor>>,
+    admin: Leaving,
+}
+
+/// Answers to the operator that still leave, beside the handover: consumers do not wait for one who reads slowly.
+struct Leaving(tokio::task::JoinHandle<()>);
+
+impl Leaving {
+    fn start(admin: AdminServer) -> Self {
+        Self(tokio::spawn(admin.stop()))
+    }
+
+    /// Waits until they have left, or were given up.
+    async fn end(self) {
+        // It has no result, and nobody ends it before.
+        let _ = self.0.await;
+    }
 }
 
 async fn live(
@@ -206,23 +226,26 @@ async fn live(
         predecessor.serving().await;
     }
     serving(&introduction(config, sockets));
-    let ended = serve(&daemon, &mut commits, &mut asked).await?;
-    tokio::join!(farewell(&daemon), admin.stop());
-    Ok(ended)
+    let (plan, successor) = serve(&daemon, &mut commits, &mut asked).await?;
+    // Calls that came too late are told so by this.
+    drop(asked);
+    let admin = Leaving::start(admin);
+    farewell(&daemon).await;
+    Ok(Ended { plan, successor, admin })
 }
 
 async fn serve(
     daemon: &Rc<Daemon>,
     commits: &mut mpsc::UnboundedReceiver<store::Done>,
     asked: &mut mpsc::Receiver<Call>,
-) -> Result<Ended, RunError> {
+) -> Result<(Plan, Option<Box<Successor>>), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("signals"))?;
     loop {
         let deadline = {
             let mut core = daemon.core.borrow_mut();
             if core.down {
-                return Ok(Ended { plan: core.plan.clone(), successor: core.successor.take() });
+                return Ok((core.plan.clone(), core.successor.take()));
             }
             core.deadline()
         };

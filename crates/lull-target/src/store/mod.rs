@@ -82,19 +82,52 @@ pub struct Remembered {
 
 /// Opens the state for writing, makes it where there is none, and reads all of it.
 pub(crate) fn open(dir: &Path) -> Result<(Database, Remembered), StoreError> {
-    let unusable = |source| StoreError::Directory { dir: dir.to_owned(), source };
-    std::fs::create_dir_all(dir).map_err(unusable)?;
+    make_directory(dir)?;
     let file = dir.join(FILE);
-    let database = Database::create(&file).map_err(|error| not_opened(dir, &file, error))?;
+    if !file.exists() {
+        create(dir, &file)?;
+    }
+    // The database's own opening takes an empty file for a new one: a truncated state would be forgotten in silence.
+    if std::fs::metadata(&file).is_ok_and(|found| found.len() == 0) {
+        return Err(StoreError::Damaged { file, what: "it is empty".to_owned() });
+    }
+    let database = Database::open(&file).map_err(|error| not_opened(dir, &file, error))?;
     let remembered =
         prepare(&database).and_then(|()| read_all(&database)).map_err(|fault| fault.at(&file))?;
     Ok((database, remembered))
 }
 
+fn make_directory(dir: &Path) -> Result<(), StoreError> {
+    let unusable = |source| StoreError::Directory { dir: dir.to_owned(), source };
+    if dir.exists() && !dir.is_dir() {
+        return Err(unusable(io::ErrorKind::NotADirectory.into()));
+    }
+    std::fs::create_dir_all(dir).map_err(unusable)
+}
+
+/// Makes a new database under its name only when it is whole, so that what has the name is never half of one.
+fn create(dir: &Path, file: &Path) -> Result<(), StoreError> {
+    let unusable = |source| StoreError::Directory { dir: dir.to_owned(), source };
+    let young = dir.join(format!(".{FILE}.{}", std::process::id()));
+    // One of a process of the same number that was killed at it.
+    let _ = std::fs::remove_file(&young);
+    let database = Database::create(&young).map_err(|error| not_opened(dir, &young, error))?;
+    prepare(&database).map_err(|fault| fault.at(&young))?;
+    drop(database);
+    // Where another target was faster, its database is used, or found in use.
+    let named = match std::fs::hard_link(&young, file) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unusable(error)),
+        _ => Ok(()),
+    };
+    std::fs::remove_file(&young).map_err(unusable)?;
+    named?;
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(unusable)
+}
+
 /// What a successor looks at while its predecessor has the database open.
 pub(crate) fn check(dir: &Path) -> Result<(), StoreError> {
     let unusable = |source| StoreError::Directory { dir: dir.to_owned(), source };
-    std::fs::create_dir_all(dir).map_err(unusable)?;
+    make_directory(dir)?;
     let probe = dir.join(".probe");
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(unusable)
 }
