@@ -5,7 +5,7 @@ use std::time::Duration;
 use lull_admin::{
     AttachmentPhase, Decision, OutcomeKind, RestartPhase, RestartRecord, SessionPhase, TargetPhase,
 };
-use lull_e2e::{Initiator, Load, PROMPT, Shape, Target, Use, World, now, wait_for};
+use lull_e2e::{Initiator, Load, PROMPT, Shape, Signal, Target, Use, World, now, wait_for};
 
 /// Others are served again within this after a restart was given up.
 const SOON: Duration = Duration::from_secs(1);
@@ -256,4 +256,96 @@ fn a_pause_ends_well_when_the_missing_one_is_gone_for_good() {
     target.lull(&words).ok();
     assert_eq!(web1.wait_phase(AttachmentPhase::Sharing).errors, 0);
     load.finish().clean();
+}
+
+/// [PAUSE-8] [CONN-2] One that stays silent for longer than a living one may is lost, which is no completion either;
+/// when it wakes it comes back by the same road.
+#[test]
+fn one_that_is_taken_for_lost_meanwhile_is_named_and_comes_back() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "16M").file("db2", "16M").start();
+    let web1 = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let web2 = world.initiator("web2").uses(Use::of(&target, "db2")).start();
+    let loads = [&web1, &web2].map(|web| Load::start(&web.nbd(), Shape::default()));
+    web2.freeze();
+    let words = ["restart", "--daemon", "--pause-timeout", "5s", "--on-pause-timeout", "abort"];
+    let running = target.begin(&words);
+    target.wait_session("web2", SessionPhase::Lost);
+    assert_eq!(target.status().phase, TargetPhase::Pausing, "its loss does not end the pause");
+    running.finish(PROMPT).code(3).says("web2");
+    loads[0].wait_progress(100);
+    web2.thaw();
+    loads[1].wait_progress(100);
+    target.wait_all_sharing();
+    for load in loads {
+        load.finish().clean();
+    }
+}
+
+/// [PAUSE-8] Who was lost and wakes within the pause completes it from there.
+#[test]
+fn one_that_comes_back_within_the_pause_completes_it() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "16M").file("db2", "16M").start();
+    let web1 = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let web2 = world.initiator("web2").uses(Use::of(&target, "db2")).start();
+    let loads = [&web1, &web2].map(|web| Load::start(&web.nbd(), Shape::default()));
+    web2.freeze();
+    let running = target.begin(&["restart", "--daemon", "--pause-timeout", "60s"]);
+    target.wait_session("web2", SessionPhase::Lost);
+    web2.thaw();
+    running.finish(PROMPT).ok();
+    for load in loads {
+        load.wait_progress(100);
+        load.finish().clean();
+    }
+    let record = target.history().pop().expect("a record");
+    assert_eq!(record.outcome.map(|outcome| outcome.kind), Some(OutcomeKind::Completed));
+}
+
+/// [PAUSE-10] A dying host cannot abort, whatever the policy is.
+#[test]
+fn a_terminated_target_proceeds_when_its_pause_timer_ends() {
+    let mut scene = Scene::new();
+    scene.target.signal(Signal::TERM);
+    assert!(scene.target.process().wait(PROMPT).success());
+    scene.target.start();
+    scene.others_are_served_soon();
+    scene.initiators[1].thaw();
+    let outcome = scene.last().outcome.expect("an outcome");
+    assert_eq!(outcome.kind, OutcomeKind::Proceeded, "{outcome:?}");
+    scene.everybody_goes_on();
+}
+
+/// [PAUSE-10] A restart that is under way becomes the stop of a dying host.
+#[test]
+fn a_target_that_is_terminated_while_it_waits_for_ever_proceeds() {
+    let mut scene = Scene::new();
+    let words = ["restart", "--daemon", "--pause-timeout", "1s", "--on-pause-timeout", "wait"];
+    let running = scene.target.begin(&words);
+    scene.target.wait_restart(RestartPhase::Pausing);
+    scene.target.signal(Signal::TERM);
+    assert!(scene.target.process().wait(PROMPT).success());
+    drop(running);
+    scene.target.start();
+    scene.others_are_served_soon();
+    scene.everybody_goes_on();
+}
+
+/// [PAUSE-1] One at a time; who watches may go without ending it.
+#[test]
+fn a_second_restart_is_refused_while_one_is_under_way() {
+    let scene = Scene::new();
+    let words = ["restart", "--daemon", "--pause-timeout", "60s", "--on-pause-timeout", "wait"];
+    let first = scene.target.begin(&words);
+    let restart = scene.target.wait_restart(RestartPhase::Pausing);
+    let second = scene.target.lull(&["restart", "--daemon"]).code(1);
+    assert!(second.stderr.contains("next:"), "{}", second.stderr);
+    scene.target.lull(&["pause"]).code(1);
+    drop(first);
+    assert_eq!(scene.target.status().restart.map(|other| other.id), Some(restart.id));
+    scene.target.lull(&["abort"]).ok();
+    scene.others_are_served_soon();
+    scene.target.lull(&["abort"]).code(1);
+    scene.everybody_goes_on();
 }
