@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use crate::command::{Finished, Running};
 use crate::initiator::block_on;
 use crate::process::{self, Process};
+use crate::terminal::Terminal;
 use crate::wait::{PROMPT, wait_for, wait_until};
 use crate::world::Inner;
 
@@ -331,6 +332,13 @@ impl Target {
         let mut command = self.world.command(words);
         command.args(["--admin", &self.admin.to_string()]);
         Running::start(command)
+    }
+
+    /// Starts a verb against it at a terminal.
+    pub fn at_terminal(&self, words: &[&str]) -> Terminal {
+        let mut command = self.world.command(words);
+        command.args(["--admin", &self.admin.to_string()]);
+        Terminal::start(command)
     }
 
     /// Restarts it by `words`, which must succeed, and gives the record.

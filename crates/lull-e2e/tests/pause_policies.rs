@@ -258,6 +258,21 @@ fn a_pause_ends_well_when_the_missing_one_is_gone_for_good() {
     load.finish().clean();
 }
 
+/// [PAUSE-4] [PAUSE-6] Somebody at a terminal is asked without being told to be.
+#[test]
+fn somebody_at_a_terminal_is_asked_who_is_waited_for() {
+    let scene = Scene::new();
+    let words = ["restart", "--daemon", "--pause-timeout", "1s"];
+    let mut terminal = scene.target.at_terminal(&words);
+    terminal.wait_for("web2");
+    scene.target.wait_restart(RestartPhase::Asking);
+    terminal.wait_for("proceed");
+    terminal.type_line("abort");
+    scene.others_are_served_soon();
+    assert_eq!(terminal.wait(PROMPT).code(), Some(3), "{}", terminal.seen());
+    scene.everybody_goes_on();
+}
+
 /// [PAUSE-8] [CONN-2] One that stays silent for longer than a living one may is lost, which is no completion either;
 /// when it wakes it comes back by the same road.
 #[test]

@@ -52,7 +52,9 @@ fn many_restarts_under_fio(tcp: bool) {
         .map(|(web, region)| job("layout", web).lay_out(&size(*region)))
         .map(|job| (job.start(), job))
         .collect();
-    layouts.into_iter().for_each(|(running, job)| drop(job.judge(running)));
+    for (running, job) in layouts {
+        job.judge(running);
+    }
     let mixed = |(web, region): &(&Initiator, u64)| {
         job("mixed", web).mixed(&size(*region)).arg("--fsync=6")
     };
