@@ -7,7 +7,14 @@ use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_frontend::nbd::{self, Device, Errno, Exports, Geometry, OpenRefused, Reply};
 use lull_proto::target::ResourceIndex;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
+
+/// What one client may take: buffers are shared with initiators, and a client that does not read its last replies
+/// must not prolong a restart's downtime.
+pub fn limits() -> nbd::Limits {
+    nbd::Limits { bytes: 16 << 20, linger: Duration::from_millis(500), ..nbd::Limits::default() }
+}
 
 /// The target's resources as one NBD connection sees them.
 pub struct Shelf {

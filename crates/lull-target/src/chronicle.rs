@@ -184,6 +184,11 @@ impl Chronicle {
         }
     }
 
+    /// Something went wrong on the restart's way; whatever ends it now, it has failed.
+    pub fn trouble(&mut self, why: String) {
+        self.trouble.get_or_insert(why);
+    }
+
     /// The restart came to nothing.
     pub fn failed(&mut self, now: MonoTime, why: &str, store: &Store) {
         self.finish(now, OutcomeKind::Failed, Some(why.to_owned()), Vec::new(), store);
@@ -203,6 +208,10 @@ impl Chronicle {
         not_ready: Vec<String>,
         store: &Store,
     ) {
+        let (kind, why) = match self.trouble.take() {
+            Some(trouble) => (OutcomeKind::Failed, Some(trouble)),
+            None => (kind, why),
+        };
         let text = match &why {
             Some(why) => format!("{}: {why}", kind.as_str()),
             None => kind.as_str().to_owned(),
@@ -315,7 +324,7 @@ impl Chronicle {
         let name = words::name_of(machine, conn);
         match ended {
             Ended::Closed => tracing::debug!("{name}: {ended}"),
-            Ended::Broken(_) | Ended::NoMessage(_) | Ended::TooEarly => {
+            Ended::Broken(_) | Ended::NoMessage(_) | Ended::NoRequest(_) => {
                 self.tell(now, &name, "connection_broken", ended.to_string());
             }
         }

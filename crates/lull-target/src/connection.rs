@@ -1,7 +1,7 @@
 //! One connection of an initiator: bytes to frames, requests into the lane, everything else to the daemon.
 
 use crate::daemon::{Daemon, Input};
-use crate::lane::{Admission, Lane};
+use crate::lane::{Admission, BadRequest, Lane};
 use lull_block::{Buffer, Pool};
 use lull_proto::ConnId;
 use lull_transport::{Inlet, Outlet, ReadHalf, Stream};
@@ -9,6 +9,7 @@ use lull_wire::frame::Digest;
 use lull_wire::messages::Request;
 use lull_wire::messages::Sender;
 use lull_wire::{DecodeError, FrameHeader, HEADER_LENGTH, Kind, Message};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use tokio::sync::Notify;
 
 /// Received bytes that are kept for parsing; payloads go past it.
 const INLET: usize = 256 << 10;
-/// Bytes of replies that a peer may leave unread before its next request is not read any more: a peer that does not
-/// read must not hold the buffers of those who do.
+/// Bytes of answers that a peer may leave unread before nothing more of it is read: a peer that does not read must not
+/// hold the buffers of those who do.
 const UNREAD_LIMIT: usize = 4 << 20;
+
 /// How long what was said last may take to leave, and the peer to close, once a connection is hung up.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -27,7 +29,16 @@ pub struct Connection {
     pub lane: Rc<Lane>,
     pub outlet: Outlet<Buffer>,
     pub peer: String,
+    pulse: Rc<Pulse>,
     closing: Rc<Notify>,
+}
+
+/// Whether a peer gave a sign of life: any byte is one, not only a PING, which may stand behind requests.
+#[derive(Debug, Default)]
+struct Pulse {
+    felt: Cell<bool>,
+    /// It is not read because this side has no room for its requests: its silence is not its own.
+    kept_waiting: Cell<bool>,
 }
 
 impl Connection {
@@ -43,18 +54,28 @@ impl Connection {
             // A failure to write shows as a failure to read.
             let _ = pump.pump(&mut writer).await;
         });
+        let pulse = Rc::new(Pulse::default());
         let task = Task {
             daemon: Rc::clone(daemon),
             conn,
             lane: Rc::clone(&lane),
             outlet: outlet.clone(),
+            pulse: Rc::clone(&pulse),
         };
         let hung_up = Rc::clone(&closing);
         tokio::task::spawn_local(async move {
             task.serve(reader, &hung_up).await;
-            let _ = tokio::time::timeout(LINGER, written).await;
+            if tokio::time::timeout(LINGER, written).await.is_err() {
+                // A peer that does not read keeps neither the socket nor the buffers.
+                task.outlet.abort();
+            }
         });
-        Self { lane, outlet, peer, closing }
+        Self { lane, outlet, peer, pulse, closing }
+    }
+
+    /// Whether the peer gave a sign of life since this was asked last.
+    pub fn take_pulse(&self) -> bool {
+        self.pulse.felt.take() || self.pulse.kept_waiting.get()
     }
 
     /// Lets what was queued leave, then closes.
@@ -69,6 +90,7 @@ struct Task {
     conn: ConnId,
     lane: Rc<Lane>,
     outlet: Outlet<Buffer>,
+    pulse: Rc<Pulse>,
 }
 
 /// Why reading ended.
@@ -83,9 +105,9 @@ pub enum Ended {
     /// What came was no message.
     #[error("{0}")]
     NoMessage(#[from] DecodeError),
-    /// A request came where none may.
-    #[error("a request came before ATTACHED")]
-    TooEarly,
+    /// A request came that may not come.
+    #[error("{0}")]
+    NoRequest(#[from] BadRequest),
 }
 
 impl Task {
@@ -115,18 +137,22 @@ impl Task {
     }
 
     async fn read(&self, reader: &mut ReadHalf, inlet: &mut Inlet) -> Result<(), Ended> {
-        let mut pool_wait = self.daemon.pool().clone();
+        let pool = self.daemon.pool();
         loop {
             while let Some(header) = FrameHeader::read(inlet.bytes(), Sender::Initiator)? {
                 if inlet.bytes().len() < header.length() {
                     break;
+                }
+                // [SEC-4] Whatever is asked has an answer that somebody must read.
+                if self.outlet.queued() >= UNREAD_LIMIT {
+                    self.outlet.below(UNREAD_LIMIT).await;
                 }
                 let body = &inlet.bytes()[HEADER_LENGTH..header.length()];
                 header.check_body(body)?;
                 if header.kind == Kind::Request {
                     let request = Request::decode(body)?;
                     inlet.consume(header.length());
-                    self.request(&request, header.payload, reader, inlet, &mut pool_wait).await?;
+                    self.request(&request, header.payload, reader, inlet, pool).await?;
                 } else {
                     let message = Message::decode(header.kind, body)?;
                     inlet.consume(header.length());
@@ -136,7 +162,17 @@ impl Task {
             if inlet.fill(reader).await? == 0 {
                 return Err(Ended::Closed);
             }
+            self.pulse.felt.set(true);
         }
+    }
+
+    /// Waits for requests of this connection to end, and for a buffer.
+    async fn wait_for_room(&self, length: u32, pool: &Pool) -> Option<Buffer> {
+        self.pulse.kept_waiting.set(true);
+        self.lane.room(length).await;
+        let buffer = pool.take_waiting(length as usize).await;
+        self.pulse.kept_waiting.set(false);
+        buffer
     }
 
     async fn request(
@@ -145,17 +181,15 @@ impl Task {
         payload: Digest,
         reader: &mut ReadHalf,
         inlet: &mut Inlet,
-        pool: &mut Pool,
+        pool: &Pool,
     ) -> Result<(), Ended> {
-        if self.outlet.queued() >= UNREAD_LIMIT {
-            self.outlet.below(UNREAD_LIMIT).await;
-        }
         match self.lane.admit(request, payload.length) {
             Admission::Run(op, 0) => self.lane.run(op, request, Buffer::empty()),
             Admission::Run(op, length) => {
-                let buffer = match pool.take(length as usize) {
+                let buffer = match pool.take(length as usize).filter(|_| self.lane.has_room(length))
+                {
                     Some(buffer) => Some(buffer),
-                    None => pool.take_waiting(length as usize).await,
+                    None => self.wait_for_room(length, pool).await,
                 };
                 let Some(mut buffer) = buffer else {
                     self.pass_over(payload.length, reader, inlet).await?;
@@ -173,7 +207,7 @@ impl Task {
                 self.lane.refuse(request.number, status);
             }
             Admission::Drop => self.pass_over(payload.length, reader, inlet).await?,
-            Admission::Violation => return Err(Ended::TooEarly),
+            Admission::Violation(fault) => return Err(fault.into()),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The daemon: everything that can happen to it is an [`Input`]; each is taken by one turn, which reads the clock once,
 //! asks the machine, and performs what it says (`perform.rs`).
 
-use crate::agentless::Shelf;
+use crate::agentless::{self, Shelf};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::connection::{Connection, Ended};
@@ -29,6 +29,12 @@ use tokio::task::AbortHandle;
 /// How long accepting rests after the system had no descriptor left for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Turns of the runtime between a deadline and its tick: one to see which sockets have something, one for their
+/// readers, and as many again for what a first piece brought.
+const TURNS_BEFORE_TICK: usize = 8;
+/// Connections beyond it are closed at once: descriptors are needed for media, state and a successor as well.
+const MOST_CONNECTIONS: usize = 16_384;
+
 /// What can happen.
 pub enum Input {
     /// An initiator connected.
@@ -49,6 +55,8 @@ pub enum Input {
     Order(Order),
     /// Everything is ready for a restart, a successor as well where one is wanted; or it cannot be had.
     Prepared(Result<Option<Box<Successor>>, PrepareError>),
+    /// The successor that waited is gone.
+    SuccessorGone,
     /// An operator decided.
     Decide(target::Decision),
     /// An operator evicts a node.
@@ -100,6 +108,8 @@ pub struct Core {
     pub completers: BTreeMap<ConnId, AbortHandle>,
     pub plan: Plan,
     pub successor: Option<Box<Successor>>,
+    /// Tells when it dies while it waits.
+    pub watcher: Option<AbortHandle>,
     /// A restart is being prepared; nobody is paused yet.
     pub starting: Option<(AbortHandle, Order)>,
     pub down: bool,
@@ -133,6 +143,7 @@ impl Core {
             completers: BTreeMap::new(),
             plan: Plan::Stop,
             successor: None,
+            watcher: None,
             starting: None,
             down: false,
             since,
@@ -205,6 +216,10 @@ impl Daemon {
     fn turn(self: &Rc<Self>, core: &mut Core, now: MonoTime, input: Input, actions: &mut Actions) {
         let mut touched = None;
         let event = match input {
+            Input::Accepted { .. } if core.connections.len() >= MOST_CONNECTIONS => {
+                tracing::warn!("a connection beyond {MOST_CONNECTIONS} was closed");
+                return;
+            }
             Input::Accepted { stream } => {
                 let conn = ConnId(core.next_id());
                 core.chronicle.accepted(now);
@@ -235,9 +250,16 @@ impl Daemon {
                 self.watch.begin(now);
                 Event::Order(order)
             }
+            Input::SuccessorGone => {
+                core.chronicle.trouble(
+                    "the successor ended while it waited; its own words are in the log".to_owned(),
+                );
+                Event::Decide(target::Decision::Abort)
+            }
             Input::Prepared(prepared) => match prepared_order(core, now, prepared) {
                 Some(order) => {
                     self.watch.begin(now);
+                    self.watch_successor(core);
                     Event::Order(order)
                 }
                 None => return,
@@ -245,6 +267,11 @@ impl Daemon {
             Input::Decide(decision) => Event::Decide(decision),
             Input::Evict { node, resource } => Event::Evict { node, resource },
             Input::Tick => {
+                for (conn, connection) in &core.connections {
+                    if connection.take_pulse() {
+                        core.machine.heard(*conn);
+                    }
+                }
                 core.chronicle.tick(now, &core.store);
                 Event::Tick
             }
@@ -257,6 +284,18 @@ impl Daemon {
             && core.machine.session(conn).is_none()
         {
             core.connections.remove(&conn);
+        }
+    }
+
+    /// A successor that dies while initiators drain ends the restart then, not after the point of no return [PAUSE-9].
+    fn watch_successor(self: &Rc<Self>, core: &mut Core) {
+        if let Some(successor) = &core.successor {
+            let (daemon, gone) = (Rc::clone(self), successor.gone());
+            let task = tokio::task::spawn_local(async move {
+                gone.await;
+                daemon.input(Input::SuccessorGone);
+            });
+            core.watcher = Some(task.abort_handle());
         }
     }
 
@@ -299,15 +338,18 @@ impl Daemon {
         let peer = stream.peer();
         let shelf = Rc::new(Shelf::new(Rc::clone(self), peer.clone()));
         tokio::task::spawn_local(async move {
-            if let Err(ended) = nbd::serve(stream, shelf, nbd::Limits::default(), closer).await {
+            if let Err(ended) = nbd::serve(stream, shelf, agentless::limits(), closer).await {
                 tracing::info!("NBD client {peer}: {ended}");
             }
         });
     }
 
-    /// A deadline has come. What peers have sent already is read first [TIMER-6].
+    /// A deadline has come. What peers have sent already is read first [TIMER-6]: a target that slept with its host
+    /// wakes to what came meanwhile.
     pub async fn tick(self: &Rc<Self>) {
-        tokio::task::yield_now().await;
+        for _ in 0..TURNS_BEFORE_TICK {
+            tokio::task::yield_now().await;
+        }
         self.input(Input::Tick);
     }
 

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::executor::Executor;
 use lull_block::{Backend, Buffer, Completion, IoStatus, Op};
 use lull_proto::MonoTime;
+use lull_proto::initiator::WINDOW;
 use lull_transport::Outlet;
 use lull_wire::frame::Digest;
 use lull_wire::messages::{Reply, Request};
@@ -12,12 +13,14 @@ use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber, StatusCode};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// What a reply needs to know of its request.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticket {
     number: RequestNumber,
     reads: bool,
+    bytes: usize,
 }
 
 /// What an open lane leads to.
@@ -45,9 +48,25 @@ pub enum Admission {
     Refuse(StatusCode),
     /// Pass over its payload: it dies with its epoch [SAFE-5].
     Drop,
-    /// No lane was opened: the peer is at fault.
-    Violation,
+    /// The peer is at fault.
+    Violation(BadRequest),
 }
+
+/// A request that an initiator must not send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum BadRequest {
+    #[error("a request came before ATTACHED")]
+    TooEarly,
+    #[error("more than {WINDOW} requests were outstanding")]
+    TooMany,
+    #[error("a request's payload is not what it says")]
+    Payload,
+}
+
+/// Bytes of requests that one connection may have under way, beside one request of any length; further ones are not
+/// read meanwhile. The buffers are everybody's.
+const UNDER_WAY_LIMIT: usize = 32 << 20;
 
 /// When the last answer was given, looked at only while a restart is under way: its downtime begins there.
 #[derive(Debug)]
@@ -91,11 +110,21 @@ pub struct Lane {
     outlet: Outlet<Buffer>,
     header: RefCell<Vec<u8>>,
     watch: Rc<Watch>,
+    /// Bytes of requests under way.
+    bytes: Cell<usize>,
+    freed: Notify,
 }
 
 impl Lane {
     pub fn new(outlet: Outlet<Buffer>, watch: Rc<Watch>) -> Self {
-        Self { state: RefCell::new(State::NotYet), outlet, header: RefCell::default(), watch }
+        Self {
+            state: RefCell::new(State::NotYet),
+            outlet,
+            header: RefCell::default(),
+            watch,
+            bytes: Cell::new(0),
+            freed: Notify::new(),
+        }
     }
 
     /// Opens the lane; gives back what completes later requests, to be run until it ends.
@@ -134,11 +163,28 @@ impl Lane {
         }
     }
 
+    /// Whether a request of this length may be read now.
+    pub fn has_room(&self, length: u32) -> bool {
+        let under_way = self.bytes.get();
+        under_way == 0 || under_way + length as usize <= UNDER_WAY_LIMIT
+    }
+
+    /// Waits until a request of this length may be read.
+    pub async fn room(&self, length: u32) {
+        loop {
+            let freed = self.freed.notified();
+            if self.has_room(length) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
     /// What to do with this request, which comes with a payload of this length.
     pub fn admit(&self, request: &Request, payload: u32) -> Admission {
         let open = match &*self.state.borrow() {
             State::Open(open) => Rc::clone(open),
-            State::NotYet => return Admission::Violation,
+            State::NotYet => return Admission::Violation(BadRequest::TooEarly),
             State::Closing(_) | State::Closed => return Admission::Drop,
         };
         let fua = request.flags.has(RequestFlags::FUA);
@@ -155,7 +201,11 @@ impl Lane {
         };
         let expected = if matches!(op, Op::Write { .. }) { request.length } else { 0 };
         if payload != expected {
-            return Admission::Violation;
+            return Admission::Violation(BadRequest::Payload);
+        }
+        // [SEC-4] An honest initiator's window is no larger [SAFE-11].
+        if open.executor.in_flight() >= WINDOW {
+            return Admission::Violation(BadRequest::TooMany);
         }
         if open.read_only && op.is_change() {
             return Admission::Refuse(StatusCode::ReadOnly);
@@ -173,7 +223,9 @@ impl Lane {
             State::Open(open) => Rc::clone(open),
             State::NotYet | State::Closing(_) | State::Closed => return,
         };
-        let ticket = Ticket { number: request.number, reads: request.op == OpCode::Read };
+        let bytes = buffer.len();
+        let ticket = Ticket { number: request.number, reads: request.op == OpCode::Read, bytes };
+        self.bytes.set(self.bytes.get() + bytes);
         if let Some((ticket, done)) =
             open.executor.start(op, request.offset, request.length, buffer, ticket)
         {
@@ -212,6 +264,8 @@ impl Lane {
     fn answer(&self, open: &Open, ticket: Ticket, done: Completion) {
         let status = done.result.map_or_else(status_code, |()| StatusCode::Done);
         let reply = Reply { number: ticket.number, status, incarnation: open.incarnation };
+        self.bytes.set(self.bytes.get() - ticket.bytes);
+        self.freed.notify_waiters();
         let carries = ticket.reads && status == StatusCode::Done;
         self.send(&reply, if carries { done.buffer } else { Buffer::empty() });
     }

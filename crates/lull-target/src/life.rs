@@ -6,7 +6,7 @@ use crate::daemon::{Core, Daemon, Input, Plan};
 use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Store, StoreError};
-use crate::successor::{Predecessor, Successor, SuccessorError};
+use crate::successor::{Predecessor, Successor, SuccessorError, VARIABLE};
 use crate::{Config, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, RestartRecord};
 use lull_block::{DEFAULT_BUDGET, OpenError, Pool};
@@ -15,12 +15,15 @@ use lull_transport::Outlet;
 use lull_wire::messages::Name;
 use lull_wire::{InstanceId, RestartId};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+/// How long a target that served before waits before it tries to serve again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long the last messages may take to leave before the process goes on.
 const FAREWELL: Duration = Duration::from_millis(250);
 
@@ -61,7 +64,17 @@ pub fn run(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(system("the runtime"))?;
+    raise_descriptor_limit();
     runtime.block_on(lives(config, serving))
+}
+
+/// As many descriptors as this process may have at all: every session needs one.
+fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        tracing::warn!("the limit of open descriptors stays as it is: {error}");
+    }
 }
 
 async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> {
@@ -74,32 +87,49 @@ async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> 
         None => Vec::new(),
     };
     let mut predecessor = predecessor;
-    let mut inherited = Some(inherited);
-    let mut sockets = None;
+    let mut sockets = SocketsOf::Inherited(inherited);
+    let mut lived = false;
     // Why the restart that this process begins its next life after has failed, although it serves again.
     let mut trouble: Option<String> = None;
+    // One pair for all lives: what comes between two of them is seen by the next.
+    let mut signals = Signals::new()?;
     loop {
-        let media = Media::open(config)?;
-        let ready = match sockets.take() {
-            Some(sockets) => sockets,
-            None => Sockets::open(config, inherited.take().unwrap_or_default()).await?,
-        };
-        let local = LocalSet::new();
         let before = Before { predecessor: predecessor.take(), trouble: trouble.take() };
-        let ended = local.run_until(live(config, media, &ready, before, &serving)).await;
-        // Every task, and with them every descriptor of media and state, is gone before anybody else opens them.
-        drop(local);
-        let ended = ended?;
+        let ended = match life(config, &mut sockets, before, &mut signals, &serving).await {
+            Ok(ended) => ended,
+            // Initiators hold their consumers' requests for this target: it does not leave them because of what may
+            // pass, a lock that somebody holds for a moment or a full disk.
+            Err(error) if lived => {
+                tracing::error!("{error}; trying again");
+                tokio::select! {
+                    () = signals.told_to_end() => return Err(error),
+                    () = tokio::time::sleep(AGAIN) => {}
+                }
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        lived = true;
+        let SocketsOf::Open(ready) = &sockets else {
+            unreachable!("a life that ended had them open")
+        };
         match ended.plan {
             Plan::Stop => {
                 ready.remove_files();
                 ended.admin.end().await;
                 return Ok(());
             }
-            Plan::Exec(command) => trouble = exec(&command).await.err(),
+            Plan::Exec(command) => match exec(&command, &mut signals).await {
+                Ok(()) => {}
+                Err(Interrupted::Failed(why)) => trouble = Some(why),
+                Err(Interrupted::ToldToEnd) => {
+                    ready.remove_files();
+                    return Ok(());
+                }
+            },
             Plan::HandOver => {
                 if let Some(successor) = ended.successor {
-                    match successor.hand_over(&ready).await {
+                    match successor.hand_over(ready).await {
                         Ok(()) => {
                             ended.admin.end().await;
                             return Ok(());
@@ -112,8 +142,15 @@ async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> 
                 }
             }
         }
-        sockets = Some(ready);
     }
+}
+
+/// The sockets of this process, from before its first life on.
+enum SocketsOf {
+    /// What a predecessor passed on, which may be nothing.
+    Inherited(Vec<(String, OwnedFd)>),
+    /// All of them.
+    Open(Sockets),
 }
 
 /// What a successor looks at before anybody is paused [PAUSE-9].
@@ -128,17 +165,74 @@ fn check(config: &Config) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Runs the command of a restart; the error is the sentence for its record.
-async fn exec(command: &str) -> Result<(), String> {
+/// One life: it takes media and state, serves, and lets go of everything.
+async fn life(
+    config: &Config,
+    sockets: &mut SocketsOf,
+    before: Before,
+    signals: &mut Signals,
+    serving: &impl Fn(&str),
+) -> Result<Ended, RunError> {
+    let media = Media::open(config)?;
+    if let SocketsOf::Inherited(inherited) = sockets {
+        *sockets = SocketsOf::Open(Sockets::open(config, std::mem::take(inherited)).await?);
+    }
+    let SocketsOf::Open(ready) = sockets else { unreachable!("they were opened above") };
+    let local = LocalSet::new();
+    let ended = local.run_until(live(config, media, ready, before, signals, serving)).await;
+    // Every task, and with them every descriptor of media and state, is gone before anybody else opens them.
+    drop(local);
+    ended
+}
+
+/// The signals that tell a target to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, RunError> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(system("signals"))?,
+            interrupt: signal(SignalKind::interrupt()).map_err(system("signals"))?,
+        })
+    }
+
+    async fn told_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// How a restart's command did not end well.
+enum Interrupted {
+    /// The sentence for the restart's record.
+    Failed(String),
+    /// The target was told to end meanwhile; the command was ended.
+    ToldToEnd,
+}
+
+/// Runs the command of a restart.
+async fn exec(command: &str, signals: &mut Signals) -> Result<(), Interrupted> {
     tracing::info!("running: {command}");
-    let ended = tokio::process::Command::new("/bin/sh").arg("-c").arg(command).status().await;
+    let mut shell = tokio::process::Command::new("/bin/sh");
+    shell.arg("-c").arg(command).env_remove(VARIABLE).kill_on_drop(true);
+    let ended = tokio::select! {
+        ended = shell.status() => ended,
+        () = signals.told_to_end() => return Err(Interrupted::ToldToEnd),
+    };
     let why = match ended {
         Ok(status) if status.success() => return Ok(()),
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
     tracing::error!("{command}: {why}; serving again all the same");
-    Err(format!("the command failed ({why}): {command}; the target serves again"))
+    Err(Interrupted::Failed(format!(
+        "the command failed ({why}): {command}; the target serves again"
+    )))
 }
 
 /// What a life begins with.
@@ -173,6 +267,7 @@ async fn live(
     media: Media,
     sockets: &Sockets,
     before: Before,
+    signals: &mut Signals,
     serving: &impl Fn(&str),
 ) -> Result<Ended, RunError> {
     let clock = Clock::start();
@@ -217,8 +312,8 @@ async fn live(
         Core::new(machine, chronicle, store, now, instance.to_string(), remembered.next_restart);
     let pool = Pool::new(DEFAULT_BUDGET).map_err(system("buffers"))?;
     let daemon = Daemon::new(config.clone(), clock, shared, pool, core);
-    sockets.listen.iter().for_each(|listener| daemon.accept(Rc::clone(listener)));
-    sockets.nbd.iter().for_each(|listener| daemon.accept_nbd(Rc::clone(listener)));
+    sockets.listen.iter().for_each(|bound| daemon.accept(Rc::clone(&bound.listener)));
+    sockets.nbd.iter().for_each(|bound| daemon.accept_nbd(Rc::clone(&bound.listener)));
     let (calls, mut asked) = mpsc::channel(CALLS_QUEUED);
     let admin = sockets.admin.try_clone().and_then(|admin| lull_admin::serve(admin, calls));
     let admin = admin.map_err(system("the admin socket"))?;
@@ -226,7 +321,7 @@ async fn live(
         predecessor.serving().await;
     }
     serving(&introduction(config, sockets));
-    let (plan, successor) = serve(&daemon, &mut commits, &mut asked).await?;
+    let (plan, successor) = serve(&daemon, signals, &mut commits, &mut asked).await?;
     // Calls that came too late are told so by this.
     drop(asked);
     let admin = Leaving::start(admin);
@@ -236,11 +331,10 @@ async fn live(
 
 async fn serve(
     daemon: &Rc<Daemon>,
+    signals: &mut Signals,
     commits: &mut mpsc::UnboundedReceiver<store::Done>,
     asked: &mut mpsc::Receiver<Call>,
 ) -> Result<(Plan, Option<Box<Successor>>), RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("signals"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("signals"))?;
     loop {
         let deadline = {
             let mut core = daemon.core.borrow_mut();
@@ -257,9 +351,11 @@ async fn serve(
         };
         tokio::select! {
             biased;
-            Some(done) = commits.recv() => daemon.input(Input::Committed(done)),
-            _ = terminate.recv() => daemon.terminate(),
-            _ = interrupt.recv() => daemon.terminate(),
+            done = commits.recv() => match done {
+                Some(done) => daemon.input(Input::Committed(done)),
+                None => return Err(system("the state's thread")(io::Error::other("it is gone"))),
+            },
+            () = signals.told_to_end() => daemon.terminate(),
             Some(call) = asked.recv() => daemon.call(call),
             () = daemon.changed.notified() => {}
             () = timer => daemon.tick().await,
@@ -281,12 +377,12 @@ async fn farewell(daemon: &Rc<Daemon>) {
 
 fn introduction(config: &Config, sockets: &Sockets) -> String {
     let names: Vec<_> = config.resources.iter().map(|resource| resource.name.as_str()).collect();
-    let listen = sockets.listen.iter().filter_map(|one| one.local_addr().ok());
+    let listen = sockets.listen.iter().filter_map(|one| one.listener.local_addr().ok());
     let mut words = format!("{} serves {}", config.node, names.join(", "));
     for addr in listen {
         words.push_str(&format!(" at {addr}"));
     }
-    for addr in sockets.nbd.iter().filter_map(|one| one.local_addr().ok()) {
+    for addr in sockets.nbd.iter().filter_map(|one| one.listener.local_addr().ok()) {
         words.push_str(&format!(", NBD at {addr}"));
     }
     words

@@ -3,8 +3,8 @@
 use crate::daemon::Shared;
 use crate::life::system;
 use crate::store::{self, Remembered, ResourceRow};
-use crate::{Config, RunError};
-use lull_block::{Backend, Context, Workers};
+use crate::{Config, ResourceConfig, RunError};
+use lull_block::{Backend, BackendSpec, Context, Workers};
 use lull_proto::Geometry;
 use lull_proto::target::{Entry, Resource, ResourceIndex};
 use lull_wire::messages::{Name, Path};
@@ -56,7 +56,7 @@ pub fn know(
     let mut rows = Vec::new();
     for (resource, backend) in config.resources.iter().zip(backends) {
         let known = remembered.resources.get(&resource.name);
-        let identity = identity(&resource.name, known, backend.as_ref())?;
+        let identity = identity(resource, known, backend.as_ref())?;
         let incarnation = Incarnation(random()?);
         let found = backend.geometry();
         let geometry = Geometry {
@@ -72,7 +72,8 @@ pub fn know(
         let tenure = known.map(ResourceRow::tenure).unwrap_or_default();
         let path = vec![lull_wire::Text::clipped(&format!("{}/{}", config.node, resource.name))];
         let row = ResourceRow {
-            identity: identity.to_string(),
+            identity: identity.id.to_string(),
+            marked: identity.marked,
             incarnation: incarnation.to_string(),
             tenure: tenure.0,
             backend: backend.describe(),
@@ -81,7 +82,7 @@ pub fn know(
         rows.push((resource.name.clone(), row));
         resources.push(Resource {
             name: name(&resource.name)?,
-            identity,
+            identity: identity.id,
             incarnation,
             tenure,
             geometry,
@@ -92,22 +93,31 @@ pub fn know(
     Ok(Known { resources, rows })
 }
 
-/// [SAFE-8] What the resource is: what the medium says, what the state remembers, or, for a new one, something new.
+/// What a resource is, and whether its medium says so too.
+struct Identity {
+    id: ResourceId,
+    marked: bool,
+}
+
+/// [SAFE-8] What the medium says, what the state remembers, or, for a new one, something new. Memory is new each time:
+/// what it held is gone, and who knew it must not go on as if nothing had happened.
 fn identity(
-    name: &str,
+    resource: &ResourceConfig,
     known: Option<&ResourceRow>,
     backend: &dyn Backend,
-) -> Result<ResourceId, RunError> {
-    let marked = backend.identity().map(ResourceId);
+) -> Result<Identity, RunError> {
+    let other =
+        || RunError::OtherMedium { name: resource.name.clone(), backend: backend.describe() };
+    let known = known.filter(|_| !is_volatile(&resource.backend));
     let remembered = known.and_then(|row| row.identity.parse().ok());
-    match (marked, remembered) {
-        (Some(marked), Some(remembered)) if marked != remembered => {
-            Err(RunError::OtherMedium { name: name.to_owned(), backend: backend.describe() })
-        }
-        (Some(identity), _) => Ok(identity),
-        (None, known) => {
-            let identity = known.map_or_else(|| random().map(ResourceId), Ok)?;
-            if let Err(error) = backend.set_identity(identity.0)
+    match (backend.identity().map(ResourceId), remembered) {
+        (Some(marked), Some(remembered)) if marked != remembered => Err(other()),
+        (Some(id), _) => Ok(Identity { id, marked: true }),
+        (None, Some(_)) if known.is_some_and(|row| row.marked) => Err(other()),
+        (None, remembered) => {
+            let id = remembered.map_or_else(|| random().map(ResourceId), Ok)?;
+            let marked = backend.set_identity(id.0);
+            if let Err(error) = &marked
                 && error.kind() != io::ErrorKind::Unsupported
             {
                 tracing::warn!(
@@ -115,8 +125,17 @@ fn identity(
                     backend.describe()
                 );
             }
-            Ok(identity)
+            Ok(Identity { id, marked: marked.is_ok() })
         }
+    }
+}
+
+/// Whether a resource's content ends with the process.
+pub fn is_volatile(backend: &BackendSpec) -> bool {
+    match backend {
+        BackendSpec::Memory { .. } => true,
+        BackendSpec::Faulty(_, inner) => is_volatile(inner),
+        BackendSpec::File(_) | BackendSpec::Null { .. } => false,
     }
 }
 

@@ -34,7 +34,7 @@ impl Daemon {
             }
             Action::MakeDurable { restart } => self.make_durable(restart),
             Action::StopAccepting => {
-                core.accepting.drain(..).for_each(|task| task.abort());
+                core.accepting.drain(..).chain(core.watcher.take()).for_each(|task| task.abort());
                 core.closer.close();
             }
             Action::Down { restart: _ } => {
@@ -135,6 +135,9 @@ impl Daemon {
 
     /// A successor that is not wanted is ended without waiting for it here.
     pub(crate) fn forget_successor(&self, core: &mut Core) {
+        if let Some(watcher) = core.watcher.take() {
+            watcher.abort();
+        }
         if let Some(successor) = core.successor.take() {
             tokio::task::spawn_local(successor.end());
         }

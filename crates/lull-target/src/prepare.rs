@@ -2,6 +2,7 @@
 //! the backends have not written is written while requests still flow, so that the pause finds little left.
 
 use crate::daemon::{Daemon, Input};
+use crate::media::is_volatile;
 use crate::successor::{Successor, SuccessorError};
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,6 +21,11 @@ pub enum PrepareError {
     /// There is no successor.
     #[error(transparent)]
     Successor(#[from] SuccessorError),
+    /// Its content would end with this process.
+    #[error(
+        "\"{0}\" is memory and is attached: a restart would lose what it holds; detach it first"
+    )]
+    Volatile(String),
     /// A backend failed to flush.
     #[error("a backend could not be flushed; nobody was paused (the target's log names it)")]
     Flush,
@@ -33,10 +39,23 @@ impl Daemon {
     pub(crate) fn prepare(self: &Rc<Self>, successor: bool) -> AbortHandle {
         let daemon = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
-            let prepared = daemon.prepared(successor).await;
+            let prepared = match daemon.attached_memory() {
+                Some(name) => Err(PrepareError::Volatile(name)),
+                None => daemon.prepared(successor).await,
+            };
             daemon.input(Input::Prepared(prepared));
         });
         task.abort_handle()
+    }
+
+    /// A resource in memory that somebody has attached.
+    fn attached_memory(&self) -> Option<String> {
+        let core = self.core.borrow();
+        let mut volatile =
+            self.config.resources.iter().enumerate().filter(|(_, one)| is_volatile(&one.backend));
+        let attached =
+            |place: usize| core.machine.seats().any(|seat| seat.entry.resource.0 == place);
+        volatile.find(|(place, _)| attached(*place)).map(|(_, one)| one.name.clone())
     }
 
     async fn prepared(&self, successor: bool) -> Result<Option<Box<Successor>>, PrepareError> {

@@ -14,11 +14,19 @@ const NBD: &str = "nbd ";
 /// Every socket that a target listens on.
 pub struct Sockets {
     /// For initiators.
-    pub listen: Vec<Rc<Listener>>,
+    pub listen: Vec<Bound>,
     /// For clients without an agent.
-    pub nbd: Vec<Rc<Listener>>,
+    pub nbd: Vec<Bound>,
     /// For operators.
     pub admin: AdminListener,
+}
+
+/// A socket under the address that the configuration gives: a name or port 0 becomes something else once bound, and a
+/// successor looks for what its own configuration says.
+pub struct Bound {
+    addr: Addr,
+    /// The socket.
+    pub listener: Rc<Listener>,
 }
 
 /// A socket could not be had.
@@ -58,20 +66,16 @@ impl Sockets {
 
     /// What a successor is given.
     pub fn parcel(&self) -> Vec<(String, BorrowedFd<'_>)> {
-        let named = |prefix: &'static str| {
-            move |listener: &'_ Rc<Listener>| {
-                listener.local_addr().ok().map(|addr| format!("{prefix}{addr}"))
-            }
-        };
-        let listen = self.listen.iter().filter_map(|one| Some((named(LISTEN)(one)?, one.as_fd())));
-        let nbd = self.nbd.iter().filter_map(|one| Some((named(NBD)(one)?, one.as_fd())));
+        let named = |prefix: &'static str| move |one: &Bound| format!("{prefix}{}", one.addr);
+        let listen = self.listen.iter().map(|one| (named(LISTEN)(one), one.listener.as_fd()));
+        let nbd = self.nbd.iter().map(|one| (named(NBD)(one), one.listener.as_fd()));
         listen.chain(nbd).chain([(ADMIN.to_owned(), self.admin.as_fd())]).collect()
     }
 
     /// Removes the sockets' names, for a target that ends without a successor.
     pub fn remove_files(&self) {
-        for listener in self.listen.iter().chain(&self.nbd) {
-            let _ = listener.remove_file();
+        for bound in self.listen.iter().chain(&self.nbd) {
+            let _ = bound.listener.remove_file();
         }
         let _ = self.admin.unlink();
     }
@@ -81,10 +85,10 @@ async fn take(
     inherited: &mut std::collections::BTreeMap<String, OwnedFd>,
     prefix: &str,
     addr: &Addr,
-) -> Result<Rc<Listener>, SocketError> {
+) -> Result<Bound, SocketError> {
     let listener = match inherited.remove(&format!("{prefix}{addr}")) {
         Some(fd) => Listener::from_fd(addr, fd)?,
         None => Listener::bind(addr).await?,
     };
-    Ok(Rc::new(listener))
+    Ok(Bound { addr: addr.clone(), listener: Rc::new(listener) })
 }

@@ -7,16 +7,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
 /// The variable that tells a process which descriptor its predecessor speaks through.
-const VARIABLE: &str = "LULL_PREDECESSOR";
+pub const VARIABLE: &str = "LULL_PREDECESSOR";
 /// How long a successor may take to check itself.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take from the sockets to serving. Beyond it the predecessor starts over: initiators' restart
 /// timers run meanwhile.
 const SERVE_LIMIT: Duration = Duration::from_secs(30);
+/// How long the end of a killed successor is waited for.
+const END_LIMIT: Duration = Duration::from_secs(2);
 /// Descriptors below are left alone: standard streams, and what a service manager passes.
 const LOWEST: i32 = 50;
 
@@ -27,7 +30,7 @@ const SERVING: &[u8] = b"serving";
 /// A successor that waits.
 pub struct Successor {
     child: Child,
-    channel: Channel,
+    channel: Rc<Channel>,
 }
 
 /// Why there is no successor.
@@ -61,13 +64,21 @@ impl Successor {
         let mut command = Command::from(command);
         let child = command.spawn().map_err(|source| SuccessorError::Start { binary, source })?;
         drop(command);
-        let mut successor = Self { child, channel: Channel::new(mine)? };
+        let mut successor = Self { child, channel: Rc::new(Channel::new(mine)?) };
         match successor.answer(CHECKED, "check itself", CHECK_LIMIT).await {
             Ok(()) => Ok(successor),
             Err(error) => {
                 successor.end().await;
                 Err(error)
             }
+        }
+    }
+
+    /// Ends when the successor does, or speaks out of turn. To be dropped before it is given the sockets.
+    pub fn gone(&self) -> impl Future<Output = ()> + 'static {
+        let channel = Rc::clone(&self.channel);
+        async move {
+            let _ = channel.recv().await;
         }
     }
 
@@ -89,7 +100,8 @@ impl Successor {
     /// Ends a successor that is not wanted any more.
     pub async fn end(mut self) {
         let _ = self.child.start_kill();
-        let _ = self.child.wait().await;
+        // One that hangs in the kernel is not waited for: it holds nothing that is needed here.
+        let _ = tokio::time::timeout(END_LIMIT, self.child.wait()).await;
     }
 
     async fn answer(

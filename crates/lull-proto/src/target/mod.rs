@@ -26,7 +26,7 @@ mod tick;
 
 pub use report::{Refusal, Report, Row, RowState, Why};
 pub use restart::{Decision, OnTimeout, Order, Phase, Purpose, QUESTION_SPAN, Question, Restart};
-pub use roster::{Entry, Holder, Seat};
+pub use roster::{Entry, Holder, SEATS_LIMIT, Seat};
 pub use session::{Progress, Proof, SessionState};
 
 use crate::geometry::Geometry;
@@ -275,6 +275,13 @@ impl Target {
         let ticket = Ticket(self.tickets);
         actions.push(Action::Record { ticket, change });
         ticket
+    }
+
+    /// Bytes came from a peer: it lives, whatever they are.
+    pub fn heard(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.beat.heard();
+        }
     }
 
     /// Whether a restart may be ordered.

@@ -18,6 +18,9 @@ pub(super) const RESTARTS: TableDefinition<'static, u64, &str> = TableDefinition
 pub struct ResourceRow {
     /// What it is, in hexadecimal digits.
     pub identity: String,
+    /// Whether its medium carries the identity: one that once did and does not is another one [SAFE-8].
+    #[serde(default)]
+    pub marked: bool,
     /// Its last incarnation, in hexadecimal digits.
     pub incarnation: String,
     /// Its writer's tenure.

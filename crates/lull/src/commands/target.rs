@@ -8,6 +8,7 @@ use lull_transport::Addr;
 
 use crate::config::{self, ResourceConfig, TargetConfig};
 use crate::exit::Failure;
+use crate::log;
 use crate::units::parse_span_ms;
 
 /// The flags of `lull target`. A flag replaces the key of its name in the configuration.
@@ -116,6 +117,7 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
 /// Whatever keeps it from serving, with the next step.
 pub fn run(args: Args) -> Result<(), Failure> {
     let config = daemon_config(resolve(args)?)?;
+    log::to_stderr();
     let served = lull_target::run(&config, |what| eprintln!("{what}"));
     served.map_err(|error| Failure::failed(error.to_string()))
 }
