@@ -123,7 +123,7 @@ def decode(kind, body):
                 raise Broken(f"too many entries in {key}")
             value = [text(bytes_each) for _ in range(count)]
         setattr(message, key, value)
-    if at < len(body) and name not in LATER_BYTES_ALLOWED:
+    if len(body) - at > (1024 if name in LATER_BYTES_ALLOWED else 0):
         raise Broken(f"bytes left over behind {name}")
     return message
 
