@@ -28,7 +28,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_right_server_is_status_0_and_a_table() {
-    let output = bench(&["memory", "1M"], &["--write", "--count", "2000", "--flush-every", "50"]);
+    let output = bench(&["memory", "1M"], &["--write", "--count", "8000", "--flush-every", "50"]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
     assert!(said.contains("right: no errors"), "{said}");

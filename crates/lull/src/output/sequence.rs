@@ -62,6 +62,50 @@ fn draw(text: &mut String, messages: &[Message], columns: &[&str], gap: usize) {
     }
 }
 
+/// A drawing that grows while messages arrive: its columns are known before the first of them.
+#[derive(Clone, Debug)]
+pub struct Drawing {
+    columns: Vec<String>,
+    gap: usize,
+}
+
+impl Drawing {
+    /// Columns for `target` and its `peers`, at most `width` characters in all.
+    pub fn new(target: &str, peers: &[&str], width: usize) -> Self {
+        /// Beyond it the eye does not follow an arrow.
+        const WIDEST: usize = 36;
+        let last = peers.last().map_or(0, |name| name.chars().count());
+        let room = width.saturating_sub(TIME_WIDTH + last.max(1));
+        let gap = (room / peers.len().max(1)).clamp(NARROWEST, WIDEST);
+        let columns = std::iter::once(target).chain(peers.iter().copied());
+        Self { columns: columns.map(str::to_owned).collect(), gap }
+    }
+
+    /// The names above the columns.
+    pub fn heads(&self) -> String {
+        let mut heads = " ".repeat(TIME_WIDTH);
+        for name in &self.columns {
+            let _ = write!(heads, "{name:gap$}", gap = self.gap);
+        }
+        heads.trim_end().to_owned()
+    }
+
+    /// One message; what there is no room for is left out of its label. `None` where it is not
+    /// between the target and one of the peers.
+    pub fn line(&self, message: &Message) -> Option<String> {
+        let place = |name: &str| self.columns.iter().position(|column| column == name);
+        let (from, to) = (place(&message.from)?, place(&message.to)?);
+        let room = (from.abs_diff(to) * self.gap).checked_sub(6)?;
+        let label = [label(message), message.name.clone()]
+            .into_iter()
+            .find(|label| label.chars().count() <= room)
+            .unwrap_or_else(|| message.name.chars().take(room).collect());
+        let line = arrow(from, to, self.columns.len(), self.gap, &label);
+        let time = format!("{}.{:01} ms", message.offset_us / 1000, message.offset_us / 100 % 10);
+        Some(format!("{time:>width$}  {line}", width = TIME_WIDTH - 2))
+    }
+}
+
 /// One line: the columns' lifelines, and an arrow between two of them with its label on it.
 fn arrow(from: usize, to: usize, columns: usize, gap: usize, label: &str) -> String {
     let mut cells = vec![' '; (columns - 1) * gap + 1];

@@ -1,0 +1,40 @@
+//! The same load straight on an NBD server that is stopped and started again.
+
+use std::time::Duration;
+
+use super::face::{Colour, Face};
+use super::head;
+use super::result::{Results, error_words, stalls};
+use super::stage::{INITIATORS, Stage, TARGET};
+use super::work::Work;
+use crate::exit::Failure;
+
+/// Plays it.
+pub async fn play(
+    stage: &mut Stage,
+    face: &mut Face,
+    results: &mut Results,
+) -> Result<(), Failure> {
+    head(face, 1, "What everybody has: the loads straight on an NBD server, which restarts")?;
+    stage.start_target(true).await?;
+    let work = Work::begin(INITIATORS.map(|disk| stage.straight(disk))).await?;
+    work.run_for(Duration::from_millis(1500), face).await?;
+    stage.stop(TARGET).await?;
+    stage.start_target(true).await?;
+    work.run_for(Duration::from_millis(1000), face).await?;
+    let reports = work.end(face).await?;
+    stage.stop(TARGET).await?;
+    for report in &reports {
+        face.coloured(Colour::Bad, &format!("   {}", error_words(report)))?;
+    }
+    face.line(&format!("   longest stall: {}", stalls(&reports)))?;
+    face.line(
+        "   (these loads dial again by themselves; a kernel or a program would have failed)",
+    )?;
+    let all: Vec<_> = reports.iter().collect();
+    results.row("an NBD server is stopped and started", &all, true);
+    let failed = reports.iter().any(|report| report.error_count() > 0);
+    results.promise(failed, "part 1: a server went away, and no request noticed");
+    results.promise_right(1, &reports);
+    Ok(())
+}
