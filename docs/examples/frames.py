@@ -1,4 +1,4 @@
-"""Frames of the Lull protocol as ../spec/framing.md and ../spec/messages.md lay them out: bytes to messages and back."""
+"""Frames of the Lull protocol as ../spec/framing.md and ../spec/messages.md lay them out."""
 import struct
 from types import SimpleNamespace
 

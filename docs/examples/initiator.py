@@ -515,7 +515,8 @@ class Initiator:
     def _on_disconnect(self, conn, message):
         """[CONN-4] The last frame."""
         if message.code in (TAKEN_OVER, EVICTED) and conn.stage in ("attached", "sharing", "leaving"):
-            return self._end("fenced: " + ("evicted" if message.code == EVICTED else "taken over") + " " + message.detail)
+            why = "evicted" if message.code == EVICTED else "taken over"
+            return self._end(f"fenced: {why} {message.detail}".rstrip())
         if message.code == RESTART:
             if self.pause and message.restart not in (0, self.pause.restart):
                 return  # [PAUSE-11]; the end of the connection follows

@@ -233,7 +233,8 @@ class Hostile(unittest.TestCase):
         for sent in (b"HTTP/1.1 400 Bad Request\r\n", os.urandom(64), welcome + damaged, welcome + wrong,
                      connect, welcome + welcome, welcome + frames.encode("DETACH", reason=""),
                      not_text,
-                     frames.encode("WELCOME", version=2, instance=b"t" * 16, node="s", software="", keep_alive_ms=2000)):
+                     frames.encode("WELCOME", version=2, instance=b"t" * 16, node="s", software="",
+                                   keep_alive_ms=2000)):
             with self.subTest(sent=sent):
                 sock = self.accept()
                 sock.sendall(sent)
