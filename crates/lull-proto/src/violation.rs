@@ -10,7 +10,7 @@ pub enum Violation {
     OutOfPlace(Kind),
     /// WELCOME with a version that was not offered.
     Version(u16),
-    /// A node without a name.
+    /// A node without a name that can be shown.
     NoName,
     /// ATTACHED for another epoch than the one that was asked for.
     Epoch,
@@ -29,7 +29,7 @@ impl fmt::Display for Violation {
         match self {
             Self::OutOfPlace(kind) => write!(f, "{kind} came where it has no place"),
             Self::Version(version) => write!(f, "version {version} was not offered"),
-            Self::NoName => write!(f, "the node gave no name"),
+            Self::NoName => write!(f, "the node gave no name, or one with control characters"),
             Self::Epoch => write!(f, "ATTACHED names another epoch than ATTACH"),
             Self::Geometry => write!(f, "the resource's geometry makes no sense or shrank"),
             Self::UnknownRequest(number) => {

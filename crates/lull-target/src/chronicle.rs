@@ -17,7 +17,7 @@ use std::time::Duration;
 
 mod words;
 
-pub use words::{because, not_ready};
+pub use words::{because, lingering, not_ready, plain};
 use words::{describe, say};
 
 /// How long a started target's record waits for those who have not come back.
@@ -73,7 +73,8 @@ impl Chronicle {
 
     /// Tells a transition that belongs to no restart, or to the current one.
     pub fn tell(&mut self, now: MonoTime, subject: &str, what: &str, text: impl Into<String>) {
-        let event = Event::new(self.clock.unix_ms(now), subject, what, text);
+        let (subject, text) = (plain(subject), text.into());
+        let event = Event::new(self.clock.unix_ms(now), subject, what, plain(&text));
         let event = match &self.current {
             Some(record) => event.in_restart(record.id),
             None => event,
@@ -316,6 +317,7 @@ impl Chronicle {
         if record.messages.len() < RECORD_LIMIT {
             let offset_us = now_us.saturating_sub(record.started * 1000);
             let name = message.kind().to_string();
+            let [from, to, detail] = [from, to, detail].map(|text| plain(&text).into_owned());
             record.messages.push(Message { offset_us, from, to, name, detail });
         }
     }
@@ -443,6 +445,9 @@ impl Chronicle {
             }
             Report::Decided { decision: lull_proto::target::Decision::Wait, .. } => {
                 self.phase(now, RestartPhase::Pausing, "waiting on");
+            }
+            Report::PausingAgain { .. } => {
+                self.phase(now, RestartPhase::Pausing, "waiting for who came back");
             }
             Report::Settling { .. } => {
                 self.phase(now, RestartPhase::Settling, "making everything durable")

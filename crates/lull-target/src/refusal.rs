@@ -1,9 +1,10 @@
 //! The words of a refusal: who is in the way, since when, and what to do.
 
+use crate::chronicle::plain;
 use crate::clock::Clock;
 use lull_admin::{Access, AgentlessStatus};
 use lull_proto::MonoTime;
-use lull_proto::target::Refusal;
+use lull_proto::target::{Refusal, SEATS_LIMIT};
 use lull_wire::messages::{Prose, Refused};
 use lull_wire::{Epoch, Tenure};
 use std::time::Duration;
@@ -63,6 +64,7 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
             lull_wire::VERSION
         ),
         Refusal::UnknownResource { name } => {
+            let name = plain(name.as_str());
             format!("there is no resource \"{name}\" here (lull status at the target lists them)")
         }
         Refusal::Identity { name } => format!(
@@ -102,6 +104,10 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
         Refusal::StaleTenure { current } => format!(
             "another writer was let in since (tenure {current}); what this attachment had not replayed is lost: \
              detach it and attach anew"
+        ),
+        Refusal::Limit { resource } => format!(
+            "\"{resource}\" has as many attachments as a target keeps ({SEATS_LIMIT}); lull evict at the target ends \
+             those that are lost for good"
         ),
         Refusal::NotRecorded => {
             "the target cannot write its state directory; see its log, free space or mend the directory".to_owned()

@@ -1,6 +1,6 @@
 //! How the target stands, as a document.
 
-use crate::chronicle::because;
+use crate::chronicle::{because, lingering};
 use crate::daemon::{Core, Daemon, Plan, access};
 use lull_admin::{
     Question as AdminQuestion, ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase,
@@ -29,7 +29,7 @@ impl Daemon {
             initiators: core.machine.seats().map(|seat| self.session(&core, seat)).collect(),
             agentless: core.agentless.values().map(|(status, _)| status.clone()).collect(),
             restart: self.restart_status(&core, now, &names),
-            waits: Vec::new(),
+            waits: self.going(&core).into_iter().collect(),
         };
         Status {
             name: node,
@@ -40,6 +40,19 @@ impl Daemon {
             target: Some(target),
             initiator: None,
         }
+    }
+
+    /// What a target waits for that would go.
+    fn going(&self, core: &Core) -> Option<Wait> {
+        let Phase::Leaving { restart } = core.machine.phase() else { return None };
+        let (sessions, agentless) = core.machine.still_here();
+        Some(Wait {
+            for_whom: "the disks".to_owned(),
+            what: lingering(&sessions, agentless),
+            since: self.clock.unix_ms(restart.since),
+            deadline: None,
+            then: String::new(),
+        })
     }
 
     fn resources(&self, core: &Core) -> Vec<ResourceStatus> {

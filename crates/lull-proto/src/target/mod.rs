@@ -304,6 +304,11 @@ impl Target {
         self.roster.values()
     }
 
+    /// This node's name.
+    pub fn name(&self) -> &Name {
+        &self.config.node
+    }
+
     /// The name that the initiator on a connection gave, once it has.
     pub fn node(&self, conn: ConnId) -> Option<&Name> {
         self.sessions

@@ -35,6 +35,8 @@ pub enum Refusal {
     StaleTenure { current: Tenure },
     /// The target's own state could not be written.
     NotRecorded,
+    /// The resource has as many places as a target keeps.
+    Limit { resource: Name },
 }
 
 impl Refusal {
@@ -51,6 +53,7 @@ impl Refusal {
             Self::Conflict { .. } | Self::Agentless { .. } => RefusalCode::Conflict,
             Self::StaleTenure { .. } => RefusalCode::StaleTenure,
             Self::NotRecorded => RefusalCode::Unavailable,
+            Self::Limit { .. } => RefusalCode::Limit,
         }
     }
 
@@ -70,6 +73,8 @@ impl Refusal {
             Self::Conflict { reserved: Some(_), .. } | Self::NotRecorded => {
                 (Retry::Later, Duration::from_secs(2))
             }
+            // Only the end of a hold span, a DETACH or an operator makes room.
+            Self::Limit { .. } => (Retry::Later, Duration::from_secs(10)),
         }
     }
 }
@@ -130,8 +135,12 @@ pub enum Report {
     Detached { entry: Entry },
     /// An operator ended an attachment.
     Evicted { entry: Entry },
+    /// A lost session's place was given up: its hold span is over.
+    Over { entry: Entry },
     /// PAUSE was sent to all.
     Pausing { restart: RestartId, rows: alloc::vec::Vec<Row> },
+    /// Somebody is waited for once more: an attachment that came back, or a hold that became a restart.
+    PausingAgain { restart: RestartId, rows: alloc::vec::Vec<Row> },
     /// An attachment said what it waits for.
     Progress { attachment: AttachmentId, state: RowState },
     /// An attachment is quiet.
@@ -146,6 +155,8 @@ pub enum Report {
     Quiet { restart: RestartId },
     /// The point of no return.
     Leaving { restart: RestartId, rows: alloc::vec::Vec<Row> },
+    /// The target would go, and waits for what these initiators asked it, and so many clients without an agent.
+    Lingering { restart: RestartId, sessions: alloc::vec::Vec<Name>, agentless: u32 },
     /// DISCONNECT was sent.
     Disconnected { attachment: AttachmentId, code: DisconnectCode },
     /// The restart was given up; everybody shares again.

@@ -9,7 +9,7 @@ use crate::MonoTime;
 use crate::target::session::SessionState;
 use alloc::vec::Vec;
 use core::time::Duration;
-use lull_wire::messages::{self, Prose};
+use lull_wire::messages::{self, Name, Prose};
 use lull_wire::{DisconnectCode, RestartId};
 
 /// How long an unanswered question waits before it becomes an abort [PAUSE-10].
@@ -80,6 +80,8 @@ pub struct Restart {
     pub order: Order,
     /// When it began.
     pub since: MonoTime,
+    /// It goes on without those who have not completed: somebody decided so.
+    proceeds: bool,
     renew_at: MonoTime,
 }
 
@@ -179,7 +181,8 @@ impl Target {
             order.purpose = Purpose::Restart;
         }
         if self.is_serving() {
-            let restart = Restart { id: order.id, order, since: now, renew_at: now + RENEW_EVERY };
+            let (id, proceeds, renew_at) = (order.id, false, now + RENEW_EVERY);
+            let restart = Restart { id, order, since: now, proceeds, renew_at };
             let ticket = self.record(Change::Intent(restart.id), actions);
             self.phase = Phase::Intending { restart, ticket };
         } else if order.unstoppable {
@@ -201,15 +204,20 @@ impl Target {
                 let until = now + order.span;
                 match question {
                     Question::NotYet(deadline) if !hurry => *deadline = (*deadline).min(until),
-                    Question::NotYet(_) | Question::Open(_) => self.settle(actions),
+                    Question::NotYet(_) | Question::Open(_) => self.proceed(actions),
                 }
             }
             // Who came back in the meantime may be draining.
             Phase::Quiet { restart } => {
-                let question = Question::NotYet(now + restart.order.span);
                 let restart = restart.clone();
-                self.phase = Phase::Pausing { restart, question };
+                self.pause_again(now, restart, actions);
                 self.check_complete(now, actions);
+            }
+            // A medium or a state directory that hangs does not keep who is told twice to end: it goes without its
+            // clean record.
+            Phase::Settling { restart } | Phase::Sealing { restart, .. } if hurry => {
+                let restart = restart.clone();
+                self.go(now, restart, actions);
             }
             // RESUME has not been said yet: it goes on as if nothing had been given up.
             Phase::Revoking { restart, .. } => {
@@ -332,6 +340,39 @@ impl Target {
         self.phase.restart().filter(|_| self.phase.pauses()).map(|restart| restart.renew_at)
     }
 
+    /// When it is told again who keeps a target that goes.
+    pub(super) fn linger_at(&self) -> Option<MonoTime> {
+        match &self.phase {
+            Phase::Leaving { restart } => Some(restart.renew_at),
+            Phase::Serving
+            | Phase::Intending { .. }
+            | Phase::Pausing { .. }
+            | Phase::Settling { .. }
+            | Phase::Quiet { .. }
+            | Phase::Sealing { .. }
+            | Phase::Revoking { .. }
+            | Phase::Down { .. } => None,
+        }
+    }
+
+    /// A target that goes waits for every request that it has taken, for as long as its medium takes: people are told
+    /// whose they are [TIMER-5].
+    pub(super) fn linger(&mut self, now: MonoTime, actions: &mut Actions) {
+        let Phase::Leaving { restart } = &mut self.phase else { return };
+        restart.renew_at = now + RENEW_EVERY;
+        let restart = restart.id;
+        let (sessions, agentless) = self.still_here();
+        actions.push(Action::Report(Report::Lingering { restart, sessions, agentless }));
+    }
+
+    /// Whose requests, or whose change of the roster, a target that goes still waits for: the names of initiators,
+    /// and how many clients without an agent.
+    pub fn still_here(&self) -> (Vec<Name>, u32) {
+        let sessions = self.sessions.values().map(|session| session.node.clone()).collect();
+        let clients = |one: &super::Resource| one.agentless.writers + one.agentless.readers;
+        (sessions, self.resources.iter().map(clients).sum())
+    }
+
     /// Everybody on the roster and how far each is with the pause [PAUSE-4].
     pub fn rows(&self, now: MonoTime) -> Vec<Row> {
         let row = |seat: &super::Seat| {
@@ -370,11 +411,29 @@ impl Target {
             && !self.sessions.values().any(|session| session.state.claim().is_some())
     }
 
+    /// Somebody is waited for once more, with a whole span.
+    fn pause_again(&mut self, now: MonoTime, mut restart: Restart, actions: &mut Actions) {
+        restart.proceeds = false;
+        let question = Question::NotYet(now + restart.order.span);
+        let id = restart.id;
+        self.phase = Phase::Pausing { restart, question };
+        let rows = self.rows(now);
+        actions.push(Action::Report(Report::PausingAgain { restart: id, rows }));
+    }
+
     /// Goes on when nobody is waited for any more.
     pub(super) fn check_complete(&mut self, now: MonoTime, actions: &mut Actions) {
         if matches!(self.phase, Phase::Pausing { .. }) && self.all_complete(now) {
             self.settle(actions);
         }
+    }
+
+    /// Goes on without those who have not completed.
+    fn proceed(&mut self, actions: &mut Actions) {
+        if let Some(restart) = self.phase.restart_mut() {
+            restart.proceeds = true;
+        }
+        self.settle(actions);
     }
 
     /// [PAUSE-5] What initiators flushed, and what nobody did, is made durable.
@@ -406,6 +465,11 @@ impl Target {
                 actions.push(Action::Report(Report::Quiet { restart: id }));
                 self.phase = Phase::Quiet { restart };
             }
+            // [PAUSE-5] [PAUSE-8] Who came back while the backends flushed may have written since. Nobody is let in
+            // between here and the clean record: owners are written behind it.
+            (true, _, Purpose::Restart) if !restart.proceeds && !self.all_complete(now) => {
+                self.pause_again(now, restart, actions);
+            }
             (true, _, Purpose::Restart) => self.seal(restart, actions),
         }
     }
@@ -419,7 +483,7 @@ impl Target {
     /// is drained is told. [PROCEED-1] Who did not complete is told like everybody else.
     fn go(&mut self, now: MonoTime, restart: Restart, actions: &mut Actions) {
         actions.push(Action::Report(Report::Leaving { restart: restart.id, rows: self.rows(now) }));
-        self.phase = Phase::Leaving { restart };
+        self.phase = Phase::Leaving { restart: Restart { renew_at: now + RENEW_EVERY, ..restart } };
         actions.push(Action::StopAccepting);
         let conns: Vec<_> = self.sessions.keys().copied().collect();
         for conn in conns {
@@ -487,7 +551,7 @@ impl Target {
             Decision::Proceed | Decision::Wait if settled => {}
             Decision::Proceed => {
                 actions.push(Action::Report(Report::Decided { restart: id, decision }));
-                self.settle(actions);
+                self.proceed(actions);
             }
             Decision::Wait => {
                 actions.push(Action::Report(Report::Decided { restart: id, decision }));
@@ -508,7 +572,9 @@ impl Target {
         let Phase::Pausing { restart, question } = &mut self.phase else { return };
         let (id, span) = (restart.id, restart.order.span);
         match (restart.order.unstoppable, *question, restart.order.on_timeout) {
-            (true, _, _) | (false, Question::NotYet(_), OnTimeout::Proceed) => self.settle(actions),
+            (true, _, _) | (false, Question::NotYet(_), OnTimeout::Proceed) => {
+                self.proceed(actions);
+            }
             (false, Question::Open(_), _) | (false, Question::NotYet(_), OnTimeout::Abort) => {
                 self.abort(now, Why::NotComplete, actions);
             }

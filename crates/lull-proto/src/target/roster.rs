@@ -1,11 +1,15 @@
 //! Who has a place at a resource, and who may be given one.
 
-use super::{Refusal, Resource, ResourceIndex, Target};
+use super::{Action, Actions, Change, Refusal, Report, Resource, ResourceIndex, Target};
 use crate::target::session::Claim;
 use crate::{ConnId, MonoTime};
+use alloc::vec::Vec;
 use core::time::Duration;
 use lull_wire::messages::{Attach, Name};
 use lull_wire::{Access, AttachmentId, Epoch, InstanceId, Tenure};
+
+/// The most places that a resource has: readers, and those that are waited for.
+pub const SEATS_LIMIT: usize = 1024;
 
 /// A place on the roster, as it is kept on stable storage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +96,9 @@ impl Target {
             }
         }
         self.check_epoch(&attach)?;
+        if known.is_none() && self.is_full(now, place) {
+            return Err(Refusal::Limit { resource: attach.resource });
+        }
         // Whose hold is over for good need not wait for the one who has it now.
         let tenure = next_tenure(resource, known, instance, &attach)?;
         self.check_access(now, place, &attach)?;
@@ -211,6 +218,41 @@ impl Target {
         }
     }
 
+    /// Whether a resource has as many places, taken and claimed, as are kept.
+    fn is_full(&self, now: MonoTime, place: ResourceIndex) -> bool {
+        let kept = |seat: &&Seat| seat.entry.resource == place && !seat.is_over(now);
+        let new = |claim: &&Claim| {
+            claim.entry.resource == place && !self.roster.contains_key(&claim.entry.attachment)
+        };
+        self.roster.values().filter(kept).count() + self.claims().filter(new).count() >= SEATS_LIMIT
+    }
+
+    /// When the next place is kept no longer. In a pause the roster stays: who is on it may still come in.
+    pub(super) fn next_over(&self) -> Option<MonoTime> {
+        let ends = |seat: &Seat| seat.until().filter(|_| !self.is_claimed(seat.entry.attachment));
+        if self.is_serving() { self.roster.values().filter_map(ends).min() } else { None }
+    }
+
+    /// [SAFE-7] The places of those who were lost for longer than their hold span.
+    pub(super) fn give_up_places(&mut self, now: MonoTime, actions: &mut Actions) {
+        if self.next_over().is_none_or(|at| at > now) {
+            return;
+        }
+        let over = self.roster.values().filter(|seat| seat.is_over(now));
+        let over = over.filter(|seat| !self.is_claimed(seat.entry.attachment));
+        let over: Vec<Entry> = over.map(|seat| seat.entry.clone()).collect();
+        for entry in over {
+            self.roster.remove(&entry.attachment);
+            self.record(Change::Gone(entry.attachment), actions);
+            actions.push(Action::Report(Report::Over { entry }));
+        }
+    }
+
+    /// Whether its owner is coming back at this moment: its place is about to be taken.
+    fn is_claimed(&self, attachment: AttachmentId) -> bool {
+        self.claims().any(|claim| claim.entry.attachment == attachment)
+    }
+
     /// What is asked for and not granted yet.
     fn claims(&self) -> impl Iterator<Item = &Claim> {
         let sessions = self.sessions.values().filter_map(|session| session.state.claim());
@@ -219,7 +261,7 @@ impl Target {
 
     /// Reservations on this resource that are over, other than this attachment's: they end when somebody else
     /// is let in.
-    pub(super) fn over(&self, now: MonoTime, entry: &Entry) -> alloc::vec::Vec<AttachmentId> {
+    pub(super) fn over(&self, now: MonoTime, entry: &Entry) -> Vec<AttachmentId> {
         let rivals = self.roster.values().filter(|seat| {
             entry.access == Access::ReadWrite
                 && seat.entry.access == Access::ReadWrite

@@ -198,7 +198,10 @@ impl Target {
         if !matches!(session.state, SessionState::Accepted { .. }) {
             return Err(Violation::OutOfPlace(Kind::Hello));
         }
-        if hello.node.as_str().is_empty() || hello.instance.is_none() {
+        // It is shown to people, in logs and at terminals, and named by them.
+        let shown =
+            !hello.node.as_str().is_empty() && !hello.node.as_str().contains(char::is_control);
+        if !shown || hello.instance.is_none() {
             return Err(Violation::NoName);
         }
         session.node = hello.node;

@@ -23,7 +23,8 @@ impl Target {
             };
             [greeting, session.state.is_heard().then(|| session.beat.deadline())]
         });
-        earliest(sessions.chain([self.pause_deadline(), self.renew_at()]))
+        let others = [self.pause_deadline(), self.renew_at(), self.linger_at(), self.next_over()];
+        earliest(sessions.chain(others))
     }
 
     fn pause_deadline(&self) -> Option<MonoTime> {
@@ -77,5 +78,9 @@ impl Target {
         if self.pause_deadline().is_some_and(|until| until <= now) {
             self.pause_over(now, actions);
         }
+        if self.linger_at().is_some_and(|at| at <= now) {
+            self.linger(now, actions);
+        }
+        self.give_up_places(now, actions);
     }
 }

@@ -324,8 +324,10 @@ fn an_initiators_violation_ends_its_connection_only() {
         lowest: RequestNumber(1),
     };
     let ready = Ready { replayed: 0, replayed_bytes: 0 };
-    let cases: [(Vec<lull_wire::Message>, Violation); 5] = [
+    let cases: [(Vec<lull_wire::Message>, Violation); 7] = [
         (vec![hello("").into()], Violation::NoName),
+        (vec![hello("web\u{1b}[2J").into()], Violation::NoName),
+        (vec![hello("web\nweb-2: attached").into()], Violation::NoName),
         (vec![hello("x").into(), hello("x").into()], Violation::OutOfPlace(Kind::Hello)),
         (vec![hello("x").into(), attach.clone().into()], Violation::Access),
         (vec![attach.into()], Violation::OutOfPlace(Kind::Attach)),

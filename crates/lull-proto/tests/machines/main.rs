@@ -8,4 +8,6 @@ mod fencing;
 mod pair;
 mod pause;
 mod pause_end;
+mod places;
+mod settling;
 mod timers;

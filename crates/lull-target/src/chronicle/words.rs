@@ -5,8 +5,13 @@ use crate::refusal;
 use lull_admin::NotReady;
 use lull_proto::target::{Decision, Holder, Report, Row, RowState, Target, Why};
 use lull_proto::{ConnId, MonoTime};
+use lull_wire::messages::Name;
 use lull_wire::{AttachmentId, Message};
+use std::borrow::Cow;
 use std::time::Duration;
+
+/// How many of those that a target waits for are named.
+const LINGERERS_NAMED: usize = 8;
 
 /// The initiator on a connection, as far as it is known.
 pub fn name_of(machine: &Target, conn: ConnId) -> String {
@@ -94,6 +99,15 @@ pub fn say(
             "evicted",
             "evicted: what it has not replayed is lost".to_owned(),
         ),
+        Report::Over { entry } => (
+            entry.node.to_string(),
+            "over",
+            "lost for longer than its place is kept: its place is forgotten".to_owned(),
+        ),
+        Report::Lingering { sessions, agentless, .. } => {
+            let what = lingering(sessions, *agentless);
+            (machine.name().to_string(), "lingering", format!("waits for the disks to {what}"))
+        }
         Report::Progress { attachment, state } => {
             (name(machine, *attachment), "draining", because(state))
         }
@@ -128,12 +142,47 @@ pub fn say(
             ("operator".to_owned(), "decided", text.to_owned())
         }
         Report::Pausing { .. }
+        | Report::PausingAgain { .. }
         | Report::Asking { .. }
         | Report::Settling { .. }
         | Report::Quiet { .. }
         | Report::Leaving { .. }
         | Report::Aborted { .. } => return None,
     })
+}
+
+/// What a target that goes waits for, as what the disks are to do.
+pub fn lingering(sessions: &[Name], agentless: u32) -> String {
+    let mut names: Vec<_> =
+        sessions.iter().map(Name::as_str).filter(|name| !name.is_empty()).collect();
+    names.dedup();
+    let more = names.len().saturating_sub(LINGERERS_NAMED);
+    let mut whom: Vec<_> = names.iter().take(LINGERERS_NAMED).map(ToString::to_string).collect();
+    if more > 0 {
+        whom.push(format!("{more} more"));
+    }
+    if agentless > 0 {
+        let plural = if agentless == 1 { "" } else { "s" };
+        whom.push(format!("{agentless} client{plural} without an agent"));
+    }
+    format!("answer what {} asked", whom.join(", "))
+}
+
+/// A text from elsewhere, fit for a line of a log or a terminal: one that would end the line, or tell the terminal
+/// something, is shown as what it is.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let strange = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(strange) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().flat_map(|c| match strange(c) {
+        true => c.escape_default().collect::<Vec<_>>(),
+        false => vec![c],
+    });
+    Cow::Owned(escaped.collect())
 }
 
 /// Why a restart was given up.

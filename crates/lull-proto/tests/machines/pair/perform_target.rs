@@ -5,7 +5,6 @@ use lull_proto::ConnId;
 use lull_proto::target::{Action, Change, Event, Refusal};
 use lull_wire::messages::{Prose, Refused, Reply};
 use lull_wire::{Epoch, Tenure};
-use std::time::Duration;
 
 impl Pair {
     pub fn tell_target(&mut self, event: Event) {
@@ -47,7 +46,7 @@ impl Pair {
             Action::MakeDurable { restart } => {
                 self.trace.push(Seen::MakeDurable);
                 let (life, ok) = (self.life, self.store.durable);
-                self.after(Duration::from_millis(1), Later::Durable { life, restart, ok });
+                self.after(self.store.flush, Later::Durable { life, restart, ok });
             }
             Action::StopAccepting => {
                 self.accepting = false;
@@ -146,7 +145,8 @@ pub fn refused(refusal: &Refusal) -> Refused {
         | Refusal::OtherInstance { .. }
         | Refusal::Conflict { .. }
         | Refusal::Agentless { .. }
-        | Refusal::NotRecorded => (Epoch(0), Tenure(0)),
+        | Refusal::NotRecorded
+        | Refusal::Limit { .. } => (Epoch(0), Tenure(0)),
     };
     Refused {
         code: refusal.code(),

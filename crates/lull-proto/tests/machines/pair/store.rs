@@ -20,6 +20,8 @@ pub struct Store {
     pub fails: fn(&Change) -> bool,
     /// Whether backends can be flushed.
     pub durable: bool,
+    /// How long that takes.
+    pub flush: Duration,
 }
 
 impl Store {
@@ -32,6 +34,7 @@ impl Store {
             delay: Duration::from_micros(300),
             fails: |_| false,
             durable: true,
+            flush: Duration::from_millis(1),
         }
     }
 
