@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ pub enum Listener {
         socket: UnixListener,
         /// Where its file is.
         path: PathBuf,
+        /// Device and inode of that file, by which it is told from one that somebody else put
+        /// there; the system gives no inode to another file while the socket is open.
+        file: Option<(u64, u64)>,
     },
     /// On a TCP port.
     Tcp(TcpListener),
@@ -73,7 +76,7 @@ impl Listener {
         match addr {
             Addr::Unix(path) => {
                 let socket = bind_unix(addr, path).await?;
-                Ok(Listener::Unix { socket, path: path.clone() })
+                Ok(Listener::Unix { socket, file: place(path), path: path.clone() })
             }
             Addr::Tcp { host, port } => bind_tcp(addr, host, *port).await.map(Listener::Tcp),
         }
@@ -95,6 +98,7 @@ impl Listener {
         match addr {
             Addr::Unix(path) => Ok(Listener::Unix {
                 socket: UnixListener::from_std(fd.into()).map_err(io)?,
+                file: place(path),
                 path: path.clone(),
             }),
             Addr::Tcp { .. } => Ok(Listener::Tcp(TcpListener::from_std(fd.into()).map_err(io)?)),
@@ -107,16 +111,17 @@ impl Listener {
         loop {
             let accepted = match self {
                 Listener::Unix { socket, .. } => {
-                    socket.accept().await.map(|(s, _)| Stream::Unix(s))
+                    socket.accept().await.map(|(s, _)| Ok(Stream::Unix(s)))
                 }
-                Listener::Tcp(socket) => match socket.accept().await {
-                    Ok((stream, _)) => Stream::from_tcp(stream),
-                    Err(error) => Err(error),
-                },
+                Listener::Tcp(socket) => socket.accept().await.map(|(s, _)| Stream::from_tcp(s)),
             };
             match accepted {
+                Ok(Ok(stream)) => return Ok(stream),
+                // Its options could not be set: it was reset in the queue.
+                Ok(Err(error)) if is_over(&error) => {}
+                // The same kinds of error would here be about the listening socket itself.
                 Err(error) if gave_up(&error) => {}
-                other => return other,
+                Ok(Err(error)) | Err(error) => return Err(error),
             }
         }
     }
@@ -130,8 +135,10 @@ impl Listener {
     }
 
     /// Removes the file of a unix socket, for one that nobody inherits. Never done by dropping.
+    /// A file of that name that is not this socket's is left alone.
     pub fn remove_file(&self) -> io::Result<()> {
         match self {
+            Listener::Unix { path, file, .. } if file.is_none() || place(path) != *file => Ok(()),
             Listener::Unix { path, .. } => match std::fs::remove_file(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,
@@ -150,10 +157,21 @@ impl AsFd for Listener {
     }
 }
 
+/// Device and inode of what is at `path`.
+fn place(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Whether a dialler was gone before it could be accepted.
 fn gave_up(error: &io::Error) -> bool {
-    // `NotConnected` comes from setting options on a TCP connection that was reset in the queue.
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected | InvalidInput)
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset)
+}
+
+/// Whether an accepted connection has ended already.
+fn is_over(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotConnected};
+    gave_up(error) || matches!(error.kind(), NotConnected | InvalidInput)
 }
 
 async fn bind_tcp(addr: &Addr, host: &str, port: u16) -> Result<TcpListener, BindError> {

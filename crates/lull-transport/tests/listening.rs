@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use lull_transport::{Addr, BindError, Listener, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -135,4 +136,30 @@ async fn a_descriptor_of_another_kind_is_not_taken_for_a_listener() {
     let (end, _other) = Stream::pair().unwrap();
     let passed = end.as_fd().try_clone_to_owned().unwrap();
     assert!(Listener::from_fd(&unix(&directory), passed).is_err());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_listening_socket_that_was_shut_down_is_an_error_and_no_dialler_that_gave_up() {
+    let listener = Listener::bind(&loopback()).await.unwrap();
+    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+    let accepted = tokio::time::timeout(Duration::from_secs(20), listener.accept()).await;
+    accepted.expect("it does not try for ever").unwrap_err();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn only_the_sockets_own_file_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let addr = unix(&directory);
+    let Addr::Unix(path) = &addr else { panic!("a unix socket") };
+    let first = Listener::bind(&addr).await.unwrap();
+    let inherited = first.as_fd().try_clone_to_owned().unwrap();
+    let inherited = Listener::from_fd(&addr, inherited).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let second = Listener::bind(&addr).await.unwrap();
+    first.remove_file().unwrap();
+    inherited.remove_file().unwrap();
+    both_ways(&second).await;
+    let heir = second.as_fd().try_clone_to_owned().unwrap();
+    Listener::from_fd(&addr, heir).unwrap().remove_file().unwrap();
+    assert!(!path.exists());
 }
