@@ -4,6 +4,9 @@
 //! take the report and the other would succeed, and answer for data that is gone. So whoever needs
 //! durability while a call runs waits for the next one, which then serves all who waited: under
 //! load that also saves most of the calls.
+//!
+//! For the same reason no call follows one that failed: it would succeed, about pages that are
+//! gone. Until the file is opened again nothing on it counts as durable.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,14 +16,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// ```text
 ///        enter / claim            leave, none waits
 /// Idle ────────────────▶ Running ───────────────────▶ Idle
-///                        │  ▲ leave, some wait: the caller runs the next call for them
-///                  enter └──┘
+///                        │  ▲ │ leave, some wait: the caller runs the next call for them
+///                  enter └──┘ └──────────────▶ Failed
+///                                leave_failed
 /// ```
 pub(super) struct Durable<T>(Mutex<State<T>>);
 
 enum State<T> {
     Idle,
-    Running { waiting: Vec<T> },
+    Running {
+        waiting: Vec<T>,
+    },
+    /// A call has failed: for good.
+    Failed,
+}
+
+/// What becomes of somebody who needs durability.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entered<T> {
+    /// No call runs; the caller must run one for the item, then leave.
+    Alone(T),
+    /// The item waits for the next call.
+    Waits,
+    /// No call can make it durable any more.
+    Failed(T),
 }
 
 impl<T> Durable<T> {
@@ -28,20 +47,25 @@ impl<T> Durable<T> {
         Self(Mutex::new(State::Idle))
     }
 
-    /// `Some`: no call runs; the caller must run one for the item, then [`Durable::leave`].
-    /// `None`: the item waits for the next call.
-    pub(super) fn enter(&self, item: T) -> Option<T> {
+    /// Somebody needs a call that begins from here on.
+    pub(super) fn enter(&self, item: T) -> Entered<T> {
         let mut state = self.lock();
         match &mut *state {
             State::Idle => {
                 *state = State::Running { waiting: Vec::new() };
-                Some(item)
+                Entered::Alone(item)
             }
             State::Running { waiting } => {
                 waiting.push(item);
-                None
+                Entered::Waits
             }
+            State::Failed => Entered::Failed(item),
         }
+    }
+
+    /// Whether a call has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(*self.lock(), State::Failed)
     }
 
     /// Whether the caller may, and then must, run a call and [`Durable::leave`].
@@ -52,7 +76,7 @@ impl<T> Durable<T> {
                 *state = State::Running { waiting: Vec::new() };
                 true
             }
-            State::Running { .. } => false,
+            State::Running { .. } | State::Failed => false,
         }
     }
 
@@ -66,15 +90,16 @@ impl<T> Durable<T> {
                 *state = State::Idle;
                 Vec::new()
             }
+            State::Failed => Vec::new(),
         }
     }
 
     /// After a call that failed. Those who waited are to be told the same: the data they asked for
-    /// may be what was lost, and no later call would say so.
+    /// may be what was lost, and no later call would say so; whoever comes is told too.
     pub(super) fn leave_failed(&self) -> Vec<T> {
-        match mem::replace(&mut *self.lock(), State::Idle) {
+        match mem::replace(&mut *self.lock(), State::Failed) {
             State::Running { waiting } => waiting,
-            State::Idle => Vec::new(),
+            State::Idle | State::Failed => Vec::new(),
         }
     }
 
@@ -91,9 +116,9 @@ mod tests {
     fn flushes_that_come_while_one_runs_share_the_next() {
         // [SAFE-4] 33 flushes cost two calls.
         let durable = Durable::new();
-        assert_eq!(durable.enter(0), Some(0));
+        assert_eq!(durable.enter(0), Entered::Alone(0));
         for late in 1..=32 {
-            assert_eq!(durable.enter(late), None);
+            assert_eq!(durable.enter(late), Entered::Waits);
         }
         let next = durable.leave();
         assert_eq!(next, (1..=32).collect::<Vec<_>>());
@@ -103,12 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_call_fails_those_who_waited_behind_it() {
+    fn a_failed_call_fails_those_who_waited_behind_it_and_all_who_come() {
         // [SAFE-4] the next call would succeed although the pages are gone.
         let durable = Durable::new();
-        assert_eq!(durable.enter(0), Some(0));
-        assert_eq!(durable.enter(1), None);
+        assert_eq!(durable.enter(0), Entered::Alone(0));
+        assert_eq!(durable.enter(1), Entered::Waits);
         assert_eq!(durable.leave_failed(), [1]);
-        assert_eq!(durable.enter(2), Some(2));
+        assert_eq!(durable.enter(2), Entered::Failed(2));
+        assert!(!durable.claim() && durable.has_failed());
     }
 }

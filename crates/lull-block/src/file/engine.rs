@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::durable::Durable;
+use super::durable::{Durable, Entered};
 use super::gate::Gate;
 use super::medium::{Attempt, Medium};
 use crate::workers::{Answers, Lane, Outcome, Work, Workers};
@@ -131,12 +131,10 @@ impl Core {
     /// After the one durable call: lets the next in, and tells everybody.
     fn after_durable(&self, result: Result<(), IoStatus>, served: Vec<Request>) -> Outcome<Job> {
         if result == Err(IoStatus::WriteBackFailed) {
-            // Told before any other call can begin, so that no success overtakes this failure.
-            Answers::Many(served, result).send();
-            return Outcome {
-                next: None,
-                answers: Answers::Many(self.durable.leave_failed(), result),
-            };
+            // [SAFE-4] From here on no other call begins: it would succeed about pages that are gone.
+            let mut told = served;
+            told.extend(self.durable.leave_failed());
+            return Outcome { next: None, answers: Answers::Many(told, result) };
         }
         let waited = self.durable.leave();
         Outcome {
@@ -165,10 +163,16 @@ impl Work for Core {
     fn run(&self, job: Job) -> Outcome<Job> {
         match job {
             Job::Do(mut request) => match self.perform(&mut request) {
-                Ok(()) if needs_sync(request.op) => {
-                    let alone = self.durable.enter(request);
-                    Outcome { next: alone.map(|one| Job::Sync(vec![one])), answers: Answers::None }
-                }
+                Ok(()) if needs_sync(request.op) => match self.durable.enter(request) {
+                    Entered::Alone(one) => {
+                        Outcome { next: Some(Job::Sync(vec![one])), answers: Answers::None }
+                    }
+                    Entered::Waits => Outcome { next: None, answers: Answers::None },
+                    Entered::Failed(one) => {
+                        let answers = Answers::One(one, Err(IoStatus::Faulted));
+                        Outcome { next: None, answers }
+                    }
+                },
                 result => Outcome { next: None, answers: Answers::One(request, result) },
             },
             Job::WriteThrough(request) => {
@@ -221,6 +225,11 @@ impl Backend for FileBackend {
         if let Err(status) = request.check(&self.core.geometry) {
             return Some(request.finish(Err(status)));
         }
+        // [SAFE-4] After a failed write-back nothing is durable until the file is opened again. What
+        // is not asked to be durable goes on.
+        if needs_sync(request.op) && self.core.durable.has_failed() {
+            return Some(request.finish(Err(IoStatus::Faulted)));
+        }
         // [SAFE-4] a lone durable write is one call; where another durable call runs already, it
         // is written like any other and shares the next sync.
         if request.op == (Op::Write { fua: true }) && self.core.durable.claim() {
@@ -237,8 +246,10 @@ impl Backend for FileBackend {
                 Some(result) => return Some(request.finish(result)),
             }
         }
-        if let Some(one) = self.core.durable.enter(request) {
-            self.lane.send(Job::Sync(vec![one]));
+        match self.core.durable.enter(request) {
+            Entered::Alone(one) => self.lane.send(Job::Sync(vec![one])),
+            Entered::Waits => {}
+            Entered::Failed(one) => return Some(one.finish(Err(IoStatus::Faulted))),
         }
         None
     }
@@ -261,5 +272,49 @@ impl Backend for FileBackend {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         self.core.medium.set_identity(identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::inspect::{self, Kind};
+    use crate::{Buffer, Completions};
+
+    /// Starts it and waits for its answer.
+    fn run(backend: &FileBackend, op: Op, length: u32) -> Result<(), IoStatus> {
+        let completions = Completions::new();
+        let pool = crate::Pool::with_classes(&[(4096, 1)]).unwrap();
+        let buffer = if length > 0 { pool.take(4096).unwrap() } else { Buffer::empty() };
+        let token = completions.token(1);
+        let request = Request { op, offset: 0, length, buffer, token };
+        if let Some(done) = backend.start(request) {
+            return done.result;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(completions.ready());
+        let mut done = Vec::new();
+        completions.drain(&mut done);
+        done.pop().unwrap().result
+    }
+
+    /// [SAFE-4] The kernel reports lost pages once: no later call may answer for them.
+    #[test]
+    fn after_a_failed_write_back_nothing_is_durable_until_the_file_is_opened_again() {
+        // A socket: the kernel syncs none.
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let medium = Medium::new(socket.into(), Kind::Regular, false);
+        let geometry = inspect::geometry(1 << 20, 512, false);
+        let workers = Workers::new(2).unwrap();
+        let backend = FileBackend::new(medium, geometry, "disk".into(), false, &workers);
+        assert_eq!(run(&backend, Op::Flush, 0), Err(IoStatus::WriteBackFailed));
+        for (op, length) in [
+            (Op::Flush, 0),
+            (Op::Write { fua: true }, 4096),
+            (Op::WriteZeroes { fua: true, keep_allocated: false }, 4096),
+            (Op::Flush, 0),
+        ] {
+            assert_eq!(run(&backend, op, length), Err(IoStatus::Faulted), "{op:?}");
+        }
     }
 }
