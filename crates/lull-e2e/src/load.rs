@@ -206,8 +206,8 @@ impl Drop for Load {
     }
 }
 
-/// Reads every block that a load of this shape has left and waits for the reads only: that each is
-/// zeroes or a whole write of this seed, whichever. For a disk that is read by another.
+/// Reads every block that a load of this shape may have written: each is zeroes or a whole write of this seed,
+/// whichever. For disks whose load was lost with its initiator.
 ///
 /// # Panics
 /// Where one is not, or cannot be read.
