@@ -47,8 +47,3 @@ fn on_runtime(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
     runtime.shutdown_background();
     result
 }
-
-/// The answer of a verb whose daemon or load is not linked into this build.
-fn not_in_this_build(what: &str) -> Failure {
-    Failure::failed(format!("{what}: this build has no such part\n  next: use a complete build"))
-}

@@ -46,7 +46,7 @@ impl Disk {
     fn execute(&self, op: Op, offset: u64, buffer: Option<Vec<u8>>) -> Option<Vec<u8>> {
         let wrong = |kind| {
             let nth = self.requests.get();
-            self.wrong.get() == kind && nth > 100 && nth % 10 == 0
+            self.wrong.get() == kind && nth > 100 && nth.is_multiple_of(10)
         };
         let mut buffer = buffer?;
         let empty = || vec![0; buffer.len()];
@@ -97,7 +97,7 @@ impl Device for Disk {
     fn submit(&self, op: Op, offset: u64, _: u32, buffer: Option<Vec<u8>>, reply: Reply<Vec<u8>>) {
         self.requests.set(self.requests.get() + 1);
         match self.wrong.get() {
-            Wrong::Fails if self.requests.get() % 10 == 0 => reply.done(Err(Errno::Io)),
+            Wrong::Fails if self.requests.get().is_multiple_of(10) => reply.done(Err(Errno::Io)),
             Wrong::Hangs if self.requests.get() > 100 => {
                 self.unanswered.borrow_mut().push(reply);
             }

@@ -132,7 +132,7 @@ impl Shared {
     async fn flush_in_turn(&self) -> Result<(), Failed> {
         match self.plan.flush_every {
             0 => Ok(()),
-            every if self.writes.get() % every == 0 => self.flush().await,
+            every if self.writes.get().is_multiple_of(every) => self.flush().await,
             _ => Ok(()),
         }
     }

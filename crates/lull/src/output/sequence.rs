@@ -129,3 +129,29 @@ fn arrow(from: usize, to: usize, columns: usize, gap: usize, label: &str) -> Str
     }
     cells.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_growing_drawing_keeps_its_columns_and_drops_what_has_no_room() {
+        let drawing = Drawing::new("t", &["a", "b"], 62);
+        let message = |to: &str| Message {
+            offset_us: 1_500,
+            from: "t".into(),
+            to: to.into(),
+            name: "PAUSE".into(),
+            detail: "within half a minute".into(),
+        };
+        let near = drawing.line(&message("a")).unwrap();
+        let far = drawing.line(&message("b")).unwrap();
+        assert_eq!(near, "    1.5 ms  │─ PAUSE ───────────────▶│                       │");
+        assert_eq!(far, "    1.5 ms  │─ PAUSE (within half a minute) ───────────────▶│");
+        assert_eq!(
+            drawing.heads(),
+            "            t                       a                       b"
+        );
+        assert_eq!(drawing.line(&message("somebody else")), None);
+    }
+}

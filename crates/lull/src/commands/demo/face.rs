@@ -70,6 +70,20 @@ impl Face {
         writeln!(io::stdout(), "{text}")
     }
 
+    /// A line about the moment `ms` milliseconds after the begin of what is told, cut where it does
+    /// not fit.
+    pub fn moment(&mut self, ms: u128, colour: Option<Colour>, text: &str) -> io::Result<()> {
+        let mut line = format!("{ms:>7} ms  {text}");
+        let width = self.width();
+        if line.chars().count() > width {
+            line = line.chars().take(width.saturating_sub(1)).chain(['…']).collect();
+        }
+        match colour {
+            Some(colour) => self.coloured(colour, &line),
+            None => self.line(&line),
+        }
+    }
+
     /// A line that stays, in a colour.
     pub fn coloured(&mut self, colour: Colour, text: &str) -> io::Result<()> {
         self.line(&self.paint(colour, text))

@@ -97,7 +97,7 @@ fn transitions(record: &RestartRecord, shown: usize, face: &mut Face) -> Result<
     let new = record.transitions.get(shown..).unwrap_or_default();
     for event in new {
         let ms = event.at.saturating_sub(record.started);
-        face.line(&format!("{ms:>8} ms  {event}"))?;
+        face.moment(u128::from(ms), None, &event.to_string())?;
     }
     Ok(new.len())
 }

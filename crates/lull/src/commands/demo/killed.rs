@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::face::{Colour, Face};
 use super::head;
-use super::result::{Results, error_words, of, stalls};
+use super::result::{Results, error_words, of};
 use super::stage::{IMPATIENCE, IMPATIENT, INITIATORS, Stage, TARGET};
 use super::work::Work;
 use crate::exit::Failure;
@@ -22,48 +22,46 @@ pub async fn play(
     face: &mut Face,
     results: &mut Results,
 ) -> Result<(), Failure> {
-    head(face, 4, "The target is killed, and stays away for longer than one of them waits")?;
+    head(face, 4, "The target is killed, and stays away for longer than mail waits (1 s)")?;
     let work = Work::begin(INITIATORS.map(|name| stage.front_end(name))).await?;
     work.run_for(Duration::from_millis(1000), face).await?;
+    work.mark();
     let killed = Instant::now();
-    let since = || show_ms(killed.elapsed().as_millis() as u64);
+    let ms = || killed.elapsed().as_millis();
     stage.kill(TARGET);
-    face.line(&format!(
-        "{:>8}     {TARGET} is killed (SIGKILL); {IMPATIENT} waits {}, then its policy is `error`",
-        "0 ms",
-        show_ms(IMPATIENCE.as_millis() as u64),
-    ))?;
+    face.moment(0, None, &format!("{TARGET} is killed (SIGKILL)"))?;
     stage.until_phase(IMPATIENT, "run its policy", AttachmentPhase::Expired).await?;
-    let text =
-        format!("{:>8}     {IMPATIENT}: the restart timer has ended, requests fail", since());
-    face.coloured(Colour::Bad, &text)?;
+    let text = format!("{IMPATIENT}: its restart timer has ended; its policy: requests fail");
+    face.moment(ms(), Some(Colour::Bad), &text)?;
     work.run_for(AWAY.saturating_sub(killed.elapsed()), face).await?;
     let patient: Vec<&str> = INITIATORS.into_iter().filter(|name| *name != IMPATIENT).collect();
     for name in &patient {
         if let Some(attachment) = stage.attachment(name).await {
             let (held, errors) = (attachment.held, attachment.errors);
-            let text = format!("{:>8}     {name}: holds {held} requests, {errors} errors", since());
-            face.coloured(Colour::Waiting, &text)?;
+            let text = format!("{name}: holds {held} requests, {errors} errors");
+            face.moment(ms(), Some(Colour::Waiting), &text)?;
         }
     }
     stage.start_target(false).await?;
-    face.line(&format!("{:>8}     {TARGET} is back", since()))?;
+    face.moment(ms(), None, &format!("{TARGET} is started again"))?;
     for name in INITIATORS {
         stage.until_shares(name).await?;
     }
-    face.coloured(Colour::Good, &format!("{:>8}     all share again, {IMPATIENT} too", since()))?;
+    let text = format!("all share again, {IMPATIENT} too");
+    face.moment(ms(), Some(Colour::Good), &text)?;
     let before = work.watch(IMPATIENT).whole().done;
     work.run_for(Duration::from_millis(1000), face).await?;
     let goes_on = work.watch(IMPATIENT).whole().done > before;
+    let stalls = work.stalls();
     let reports = work.end(face).await?;
     face.line(&format!("   {}", error_words(of(&reports, IMPATIENT))))?;
-    face.line(&format!("   longest stall: {}", stalls(&reports)))?;
-    let waited: Vec<_> = patient.iter().map(|name| of(&reports, name)).collect();
-    let failed = of(&reports, IMPATIENT);
+    face.line(&format!("   longest stall: {stalls}"))?;
     let names = patient.join(" and ");
-    results.row(format!("the target is killed: {names} wait"), &waited, false);
-    results.row(format!("  {IMPATIENT} waits {} only", show_ms(1000)), &[failed], true);
-    results.promise_no_errors(4, &waited);
+    results.row(format!("4 the target is killed: {names} wait"), &patient, &reports, &stalls);
+    let what = format!("  {IMPATIENT} waits {} only", show_ms(IMPATIENCE.as_millis() as u64));
+    results.row(what, &[IMPATIENT], &reports, &stalls);
+    results.promise_no_errors(4, &patient, &reports);
+    let failed = of(&reports, IMPATIENT);
     results.promise(failed.error_count() > 0, format!("part 4: no request of {IMPATIENT} failed"));
     let lost = failed.connections_lost;
     results.promise(lost == 0, format!("part 4: {IMPATIENT} cut {lost} connections"));

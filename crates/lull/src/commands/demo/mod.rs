@@ -82,9 +82,7 @@ async fn play(stage: &mut Stage, face: &mut Face) -> Result<Option<()>, Failure>
         "{}: a target, {TARGET}, owns three disks; {names} use one each.",
         face.paint(Colour::Bold, "lull demo")
     ))?;
-    face.line(
-        "Each is a process of its own, each disk under a load whose every block is checked.",
-    )?;
+    face.line("Each is a process; each disk is under a load that checks every block it reads.")?;
     face.coloured(Colour::Dim, &format!("in {}", stage.directory().display()))?;
     prior_art::play(stage, face, &mut results).await?;
     face.line("")?;

@@ -38,7 +38,9 @@ impl Process {
     {
         let log = directory.join(format!("{name}.log"));
         let out = File::options().create(true).append(true).open(&log)?;
-        let child = Command::new(std::env::current_exe()?)
+        // This very binary, also where another lies at its path by now.
+        let child = Command::new("/proc/self/exe")
+            .arg0("lull")
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)

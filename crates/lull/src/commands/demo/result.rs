@@ -2,6 +2,7 @@
 
 use super::face::{Colour, Face};
 use super::stage::INITIATORS;
+use super::work::Stalls;
 use crate::commands::bench::grouped;
 use crate::load::Report;
 use crate::units::show_ms;
@@ -22,20 +23,25 @@ struct Row {
     errors: u64,
     stall_ms: u64,
     verified: u64,
-    /// Whether the errors are what was to be shown.
-    errors_wanted: bool,
 }
 
 impl Results {
-    /// Notes a line of the summary for what these reports say together.
-    pub fn row(&mut self, what: impl Into<String>, reports: &[&Report], errors_wanted: bool) {
-        let sum = |number: fn(&Report) -> u64| reports.iter().map(|report| number(report)).sum();
+    /// Notes a line of the summary: what these initiators saw of `what`.
+    pub fn row(
+        &mut self,
+        what: impl Into<String>,
+        names: &[&str],
+        reports: &[Report],
+        stalls: &Stalls,
+    ) {
+        let sum = |number: fn(&Report) -> u64| names.iter().map(|n| number(of(reports, n))).sum();
         let errors: u64 = sum(Report::error_count);
         let verified: u64 = sum(verified_blocks);
-        let stall_ms = reports.iter().map(|report| stall_ms(report)).max().unwrap_or(0);
+        let checked = |report: &Report| report.verification.as_ref().map_or(0, |v| v.checked_reads);
         self.verified += verified;
-        self.reads += sum(|report| report.verification.as_ref().map_or(0, |v| v.checked_reads));
-        self.rows.push(Row { what: what.into(), errors, stall_ms, verified, errors_wanted });
+        self.reads += sum(checked);
+        let stall_ms = stalls.longest(names);
+        self.rows.push(Row { what: what.into(), errors, stall_ms, verified });
     }
 
     /// Notes whether something promised has happened.
@@ -59,9 +65,9 @@ impl Results {
         }
     }
 
-    /// No request of these failed.
-    pub fn promise_no_errors(&mut self, part: u8, reports: &[&Report]) {
-        for report in reports {
+    /// No request of these initiators failed.
+    pub fn promise_no_errors(&mut self, part: u8, names: &[&str], reports: &[Report]) {
+        for report in names.iter().map(|name| of(reports, name)) {
             let errors = error_words(report);
             self.promise(report.errors.is_empty(), format!("part {part}: {errors}"));
         }
@@ -101,10 +107,7 @@ impl Results {
         lines.push(row([0, 1, 2, 3].map(|n| face.paint(Colour::Bold, &heads(n)))));
         lines.push(rule("├", "┼", "┤"));
         for (result, [what, errors, stall, verified]) in self.rows.iter().zip(cells) {
-            let colour = match (result.errors, result.errors_wanted) {
-                (0, false) => Colour::Good,
-                _ => Colour::Bad,
-            };
+            let colour = if result.errors == 0 { Colour::Good } else { Colour::Bad };
             lines.push(row([
                 format!("{what:w$}", w = widths[0]),
                 face.paint(colour, &format!("{errors:>w$}", w = widths[1])),
@@ -119,28 +122,12 @@ impl Results {
 
 impl Row {
     fn cells(&self) -> [String; 4] {
-        [
-            self.what.clone(),
-            grouped(self.errors),
-            show_ms(self.stall_ms),
-            format!("{} blocks", grouped(self.verified)),
-        ]
+        [self.what.clone(), grouped(self.errors), show_ms(self.stall_ms), grouped(self.verified)]
     }
-}
-
-/// The longest that a consumer stood still.
-pub fn stall_ms(report: &Report) -> u64 {
-    report.longest_request_ms.max(report.longest_gap_ms)
 }
 
 fn verified_blocks(report: &Report) -> u64 {
     report.verification.as_ref().map_or(0, |found| found.verified_blocks)
-}
-
-/// `web 14 ms, db 15 ms, mail 15 ms`.
-pub fn stalls(reports: &[Report]) -> String {
-    let one = |report: &Report| format!("{} {}", report.place, show_ms(stall_ms(report)));
-    reports.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// `web: 8 × connection lost`.

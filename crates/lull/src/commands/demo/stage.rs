@@ -1,6 +1,5 @@
 //! Where the demonstration plays: a directory, a target, three initiators.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -231,8 +230,10 @@ impl Stage {
         Ok(())
     }
 
-    fn start(&mut self, name: &str, arguments: Vec<String>) -> io::Result<()> {
-        self.processes.push(Process::start(name, &self.directory, arguments)?);
+    fn start(&mut self, name: &str, arguments: Vec<String>) -> Result<(), Failure> {
+        let started = Process::start(name, &self.directory, arguments);
+        let why = |error| Failure::failed(format!("{name} could not be started: {error}"));
+        self.processes.push(started.map_err(why)?);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The load of one part: the same on each of the three disks.
 
+use std::fmt;
 use std::time::Duration;
 
 use lull_frontend::nbd::Uri;
@@ -32,6 +33,25 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 pub struct Work {
     loads: Vec<Load>,
     watches: Vec<Watch>,
+}
+
+/// Milliseconds in the order of [`INITIATORS`].
+#[derive(Clone, Copy, Debug)]
+pub struct Stalls([u64; 3]);
+
+impl Stalls {
+    /// The longest that one of these initiators stood still, in milliseconds.
+    pub fn longest(&self, names: &[&str]) -> u64 {
+        let stalls = INITIATORS.iter().zip(self.0);
+        stalls.filter(|(name, _)| names.contains(name)).map(|(_, ms)| ms).max().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Stalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = |(name, ms): (&str, u64)| format!("{name} {}", show_ms(ms));
+        f.write_str(&INITIATORS.into_iter().zip(self.0).map(one).collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl Work {
@@ -73,6 +93,18 @@ impl Work {
             tokio::time::sleep_until(end.min(Instant::now() + DRAW_EVERY)).await;
         }
         Ok(())
+    }
+
+    /// From here on stalls are measured.
+    pub fn mark(&self) {
+        let _ = self.stalls();
+    }
+
+    /// The longest time that each of [`INITIATORS`] stood still since the mark, which moves here.
+    pub fn stalls(&self) -> Stalls {
+        let stall = |watch: &Watch| watch.take_window().longest_stall().as_millis() as u64;
+        let mut stalls = self.watches.iter().map(stall);
+        Stalls([(); 3].map(|()| stalls.next().unwrap_or_default()))
     }
 
     /// Draws the living line.
