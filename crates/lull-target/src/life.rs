@@ -279,7 +279,8 @@ async fn live(
         // The loop is gone only when nobody waits for this any more.
         let _ = committed.send(done);
     };
-    let store = Store::start(database, done).map_err(system("the state's thread"))?;
+    let store =
+        Store::start(database, &config.state_dir, done).map_err(system("the state's thread"))?;
     // [PAUSE-5] The new incarnations are on stable storage before anybody is let in.
     store.commit(Some(target::Ticket(0)), vec![Commit::Resources(known.rows)]);
     match commits.recv().await {

@@ -3,10 +3,14 @@
 //! The database is locked by the daemon that owns it; [`status`] and [`histories`] read it while no daemon runs. Its
 //! format is versioned: an unknown one is refused, never guessed at.
 
+mod fault;
 mod read;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod thread;
 
+pub(crate) use fault::Fault;
 pub use read::{histories, status};
 pub use rows::{ResourceRow, SeatRow};
 pub use thread::{Commit, Done, Store};
@@ -16,26 +20,40 @@ use rows::{META, RESOURCES, RESTARTS, ROSTER};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lull_admin::RestartRecord;
 
 /// The format that this release reads and writes.
 pub const FORMAT: u64 = 1;
+/// Where it is noted in the database.
+const FORMAT_KEY: &str = "format";
 /// The database's file in the state directory.
 const FILE: &str = "target.redb";
 /// How many restarts are remembered; the oldest are forgotten beyond it.
 const HISTORY_LIMIT: usize = 1000;
+/// How often, and after which rest, a locked database is tried again: 2 s in all.
+const LOCK_TRIES: usize = 40;
+const LOCK_REST: Duration = Duration::from_millis(50);
 
 /// Why the state cannot be used; each says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directory cannot be made or written.
-    #[error("cannot use the state directory {dir}: {source}; make it writable, or give another --state", dir = .dir.display())]
+    #[error("cannot use the state directory {dir}: {source}; make it writable{elsewhere}", dir = .dir.display(), elsewhere = elsewhere(.dir))]
     Directory {
         /// Which.
         dir: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// It is there, and the medium under it does not take or give it.
+    #[error("the state in {file} cannot be read or written: {what}; free space or mend its file system", file = .file.display())]
+    Unwritable {
+        /// Which file.
+        file: PathBuf,
+        /// What the system said.
+        what: String,
     },
     /// Another daemon has it.
     #[error("the state directory {dir} is in use by another target; stop that one, or give another --state", dir = .dir.display())]
@@ -91,10 +109,26 @@ pub(crate) fn open(dir: &Path) -> Result<(Database, Remembered), StoreError> {
     if std::fs::metadata(&file).is_ok_and(|found| found.len() == 0) {
         return Err(StoreError::Damaged { file, what: "it is empty".to_owned() });
     }
-    let database = Database::open(&file).map_err(|error| not_opened(dir, &file, error))?;
-    let remembered =
-        prepare(&database).and_then(|()| read_all(&database)).map_err(|fault| fault.at(&file))?;
+    let database = open_waiting(dir, &file, || std::thread::sleep(LOCK_REST))?;
+    // Nothing is written here: a target starts on a full disk too, as far as it can.
+    let remembered = read_all(&database).map_err(|fault| fault.at(&file))?;
     Ok((database, remembered))
+}
+
+/// Opens the database; one that dies, or reads the state for people, may hold its lock for a moment.
+fn open_waiting(dir: &Path, file: &Path, mut rest: impl FnMut()) -> Result<Database, StoreError> {
+    for _ in 0..LOCK_TRIES {
+        match Database::open(file) {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => rest(),
+            opened => return opened.map_err(|error| not_opened(dir, file, error)),
+        }
+    }
+    Database::open(file).map_err(|error| not_opened(dir, file, error))
+}
+
+/// A second target is told to have another directory only where it would not leave what it knows behind.
+fn elsewhere(dir: &Path) -> &'static str {
+    if dir.join(FILE).exists() { "" } else { ", or give another --state" }
 }
 
 fn make_directory(dir: &Path) -> Result<(), StoreError> {
@@ -111,9 +145,11 @@ fn create(dir: &Path, file: &Path) -> Result<(), StoreError> {
     let young = dir.join(format!(".{FILE}.{}", std::process::id()));
     // One of a process of the same number that was killed at it.
     let _ = std::fs::remove_file(&young);
-    let database = Database::create(&young).map_err(|error| not_opened(dir, &young, error))?;
-    prepare(&database).map_err(|fault| fault.at(&young))?;
-    drop(database);
+    let made = Database::create(&young).map_err(Fault::from).and_then(|database| found(&database));
+    if let Err(fault) = made {
+        let _ = std::fs::remove_file(&young);
+        return Err(unusable(io::Error::other(fault.to_string())));
+    }
     // Where another target was faster, its database is used, or found in use.
     let named = match std::fs::hard_link(&young, file) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unusable(error)),
@@ -136,70 +172,55 @@ fn not_opened(dir: &Path, file: &Path, error: redb::DatabaseError) -> StoreError
     match error {
         redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { dir: dir.to_owned() },
         redb::DatabaseError::Storage(redb::StorageError::Io(source))
-            if !matches!(
+            if matches!(
                 source.kind(),
-                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
             ) =>
         {
             StoreError::Directory { dir: dir.to_owned(), source }
         }
-        other => StoreError::Damaged { file: file.to_owned(), what: other.to_string() },
+        other => Fault::from(other).at(file),
     }
 }
 
-/// What is wrong inside the database.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Damaged(String),
-    Format(u64),
-}
-
-impl Fault {
-    pub(crate) fn at(self, file: &Path) -> StoreError {
-        let file = file.to_owned();
-        match self {
-            Self::Damaged(what) => StoreError::Damaged { file, what },
-            Self::Format(found) => StoreError::Format { file, found },
-        }
-    }
-}
-
-impl<E: std::error::Error> From<E> for Fault {
-    fn from(error: E) -> Self {
-        Self::Damaged(error.to_string())
-    }
-}
-
-/// Checks the format, or writes it into a database that is new.
-fn prepare(database: &Database) -> Result<(), Fault> {
+/// Makes the tables of a database that is new, in one transaction.
+fn found(database: &Database) -> Result<(), Fault> {
     let transaction = database.begin_write()?;
-    {
-        let mut meta = transaction.open_table(META)?;
-        let found = meta.get("format")?.map(|value| value.value());
-        match found {
-            Some(FORMAT) => {}
-            Some(other) => return Err(Fault::Format(other)),
-            None => {
-                meta.insert("format", FORMAT)?;
-            }
-        }
-        transaction.open_table(RESOURCES)?;
-        transaction.open_table(ROSTER)?;
-        transaction.open_table(RESTARTS)?;
-    }
+    transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+    transaction.open_table(RESOURCES)?;
+    transaction.open_table(ROSTER)?;
+    transaction.open_table(RESTARTS)?;
     transaction.commit()?;
     Ok(())
 }
 
 fn read_all(database: &impl ReadableDatabase) -> Result<Remembered, Fault> {
     let transaction = database.begin_read()?;
+    match transaction.open_table(META)?.get(FORMAT_KEY)?.map(|value| value.value()) {
+        Some(FORMAT) => {}
+        Some(other) => return Err(Fault::Format(other)),
+        None => return Err(Fault::Damaged("it has no format".to_owned())),
+    }
     let mut remembered = Remembered { next_restart: 1, ..Remembered::default() };
     for row in transaction.open_table(RESOURCES)?.iter()? {
         let (name, row) = row?;
-        remembered.resources.insert(name.value().to_owned(), serde_json::from_str(row.value())?);
+        let (name, row) = (name.value(), serde_json::from_str::<ResourceRow>(row.value())?);
+        if !row.makes_sense() {
+            return Err(Fault::Damaged(format!("what it says of the resource {name}")));
+        }
+        remembered.resources.insert(name.to_owned(), row);
     }
     for row in transaction.open_table(ROSTER)?.iter()? {
-        remembered.seats.push(serde_json::from_str(row?.1.value())?);
+        let (attachment, row) = row?;
+        let seat: SeatRow = serde_json::from_str(row.value())?;
+        // [SAFE-7] Who is on the roster and cannot be read is not forgotten: somebody else would be let in.
+        if !seat.makes_sense() || seat.attachment != attachment.value() {
+            return Err(Fault::Damaged(format!(
+                "what it says of the attachment {}",
+                attachment.value()
+            )));
+        }
+        remembered.seats.push(seat);
     }
     if let Some(last) = transaction.open_table(RESTARTS)?.last()? {
         remembered.next_restart = last.0.value() + 1;

@@ -3,7 +3,7 @@
 use super::Table;
 use lull_proto::target::{Entry, ResourceIndex};
 use lull_wire::messages::Name;
-use lull_wire::{Access, Epoch, Tenure};
+use lull_wire::{Access, Epoch, Incarnation, ResourceId, Tenure};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -65,6 +65,12 @@ impl SeatRow {
         }
     }
 
+    /// Whether it can be one that was written here.
+    pub(super) fn makes_sense(&self) -> bool {
+        let entry = self.entry(ResourceIndex(0));
+        entry.is_some_and(|entry| !matches!(entry.access, Access::Unknown(_)))
+    }
+
     /// For the machine; `None` where the row makes no sense.
     pub fn entry(&self, resource: ResourceIndex) -> Option<Entry> {
         Some(Entry {
@@ -80,6 +86,12 @@ impl SeatRow {
 }
 
 impl ResourceRow {
+    /// Whether it can be one that was written here.
+    pub(super) fn makes_sense(&self) -> bool {
+        let identity = self.identity.parse::<ResourceId>();
+        identity.is_ok() && self.incarnation.parse::<Incarnation>().is_ok()
+    }
+
     /// The tenure as the machine has it.
     pub fn tenure(&self) -> Tenure {
         Tenure(self.tenure)

@@ -1,10 +1,11 @@
 //! The thread that commits: what is asked for while one commit runs shares the next one.
 
 use super::rows::{RESOURCES, RESTARTS, ROSTER};
-use super::{Fault, HISTORY_LIMIT, ResourceRow, SeatRow, read};
+use super::{FILE, Fault, HISTORY_LIMIT, ResourceRow, SeatRow, read};
 use lull_admin::RestartRecord;
 use lull_proto::target::Ticket;
 use redb::{Database, ReadableTable, WriteTransaction};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -39,16 +40,27 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes the database over; `done` is called on the thread with the outcome of each ticket.
+    /// Takes the database of a state directory over; `done` is called on the thread with the outcome of each ticket,
+    /// and dropped when the thread ends, be it by a panic.
     ///
     /// # Errors
     /// Where the system gives no thread.
     pub fn start(
         database: Database,
+        dir: &Path,
+        done: impl Fn(Done) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let file = dir.join(FILE);
+        Self::start_with(database, move || Ok(Database::open(&file)?), done)
+    }
+
+    pub(super) fn start_with(
+        database: Database,
+        reopen: impl Fn() -> Result<Database, Fault> + Send + 'static,
         done: impl Fn(Done) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
-        let work = move || run(&database, &queue, done);
+        let work = move || run(Home { database: Some(database), reopen }, &queue, done);
         let thread = std::thread::Builder::new().name("lull-state".into()).spawn(work)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -67,7 +79,8 @@ impl Store {
 
     fn send(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            // The thread ends only after this handle has let go of the queue.
+            // The thread ends only after this handle has let go of the queue, or by a panic: then nobody is told
+            // anything any more, and who waits for that learns it from the end of `done`.
             let _ = jobs.send(job);
         }
     }
@@ -82,7 +95,30 @@ impl Drop for Store {
     }
 }
 
-fn run(database: &Database, queue: &mpsc::Receiver<Job>, done: impl Fn(Done)) {
+/// The database. After an error of its medium it refuses everything until it is opened again, which also finds out
+/// what of the failed commit is there.
+struct Home<R> {
+    database: Option<Database>,
+    reopen: R,
+}
+
+impl<R: Fn() -> Result<Database, Fault>> Home<R> {
+    fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => (self.reopen)()?,
+        };
+        let worked = work(&database)?;
+        self.database = Some(database);
+        Ok(worked)
+    }
+}
+
+fn run<R: Fn() -> Result<Database, Fault>>(
+    mut home: Home<R>,
+    queue: &mpsc::Receiver<Job>,
+    done: impl Fn(Done),
+) {
     while let Ok(first) = queue.recv() {
         let mut tickets = Vec::new();
         let mut changes = Vec::new();
@@ -97,15 +133,21 @@ fn run(database: &Database, queue: &mpsc::Receiver<Job>, done: impl Fn(Done)) {
             }
         }
         let ok = changes.is_empty() || {
-            let committed = commit(database, &changes);
+            let committed = home.with(|database| commit(database, &changes));
             if let Err(fault) = &committed {
-                tracing::error!("the state could not be written: {fault:?}");
+                tracing::error!(
+                    "the state could not be written: {fault}; free space or mend its file system"
+                );
             }
             committed.is_ok()
         };
         tickets.into_iter().for_each(|ticket| done((ticket, ok)));
         for reply in readers {
-            let _ = reply.send(read::records(database).unwrap_or_default());
+            let records = home.with(read::records);
+            if let Err(fault) = &records {
+                tracing::error!("the state could not be read: {fault}");
+            }
+            let _ = reply.send(records.unwrap_or_default());
         }
     }
 }

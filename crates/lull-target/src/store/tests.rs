@@ -1,0 +1,213 @@
+//! What the state does when its medium, or somebody else, is not as it should be.
+
+use super::rows::ROSTER;
+use super::{Commit, FILE, Fault, ResourceRow, Store, StoreError, not_opened, open, open_waiting};
+use lull_admin::RestartRecord;
+use lull_proto::target::Ticket;
+use redb::{Database, StorageBackend};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
+
+/// A file on a disk that may be full.
+#[derive(Debug)]
+struct Disk {
+    file: File,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn check(&self) -> io::Result<()> {
+        if self.full.load(SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.file.write_all_at(data, offset)
+    }
+}
+
+fn on_disk(file: &Path, full: &Arc<AtomicBool>) -> Result<Database, redb::DatabaseError> {
+    let file = File::options().read(true).write(true).open(file).unwrap();
+    Database::builder().create_with_backend(Disk { file, full: Arc::clone(full) })
+}
+
+fn made() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap();
+    dir
+}
+
+fn record(id: u64) -> Vec<Commit> {
+    vec![Commit::Restart(Box::new(RestartRecord { id, ..RestartRecord::default() }))]
+}
+
+/// [PAUSE-5] A disk that was full makes commits fail for as long as it is, and not until the next start.
+#[test]
+fn commits_succeed_again_once_the_disk_has_room() {
+    let dir = made();
+    let file = dir.path().join(FILE);
+    let full = Arc::new(AtomicBool::new(false));
+    let (told, outcomes) = mpsc::channel();
+    let (again, medium) = (file.clone(), Arc::clone(&full));
+    let reopen = move || on_disk(&again, &medium).map_err(Fault::from);
+    let database = on_disk(&file, &full).unwrap();
+    let store = Store::start_with(database, reopen, move |done| told.send(done).unwrap()).unwrap();
+    let commit = |id| {
+        store.commit(Some(Ticket(id)), record(id));
+        outcomes.recv().unwrap()
+    };
+    assert_eq!(commit(1), (Ticket(1), true));
+    full.store(true, SeqCst);
+    for id in 2..5 {
+        assert_eq!(commit(id), (Ticket(id), false));
+    }
+    full.store(false, SeqCst);
+    for id in 5..8 {
+        assert_eq!(commit(id), (Ticket(id), true), "it has room again");
+    }
+    drop(store);
+    let stored: Vec<_> = super::histories(dir.path()).unwrap().iter().map(|one| one.id).collect();
+    assert!(stored.starts_with(&[1]) && stored.ends_with(&[5, 6, 7]), "{stored:?}");
+}
+
+/// A full disk is no reason to move the state away.
+#[test]
+fn a_full_disk_at_a_start_is_not_called_damage() {
+    let dir = made();
+    let file = dir.path().join(FILE);
+    let full = Arc::new(AtomicBool::new(false));
+    // One that was killed leaves something to repair.
+    let killed = on_disk(&file, &full).unwrap();
+    full.store(true, SeqCst);
+    drop(killed);
+    let error = not_opened(dir.path(), &file, on_disk(&file, &full).unwrap_err());
+    assert!(matches!(error, StoreError::Unwritable { .. }), "{error:?}");
+    assert!(error.to_string().contains("free space"), "{error}");
+    full.store(false, SeqCst);
+    open(dir.path()).unwrap();
+}
+
+/// Whoever has a state is not told to go on with an empty one.
+#[test]
+fn another_directory_is_offered_only_where_nothing_is_known() {
+    let dir = made();
+    let words = |dir: &Path| {
+        let (dir, source) = (dir.to_owned(), io::ErrorKind::PermissionDenied.into());
+        StoreError::Directory { dir, source }.to_string()
+    };
+    assert!(!words(dir.path()).contains("another --state"));
+    assert!(words(&dir.path().join("new")).contains("another --state"));
+}
+
+/// One that dies holds the lock a moment longer.
+#[test]
+fn a_lock_that_is_let_go_is_waited_for() {
+    let dir = made();
+    let file = dir.path().join(FILE);
+    let mut dying = Some(Database::open(&file).unwrap());
+    let mut rests = 0;
+    open_waiting(dir.path(), &file, || {
+        rests += 1;
+        if rests == 3 {
+            dying = None;
+        }
+    })
+    .unwrap();
+    assert_eq!(rests, 3);
+}
+
+/// One that lives is not waited for without end.
+#[test]
+fn a_second_target_is_refused_the_state() {
+    let dir = made();
+    let file = dir.path().join(FILE);
+    let _first = Database::open(&file).unwrap();
+    let refused = open_waiting(dir.path(), &file, || {});
+    assert!(matches!(refused, Err(StoreError::InUse { .. })), "{refused:?}");
+}
+
+fn put(dir: &Path, key: &str, row: &str) {
+    let database = Database::open(dir.join(FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(ROSTER).unwrap().insert(key, row).unwrap();
+    transaction.commit().unwrap();
+}
+
+/// [SAFE-7] [SAFE-8] A place or an identity that cannot be read is not passed over: somebody else would be let in.
+#[test]
+fn what_makes_no_sense_is_damage() {
+    let id = "0a".repeat(16);
+    let seat = |id: &str, node: &str, access: u8| {
+        format!(
+            r#"{{"attachment":"{id}","node":"{node}","resource":"db1","access":{access},"instance":"{id}","epoch":1,"hold_ms":null}}"#
+        )
+    };
+    let fine = made();
+    put(fine.path(), &id, &seat(&id, "web-1", 1));
+    assert_eq!(open(fine.path()).unwrap().1.seats.len(), 1);
+    let long = "w".repeat(65);
+    for (key, row) in [
+        (&*id, seat(&id, &long, 1)),
+        (&*id, seat(&id, "web-1", 99)),
+        ("zz", seat("zz", "web-1", 1)),
+        ("other", seat(&id, "web-1", 1)),
+        (&*id, "{}".to_owned()),
+    ] {
+        let dir = made();
+        put(dir.path(), key, &row);
+        let error = open(dir.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{row}: {error:?}");
+    }
+    let row = |identity: &str| ResourceRow {
+        identity: identity.to_owned(),
+        marked: false,
+        incarnation: id.clone(),
+        tenure: 1,
+        backend: String::new(),
+        size: 0,
+    };
+    assert!(row(&id).makes_sense() && !row("0a0").makes_sense());
+}
+
+/// Whoever waits for the outcome of a commit learns that there will be none.
+#[test]
+fn the_end_of_the_thread_ends_the_outcomes() {
+    struct Fatal(mpsc::Sender<()>);
+    let dir = made();
+    let (told, outcomes) = mpsc::channel();
+    let fatal = Fatal(told);
+    let database = Database::open(dir.path().join(FILE)).unwrap();
+    let done = move |_| {
+        let Fatal(_told) = &fatal;
+        panic!("as a defect would");
+    };
+    let store = Store::start(database, dir.path(), done).unwrap();
+    store.commit(Some(Ticket(1)), record(1));
+    assert!(outcomes.recv().is_err());
+    store.commit(Some(Ticket(2)), record(2));
+}
