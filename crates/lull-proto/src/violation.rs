@@ -22,6 +22,8 @@ pub enum Violation {
     Incarnation,
     /// Access that is none.
     Access,
+    /// ATTACH without an attachment's id.
+    NoAttachment,
 }
 
 impl fmt::Display for Violation {
@@ -29,7 +31,9 @@ impl fmt::Display for Violation {
         match self {
             Self::OutOfPlace(kind) => write!(f, "{kind} came where it has no place"),
             Self::Version(version) => write!(f, "version {version} was not offered"),
-            Self::NoName => write!(f, "the node gave no name, or one with control characters"),
+            Self::NoName => {
+                write!(f, "the node gave no name, or one with a slash or control characters")
+            }
             Self::Epoch => write!(f, "ATTACHED names another epoch than ATTACH"),
             Self::Geometry => write!(f, "the resource's geometry makes no sense or shrank"),
             Self::UnknownRequest(number) => {
@@ -37,6 +41,7 @@ impl fmt::Display for Violation {
             }
             Self::Incarnation => write!(f, "a reply from another incarnation than ATTACHED named"),
             Self::Access => write!(f, "an access that is not known"),
+            Self::NoAttachment => write!(f, "ATTACH with an attachment id of zeroes"),
         }
     }
 }

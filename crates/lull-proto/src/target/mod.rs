@@ -243,6 +243,12 @@ impl Target {
                 self.stall(conn, *stall, actions);
                 Ok(())
             }
+            // [SEC-4] Nobody is answered who has not said who he is.
+            Message::Ping(_) | Message::Pong(_)
+                if matches!(session.state, SessionState::Accepted { .. }) =>
+            {
+                Err(Violation::OutOfPlace(message.kind()))
+            }
             Message::Ping(ping) => {
                 let message = Pong { token: ping.token }.into();
                 actions.push(Action::Send { conn, message });

@@ -198,10 +198,10 @@ impl Target {
         if !matches!(session.state, SessionState::Accepted { .. }) {
             return Err(Violation::OutOfPlace(Kind::Hello));
         }
-        // It is shown to people, in logs and at terminals, and named by them.
-        let shown =
-            !hello.node.as_str().is_empty() && !hello.node.as_str().contains(char::is_control);
-        if !shown || hello.instance.is_none() {
+        // It is shown to people, in logs and at terminals, and named by them; a slash parts it from a resource's.
+        let name = hello.node.as_str();
+        let odd = |character: char| character.is_control() || character == '/';
+        if name.is_empty() || name.contains(odd) || hello.instance.is_none() {
             return Err(Violation::NoName);
         }
         session.node = hello.node;
@@ -239,6 +239,9 @@ impl Target {
         }
         if matches!(attach.access, Access::Unknown(_)) {
             return Err(Violation::Access);
+        }
+        if attach.attachment.is_none() {
+            return Err(Violation::NoAttachment);
         }
         let (node, instance) = (session.node.clone(), session.instance);
         match self.claim(now, node, instance, attach) {

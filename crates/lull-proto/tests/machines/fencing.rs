@@ -299,7 +299,7 @@ fn a_detach_leaves_no_place_behind() {
 #[test]
 fn an_initiators_violation_ends_its_connection_only() {
     use lull_proto::{ConnId, Violation, target};
-    use lull_wire::messages::{Attach, Hello, Name, Ready};
+    use lull_wire::messages::{Attach, Hello, Name, Ping, Pong, Ready};
     use lull_wire::{Incarnation, RequestNumber, ResourceId, Tenure};
     let hello = |name: &str| Hello {
         min_version: 1,
@@ -324,7 +324,13 @@ fn an_initiators_violation_ends_its_connection_only() {
         lowest: RequestNumber(1),
     };
     let ready = Ready { replayed: 0, replayed_bytes: 0 };
-    let cases: [(Vec<lull_wire::Message>, Violation); 7] = [
+    let nameless =
+        Attach { attachment: AttachmentId::NONE, access: Access::ReadWrite, ..attach.clone() };
+    let cases: [(Vec<lull_wire::Message>, Violation); 11] = [
+        (vec![Ping { token: 1 }.into()], Violation::OutOfPlace(Kind::Ping)),
+        (vec![Pong { token: 1 }.into()], Violation::OutOfPlace(Kind::Pong)),
+        (vec![hello("web/1").into()], Violation::NoName),
+        (vec![hello("x").into(), nameless.into()], Violation::NoAttachment),
         (vec![hello("").into()], Violation::NoName),
         (vec![hello("web\u{1b}[2J").into()], Violation::NoName),
         (vec![hello("web\nweb-2: attached").into()], Violation::NoName),
