@@ -62,7 +62,7 @@ fn nodes_that_use_each_other_restart_in_turn() {
     ring.finish();
 }
 
-/// [CHAIN-2] Both restart at the same time: neither pause waits for the other for ever.
+/// [PAUSE-3] Both restart at the same time: neither pause waits for the other for ever.
 #[test]
 fn nodes_that_use_each_other_restart_together() {
     let ring = Ring::start();
