@@ -84,6 +84,11 @@ impl Initiator {
         actions: &mut Actions,
     ) {
         let Some(outage) = self.outage().cloned() else { return };
+        // [CONN-5] Once more was all: the place stays reserved for its hold.
+        if self.intent == Intent::LeaveOnceMore && wait != Some(Duration::ZERO) {
+            self.end(End::Left, actions);
+            return;
+        }
         let wait = wait.unwrap_or_else(|| outage.backoff(now, self.roll()));
         self.state = State::Away { outage, next: now + wait };
         self.expire(actions);
@@ -180,12 +185,19 @@ impl Initiator {
         // [SAFE-5] A state of ours that is behind learns where the target is.
         self.memory.epoch = Epoch(self.memory.epoch.0.max(refused.epoch.0));
         actions.push(Action::Report(Report::Refused(refused)));
+        if self.intent == Intent::LeaveOnceMore && retry == Retry::Final && names_another(code) {
+            self.let_go(actions);
+            return Ok(());
+        }
+        let leaves = self.intent != Intent::Stay && self.has_nothing_to_lose();
         let final_end = match (retry, code) {
-            (Retry::Later | Retry::Unknown(_), _) => None,
+            // [SAFE-5] It learned the epoch, whatever else was said.
+            (_, RefusalCode::StaleEpoch) => None,
+            (Retry::Later | Retry::Unknown(_), _) => leaves.then_some(End::Left),
             (Retry::Final, RefusalCode::OtherInstance | RefusalCode::StaleTenure) => {
                 Some(End::Fenced)
             }
-            (Retry::Final, _) if first || self.intent == Intent::Leave => Some(End::Refused),
+            (Retry::Final, _) if first || self.intent != Intent::Stay => Some(End::Refused),
             (Retry::Final, _) => None,
         };
         if let Some(end) = final_end {
@@ -296,9 +308,19 @@ impl Initiator {
         again: Again,
         actions: &mut Actions,
     ) {
-        let message = Ready { replayed: again.requests, replayed_bytes: again.bytes }.into();
-        actions.push(Action::Send { conn: link.conn, message });
+        // [SAFE-5] Nothing flows before the next life of this daemon would be let in as the heir of this one.
+        if self.has_heir {
+            say_ready(link.conn, again, actions);
+        }
         self.state = State::Ready { outage, link, resume, again };
+    }
+
+    pub(super) fn remembered(&mut self, actions: &mut Actions) {
+        if !core::mem::replace(&mut self.has_heir, true)
+            && let State::Ready { link, again, .. } = &self.state
+        {
+            say_ready(link.conn, *again, actions);
+        }
     }
 
     /// All that was sent again before READY is answered.
@@ -322,7 +344,7 @@ impl Initiator {
         actions: &mut Actions,
     ) -> Result<(), Violation> {
         match self.take() {
-            State::Ready { outage, link, again, .. } => {
+            State::Ready { outage, link, again, .. } if self.has_heir => {
                 self.share(now, link, outage, again, restart, actions)
             }
             // [PAUSE-6] The restart was aborted; [PAUSE-11] of another one this says nothing.
@@ -358,6 +380,7 @@ impl Initiator {
             | State::Dialling { .. }
             | State::Attaching { .. }
             | State::Replaying { pause: None, .. }
+            | State::Ready { .. }
             | State::Ended(_)) => {
                 self.state = state;
                 return Err(Violation::OutOfPlace(lull_wire::Kind::Resume));
@@ -408,7 +431,13 @@ impl Initiator {
         }
         match &self.state {
             State::Dialling { .. } => self.give_up_dial(now, None, actions),
-            State::Leaving { step: super::Leaving::Asked, .. } => self.end(End::Left, actions),
+            // [CONN-5] The target may have let it in, or may not have let it go: it is asked once more.
+            State::Leaving { step: super::Leaving::Asked, .. } | State::Attaching { .. }
+                if self.intent == Intent::Leave && self.has_nothing_to_lose() =>
+            {
+                self.go_away(now, Why::Lost, Duration::ZERO, actions);
+                self.intent = Intent::LeaveOnceMore;
+            }
             State::Attaching { .. }
             | State::Replaying { .. }
             | State::Ready { .. }
@@ -454,6 +483,10 @@ impl Initiator {
     /// The session is gone. An outage that had not ended goes on with its timer; the first dial follows at once,
     /// since a successor may have the listening socket already.
     fn go_away(&mut self, now: MonoTime, why: Why, downtime: Duration, actions: &mut Actions) {
+        if self.intent == Intent::LeaveOnceMore {
+            self.end(End::Left, actions);
+            return;
+        }
         let in_flight = self.requests.in_flight();
         self.requests.lost();
         let timeout = self.config.restart_timeout;
@@ -521,4 +554,14 @@ impl Initiator {
         }
         actions.push(Action::Report(Report::Holding { span, reason }));
     }
+}
+
+fn say_ready(conn: ConnId, again: Again, actions: &mut Actions) {
+    let message = Ready { replayed: again.requests, replayed_bytes: again.bytes }.into();
+    actions.push(Action::Send { conn, message });
+}
+
+/// Whether the refusal says that the place is another's now.
+fn names_another(code: RefusalCode) -> bool {
+    matches!(code, RefusalCode::Conflict | RefusalCode::OtherInstance | RefusalCode::StaleTenure)
 }

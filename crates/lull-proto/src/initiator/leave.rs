@@ -7,16 +7,19 @@ use lull_wire::{Incarnation, Tenure};
 
 impl Initiator {
     pub(super) fn detach(&mut self, now: MonoTime, at_once: bool, actions: &mut Actions) {
-        self.intent = Intent::Leave;
-        let nothing_to_lose = self.requests.is_idle() && self.requests.unflushed() == 0;
+        if self.intent == Intent::Stay {
+            self.intent = Intent::Leave;
+        }
+        let once_more = self.intent == Intent::LeaveOnceMore;
         match &self.state {
             State::Idle => self.end(End::Left, actions),
-            State::Away { .. }
-            | State::Dialling { .. }
-            | State::Attaching { .. }
-            | State::Replaying { .. }
-                if at_once || nothing_to_lose =>
+            State::Away { .. } | State::Dialling { .. }
+                if at_once || (self.has_nothing_to_lose() && !once_more) =>
             {
+                self.end(End::Left, actions);
+            }
+            // [CONN-5] Where ATTACH is sent a place may be reserved already: it is given back once it is granted.
+            State::Attaching { .. } | State::Replaying { .. } if at_once => {
                 self.end(End::Left, actions);
             }
             State::Ready { .. }
@@ -41,6 +44,11 @@ impl Initiator {
             | State::Leaving { .. }
             | State::Ended(_) => {}
         }
+    }
+
+    /// Whether no consumer would miss anything if it ended now.
+    pub(super) fn has_nothing_to_lose(&self) -> bool {
+        self.requests.is_idle() && self.requests.unflushed() == 0
     }
 
     /// Goes a step towards the end, where one is wanted and possible.
@@ -94,14 +102,18 @@ impl Initiator {
         actions: &mut Actions,
     ) -> Result<(), Violation> {
         if matches!(self.state, State::Leaving { step: Leaving::Asked, .. }) {
-            // Nothing is left that an older hold on the resource could protect.
-            self.memory =
-                Memory { incarnation: Incarnation::NONE, tenure: Tenure(0), ..self.memory };
-            actions.push(Action::Remember(self.memory));
-            self.end(End::Detached, actions);
+            self.let_go(actions);
             return Ok(());
         }
         Err(Violation::OutOfPlace(lull_wire::Kind::Detached))
+    }
+
+    /// The target keeps no place for it any more.
+    pub(super) fn let_go(&mut self, actions: &mut Actions) {
+        // Nothing is left that an older hold on the resource could protect.
+        self.memory = Memory { incarnation: Incarnation::NONE, tenure: Tenure(0), ..self.memory };
+        actions.push(Action::Remember(self.memory));
+        self.end(End::Detached, actions);
     }
 }
 

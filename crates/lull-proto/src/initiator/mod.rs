@@ -125,6 +125,8 @@ pub enum Event {
     Lost { conn: ConnId },
     /// The attachment is to end; `at_once`: even if the target is away.
     Detach { at_once: bool },
+    /// What was to be remembered of the first ATTACHED of this life is on stable storage, and with it the instance.
+    Remembered,
     /// A target hints that it is back.
     Knocked,
     /// A deadline has come. Input that is there is to be handled first [TIMER-6].
@@ -149,7 +151,7 @@ pub enum Action {
     Open(Geometry),
     /// The resource has grown to this many bytes.
     Resize(u64),
-    /// Keep over the daemon's end.
+    /// Keep over the daemon's end; [`Event::Remembered`] follows the first of them at least.
     Remember(Memory),
     /// A timer ended: run the attachment's command.
     RunHook(Timer),
@@ -168,6 +170,8 @@ pub struct Initiator {
     requests: Requests,
     memory: Memory,
     intent: Intent,
+    /// Whether the next life will find that this one was attached.
+    has_heir: bool,
     /// What the consumers were told, from the first ATTACHED on.
     promised: Option<Geometry>,
     conns: u64,
@@ -183,6 +187,7 @@ impl Initiator {
             requests: Requests::new(),
             memory: config.memory,
             intent: Intent::Stay,
+            has_heir: false,
             promised: None,
             conns: 0,
             pings: 0,
@@ -202,6 +207,7 @@ impl Initiator {
             Event::Replied { conn, reply } => self.replied(now, conn, &reply, actions),
             Event::Lost { conn } => self.lost(now, conn, actions),
             Event::Detach { at_once } => self.detach(now, at_once, actions),
+            Event::Remembered => self.remembered(actions),
             Event::Knocked => self.knocked(now, actions),
             Event::Tick => self.tick(now, actions),
         }
@@ -210,7 +216,7 @@ impl Initiator {
     fn submit(&mut self, now: MonoTime, slot: Slot, ask: Ask, actions: &mut Actions) {
         // [TIMER-1] Until RESUME, a pause in between included. [CONN-5] Who leaves takes nothing more.
         let failing = self.outage().is_some_and(Outage::is_failing);
-        if failing || self.intent == Intent::Leave {
+        if failing || self.intent != Intent::Stay {
             actions.push(Action::Answer { slot, status: StatusCode::Io });
             return;
         }

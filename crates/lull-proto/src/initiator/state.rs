@@ -99,4 +99,7 @@ pub enum State {
 pub(super) enum Intent {
     Stay,
     Leave,
+    /// The connection was lost when the target may have let it in, or may have let it go: it goes there once more,
+    /// and has nothing to lose.
+    LeaveOnceMore,
 }

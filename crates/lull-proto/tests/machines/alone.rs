@@ -89,6 +89,7 @@ impl Alone {
         self.receive(welcome());
         self.receive(connect());
         self.receive(attached(epoch).into());
+        self.handle(Event::Remembered);
     }
 
     pub fn handle(&mut self, event: Event) {

@@ -93,6 +93,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Step::Event(initiator::Event::Detach { at_once })
         }),
         1 => Just(Step::Event(initiator::Event::Knocked)),
+        3 => Just(Step::Event(initiator::Event::Remembered)),
         1 => (0..9u64).prop_map(|conn| {
             Step::Event(initiator::Event::DialFailed { conn: ConnId(conn) })
         }),

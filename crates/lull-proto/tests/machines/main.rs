@@ -5,6 +5,7 @@ mod arbitrary;
 mod bring_up;
 mod cuts;
 mod fencing;
+mod leaving;
 mod pair;
 mod pause;
 mod pause_end;

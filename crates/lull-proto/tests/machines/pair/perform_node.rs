@@ -72,7 +72,10 @@ impl Pair {
                     geometry.size = size;
                 }
             }
-            Action::Remember(memory) => self.nodes[at].memory = memory,
+            Action::Remember(memory) => {
+                self.nodes[at].memory = memory;
+                self.tell(at, Event::Remembered);
+            }
             Action::RunHook(timer) => self.nodes[at].hooks.push(timer),
             Action::Report(report) => self.nodes[at].reports.push(report),
         }

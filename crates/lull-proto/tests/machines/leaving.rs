@@ -1,0 +1,145 @@
+//! The end of an attachment where the connection, or the target, does not help.
+
+use crate::alone::{Alone, attached, connect, resume, welcome};
+use crate::pair::config;
+use lull_proto::initiator::{Action, End, Event, Phase, Report};
+use lull_wire::messages::{Detached, Refused};
+use lull_wire::{Epoch, Kind, Message, OpCode, RefusalCode, Retry, Tenure};
+
+fn refused(code: RefusalCode, retry: Retry, epoch: u64) -> Message {
+    let (tenure, detail) = (Tenure(0), Default::default());
+    Refused { code, retry, retry_after_ms: 0, epoch: Epoch(epoch), tenure, detail }.into()
+}
+
+/// ATTACH is sent and not answered.
+fn attaching() -> Alone {
+    let mut alone = Alone::greeted();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone
+}
+
+/// DETACH is sent and not answered.
+fn asked() -> Alone {
+    let mut alone = Alone::sharing();
+    alone.handle(Event::Detach { at_once: false });
+    assert_eq!(alone.sent(Kind::Detach).len(), 1);
+    alone
+}
+
+fn ended(alone: &Alone) -> Option<End> {
+    match alone.machine.phase() {
+        Phase::Ended(end) => Some(end),
+        _ => None,
+    }
+}
+
+/// [CONN-5] Whoever ends while ATTACH is under way gives back what it is granted.
+#[test]
+fn a_detach_while_attaching_follows_the_grant() {
+    let mut alone = attaching();
+    alone.handle(Event::Detach { at_once: false });
+    assert_eq!(ended(&alone), None);
+    alone.receive(attached(1).into());
+    alone.handle(Event::Remembered);
+    alone.receive(resume(0));
+    assert_eq!(alone.sent(Kind::Detach).len(), 1);
+    alone.receive(Detached { epoch: Epoch(1) }.into());
+    assert_eq!(ended(&alone), Some(End::Detached));
+
+    let mut alone = attaching();
+    alone.handle(Event::Detach { at_once: true });
+    assert_eq!(ended(&alone), Some(End::Left));
+    let mut alone = attaching();
+    alone.handle(Event::Detach { at_once: false });
+    alone.receive(refused(RefusalCode::Pausing, Retry::Later, 0));
+    assert_eq!(ended(&alone), Some(End::Left), "nobody granted it anything");
+}
+
+/// [CONN-5] A connection lost between DETACH and DETACHED is dialled again, once.
+#[test]
+fn a_detach_that_was_not_answered_is_sent_once_more() {
+    let mut alone = asked();
+    alone.lose();
+    alone.connects();
+    alone.attaches(2);
+    alone.receive(resume(0));
+    assert_eq!(alone.sent(Kind::Detach).len(), 2);
+    alone.receive(Detached { epoch: Epoch(2) }.into());
+    assert_eq!(ended(&alone), Some(End::Detached));
+
+    let mut alone = asked();
+    alone.lose();
+    alone.connects();
+    alone.attaches(2);
+    alone.receive(resume(0));
+    alone.lose();
+    assert_eq!(ended(&alone), Some(End::Left));
+
+    let mut alone = asked();
+    alone.lose();
+    let dialled = |action: &&Action| matches!(action, Action::Dial { .. });
+    assert_eq!(alone.actions.iter().filter(dialled).count(), 2);
+    let Some(Action::Dial { conn }) = alone.actions.iter().rev().find(dialled).cloned() else {
+        panic!("it dials")
+    };
+    alone.handle(Event::DialFailed { conn });
+    assert_eq!(ended(&alone), Some(End::Left));
+
+    // Its place was taken: so it had been let go.
+    let mut alone = asked();
+    alone.lose();
+    alone.connects();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone.receive(refused(RefusalCode::StaleTenure, Retry::Final, 1));
+    assert_eq!(ended(&alone), Some(End::Detached));
+}
+
+/// [SAFE-5] An epoch that is behind is learned at the first ATTACH of a life too, however it is refused.
+#[test]
+fn a_stale_epoch_never_ends_an_attachment() {
+    for retry in [Retry::Later, Retry::Final] {
+        let mut alone = attaching();
+        alone.receive(refused(RefusalCode::StaleEpoch, retry, 41));
+        assert_eq!(ended(&alone), None);
+        alone.pass(std::time::Duration::from_millis(1));
+        alone.connects();
+        alone.attaches(42);
+        alone.receive(resume(0));
+        assert_eq!(alone.machine.phase(), Phase::Sharing, "{retry:?}");
+    }
+}
+
+/// [SAFE-5] READY, and so the first request, waits until the next life can name this one; later ones do not.
+#[test]
+fn the_first_ready_of_a_life_waits_for_stable_storage() {
+    let mut alone = attaching();
+    alone.receive(attached(1).into());
+    alone.submit(OpCode::Write, 1);
+    let remembered = alone.actions.iter().any(|action| matches!(action, Action::Remember(_)));
+    assert!(remembered && alone.sent(Kind::Ready).is_empty());
+    alone.handle(Event::Remembered);
+    assert_eq!(alone.sent(Kind::Ready).len(), 1);
+    alone.receive(resume(0));
+    assert_eq!(alone.transmitted().len(), 1);
+    alone.handle(Event::Remembered);
+    assert_eq!(alone.sent(Kind::Ready).len(), 1);
+
+    let mut early = attaching();
+    early.receive(attached(1).into());
+    early.receive(resume(0));
+    assert!(early.reported(|report| matches!(report, Report::Violation(_))));
+
+    let mut back = Alone::new(config(0, "disk-a"));
+    back.handle(Event::Begin);
+    back.connects();
+    back.attaches(1);
+    back.receive(resume(0));
+    back.lose();
+    back.connects();
+    back.receive(welcome());
+    back.receive(connect());
+    back.receive(attached(2).into());
+    assert_eq!(back.sent(Kind::Ready).len(), 2, "resuming waits for no storage");
+}
