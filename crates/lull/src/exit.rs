@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use lull_admin::{ClientError, ErrorCode};
 
 use crate::config::ConfigError;
+use crate::load::StartError;
 
 /// Why the command did not do what it was told; each kind has its own exit status.
 #[derive(Debug)]
@@ -77,6 +78,15 @@ impl From<ClientError> for Failure {
                 Self::NotReady(error.to_string())
             }
             error => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Connect { .. } => Self::Unreachable(error.to_string()),
+            error => Self::failed(error.to_string()),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 #![allow(missing_docs)]
 
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
@@ -61,7 +60,6 @@ fn reading_alone_leaves_the_disk_as_it_is() {
 
 #[test]
 fn what_it_will_not_do_is_status_2_with_the_next_step() {
-    assert!(!Path::new("/nonexistent.sock").exists());
     for (place, step) in
         [("unix:/nonexistent.sock", "--write"), ("lull://db/disk", "attach it first")]
     {
@@ -69,4 +67,13 @@ fn what_it_will_not_do_is_status_2_with_the_next_step() {
         assert_eq!(output.status.code(), Some(2), "{place}");
         assert!(text(&output.stderr).contains(step), "{}", text(&output.stderr));
     }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_status_4() {
+    let arguments = ["bench", "--write", "unix:/nonexistent/nbd.sock"];
+    let output = Command::new(cargo_bin("lull")).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    let said = text(&output.stderr);
+    assert_eq!(said.matches("No such file").count(), 1, "it is said once: {said}");
 }

@@ -18,7 +18,7 @@ mod worker;
 pub use meter::Window;
 pub use plan::Plan;
 pub use report::{Latency, Report, Verification};
-pub use run::{Load, Watch};
+pub use run::{Load, StartError, Watch};
 
 /// A number that no other run has.
 pub fn new_run() -> std::io::Result<u64> {

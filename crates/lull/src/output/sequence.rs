@@ -146,7 +146,7 @@ mod tests {
         };
         let near = drawing.line(&message("a")).unwrap();
         let far = drawing.line(&message("b")).unwrap();
-        assert_eq!(near, "    1.5 ms  │─ PAUSE ───────────────▶│                       │");
+        assert_eq!(near, "    1.5 ms  │─ PAUSE ──────────────▶│                       │");
         assert_eq!(far, "    1.5 ms  │─ PAUSE (within half a minute) ───────────────▶│");
         assert_eq!(
             drawing.heads(),

@@ -162,7 +162,7 @@ async fn load(plans: Vec<Plan>) -> Result<Vec<Report>, Failure> {
     let mut loads = Vec::new();
     for (plan, nth) in plans.into_iter().zip(0..) {
         let started = Load::start(plan, run.wrapping_add(nth)).await;
-        loads.push(started.map_err(|error| Failure::Failed(error.into()))?);
+        loads.push(started?);
     }
     let watches: Vec<Watch> = loads.iter().map(Load::watch).collect();
     let mut ends = JoinSet::new();

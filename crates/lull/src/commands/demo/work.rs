@@ -73,7 +73,7 @@ impl Work {
                 ..Plan::new(uri)
             };
             let started = Load::start(plan, run.wrapping_add(nth)).await;
-            loads.push(started.map_err(|error| Failure::Failed(error.into()))?);
+            loads.push(started?);
         }
         let watches = loads.iter().map(Load::watch).collect();
         Ok(Self { loads, watches })
