@@ -6,7 +6,7 @@ use lull_admin::{
     ApiError, Call, Decision, ErrorCode, OnPauseTimeout, PauseOrder, Reply, RestartKind,
     RestartOrder, RestartPhase, RestartStarted,
 };
-use lull_proto::target::{self, OnTimeout, Order, Phase, Purpose, ResourceIndex};
+use lull_proto::target::{self, OnTimeout, Order, Purpose, ResourceIndex};
 use lull_wire::RestartId;
 use lull_wire::messages::{Name, Prose};
 use std::rc::Rc;
@@ -88,13 +88,8 @@ impl Daemon {
     ) -> Result<RestartStarted, ApiError> {
         let now = self.clock.now();
         let mut core = self.core.borrow_mut();
-        if core.is_busy() || core.chronicle.is_returning() {
-            let id = core.chronicle.current().map_or(0, |record| record.id);
-            return Err(ApiError::new(
-                ErrorCode::Conflict,
-                format!("restart {id} is under way"),
-                "wait for its end (lull status --watch), or give it up with lull abort",
-            ));
+        if let Some((id, stage)) = core.stage(now) {
+            return Err(stage.another(id));
         }
         let id = core.next_restart();
         let names = self.resource_names();
@@ -128,9 +123,10 @@ impl Daemon {
                 core.chronicle.failed(now, "the target was told to end", &core.store);
             }
             if core.machine.is_serving() {
+                let reason = "the target was told to end";
+                core.chronicle.overtaken(now, reason, &core.store);
                 let id = core.next_restart();
                 let names = self.resource_names();
-                let reason = "the target was told to end";
                 core.chronicle.begin(now, id, RestartKind::Stop, reason, &core.machine, &names);
             }
             core.plan = Plan::Stop;
@@ -150,13 +146,16 @@ impl Daemon {
     }
 
     fn decide(self: &Rc<Self>, id: u64, decision: Decision) -> Result<(), ApiError> {
-        let current = self.core.borrow().chronicle.current().map(|record| record.id);
-        if current != Some(id) {
+        let stage = self.core.borrow().stage(self.clock.now());
+        let Some((_, stage)) = stage.filter(|(current, _)| *current == id) else {
             return Err(ApiError::new(
                 ErrorCode::NotFound,
                 format!("restart {id} is not under way"),
                 "lull status shows what is",
             ));
+        };
+        if let Some(error) = stage.no_decision(id, decision) {
+            return Err(error);
         }
         let decision = match decision {
             Decision::Wait => target::Decision::Wait,
@@ -203,23 +202,15 @@ impl Daemon {
                 core.chronicle.given_up(now, &core.store);
                 return Ok(());
             }
-            let phase = core.machine.phase();
-            let refused = match phase {
-                Phase::Serving => Some("no restart is under way"),
-                Phase::Leaving { .. } | Phase::Down { .. } => {
-                    Some("the restart is past the point of no return")
+            match core.stage(now) {
+                None => {
+                    return Err(ApiError::new(
+                        ErrorCode::Conflict,
+                        "no restart is under way",
+                        "lull status shows what is",
+                    ));
                 }
-                _ if phase.restart().is_some_and(|restart| restart.order.unstoppable) => {
-                    Some("the target was told to end, which cannot be given up")
-                }
-                _ => None,
-            };
-            if let Some(why) = refused {
-                return Err(ApiError::new(
-                    ErrorCode::Conflict,
-                    why,
-                    "lull status shows what is under way",
-                ));
+                Some((id, stage)) => stage.no_abort(id).map_or(Ok(()), Err)?,
             }
         }
         self.input(Input::Decide(target::Decision::Abort));

@@ -15,6 +15,8 @@ use lull_wire::AttachmentId;
 use lull_wire::messages::Stall;
 use std::time::Duration;
 
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use words::{because, lingering, not_ready, plain};
@@ -171,7 +173,9 @@ impl Chronicle {
         trouble: Option<String>,
         store: &Store,
     ) {
-        let went_down = record.phases.iter().any(|span| span.phase == RestartPhase::Down);
+        // A clean record that was revoked is not the last phase; a life that was itself lost on its return is.
+        let last = record.phases.last().map(|span| span.phase);
+        let went_down = matches!(last, Some(RestartPhase::Down | RestartPhase::Resuming));
         record.rows.retain(|row| row.resumed_ms.is_none());
         self.current = Some(record);
         if went_down {
@@ -230,17 +234,24 @@ impl Chronicle {
 
     pub fn tick(&mut self, now: MonoTime, store: &Store) {
         if self.returning.is_some_and(|until| until <= now) {
-            let rows = self.current.iter().flat_map(|record| &record.rows);
-            let missing: Vec<_> = rows
-                .filter(|row| row.resumed_ms.is_none())
-                .map(|row| row.initiator.clone())
-                .collect();
-            let why = format!(
-                "{} did not come back within {} s",
-                missing.join(", "),
-                RETURN_LIMIT.as_secs()
-            );
-            self.end_return(now, Some(why), store);
+            let missing = self.awaited().join(", ");
+            let why = format!("{missing} did not come back within {} s", RETURN_LIMIT.as_secs());
+            self.end_return(now, (!missing.is_empty()).then_some(why), store);
+        }
+    }
+
+    /// Who has not come back yet.
+    pub fn awaited(&self) -> Vec<String> {
+        let rows = self.current.iter().flat_map(|record| &record.rows);
+        rows.filter(|row| row.resumed_ms.is_none()).map(|row| row.initiator.clone()).collect()
+    }
+
+    /// Another restart begins while some have not come back from this one: its record ends here.
+    pub fn overtaken(&mut self, now: MonoTime, by: &str, store: &Store) {
+        if self.returning.is_some() {
+            let missing = self.awaited();
+            let why = format!("{} had not come back when {by}", missing.join(", "));
+            self.end_return(now, (!missing.is_empty()).then_some(why), store);
         }
     }
 
@@ -340,7 +351,10 @@ impl Chronicle {
     fn stalled(&mut self, entry: &Entry, names: &[String], stall: &Stall, store: &Store) {
         let row = match (&mut self.current, &mut self.last) {
             (Some(record), _) => find_row(record, entry, names),
-            (None, Some(record)) if record.id == stall.restart.0 => find_row(record, entry, names),
+            // Once: each is written to stable storage.
+            (None, Some(record)) if record.id == stall.restart.0 => {
+                find_row(record, entry, names).filter(|row| row.stall_ms.is_none())
+            }
             (None, _) => None,
         };
         let Some(row) = row else { return };

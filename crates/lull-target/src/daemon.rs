@@ -155,11 +155,6 @@ impl Core {
         }
     }
 
-    /// Whether a restart, a pause, or the start of a successor is under way.
-    pub fn is_busy(&self) -> bool {
-        self.starting.is_some() || !self.machine.is_serving()
-    }
-
     pub fn deadline(&self) -> Option<MonoTime> {
         [self.machine.deadline(), self.chronicle.deadline()].into_iter().flatten().min()
     }

@@ -19,6 +19,7 @@ mod perform;
 mod prepare;
 mod refusal;
 mod sockets;
+mod stage;
 mod status;
 pub mod store;
 mod successor;

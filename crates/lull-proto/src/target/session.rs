@@ -160,6 +160,8 @@ pub(super) struct Session {
     pub instance: InstanceId,
     pub beat: Beat,
     pub state: SessionState,
+    /// How many STALLs may come: one for each RESUME.
+    pub stalls_due: u32,
 }
 
 /// What the requests of this attachment may change.
@@ -182,6 +184,7 @@ impl Target {
             instance: InstanceId::NONE,
             beat: Beat::new(now, self.config.keep_alive),
             state: SessionState::Accepted { until: now + GREETING_LIMIT },
+            stalls_due: 0,
         };
         self.sessions.insert(conn, session);
     }
@@ -271,6 +274,7 @@ impl Target {
         match session.state {
             SessionState::Arriving { attachment } => {
                 session.state = SessionState::Sharing { attachment };
+                session.stalls_due += 1;
                 actions.push(Action::Send { conn, message: Resume { restart }.into() });
                 let (replayed, bytes) = (ready.replayed, ready.replayed_bytes);
                 actions.push(Action::Report(Report::Resumed { conn, attachment, replayed, bytes }));
@@ -366,9 +370,12 @@ impl Target {
         }
     }
 
+    /// One for each RESUME: what is said more often is neither shown nor kept.
     pub(super) fn stall(&mut self, conn: ConnId, stall: Stall, actions: &mut Actions) {
-        let attachment = self.sessions.get(&conn).and_then(|session| session.state.lane());
-        if let Some(attachment) = attachment {
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let Some(left) = session.stalls_due.checked_sub(1) else { return };
+        session.stalls_due = left;
+        if let Some(attachment) = session.state.lane() {
             actions.push(Action::Report(Report::Stall { attachment, stall }));
         }
     }
@@ -520,6 +527,7 @@ impl Target {
                 | SessionState::Detaching { .. } => continue,
             };
             session.state = SessionState::Sharing { attachment };
+            session.stalls_due += 1;
             actions.push(Action::Send { conn, message: Resume { restart }.into() });
             actions.push(Action::Report(Report::Resumed {
                 conn,

@@ -1,10 +1,11 @@
 //! How many places a resource has, and when they end.
 
 use crate::pair::{Node, Pair, Seen};
+use lull_proto::ConnId;
 use lull_proto::initiator::{Event, Phase, Report};
 use lull_proto::target::{self, Change, Entry, ResourceIndex, SEATS_LIMIT};
-use lull_wire::messages::Name;
-use lull_wire::{Access, AttachmentId, Epoch, InstanceId, Kind, RefusalCode, Retry};
+use lull_wire::messages::{Name, Stall};
+use lull_wire::{Access, AttachmentId, Epoch, InstanceId, Kind, RefusalCode, RestartId, Retry};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -91,4 +92,24 @@ fn a_place_does_not_end_while_its_owner_comes_back() {
     assert_eq!(pair.phase(0), Phase::Sharing);
     assert!(!pair.committed(&Change::Gone(pair.nodes[0].config.attachment)));
     assert_eq!(pair.store.roster.len(), 1);
+}
+
+/// [SEC-4] One STALL for each RESUME is told; a peer that says more of them fills no log and no record.
+#[test]
+fn a_flood_of_stalls_is_passed_over() {
+    let mut pair = Pair::sharing(1);
+    let conn = ConnId(pair.wires.len() as u64 - 1);
+    let restart = RestartId(0);
+    let stall = Stall { restart, longest_us: 1, held: 0, away_us: 0, resume_us: 0 };
+    for _ in 0..100 {
+        pair.tell_target(target::Event::Received { conn, message: stall.clone().into() });
+    }
+    let told = |report: &&target::Report| matches!(report, target::Report::Stall { .. });
+    assert_eq!(pair.reports.iter().filter(told).count(), 1);
+    pair.order(crate::pair::restart(1));
+    pair.until_phase(0, Phase::Paused);
+    pair.decide(target::Decision::Abort);
+    pair.until_all_share();
+    pair.run(SECOND);
+    assert_eq!(pair.reports.iter().filter(told).count(), 2, "what the pause cost");
 }
