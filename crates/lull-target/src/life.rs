@@ -173,7 +173,8 @@ async fn life(
     signals: &mut Signals,
     serving: &impl Fn(&str),
 ) -> Result<Ended, RunError> {
-    let media = Media::open(config)?;
+    let first = matches!(sockets, SocketsOf::Inherited(inherited) if inherited.is_empty());
+    let media = Media::open(config, first)?;
     if let SocketsOf::Inherited(inherited) = sockets {
         *sockets = SocketsOf::Open(Sockets::open(config, std::mem::take(inherited)).await?);
     }

@@ -16,7 +16,9 @@ use std::time::Duration;
 /// Threads for what would block the loop.
 const WORKERS: usize = 8;
 /// How long a start waits for the lock of a medium: a killed predecessor keeps it while its I/O is in flight.
+/// A process's first life waits for less: its holder may as well be another target, and an operator looks on.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+const FIRST_LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Media and state, locked and new: nobody is served yet.
 pub struct Media {
@@ -26,10 +28,10 @@ pub struct Media {
 }
 
 impl Media {
-    pub fn open(config: &Config) -> Result<Self, RunError> {
+    pub fn open(config: &Config, first: bool) -> Result<Self, RunError> {
         let (database, remembered) = store::open(&config.state_dir)?;
         let workers = Workers::new(WORKERS).map_err(system("worker threads"))?;
-        let context = Context { workers, lock_wait: LOCK_WAIT };
+        let context = Context { workers, lock_wait: if first { FIRST_LOCK_WAIT } else { LOCK_WAIT } };
         let mut backends = Vec::new();
         for resource in &config.resources {
             let backend = lull_block::open(&resource.backend, &context)
