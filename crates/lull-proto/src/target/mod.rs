@@ -22,6 +22,7 @@ mod report;
 mod restart;
 mod roster;
 mod session;
+mod settle;
 mod tick;
 
 pub use report::{Refusal, Report, Row, RowState, Why};
