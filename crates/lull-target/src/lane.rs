@@ -62,6 +62,43 @@ pub enum BadRequest {
     TooMany,
     #[error("a request's payload is not what it says")]
     Payload,
+    #[error("a request's number is outstanding already, or outside the window")]
+    Number,
+}
+
+/// The numbers that are outstanding: one bit each, found by the number's remainder, since all of them lie within one
+/// window of the lowest.
+struct Numbers {
+    lowest: u64,
+    outstanding: Box<[u64; WINDOW / 64]>,
+}
+
+impl Numbers {
+    fn new() -> Self {
+        Self { lowest: 1, outstanding: Box::new([0; WINDOW / 64]) }
+    }
+
+    /// Whether this request may have this number; if so, it is outstanding from now on.
+    fn take(&mut self, number: RequestNumber, lowest: RequestNumber) -> bool {
+        self.lowest = self.lowest.max(lowest.0);
+        let (word, bit) = place(number);
+        let inside = number.0 >= self.lowest && number.0 - self.lowest < WINDOW as u64;
+        let free = self.outstanding[word] & bit == 0;
+        if inside && free {
+            self.outstanding[word] |= bit;
+        }
+        inside && free
+    }
+
+    fn give_back(&mut self, number: RequestNumber) {
+        let (word, bit) = place(number);
+        self.outstanding[word] &= !bit;
+    }
+}
+
+fn place(number: RequestNumber) -> (usize, u64) {
+    let at = number.0 as usize % WINDOW;
+    (at / 64, 1 << (at % 64))
 }
 
 /// Bytes of requests that one connection may have under way, beside one request of any length; further ones are not
@@ -113,6 +150,8 @@ pub struct Lane {
     /// Bytes of requests under way.
     bytes: Cell<usize>,
     freed: Notify,
+    /// Made when the lane opens: an idle stranger costs nothing.
+    numbers: RefCell<Option<Numbers>>,
 }
 
 impl Lane {
@@ -124,6 +163,7 @@ impl Lane {
             watch,
             bytes: Cell::new(0),
             freed: Notify::new(),
+            numbers: RefCell::new(None),
         }
     }
 
@@ -138,6 +178,7 @@ impl Lane {
         let open =
             Rc::new(Open { executor: Executor::new(backend), incarnation, read_only, max_length });
         *self.state.borrow_mut() = State::Open(Rc::clone(&open));
+        *self.numbers.borrow_mut() = Some(Numbers::new());
         open
     }
 
@@ -187,6 +228,15 @@ impl Lane {
             State::NotYet => return Admission::Violation(BadRequest::TooEarly),
             State::Closing(_) | State::Closed => return Admission::Drop,
         };
+        // [SEC-4] An honest initiator's window is no larger [SAFE-11].
+        if open.executor.in_flight() >= WINDOW {
+            return Admission::Violation(BadRequest::TooMany);
+        }
+        let mut numbers = self.numbers.borrow_mut();
+        if !numbers.as_mut().is_some_and(|numbers| numbers.take(request.number, request.lowest)) {
+            return Admission::Violation(BadRequest::Number);
+        }
+        drop(numbers);
         let fua = request.flags.has(RequestFlags::FUA);
         let op = match request.op {
             OpCode::Read => Op::Read,
@@ -202,10 +252,6 @@ impl Lane {
         let expected = if matches!(op, Op::Write { .. }) { request.length } else { 0 };
         if payload != expected {
             return Admission::Violation(BadRequest::Payload);
-        }
-        // [SEC-4] An honest initiator's window is no larger [SAFE-11].
-        if open.executor.in_flight() >= WINDOW {
-            return Admission::Violation(BadRequest::TooMany);
         }
         if open.read_only && op.is_change() {
             return Admission::Refuse(StatusCode::ReadOnly);
@@ -273,6 +319,9 @@ impl Lane {
     fn send(&self, reply: &Reply, payload: Buffer) {
         let mut header = self.header.borrow_mut();
         header.clear();
+        if let Some(numbers) = &mut *self.numbers.borrow_mut() {
+            numbers.give_back(reply.number);
+        }
         reply.encode(Digest::of(&payload), &mut header);
         self.outlet.push_frame(&header, payload);
         self.watch.answered();
@@ -290,5 +339,30 @@ fn status_code(status: IoStatus) -> StatusCode {
         IoStatus::OutOfRange => StatusCode::OutOfRange,
         IoStatus::Invalid => StatusCode::Invalid,
         IoStatus::NotSupported => StatusCode::NotSupported,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(numbers: &mut Numbers, number: u64, lowest: u64) -> bool {
+        numbers.take(RequestNumber(number), RequestNumber(lowest))
+    }
+
+    #[test]
+    fn a_number_is_outstanding_once_and_within_the_window() {
+        // [SAFE-11] and [CONN-3]: a request that is outstanding is not run a second time beside itself.
+        let mut numbers = Numbers::new();
+        assert!(take(&mut numbers, 1, 1));
+        assert!(!take(&mut numbers, 1, 1), "outstanding already");
+        assert!(take(&mut numbers, WINDOW as u64, 1));
+        assert!(!take(&mut numbers, WINDOW as u64 + 1, 1), "beyond the window");
+        numbers.give_back(RequestNumber(1));
+        assert!(take(&mut numbers, 1, 1), "sent again after its answer was lost");
+        numbers.give_back(RequestNumber(1));
+        assert!(take(&mut numbers, WINDOW as u64 + 1, 2), "the window moved");
+        assert!(!take(&mut numbers, 1, 2), "below the lowest");
+        assert!(!take(&mut numbers, 0, 0), "none has number 0");
     }
 }
