@@ -54,7 +54,7 @@ messages! {
         max_version: u16,
         /// This life of the initiator's daemon.
         instance: InstanceId,
-        /// The initiator's name, 1 to 64 bytes.
+        /// The initiator's name, 1 to 64 bytes, no slash and no control character.
         node: Name,
         /// Program and release, for people.
         software: Name,
@@ -72,7 +72,7 @@ messages! {
         node: Name,
         /// Program and release, for people.
         software: Name,
-        /// How often the initiator sends PING, in milliseconds; either side takes three such spans of silence for a loss.
+        /// How often the initiator sends PING, in milliseconds; either side takes the fourth such round of silence for a loss.
         keep_alive_ms: u32,
     }
 
@@ -156,7 +156,7 @@ messages! {
     Ready = 0x07 "READY" from Initiator payload None tail false {
         /// How many requests were replayed.
         replayed: u64,
-        /// How many bytes of changes were replayed.
+        /// How many bytes of changes were replayed; a flush has none.
         replayed_bytes: u64,
     }
 
@@ -232,7 +232,7 @@ messages! {
 
     /// The attachment is off the roster; the target closes after it.
     Detached = 0x0e "DETACHED" from Target payload None tail false {
-        /// The epoch that ended with it.
+        /// The epoch that ended with it, for logs.
         epoch: Epoch,
     }
 
@@ -274,15 +274,15 @@ messages! {
 
     /// After RESUME: what the interruption cost this attachment's consumers.
     Stall = 0x14 "STALL" from Initiator payload None tail false {
-        /// The restart; 0 where the target was lost unannounced.
+        /// The restart that RESUME names; 0 for none.
         restart: RestartId,
-        /// The longest that one consumer's request was held beyond being sent, in microseconds.
+        /// The age of the oldest unanswered request of a consumer at RESUME, in microseconds.
         longest_us: u64,
-        /// How many requests were held.
+        /// How many requests were held and not sent before.
         held: u32,
         /// From DISCONNECT or loss to CONNECT, in microseconds.
         away_us: u64,
-        /// From CONNECT to RESUME, in microseconds.
+        /// From CONNECT to RESUME, in microseconds; 0, like the one before, where only a pause was aborted.
         resume_us: u64,
     }
 

@@ -64,7 +64,7 @@ fn bring_up(
         instance: target,
         node: text("store"),
         software: text("lull 0.1.0"),
-        keep_alive_ms: 2_000,
+        keep_alive_ms: 1_250,
     };
     let attached = Attached {
         epoch: attach.epoch,
@@ -74,7 +74,7 @@ fn bring_up(
         size: 1 << 30,
         block: 512,
         preferred: 4096,
-        max_length: 1 << 20,
+        max_length: 32 << 20,
         features: Features::DISCARD.with(Features::WRITE_ZEROES),
         path: List::new(vec![text("store/db1")]).expect("a path of one"),
     };
