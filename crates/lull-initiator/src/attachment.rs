@@ -97,6 +97,8 @@ pub(crate) struct Told {
     pub shared_once: bool,
     /// Whether the target may have a place reserved for it.
     pub known_there: bool,
+    /// The connection of the only ATTACH that was ever sent, while it is not answered.
+    pub first_attach: Option<ConnId>,
 }
 
 impl Attachment {
@@ -114,6 +116,7 @@ impl Attachment {
             errors: 0,
             shared_once: false,
             known_there: !made.fresh,
+            first_attach: None,
         };
         let core = Core {
             machine,
@@ -138,6 +141,15 @@ impl Attachment {
     /// Begins to dial; must be called in a `LocalSet`.
     pub fn begin(self: &Rc<Self>) {
         tokio::task::spawn_local(timer::run(Rc::clone(self)));
+        if let Some(keeper) = &*self.keeper.borrow() {
+            let (written, attachment) = (keeper.written(), Rc::downgrade(self));
+            tokio::task::spawn_local(async move {
+                written.await;
+                if let Some(attachment) = attachment.upgrade() {
+                    attachment.handle(Event::Remembered);
+                }
+            });
+        }
         self.handle(Event::Begin);
     }
 
@@ -278,8 +290,8 @@ impl Attachment {
     }
 
     /// A read's memory comes back from its connection, filled or not.
-    pub fn give_back(&self, slot: Slot, tenant: u64, bytes: Bytes) {
-        self.core.borrow_mut().slots.give_back(slot, tenant, bytes);
+    pub fn give_back(&self, slot: Slot, tenant: u64, bytes: Bytes, filled: bool) {
+        self.core.borrow_mut().slots.give_back(slot, tenant, bytes, filled);
     }
 
     /// Whether `conn` is the connection that the machine stands on.

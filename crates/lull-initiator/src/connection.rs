@@ -62,13 +62,21 @@ async fn run(
     let (r, mut w) = stream.into_split();
     attachment.hear(Event::Dialled { conn: id });
     let mut pump = pin!(outlet.pump(&mut w));
-    let mut reader = pin!(receive(&attachment, id, r));
+    let mut reader = pin!(receive(&attachment, id, r, &outlet));
     // The reader goes first: what it answers in one turn leaves behind it in one go.
     let over = tokio::select! {
         biased;
         _ = &mut hung_up => Over::HungUp,
         over = reader.as_mut() => over,
-        ended = pump.as_mut() => return broken(&attachment, id, ended, reader).await,
+        ended = pump.as_mut() => {
+            // What a connection still reads that the machine has left is nobody's.
+            tokio::select! {
+                biased;
+                _ = &mut hung_up => {}
+                () = broken(&attachment, id, ended, reader) => {}
+            }
+            return;
+        }
     };
     match over {
         Over::HungUp => {

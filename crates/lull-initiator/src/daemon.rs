@@ -132,7 +132,7 @@ impl Daemon {
         let mut opened = Vec::new();
         // Every lock is taken before anything of the outside is touched.
         for attachment in &config.attachments {
-            opened.push(open_state(&config, attachment)?);
+            opened.push(open_state(&config, attachment, instance)?);
         }
         let listener = AdminListener::bind(&config.admin)?;
         let admin_socket = listener.try_clone()?;
@@ -331,6 +331,7 @@ impl Daemon {
 fn open_state(
     config: &Config,
     attachment: &AttachmentConfig,
+    instance: InstanceId,
 ) -> Result<(StateFile, Kept, bool), RunError> {
     let (file, found) = StateFile::open(&config.state_dir, &attachment.name, &config.node)?;
     if let Some(kept) = found {
@@ -341,7 +342,9 @@ fn open_state(
         instance: InstanceId::NONE,
         memory: Memory::default(),
     };
-    file.write(&kept)?;
+    // No other life can have been attached before this one: if it is, and ends before it learns so, the next one
+    // is its heir all the same.
+    file.write(&Kept { instance, ..kept.clone() })?;
     Ok((file, kept, true))
 }
 

@@ -30,6 +30,8 @@ pub struct Face {
     closer: Closer,
     clients: Cell<u64>,
     listening: Cell<u64>,
+    /// Somebody or a listener has gone. All are woken: of several listeners that wait for a place, not each has
+    /// somebody to give it to.
     left: Notify,
     served: RefCell<Vec<Addr>>,
 }
@@ -138,7 +140,7 @@ async fn accept(attachment: Rc<Attachment>, listener: Listener) {
     remove(&listener);
     face.listening.set(face.listening.get() - 1);
     face.served.borrow_mut().clear();
-    face.left.notify_one();
+    face.left.notify_waiters();
 }
 
 async fn next(face: &Face, listener: &Listener) -> std::io::Result<Stream> {
@@ -161,7 +163,7 @@ async fn serve(attachment: Rc<Attachment>, stream: Stream) {
     }
     let face = &attachment.face;
     face.clients.set(face.clients.get() - 1);
-    face.left.notify_one();
+    face.left.notify_waiters();
 }
 
 /// The longest piece of a request that the target takes, in bytes.

@@ -1,10 +1,11 @@
 //! Writes an attachment's state beside the data path.
 
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::chronicle::Chronicle;
@@ -28,6 +29,7 @@ enum Wanted {
 #[derive(Debug)]
 pub struct Keeper {
     wanted: watch::Sender<Wanted>,
+    written: Rc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -35,13 +37,21 @@ impl Keeper {
     /// Begins; must be called in a `LocalSet`.
     pub fn start(file: StateFile, name: String, chronicle: Rc<Chronicle>) -> Self {
         let (wanted, wishes) = watch::channel(Wanted::AsIs);
-        let task = tokio::task::spawn_local(keep(Arc::new(file), name, wishes, chronicle));
-        Self { wanted, task }
+        let written = Rc::new(Notify::new());
+        let keeping = keep(Arc::new(file), name, wishes, chronicle, Rc::clone(&written));
+        let task = tokio::task::spawn_local(keeping);
+        Self { wanted, written, task }
     }
 
     /// The file should hold this, soon.
     pub fn write(&self, kept: Kept) {
         self.wanted.send_replace(Wanted::Written(kept));
+    }
+
+    /// Ends when a wish to write has come true since the last time.
+    pub fn written(&self) -> impl Future<Output = ()> + use<> {
+        let written = Rc::clone(&self.written);
+        async move { written.notified().await }
     }
 
     /// The file should be gone, soon.
@@ -61,6 +71,7 @@ async fn keep(
     name: String,
     mut wishes: watch::Receiver<Wanted>,
     chronicle: Rc<Chronicle>,
+    told: Rc<Notify>,
 ) {
     let mut failed = false;
     loop {
@@ -73,6 +84,7 @@ async fn keep(
             return;
         }
         let (wanted, file) = (wishes.borrow_and_update().clone(), Arc::clone(&file));
+        let writes = matches!(wanted, Wanted::Written(_));
         let written = tokio::task::spawn_blocking(move || match wanted {
             Wanted::AsIs => Ok(()),
             Wanted::Written(kept) => file.write(&kept),
@@ -85,6 +97,9 @@ async fn keep(
                     chronicle.record(&name, "state_written", text, None);
                 }
                 failed = false;
+                if writes {
+                    told.notify_one();
+                }
             }
             Ok(Err(error)) => {
                 if !failed {

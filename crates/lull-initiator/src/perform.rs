@@ -5,7 +5,7 @@ use std::rc::Rc;
 use lull_proto::MonoTime;
 use lull_proto::initiator::{Action, End, Report, Slot};
 use lull_wire::messages::Request;
-use lull_wire::{Digest, OpCode, StatusCode};
+use lull_wire::{Digest, Message, OpCode, StatusCode};
 
 use crate::attachment::{Attachment, Core};
 use crate::config::Policy;
@@ -29,6 +29,11 @@ impl Attachment {
             Action::Answer { slot, status } => answer(core, slot, status),
             Action::Send { conn, message } => {
                 if let Some(connection) = core.connection.as_ref().filter(|c| c.id == conn) {
+                    // From here on the target may keep a place, whether or not it gets round to saying so.
+                    if matches!(message, Message::Attach(_)) {
+                        let first = !std::mem::replace(&mut core.told.known_there, true);
+                        core.told.first_attach = first.then_some(conn);
+                    }
                     core.frame.clear();
                     message.encode(Digest::NONE, &mut core.frame);
                     connection.outlet.push_bytes(&core.frame);
@@ -40,7 +45,6 @@ impl Attachment {
             }
             Action::Open(geometry) => {
                 core.geometry = Some(geometry);
-                core.told.known_there = true;
                 self.face.open(self, geometry);
             }
             Action::Resize(size) => {
@@ -84,6 +88,11 @@ impl Attachment {
             }
             Report::Pausing { reason, .. } => core.told.reason = reason.as_str().to_owned(),
             Report::Refused(_) => {
+                // What was never granted before, and is refused, is nowhere.
+                let present = core.connection.as_ref().map(|connection| connection.id);
+                if core.told.first_attach.take_if(|conn| Some(*conn) == present).is_some() {
+                    core.told.known_there = false;
+                }
                 let text = Some(words.text.clone());
                 if core.told.refusal == text {
                     return; // It was said.

@@ -5,16 +5,23 @@ use std::rc::Rc;
 
 use lull_proto::ConnId;
 use lull_proto::initiator::{Event, Slot};
-use lull_transport::{Inlet, ReadHalf};
+use lull_transport::{Inlet, Outlet, ReadHalf};
 use lull_wire::messages::Reply;
 use lull_wire::{DecodeError, Digest, FrameHeader, HEADER_LENGTH, Kind, Message, Sender};
 
 use crate::attachment::Attachment;
-use crate::buffer::Bytes;
+use crate::buffer::{Bytes, Shared};
 
 /// The receiving buffer's largest size in bytes. Every body fits; a payload longer than what is in it goes
 /// straight to its request's memory.
 const INLET: usize = 256 * 1024;
+
+/// Bytes that may wait to leave before messages are counted that make this side say something.
+const MOST_QUEUED: usize = 64 * 1024;
+/// So many messages are heard while as much waits all the time; no target that reads has reason to say more, since
+/// what it asks for is said in a few bytes every half second. Replies are not counted: a target may wait for them to
+/// be read before it reads on.
+const MOST_UNANSWERED: u32 = 1024;
 
 /// Why a connection is over.
 #[derive(Debug)]
@@ -56,24 +63,37 @@ pub enum Carried {
 }
 
 /// Reads until the connection is over.
-pub async fn receive(attachment: &Rc<Attachment>, conn: ConnId, mut r: ReadHalf) -> Over {
+pub async fn receive(
+    attachment: &Rc<Attachment>,
+    conn: ConnId,
+    mut r: ReadHalf,
+    outlet: &Outlet<Shared>,
+) -> Over {
     let mut inlet = Inlet::with_capacity(INLET);
+    let mut unanswered = 0;
     loop {
+        // [SEC-4] Whoever asks and does not take the answers is not heard until it does.
+        if outlet.queued() < MOST_QUEUED {
+            unanswered = 0;
+        } else if unanswered >= MOST_UNANSWERED {
+            outlet.below(MOST_QUEUED).await;
+        }
         match frame(attachment, conn, &mut inlet, &mut r).await {
-            Ok(()) if attachment.is_present(conn) => {}
-            Ok(()) => return Over::HungUp,
+            Ok(_) if !attachment.is_present(conn) => return Over::HungUp,
+            Ok(Kind::Reply) => {}
+            Ok(_) => unanswered += 1,
             Err(over) => return over,
         }
     }
 }
 
-/// Takes one frame.
+/// Takes one frame; which kind it was.
 async fn frame(
     attachment: &Rc<Attachment>,
     conn: ConnId,
     inlet: &mut Inlet,
     r: &mut ReadHalf,
-) -> Result<(), Over> {
+) -> Result<Kind, Over> {
     let header = loop {
         match FrameHeader::read(inlet.bytes(), Sender::Target)? {
             Some(header) if inlet.bytes().len() >= header.length() => break header,
@@ -92,7 +112,7 @@ async fn frame(
         match attachment.claim(conn, &reply, header.payload)? {
             Carried::Nothing => {}
             Carried::Wanted { slot, tenant, bytes } => {
-                let mut filling = Filling { attachment, slot, tenant, bytes };
+                let mut filling = Filling { attachment, slot, tenant, bytes, filled: false };
                 filling.fill(header.payload, inlet, r).await?;
             }
             Carried::Unwanted => skip(header.payload, inlet, r).await?,
@@ -103,7 +123,7 @@ async fn frame(
         inlet.consume(header.length());
         attachment.received(conn, message);
     }
-    Ok(())
+    Ok(header.kind)
 }
 
 /// A read's memory while it is being filled. It goes back to its slot whatever happens: the read may have to be
@@ -113,6 +133,7 @@ struct Filling<'a> {
     slot: Slot,
     tenant: u64,
     bytes: Option<Bytes>,
+    filled: bool,
 }
 
 impl Filling<'_> {
@@ -132,6 +153,7 @@ impl Filling<'_> {
         };
         inlet.read_exact_into(r, bytes.as_mut()).await?;
         payload.check(bytes.as_ref())?;
+        self.filled = true;
         Ok(())
     }
 }
@@ -139,7 +161,7 @@ impl Filling<'_> {
 impl Drop for Filling<'_> {
     fn drop(&mut self) {
         if let Some(bytes) = self.bytes.take() {
-            self.attachment.give_back(self.slot, self.tenant, bytes);
+            self.attachment.give_back(self.slot, self.tenant, bytes, self.filled);
         }
     }
 }

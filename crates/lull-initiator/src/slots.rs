@@ -33,6 +33,16 @@ pub enum Data {
     Send(Shared, Digest),
 }
 
+impl Data {
+    /// What was filled takes the place of what an earlier connection gave up in the middle; never the other way.
+    fn give_back(&mut self, bytes: Bytes, filled: bool) {
+        match self {
+            Self::Fill(place) if filled || place.is_none() => *place = Some(bytes),
+            Self::Fill(_) | Self::None | Self::Send(..) => {}
+        }
+    }
+}
+
 /// All of them. A slot is taken from submission to answer.
 #[derive(Debug, Default)]
 pub struct Slots {
@@ -86,12 +96,10 @@ impl Slots {
         }
     }
 
-    /// Puts it back, where the slot still has the same tenant and no other memory.
-    pub fn give_back(&mut self, slot: Slot, tenant: u64, bytes: Bytes) {
-        if let Some(entry) = self.get_mut(slot).filter(|entry| entry.tenant == tenant)
-            && let Data::Fill(place @ None) = &mut entry.data
-        {
-            *place = Some(bytes);
+    /// Puts it back, where the slot still has the same tenant.
+    pub fn give_back(&mut self, slot: Slot, tenant: u64, bytes: Bytes, filled: bool) {
+        if let Some(entry) = self.get_mut(slot).filter(|entry| entry.tenant == tenant) {
+            entry.data.give_back(bytes, filled);
         }
     }
 
@@ -146,5 +154,33 @@ fn errno(status: StatusCode) -> Option<Errno> {
         StatusCode::ReadOnly => Some(Errno::Perm),
         StatusCode::OutOfRange | StatusCode::Invalid => Some(Errno::Inval),
         StatusCode::NotSupported => Some(Errno::NotSupported),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lull_block::Pool;
+
+    /// [CONN-3] A read is answered with what its own connection brought.
+    #[test]
+    fn a_buffer_given_up_in_the_middle_never_takes_the_place_of_a_filled_one() {
+        let pool = Pool::with_classes(&[(4096, 2)]).unwrap();
+        let bytes = |byte: u8| {
+            let mut buffer = pool.take(4096).unwrap();
+            buffer.fill(byte);
+            Bytes(buffer)
+        };
+        let holds = |data: &Data, byte| match data {
+            Data::Fill(Some(bytes)) => bytes.as_ref().iter().all(|found| *found == byte),
+            Data::Fill(None) | Data::None | Data::Send(..) => false,
+        };
+        let mut data = Data::Fill(None);
+        data.give_back(bytes(1), false);
+        assert!(holds(&data, 1), "memory is kept for the next connection");
+        data.give_back(bytes(2), true);
+        assert!(holds(&data, 2), "filled: it counts");
+        data.give_back(bytes(3), false);
+        assert!(holds(&data, 2), "given up late");
     }
 }

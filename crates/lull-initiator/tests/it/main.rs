@@ -3,6 +3,8 @@
 
 mod bench;
 mod cuts;
+mod heirs;
+mod hostile;
 mod life;
 mod outages;
 mod refusals;

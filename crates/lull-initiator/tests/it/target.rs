@@ -32,6 +32,8 @@ pub struct Script {
     pub cut_after: Option<u64>,
     /// Refuse every ATTACH with this.
     pub refuse: Option<(RefusalCode, Retry, &'static str)>,
+    /// Take ATTACH and say nothing to it.
+    pub hold_attach: bool,
     /// Read requests and answer none.
     pub mute: bool,
     /// Read everything and say nothing.
@@ -82,6 +84,7 @@ impl Target {
             incarnation: 0xc1,
             cut_after: None,
             refuse: None,
+            hold_attach: false,
             mute: false,
             frozen: false,
             status: StatusCode::Done,
@@ -330,6 +333,10 @@ impl Session {
         script.session += 1;
         self.number = script.session;
         script.attaches.push(attach);
+        if script.hold_attach {
+            let _ = self.tell.send(News::Unanswered);
+            return Ok(());
+        }
         let refuse = script.refuse;
         let (epoch, incarnation) = (script.epoch, Incarnation([script.incarnation; 16]));
         drop(script);

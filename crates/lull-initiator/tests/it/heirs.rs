@@ -1,0 +1,70 @@
+//! What a life leaves to the next one.
+
+use lull_admin::AttachmentPhase;
+use lull_wire::{InstanceId, RefusalCode, Retry};
+
+use crate::bench::{Daemon, config, on_one_thread};
+use crate::target::{News, Target};
+
+/// [SAFE-5] An ATTACH under way may be granted: the next life comes as the heir of this one.
+#[test]
+fn a_life_that_ends_while_attaching_is_remembered() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut target = Target::new(dir.path());
+        target.script.borrow_mut().hold_attach = true;
+        target.listen().await;
+        let daemon = Daemon::start(config(dir.path())).await;
+        while !matches!(target.next().await, News::Unanswered) {}
+        daemon.stop();
+        daemon.stop();
+        daemon.ended().await.unwrap();
+        assert!(dir.path().join("state/db1.json").exists());
+
+        target.script.borrow_mut().hold_attach = false;
+        let mut daemon = Daemon::start(config(dir.path())).await;
+        while !matches!(target.next().await, News::Ready) {}
+        daemon.event("sharing").await;
+        let script = target.script.borrow();
+        let [first, second] = &script.attaches[..] else { panic!("{:?}", script.attaches) };
+        assert_eq!(first.attachment, second.attachment);
+        assert_eq!(first.predecessor, InstanceId::NONE);
+        assert_ne!(second.predecessor, InstanceId::NONE);
+    });
+}
+
+#[test]
+fn what_was_only_ever_refused_leaves_nothing() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut target = Target::new(dir.path());
+        target.script.borrow_mut().refuse = Some((RefusalCode::Pausing, Retry::Later, "later"));
+        target.listen().await;
+        let mut daemon = Daemon::start(config(dir.path())).await;
+        daemon.event("refused").await;
+        daemon.stop();
+        daemon.ended().await.unwrap();
+        assert!(!dir.path().join("state/db1.json").exists());
+    });
+}
+
+/// [SAFE-5] Nothing is shared before the state names this life.
+#[test]
+fn ready_waits_until_the_state_is_written() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut target = Target::new(dir.path());
+        let mut daemon = Daemon::start(config(dir.path())).await;
+        // Where the new file would be made is something else.
+        let in_the_way = dir.path().join("state/db1.json.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        target.listen().await;
+        daemon.event("state_not_written").await;
+        assert_eq!(daemon.status().await.phase, AttachmentPhase::Ready);
+        assert!(target.news.try_recv().is_err(), "no READY");
+        std::fs::remove_dir(&in_the_way).unwrap();
+        daemon.event("state_written").await;
+        target.ready().await;
+        daemon.event("sharing").await;
+    });
+}

@@ -1,0 +1,77 @@
+//! Peers that want more than their share.
+
+use std::time::Duration;
+
+use lull_frontend::nbd::Uri;
+use lull_frontend::nbd::client::Connection;
+use lull_transport::{Addr, Listener};
+use lull_wire::messages::{Name, Ping, Welcome};
+use lull_wire::{Digest, InstanceId, Message, VERSION};
+use tokio::io::AsyncWriteExt;
+
+use crate::bench::{Daemon, config, on_one_thread};
+use crate::target::Target;
+
+/// [SEC-4] A target that asks and never reads is not heard for long: what it is answered stays bounded.
+#[test]
+fn a_target_that_asks_without_reading_is_not_heard_for_long() {
+    on_one_thread(async {
+        const FLOOD: usize = 16 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let addr = Addr::Unix(dir.path().join("target.sock"));
+        let listener = Listener::bind(&addr).await.unwrap();
+        let _daemon = Daemon::start(config(dir.path())).await;
+        let (_unread, mut w) = listener.accept().await.unwrap().into_split();
+        let mut bytes = Vec::new();
+        let welcome = Welcome {
+            version: VERSION,
+            instance: InstanceId([9; 16]),
+            node: Name::clipped("flood"),
+            software: Name::clipped("script"),
+            keep_alive_ms: 2000,
+        };
+        Message::from(welcome).encode(Digest::NONE, &mut bytes);
+        w.write_all(&bytes).await.unwrap();
+        bytes.clear();
+        while bytes.len() < 64 << 10 {
+            Message::from(Ping { token: 7 }).encode(Digest::NONE, &mut bytes);
+        }
+        let mut taken = 0;
+        while taken < FLOOD {
+            // It stops taking, or takes the connection for lost.
+            let wrote = tokio::time::timeout(Duration::from_secs(1), w.write_all(&bytes)).await;
+            let Ok(Ok(())) = wrote else { break };
+            taken += bytes.len();
+        }
+        assert!(taken < FLOOD, "{taken} bytes of PING were heard");
+    });
+}
+
+#[test]
+fn a_place_that_is_free_again_goes_to_whoever_waits_wherever_they_wait() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        let other = Addr::Unix(dir.path().join("other.sock"));
+        config.attachments[0].nbd.push(other.clone());
+        let mut target = Target::new(dir.path());
+        target.listen().await;
+        let mut daemon = Daemon::start(config).await;
+        daemon.event("serving").await;
+        let mut consumers = Vec::new();
+        for _ in 0..256 {
+            consumers.push(daemon.consumer().await);
+        }
+        // The other listener was waiting for somebody already, and takes one before it looks.
+        let uri = Uri { addr: other, export: "db1".into() };
+        consumers.push(Connection::connect(&uri).await.unwrap());
+        let waits = daemon.consumer();
+        let leave = async {
+            // One after the other: the first to go makes no room yet.
+            consumers.truncate(256);
+            while daemon.status().await.clients > 256 {}
+            consumers.truncate(255);
+        };
+        let (_late, ()) = tokio::join!(waits, leave);
+    });
+}
