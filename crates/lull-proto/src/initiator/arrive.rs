@@ -20,6 +20,10 @@ use lull_wire::{DisconnectCode, Epoch, InstanceId, RefusalCode, RestartId, Retry
 /// can be left at any time [TIMER-3].
 const REFUSED_WAIT: Duration = Duration::from_secs(2);
 
+/// Dials to give a place back of which it is not known whether it is still kept; with the waits between them some
+/// four seconds where connections are refused at once.
+const LAST_DIALS: u32 = 13;
+
 impl Initiator {
     pub(super) fn begin(&mut self, now: MonoTime, actions: &mut Actions) {
         if matches!(self.state, State::Idle) {
@@ -84,8 +88,8 @@ impl Initiator {
         actions: &mut Actions,
     ) {
         let Some(outage) = self.outage().cloned() else { return };
-        // [CONN-5] Once more was all: the place stays reserved for its hold.
-        if self.intent == Intent::LeaveOnceMore && wait != Some(Duration::ZERO) {
+        // [CONN-5] Nobody answered for some seconds: the place stays reserved for its hold.
+        if self.intent == Intent::LeaveOnceMore && outage.attempts >= LAST_DIALS {
             self.end(End::Left, actions);
             return;
         }
@@ -185,7 +189,7 @@ impl Initiator {
         // [SAFE-5] A state of ours that is behind learns where the target is.
         self.memory.epoch = Epoch(self.memory.epoch.0.max(refused.epoch.0));
         actions.push(Action::Report(Report::Refused(refused)));
-        if self.intent == Intent::LeaveOnceMore && retry == Retry::Final && names_another(code) {
+        if self.intent == Intent::LeaveOnceMore && names_another(code) {
             self.let_go(actions);
             return Ok(());
         }

@@ -5,6 +5,7 @@ use crate::pair::config;
 use lull_proto::initiator::{Action, End, Event, Phase, Report};
 use lull_wire::messages::{Detached, Refused};
 use lull_wire::{Epoch, Kind, Message, OpCode, RefusalCode, Retry, Tenure};
+use std::time::Duration;
 
 fn refused(code: RefusalCode, retry: Retry, epoch: u64) -> Message {
     let (tenure, detail) = (Tenure(0), Default::default());
@@ -78,22 +79,34 @@ fn a_detach_that_was_not_answered_is_sent_once_more() {
 
     let mut alone = asked();
     alone.lose();
-    let dialled = |action: &&Action| matches!(action, Action::Dial { .. });
-    assert_eq!(alone.actions.iter().filter(dialled).count(), 2);
-    let Some(Action::Dial { conn }) = alone.actions.iter().rev().find(dialled).cloned() else {
-        panic!("it dials")
-    };
-    alone.handle(Event::DialFailed { conn });
+    let since = alone.now;
+    while ended(&alone).is_none() {
+        let dialled = alone.actions.iter().rev().find_map(|action| match action {
+            Action::Dial { conn } => Some(*conn),
+            _ => None,
+        });
+        alone.handle(Event::DialFailed { conn: dialled.expect("it dials") });
+        alone.pass(alone.machine.deadline().map_or(Duration::ZERO, |at| at.since(alone.now)));
+    }
     assert_eq!(ended(&alone), Some(End::Left));
+    let tried = alone.now.since(since);
+    assert!((2..10).contains(&tried.as_secs()), "for some seconds: {tried:?}");
 
     // Its place was taken: so it had been let go.
-    let mut alone = asked();
-    alone.lose();
-    alone.connects();
-    alone.receive(welcome());
-    alone.receive(connect());
-    alone.receive(refused(RefusalCode::StaleTenure, Retry::Final, 1));
-    assert_eq!(ended(&alone), Some(End::Detached));
+    let taken = [
+        (RefusalCode::StaleTenure, Retry::Final),
+        (RefusalCode::OtherInstance, Retry::Final),
+        (RefusalCode::Conflict, Retry::Later),
+    ];
+    for (code, retry) in taken {
+        let mut alone = asked();
+        alone.lose();
+        alone.connects();
+        alone.receive(welcome());
+        alone.receive(connect());
+        alone.receive(refused(code, retry, 1));
+        assert_eq!(ended(&alone), Some(End::Detached), "{code}");
+    }
 }
 
 /// [SAFE-5] An epoch that is behind is learned at the first ATTACH of a life too, however it is refused.
@@ -103,7 +116,7 @@ fn a_stale_epoch_never_ends_an_attachment() {
         let mut alone = attaching();
         alone.receive(refused(RefusalCode::StaleEpoch, retry, 41));
         assert_eq!(ended(&alone), None);
-        alone.pass(std::time::Duration::from_millis(1));
+        alone.pass(Duration::from_millis(1));
         alone.connects();
         alone.attaches(42);
         alone.receive(resume(0));
