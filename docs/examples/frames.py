@@ -42,7 +42,7 @@ HAS_DISCARD, HAS_WRITE_ZEROES, READ_ONLY = 1, 2, 4
 DONE, IO_ERROR, NOT_EXECUTED = 0, 1, 7
 STATUS = ("done", "input/output error", "no space left", "read-only", "out of range", "invalid request",
           "not supported", "not executed")
-OTHER_INSTANCE, STALE_EPOCH, STALE_TENURE = 7, 6, 8  # of REFUSED
+CONFLICT, STALE_EPOCH, OTHER_INSTANCE, STALE_TENURE = 5, 6, 7, 8  # of REFUSED
 RESTART, WRITE_BACK_FAILED, TAKEN_OVER, SHUTDOWN, EVICTED = 1, 2, 3, 4, 5  # of DISCONNECT
 
 
@@ -123,7 +123,7 @@ def decode(kind, body):
                 raise Broken(f"too many entries in {key}")
             value = [text(bytes_each) for _ in range(count)]
         setattr(message, key, value)
-    if len(body) - at > (1024 if name in LATER_BYTES_ALLOWED else 0):
+    if at < len(body) and name not in LATER_BYTES_ALLOWED:
         raise Broken(f"bytes left over behind {name}")
     return message
 

@@ -36,11 +36,10 @@ class Initiator:
         self.changed = self.flushed = 0  # bytes of changes answered; of those, covered by a flush
         self.unsure = self.memory.found  # an heir does not know what its predecessor had flushed
         self.geometry, self.conn, self.pause, self.hold_until, self.fate = None, None, None, 0.0, None
-        self.leaving = self.leave_by = None
+        self.leaving, self.leave_by, self.flush_at = None, None, 0.0
         self.dial_at, self.backoff, self.retry_after = 0.0, 0.002, 0.0
         self.lull = self._new_lull(time.monotonic(), first=True)
-        self.longest_stall = 0.0
-        self.restarts = self.losses = self.resent = 0
+        self.longest_stall, self.restarts, self.losses, self.resent = 0.0, 0, 0, 0
         self._granted = Future()
         self._mutex = threading.Lock()  # of `_arrivals`, all that two threads share
         self._arrivals = collections.deque()
@@ -182,7 +181,7 @@ class Initiator:
         elif conn.stage in ("greeting", "welcomed"):
             if now > conn.began + self.DIAL_SPAN:  # [CONN-6]
                 self._lost("no CONNECT within 5 s")
-        elif now > conn.heard + 3 * conn.keep_alive:  # [CONN-2]
+        elif now > conn.heard + 4 * conn.keep_alive:  # [CONN-2]
             self._lost("silence")
         elif self.pause and now > self.pause.deadline:  # [PAUSE-10]
             self._lost("the pause was not renewed")
@@ -229,7 +228,7 @@ class Initiator:
     def _failed(self, began, why):
         """A dial failed, or a connection ended before RESUME."""
         now, lull = time.monotonic(), self.lull
-        if began > lull.deadline:
+        if began > lull.deadline and not lull.first:
             self._policy("restart")
         if lull.why != why and lull.first:
             self.say(f"not there yet: {why}")
@@ -245,8 +244,7 @@ class Initiator:
 
     def _new_lull(self, now, why="first dial", first=False):
         return SimpleNamespace(began=now, why=why, first=first, restart=0, downtime=0.0, away=now, back=now,
-                               deadline=now + self.RESTART_SPAN, policy_ran=False, longest=0.0, held=0,
-                               was_away=False)
+                               deadline=now + self.RESTART_SPAN, policy_ran=False, was_away=False)
 
     def _lost(self, why):
         """[CONN-2] The connection ended without DISCONNECT; in a pause that is what PAUSE announced."""
@@ -254,7 +252,7 @@ class Initiator:
         self._gone(why, pause.restart if pause else 0, pause.downtime if pause else 0.0)
 
     def _gone(self, why, restart=0, downtime=0.0, at_once=False):
-        conn, now = self.conn, time.monotonic()
+        conn, now, announced = self.conn, time.monotonic(), self.pause
         self._close()
         if not self.lull:
             self.lull = self._new_lull(now)
@@ -265,7 +263,7 @@ class Initiator:
                 lull.away, lull.deadline, lull.was_away = now, now + self.RESTART_SPAN, True
                 at_once = True  # a successor may have taken over the listening socket
             lull.restart, lull.downtime, lull.why = restart, downtime, why
-            lull.deadline = max(lull.deadline, now + 3 * downtime)
+            lull.deadline = max(lull.deadline, now + 3 * downtime, now + self.RESTART_SPAN if announced else 0.0)
             self.say(f"away: {why}" + (f", expected for {downtime:g} s" if downtime else ""))
         for number in [n for n, request in self.unanswered.items() if request.own]:
             del self.unanswered[number]  # a flush of our own is not sent again, its number is given up
@@ -307,8 +305,10 @@ class Initiator:
         conn.resume_span += message.barrier_ms / 1000
         conn.resume_by, conn.ping_at = now + conn.resume_span, now + conn.keep_alive
         memory.epoch += 1  # [SAFE-5]
+        predecessor = NONE16 if memory.owner == self.instance else memory.heirs_of[0]
+        if memory.owner != self.instance and self.instance not in memory.noted:
+            memory.noted.append(self.instance)
         memory.store()
-        predecessor = NONE16 if memory.owner == self.instance else memory.owner
         dirty = self.unsure or self._unflushed() > 0 or any(r.op in CHANGES for r in self.unanswered.values())
         conn.stage = "attaching"
         conn.send("ATTACH", attachment=memory.attachment, resource=self.resource, identity=memory.identity,
@@ -321,7 +321,12 @@ class Initiator:
         if message.code == STALE_EPOCH and not final:
             self.memory.epoch = max(self.memory.epoch, message.epoch)
             return self._gone("stale epoch", at_once=True)
+        if final and message.code == OTHER_INSTANCE and not self._granted.done() and len(self.memory.heirs_of) > 1:
+            del self.memory.heirs_of[0]
+            return self._gone("named another predecessor", at_once=True)
         self.say(f"refused ({'final' if final else 'try again'}): {message.detail}")
+        if self.leave_by and message.code in (CONFLICT, OTHER_INSTANCE, STALE_TENURE):
+            return self._on_detached(conn, message)  # [CONN-5] the place is another's: DETACH had been heard
         if final and (not self._granted.done() or message.code in (OTHER_INSTANCE, STALE_TENURE)):
             return self._end(f"refused: {message.detail}")  # given up, or fenced
         self.retry_after = max(message.retry_after_ms / 1000, 2.0 if final else 0.0)
@@ -343,11 +348,11 @@ class Initiator:
             raise Broken("the resource offers less than before, or is another one")
         new_incarnation = memory.incarnation != message.incarnation
         memory.identity, memory.incarnation, memory.tenure = message.identity, message.incarnation, message.tenure
-        memory.owner = self.instance
+        memory.owner, memory.noted = self.instance, []
         memory.store()
         self.geometry, self.take_over, conn.stage = message, False, "attached"
         if new_incarnation:
-            self.flushed = self.changed  # no flush covers the past; what was unflushed may be gone (ahead.md)
+            self.flushed, self.unsure = self.changed, False  # no flush covers the past (ahead.md)
             for request in self.unanswered.values():
                 if request.op != READ:
                     self._transmit(request)
@@ -373,18 +378,19 @@ class Initiator:
         conn.stage, conn.resume_by, self.backoff, self.dial_at = "sharing", None, 0.002, 0.0
         for request in self.unanswered.values():
             request.not_executed = False
+        now, held = time.monotonic(), len(self.held)
+        longest = now - min((r.arrived for r in (*self.unanswered.values(), *self.held) if not r.own), default=now)
         self._send_again(conn)
         self._proceed()  # what is held, as far as it may go now
         lull, self.lull = self.lull, None
         if not lull:
             return
-        now = time.monotonic()
         if not lull.first:
-            self.longest_stall = max(self.longest_stall, lull.longest)
+            self.longest_stall = max(self.longest_stall, longest)
             self.restarts += lull.was_away and lull.restart != 0
-            self.say(f"sharing again after {now - lull.began:.3f} s; {lull.held} requests held, the longest for "
-                     f"{lull.longest * 1000:.1f} ms")
-            conn.send("STALL", restart=lull.restart, longest_us=int(lull.longest * 1e6), held=lull.held,
+            self.say(f"sharing again after {now - lull.began:.3f} s; {held} requests held, the longest for "
+                     f"{longest * 1000:.1f} ms")
+            conn.send("STALL", restart=message.restart, longest_us=int(longest * 1e6), held=held,
                       away_us=int((lull.back - lull.away) * lull.was_away * 1e6),
                       resume_us=int((now - lull.back) * lull.was_away * 1e6))
         elif not self._granted.done():
@@ -400,7 +406,7 @@ class Initiator:
         return self.changed - self.flushed
 
     def _transmit(self, request):
-        conn, now = self.conn, time.monotonic()
+        conn = self.conn
         if not request.number:
             request.number, self.next = self.next, self.next + 1
             self.unanswered[request.number] = request
@@ -408,9 +414,6 @@ class Initiator:
             self.resent += 1
         conn.outstanding.add(request.number)
         request.covers = self.changed  # for a flush: what was answered before it was sent
-        if self.lull and not request.own:
-            self.lull.held += 1
-            self.lull.longest = max(self.lull.longest, now - max(request.arrived, self.lull.began))
         conn.send("REQUEST", number=request.number, lowest=self._lowest(), offset=request.offset,
                   length=request.length, op=request.op, flags=request.flags, payload=request.data)
 
@@ -418,9 +421,6 @@ class Initiator:
         for number, request in self.unanswered.items():
             if number not in conn.outstanding and not request.not_executed:
                 self._transmit(request)
-
-    def _own_flush(self):
-        self._transmit(Request(FLUSH, own=True))
 
     def _proceed(self):
         """Sends what may be sent now: held requests, the steps of a pause, DETACH."""
@@ -435,9 +435,10 @@ class Initiator:
                 self._transmit(self.held.popleft())
         idle = not self.unanswered and not self.held and not self._arrivals
         if self.leaving and idle and (pause.completed if pause else conn.stage == "sharing"):
-            if (self._unflushed() or self.unsure) and not pause and self.leaving != "flushed":
-                self.leaving = "flushed"  # once: a flush that fails is not tried for ever
-                self._own_flush()
+            if (self._unflushed() or self.unsure) and not pause:
+                if time.monotonic() >= self.flush_at:  # one that fails is tried again, not at once
+                    self.flush_at = time.monotonic() + conn.keep_alive
+                    self._transmit(Request(FLUSH, own=True))
             else:
                 conn.send("DETACH", reason="done")
                 conn.stage = "leaving"
@@ -478,7 +479,7 @@ class Initiator:
             restart=message.restart, downtime=message.downtime_ms / 1000, deadline=now + message.span_ms / 1000 + 10,
             began=now, drained=None, in_flight=len(conn.outstanding), flush_began=None, flush_us=0, progress_at=now,
             completed=False)
-        if old and old.restart == message.restart:  # renewed: [PAUSE-3] complete again, but the figures stay
+        if old:  # renewed: [PAUSE-3] complete again, but the figures stay
             for key in ("began", "drained", "in_flight", "flush_began", "flush_us", "progress_at"):
                 setattr(pause, key, getattr(old, key))
         else:
@@ -502,7 +503,7 @@ class Initiator:
             pause.drained = now
         if (self._unflushed() or self.unsure) and pause.flush_began is None:  # [PAUSE-3]
             pause.flush_began = now
-            return self._own_flush()
+            return self._transmit(Request(FLUSH, own=True))
         if not pause.completed:
             pause.completed = True
             if pause.flush_began is not None and not pause.flush_us:

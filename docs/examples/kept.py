@@ -12,6 +12,7 @@ class Memory:
     def __init__(self, path=None):
         self.path, self.attachment, self.owner = path, os.urandom(16), NONE16
         self.identity, self.incarnation, self.epoch, self.tenure, self.found = NONE16, NONE16, 0, 0, False
+        self.noted = []  # [SAFE-5] lives that sent ATTACH since `owner` was stored; any of them may own it by now
         if path:
             self.lock = open(path + ".lock", "w")
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one heir, not two
@@ -19,11 +20,14 @@ class Memory:
                 with open(path) as file:
                     found = json.load(file)
                 self.__dict__.update({k: bytes.fromhex(v) if k in self.IDS else v for k, v in found.items()})
+                self.noted = [bytes.fromhex(one) for one in found.get("noted", [])]
                 self.found = True
+        self.heirs_of = [self.owner, *reversed(self.noted)]  # whom this life names, one after the other
 
     def store(self):  # durable before the message that relies on it is sent
         if self.path:
             keep = {k: getattr(self, k).hex() for k in self.IDS} | {"epoch": self.epoch, "tenure": self.tenure}
+            keep["noted"] = [one.hex() for one in self.noted]
             with open(self.path + ".new", "w") as file:
                 json.dump(keep, file)
                 file.flush()

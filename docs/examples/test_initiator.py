@@ -1,5 +1,5 @@
 """Runs initiator.py against a real target: `python3 test_initiator.py` (LULL names the binary if it is elsewhere)."""
-import os, pathlib, random, select, shutil, socket, subprocess, sys, tempfile, threading, time, unittest
+import json, os, pathlib, random, select, shutil, socket, subprocess, sys, tempfile, threading, time, unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import frames
@@ -123,6 +123,8 @@ class Work(WithTarget):
         self.assertIn(b"attached", first.stderr.readline())
         first.kill()
         first.communicate()
+        kept = json.loads(pathlib.Path(state).read_text())  # as if it had died before it stored that it was granted
+        pathlib.Path(state).write_text(json.dumps(kept | {"owner": bytes(16).hex(), "noted": [kept["owner"]]}))
         one = self.initiator(state=state)
         self.assertEqual(one.attached(SPAN).tenure, 1)
         one.write(0, bytes(512), SPAN)
