@@ -269,10 +269,7 @@ impl Daemon {
     fn history(self: &Rc<Self>, id: u64, reply: Reply<lull_admin::RestartRecord>) {
         let (stored, current) = {
             let core = self.core.borrow();
-            (
-                core.store.histories(),
-                core.chronicle.current().filter(|record| record.id == id).cloned(),
-            )
+            (core.store.histories(), core.chronicle.remembered(id).cloned())
         };
         tokio::task::spawn_local(async move {
             let found = match current {

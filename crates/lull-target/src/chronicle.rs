@@ -59,6 +59,12 @@ impl Chronicle {
         self.current.as_ref()
     }
 
+    /// The restart of this number, if it is the one under way or the one before: its record may not be on stable
+    /// storage, which is what may have ended it.
+    pub fn remembered(&self, id: u64) -> Option<&RestartRecord> {
+        self.current.iter().chain(&self.last).find(|record| record.id == id)
+    }
+
     /// The record as far as it is.
     pub fn record(&self) -> RestartRecord {
         self.current.clone().unwrap_or_default()

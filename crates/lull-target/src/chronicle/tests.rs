@@ -135,6 +135,8 @@ fn what_an_aborted_restart_cost_is_taken_once() {
         let told = Report::Stall { attachment: AttachmentId([1; 16]), stall };
         desk.chronicle.report(NOW, &machine, &told, &desk.store);
     }
+    let ended = desk.chronicle.remembered(7).and_then(|record| record.outcome.as_ref());
+    assert_eq!(ended.map(|end| end.kind), Some(OutcomeKind::Aborted), "whatever storage does");
     assert_eq!(desk.close()[0].rows[0].stall_ms, Some(61));
 }
 

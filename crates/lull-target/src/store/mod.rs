@@ -40,7 +40,7 @@ const LOCK_REST: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directory cannot be made or written.
-    #[error("cannot use the state directory {dir}: {source}; make it writable{elsewhere}", dir = .dir.display(), elsewhere = elsewhere(.dir))]
+    #[error("cannot use the state directory {dir}: {source}; make it writable or free space there{elsewhere}", dir = .dir.display(), elsewhere = elsewhere(.dir))]
     Directory {
         /// Which.
         dir: PathBuf,
