@@ -3,7 +3,7 @@
 use crate::time::MonoTime;
 use core::time::Duration;
 
-/// Rounds of silence after which a peer is lost.
+/// Rounds of silence that are put up with: at the end of the next one the peer is lost.
 const ROUNDS: u8 = 3;
 
 /// One side's watch over a connection. It counts rounds rather than time, so that a machine that was itself asleep

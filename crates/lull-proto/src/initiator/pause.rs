@@ -11,7 +11,7 @@ use core::time::Duration;
 use lull_wire::messages::{self, PauseComplete, PauseProgress, Stall};
 
 impl Initiator {
-    /// [PAUSE-2] From here on no new request of a consumer is sent; what comes is held.
+    /// [PAUSE-2] [PAUSE-7] From here on no new request of a consumer is sent; what comes is held, and none fails.
     pub(super) fn paused(
         &mut self,
         now: MonoTime,

@@ -98,7 +98,7 @@ fn overlapping_changes_wait_for_each_other() {
     assert_eq!(pair.nodes[0].errors(), 0);
 }
 
-/// [CONN-2] A peer that is silent for three rounds is lost at both ends, though no end of the connection is heard.
+/// [CONN-2] A peer that is silent for four rounds is lost at both ends, though no end of the connection is heard.
 #[test]
 fn keep_alive_finds_a_dead_peer() {
     let mut pair = Pair::sharing(1);

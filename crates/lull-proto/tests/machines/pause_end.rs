@@ -272,7 +272,7 @@ fn a_failing_flush_aborts_or_omits_the_clean_record() {
     assert!(!pair.committed(&Change::Clean(RestartId(2))));
 }
 
-/// [PAUSE-5] Requests that are in flight when the target leaves are finished before DISCONNECT.
+/// [CONN-4] [PAUSE-5] Requests that are in flight when the target leaves are finished before DISCONNECT.
 #[test]
 fn leaving_drains_what_is_in_flight() {
     let mut pair = Pair::sharing(1);
