@@ -189,7 +189,7 @@ impl Target {
         self.sessions.insert(conn, session);
     }
 
-    /// [CONN-8] The highest version that both speak.
+    /// [CONN-8] The highest version that both speak. [RESUME-1] Who is let in has CONNECT at once.
     pub(super) fn hello(
         &mut self,
         now: MonoTime,
