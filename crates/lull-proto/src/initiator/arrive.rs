@@ -20,9 +20,8 @@ use lull_wire::{DisconnectCode, Epoch, InstanceId, RefusalCode, RestartId, Retry
 /// can be left at any time [TIMER-3].
 const REFUSED_WAIT: Duration = Duration::from_secs(2);
 
-/// Dials to give a place back of which it is not known whether it is still kept; with the waits between them some
-/// four seconds where connections are refused at once.
-const LAST_DIALS: u32 = 13;
+/// How long a place is tried to be given back of which it is not known whether it is still kept.
+const LEAVE_LIMIT: Duration = Duration::from_secs(4);
 
 impl Initiator {
     pub(super) fn begin(&mut self, now: MonoTime, actions: &mut Actions) {
@@ -89,7 +88,7 @@ impl Initiator {
     ) {
         let Some(outage) = self.outage().cloned() else { return };
         // [CONN-5] Nobody answered for some seconds: the place stays reserved for its hold.
-        if self.intent == Intent::LeaveOnceMore && outage.attempts >= LAST_DIALS {
+        if self.intent == Intent::LeaveOnceMore && now.since(outage.since) >= LEAVE_LIMIT {
             self.end(End::Left, actions);
             return;
         }
@@ -211,7 +210,7 @@ impl Initiator {
         actions.push(Action::HangUp { conn });
         let wait = match (code, retry) {
             (RefusalCode::StaleEpoch, _) if taught => Some(Duration::ZERO),
-            (_, Retry::Final) => Some(after.max(REFUSED_WAIT)),
+            (RefusalCode::StaleEpoch, _) | (_, Retry::Final) => Some(after.max(REFUSED_WAIT)),
             (_, Retry::Later | Retry::Unknown(_)) if after.is_zero() => None,
             (_, Retry::Later | Retry::Unknown(_)) => Some(after),
         };

@@ -5,9 +5,13 @@ use crate::MonoTime;
 use core::time::Duration;
 use lull_wire::RestartId;
 
-/// The first wait between two dials, and the last.
+/// The first wait between two dials; the longest while the target may be back any moment, since consumers stand still
+/// for as long beyond the outage; and the longest later.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
+const BRISK_WAIT: Duration = Duration::from_millis(80);
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// How long a target may be back any moment.
+const BRISK_FOR: Duration = Duration::from_secs(60);
 /// The wait while an announced downtime is not nearly over [CONN-1].
 const GENTLE_WAIT: Duration = Duration::from_millis(250);
 
@@ -98,7 +102,8 @@ impl Outage {
     pub fn backoff(&self, now: MonoTime, chance: u64) -> Duration {
         let doubled = FIRST_WAIT.saturating_mul(1 << self.attempts.saturating_sub(1).min(10));
         let floor = if now < self.gentle_until { GENTLE_WAIT } else { Duration::ZERO };
-        let wait = doubled.min(LAST_WAIT).max(floor);
+        let longest = if now.since(self.since) < BRISK_FOR { BRISK_WAIT } else { LAST_WAIT };
+        let wait = doubled.min(longest).max(floor);
         // Between a half and the whole.
         wait / 2 + wait / 2 * (chance % 1024) as u32 / 1024
     }
