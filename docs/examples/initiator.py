@@ -236,7 +236,7 @@ class Initiator:
         if self.leave_by and now > self.leave_by:
             self._end("detached, unconfirmed: the target keeps the place for a while")
         wait = self.backoff
-        self.backoff = min(1.0, wait * 2)
+        self.backoff = min(0.08 if now < lull.away + 60 else 1.0, wait * 2)
         if lull.downtime > 2 and now < lull.away + lull.downtime / 2:
             wait = max(wait, 0.25)
         self.dial_at = now + (self.retry_after or random.uniform(wait / 2, wait))
