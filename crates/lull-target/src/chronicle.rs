@@ -13,6 +13,7 @@ use lull_proto::{ConnId, MonoTime};
 use lull_wire as wire;
 use lull_wire::AttachmentId;
 use lull_wire::messages::Stall;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[cfg(test)]
@@ -24,6 +25,8 @@ use words::{describe, say};
 
 /// How long a started target's record waits for those who have not come back.
 const RETURN_LIMIT: Duration = Duration::from_secs(60);
+/// How long a record waits for STALL once everybody is back: no initiator has to send it.
+const STALL_LIMIT: Duration = Duration::from_secs(1);
 /// The most messages and transitions that a record keeps: a target of a thousand initiators has more, and the first
 /// thousands explain a restart.
 const RECORD_LIMIT: usize = 4096;
@@ -37,6 +40,8 @@ pub struct Chronicle {
     current: Option<RestartRecord>,
     /// The one before: what it cost may be told after its outcome.
     last: Option<RestartRecord>,
+    /// The name that each connection's initiator gave.
+    peers: BTreeMap<ConnId, String>,
     /// This life is the second half of the current restart; its record is closed then at the latest.
     returning: Option<MonoTime>,
     /// Why the current restart has failed, although everybody comes back.
@@ -47,7 +52,16 @@ impl Chronicle {
     pub fn new(clock: Clock, node: &str, instance: &str) -> Self {
         let log = EventLog::new(node, instance);
         let node = node.to_owned();
-        Self { clock, node, log, current: None, last: None, returning: None, trouble: None }
+        Self {
+            clock,
+            node,
+            log,
+            current: None,
+            last: None,
+            peers: BTreeMap::new(),
+            returning: None,
+            trouble: None,
+        }
     }
 
     pub fn feed(&self, after: Option<&EventPosition>) -> EventFeed {
@@ -261,12 +275,16 @@ impl Chronicle {
         }
     }
 
+    /// Everybody is back: the record ends when each has told what it cost, or has had the time to.
     fn check_returned(&mut self, now: MonoTime, store: &Store) {
-        let back = |row: &RecordRow| row.resumed_ms.is_some() && row.stall_ms.is_some();
-        if self.returning.is_some()
-            && self.current.as_ref().is_some_and(|record| record.rows.iter().all(back))
-        {
+        let (Some(until), Some(record)) = (self.returning, &self.current) else { return };
+        if record.rows.iter().any(|row| row.resumed_ms.is_none()) {
+            return;
+        }
+        if record.rows.iter().all(|row| row.stall_ms.is_some()) {
             self.end_return(now, None, store);
+        } else {
+            self.returning = Some(until.min(now + STALL_LIMIT));
         }
     }
 
@@ -299,9 +317,21 @@ impl Chronicle {
 
     /// A message was sent: part of the drawing.
     pub fn sent(&mut self, now: MonoTime, machine: &Target, conn: ConnId, message: &wire::Message) {
-        let to = words::name_of(machine, conn);
+        let to = self.drawn(machine, conn);
         let from = self.node.clone();
         self.draw(now, from, to, message);
+    }
+
+    /// Whose column of the drawing a connection belongs to, also when the machine has let its session go. On one host
+    /// both sides may bear its name.
+    fn drawn(&self, machine: &Target, conn: ConnId) -> String {
+        let name = self.peers.get(&conn).cloned().unwrap_or_else(|| words::name_of(machine, conn));
+        if name == self.node { format!("{name} (initiator)") } else { name }
+    }
+
+    /// A connection is gone, and nothing more is said of it.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.peers.remove(&conn);
     }
 
     /// A message came.
@@ -312,19 +342,12 @@ impl Chronicle {
         conn: ConnId,
         message: &wire::Message,
     ) {
-        let from = match message {
-            wire::Message::Hello(hello) => hello.node.to_string(),
-            _ => words::name_of(machine, conn),
-        };
+        if let wire::Message::Hello(hello) = message {
+            self.peers.insert(conn, hello.node.to_string());
+        }
+        let from = self.drawn(machine, conn);
         let to = self.node.clone();
         self.draw(now, from, to, message);
-        if let wire::Message::Stall(stall) = message {
-            tracing::debug!(
-                "{}: longest stall {} us",
-                words::name_of(machine, conn),
-                stall.longest_us
-            );
-        }
     }
 
     fn draw(&mut self, now: MonoTime, from: String, to: String, message: &wire::Message) {
@@ -385,11 +408,15 @@ impl Chronicle {
                 .map(|seat| seat.entry.clone())
         };
         let started = self.current.as_ref().map_or(0, |record| record.started);
-        let since = self.clock.unix_ms(now).saturating_sub(started);
+        let at = self.clock.unix_ms(now);
+        let since = at.saturating_sub(started);
+        let phases = self.current.iter().flat_map(|record| &record.phases);
+        let first = phases.into_iter().find(|span| span.phase == RestartPhase::Pausing);
+        let paused = first.map_or(started, |span| span.start);
         match report {
             Report::Complete { attachment, proof } => {
                 if let Some(row) = entry_of(attachment).and_then(|entry| self.row(&entry, &names)) {
-                    row.pause_complete_ms = Some(since);
+                    row.pause_complete_ms = Some(at.saturating_sub(paused));
                     row.in_flight_at_pause = u64::from(proof.in_flight_at_pause);
                     row.drain_us = u64::try_from(proof.drain.as_micros()).unwrap_or(u64::MAX);
                     row.flush_us = u64::try_from(proof.flush.as_micros()).unwrap_or(u64::MAX);
@@ -430,9 +457,10 @@ impl Chronicle {
                     store,
                 );
             }
-            Report::Stall { .. } | Report::Detached { .. } | Report::Evicted { .. } => {
-                self.check_returned(now, store)
-            }
+            Report::Resumed { .. }
+            | Report::Stall { .. }
+            | Report::Detached { .. }
+            | Report::Evicted { .. } => self.check_returned(now, store),
             _ => {}
         }
     }

@@ -166,6 +166,12 @@ impl Core {
         id
     }
 
+    /// A connection without a session any more.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.connections.remove(&conn);
+        self.chronicle.forget(conn);
+    }
+
     fn next_id(&mut self) -> u64 {
         self.ids += 1;
         self.ids
@@ -278,7 +284,7 @@ impl Daemon {
         if let Some(conn) = touched
             && core.machine.session(conn).is_none()
         {
-            core.connections.remove(&conn);
+            core.forget(conn);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Store, StoreError};
 use crate::successor::{Predecessor, Successor, SuccessorError, VARIABLE};
 use crate::{Config, store};
-use lull_admin::{AdminServer, CALLS_QUEUED, Call, RestartRecord};
+use lull_admin::{AdminServer, CALLS_QUEUED, Call};
 use lull_block::{DEFAULT_BUDGET, OpenError, Pool};
 use lull_proto::target::{self, Target};
 use lull_transport::Outlet;
@@ -296,10 +296,10 @@ async fn live(
     let roster = media::roster(&remembered, &resources);
     let now = clock.now();
     let mut chronicle = Chronicle::new(clock, &config.node, &instance.to_string());
-    let from = remembered.unfinished.as_ref().map_or(0, |record: &RestartRecord| record.id);
     if let Some(record) = remembered.unfinished {
         chronicle.resume(now, record, before.trouble, &store);
     }
+    let from = chronicle.current().map_or(0, |record| record.id);
     let machine_config = target::Config {
         node: media::name(&config.node)?,
         instance,

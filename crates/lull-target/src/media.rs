@@ -31,7 +31,8 @@ impl Media {
     pub fn open(config: &Config, first: bool) -> Result<Self, RunError> {
         let (database, remembered) = store::open(&config.state_dir)?;
         let workers = Workers::new(WORKERS).map_err(system("worker threads"))?;
-        let context = Context { workers, lock_wait: if first { FIRST_LOCK_WAIT } else { LOCK_WAIT } };
+        let context =
+            Context { workers, lock_wait: if first { FIRST_LOCK_WAIT } else { LOCK_WAIT } };
         let mut backends = Vec::new();
         for resource in &config.resources {
             let backend = lull_block::open(&resource.backend, &context)

@@ -81,20 +81,19 @@ impl Daemon {
 
     fn record(&self, core: &mut Core, now: MonoTime, ticket: Ticket, change: &Change) {
         let name = |place: &ResourceIndex| self.shared(*place).name.clone();
-        let commit = match change {
+        let commits = match change {
             Change::Owner(entry, tenure) => {
-                Commit::Seat(SeatRow::of(entry, &name(&entry.resource)), tenure.0)
+                vec![Commit::Seat(SeatRow::of(entry, &name(&entry.resource)), tenure.0)]
             }
-            Change::Gone(attachment) => Commit::Gone(attachment.to_string()),
+            Change::Gone(attachment) => vec![Commit::Gone(attachment.to_string())],
             Change::Evicted(attachment, place, tenure) => {
-                core.store.commit(None, vec![Commit::Gone(attachment.to_string())]);
-                Commit::Tenure(name(place), tenure.0)
+                vec![Commit::Gone(attachment.to_string()), Commit::Tenure(name(place), tenure.0)]
             }
-            Change::Intent(_) => Commit::Restart(Box::new(core.chronicle.record())),
-            Change::Clean(_) => Commit::Restart(Box::new(core.chronicle.clean(now))),
-            Change::Revoked(_) => Commit::Restart(Box::new(core.chronicle.revoked(now))),
+            Change::Intent(_) => vec![Commit::Restart(Box::new(core.chronicle.record()))],
+            Change::Clean(_) => vec![Commit::Restart(Box::new(core.chronicle.clean(now)))],
+            Change::Revoked(_) => vec![Commit::Restart(Box::new(core.chronicle.revoked(now)))],
         };
-        core.store.commit(Some(ticket), vec![commit]);
+        core.store.commit(Some(ticket), commits);
     }
 
     fn make_durable(self: &Rc<Self>, restart: RestartId) {
@@ -162,6 +161,6 @@ fn hang_up(core: &mut Core, conn: ConnId) {
         core.leaving.push(connection.outlet.clone());
     }
     if core.machine.session(conn).is_none() {
-        core.connections.remove(&conn);
+        core.forget(conn);
     }
 }

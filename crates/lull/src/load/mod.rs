@@ -9,14 +9,14 @@ mod checker;
 mod clock;
 mod link;
 mod meter;
+mod order;
 mod pattern;
-mod plan;
 mod report;
 mod run;
 mod worker;
 
 pub use meter::Window;
-pub use plan::Plan;
+pub use order::Plan;
 pub use report::{Latency, Report, Verification};
 pub use run::{Load, StartError, Watch};
 

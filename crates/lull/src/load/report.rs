@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::meter::Meter;
-use super::plan::Plan;
+use super::order::Plan;
 
 /// One disk's share of a load. Spans are milliseconds or microseconds, as their names say.
 #[derive(Clone, Debug, Serialize)]

@@ -11,7 +11,7 @@ use super::checker::Checker;
 use super::clock::now;
 use super::link::{Flag, Link};
 use super::meter::{Meter, Window};
-use super::plan::{Picker, Plan};
+use super::order::{Picker, Plan};
 use super::report::Report;
 use super::worker::Shared;
 

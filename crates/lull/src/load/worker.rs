@@ -11,8 +11,8 @@ use super::checker::{Checker, Fault};
 use super::clock::now;
 use super::link::{Flag, Link};
 use super::meter::{Kind, Meter};
+use super::order::{Pick, Picker, Plan};
 use super::pattern;
-use super::plan::{Pick, Picker, Plan};
 use super::report::Verdict;
 
 /// What a worker waits after an error: no consumer hammers a disk that fails.
