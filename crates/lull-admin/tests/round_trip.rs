@@ -296,6 +296,15 @@ async fn what_is_no_daemon_of_ours_is_not_understood() {
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
+            // All of the question first: a peer that closes with something unread may destroy its own answer.
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read_exact(&mut byte).is_err() {
+                    break;
+                }
+                asked.extend(byte);
+            }
             let _ = stream.write_all(b"SSH-2.0-OpenSSH\r\n\r\n");
         }
     });
