@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    abort, attach, bench, check, demo, detach, events, evict, history, initiator, pause, restart,
-    resume, status, target,
+    abort, attach, bench, check, demo, detach, events, evict, history, init, initiator, pause,
+    restart, resume, status, target,
 };
 
 /// Share disks between operating systems, and restart their owner without anybody noticing
@@ -49,6 +49,8 @@ pub enum Command {
     History(history::Args),
     /// Load with verification: IOPS, latency, longest stall, errors
     Bench(bench::Args),
+    /// Write a commented configuration to start from
+    Init(init::Args),
     /// Check a configuration; errors point at the line
     Check(check::Args),
 }

@@ -1,6 +1,6 @@
 //! `lull check`: of a configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config;
 use crate::exit::Failure;
@@ -8,14 +8,20 @@ use crate::exit::Failure;
 /// The flags of `lull check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration, as given to `lull target --config` and `lull initiator --config`
+    /// The configuration, as given to `lull target --config` and `lull initiator --config`;
+    /// `-` is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }
 
 /// Says what the file means, or everything that is wrong in it.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = config::load(&args.file)?;
+    let piped = args.file == Path::new("-");
+    let (name, config) = if piped {
+        (config::STDIN.to_owned(), config::load_stdin()?)
+    } else {
+        (args.file.display().to_string(), config::load(&args.file)?)
+    };
     let mut parts = Vec::new();
     if let Some(target) = &config.target {
         let names: Vec<_> = target.resources.iter().map(|resource| &*resource.name).collect();
@@ -25,6 +31,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let names: Vec<_> = initiator.attachments.iter().map(|one| &*one.name).collect();
         parts.push(format!("initiator {} using {}", initiator.name, names.join(", ")));
     }
-    eprintln!("{}: good: {}", args.file.display(), parts.join("; "));
+    eprintln!("{name}: good: {}", parts.join("; "));
     Ok(())
 }

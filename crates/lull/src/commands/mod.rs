@@ -9,6 +9,7 @@ pub mod detach;
 pub mod events;
 pub mod evict;
 pub mod history;
+pub mod init;
 pub mod initiator;
 pub mod pause;
 pub mod restart;
@@ -27,6 +28,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Attach(args) => attach::run(args),
         Command::Initiator(args) => initiator::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Detach(args) => on_runtime(detach::run(args)),
         Command::Evict(args) => on_runtime(evict::run(args)),

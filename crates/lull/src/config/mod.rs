@@ -10,6 +10,7 @@ mod here;
 mod problem;
 mod resolve;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use lull_admin::{Access, AdminAddr, OnPauseTimeout, ResourceUri, Role};
@@ -213,6 +214,28 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
     parse(&path.display().to_string(), &text)
+}
+
+/// What messages call a configuration that came through a pipe.
+pub const STDIN: &str = "standard input";
+
+/// The most that is read from a pipe, in bytes: who pipes a disk by mistake is told, not fed.
+const MOST_FROM_STDIN: u64 = 16 << 20;
+
+/// Reads and checks what comes on standard input.
+///
+/// # Errors
+/// An input that cannot be read or does not end, or everything that is wrong in it.
+pub fn load_stdin() -> Result<Config, ConfigError> {
+    let unreadable = |error: std::io::Error| ConfigError::unreadable(Path::new(STDIN), &error);
+    let mut bytes = Vec::new();
+    std::io::stdin().take(MOST_FROM_STDIN + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MOST_FROM_STDIN {
+        return Err(unreadable(std::io::Error::other("more than 16 MiB")));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| unreadable(std::io::Error::other("it is no text in UTF-8")))?;
+    parse(STDIN, &text)
 }
 
 /// Checks the text of a configuration; `name` stands for the file in messages.
