@@ -15,6 +15,7 @@ mod documents;
 mod error;
 mod event;
 mod listen;
+mod metrics;
 mod record;
 mod restart;
 mod server;

@@ -23,6 +23,7 @@ use crate::documents::{DecisionOrder, Done, EvictOrder, Evicted};
 use crate::error::{ApiError, ErrorCode};
 use crate::event::{Event, EventFeed, EventPosition};
 use crate::listen::AdminListener;
+use crate::metrics;
 use crate::restart::{Decision, PauseOrder, RestartOrder};
 
 /// The longest body of a request; a longer one is refused.
@@ -102,6 +103,7 @@ fn going_away() -> ApiError {
 fn routes(api: Api) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/metrics", get(metrics))
         .route("/v1/restart", post(restart))
         .route("/v1/restart/{id}/decision", post(decide))
         .route("/v1/pause", post(pause))
@@ -123,6 +125,17 @@ type Body = Result<Bytes, BytesRejection>;
 
 async fn status(State(api): State<Api>) -> Response {
     answer(api.ask(|reply| Call::Status { reply }).await)
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    let status = match api.ask(|reply| Call::Status { reply }).await {
+        Ok(status) => status,
+        Err(error) => return error.into_response(),
+    };
+    match metrics::render(&status) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn restart(State(api): State<Api>, body: Body) -> Response {

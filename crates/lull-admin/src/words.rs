@@ -15,6 +15,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// Every word that this build knows, in the order in which they are declared.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
             /// The word as it stands in JSON and in tables.
             pub const fn as_str(self) -> &'static str {
                 match self {
