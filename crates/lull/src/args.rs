@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    abort, attach, bench, check, demo, detach, events, evict, history, init, initiator, pause,
-    restart, resume, status, target,
+    abort, attach, bench, check, completions, demo, detach, events, evict, history, init,
+    initiator, man, pause, restart, resume, status, target,
 };
 
 /// Share disks between operating systems, and restart their owner without anybody noticing
@@ -53,4 +53,8 @@ pub enum Command {
     Init(init::Args),
     /// Check a configuration; errors point at the line
     Check(check::Args),
+    /// Print what a shell needs to complete words of this command
+    Completions(completions::Args),
+    /// Write the manual pages, one for each verb
+    Man(man::Args),
 }

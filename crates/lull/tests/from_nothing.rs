@@ -53,3 +53,73 @@ fn what_is_wrong_in_a_pipe_is_shown_in_its_line() {
     assert_eq!(status, 1);
     assert!(err.contains("standard input: cannot be read: more than 16 MiB"), "{err}");
 }
+
+/// The verbs, as `lull --help` lists them.
+fn verbs() -> Vec<(String, String)> {
+    let (_, help, _) = run(&["--help"], "");
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let mut verbs: Vec<(String, String)> = Vec::new();
+    for line in listed.map_while(|line| line.strip_prefix("  ")) {
+        match (line.split_once(' '), verbs.last_mut()) {
+            // A long description goes on below.
+            (Some(("", more)), Some((_, what))) => *what = format!("{what} {}", more.trim()),
+            (Some((verb, what)), _) => verbs.push((verb.to_owned(), what.trim().to_owned())),
+            (None, _) => panic!("no description in `{line}`"),
+        }
+    }
+    verbs.retain(|(verb, _)| verb != "help");
+    verbs
+}
+
+#[test]
+fn each_verb_has_its_page_with_the_words_of_its_help() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("share/man1");
+    let (status, out, err) = run(&["man", pages.to_str().unwrap()], "");
+    assert_eq!((status, &*out), (0, ""), "{err}");
+    let page = |name: &str| {
+        let path = pages.join(format!("{name}.1"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("no {name}.1"));
+        text.replace("\\-", "-").replace("\\*(Aq", "'")
+    };
+    let verbs = verbs();
+    assert!(verbs.len() >= 18, "{verbs:?}");
+    let main = page("lull");
+    for (verb, what) in &verbs {
+        let page = page(&format!("lull-{verb}"));
+        assert!(page.contains(&format!("lull-{verb} - {what}")), "{page}");
+        assert!(main.contains(&format!("lull-{verb}(1)\n{what}")), "{main}");
+    }
+    assert!(main.contains("3 not done because somebody was not ready"), "{main}");
+    assert_eq!(std::fs::read_dir(&pages).unwrap().count(), verbs.len() + 1);
+    // Pages of an older version are replaced.
+    assert_eq!(run(&["man", pages.to_str().unwrap()], "").0, 0);
+}
+
+#[test]
+fn a_page_reads_as_this() {
+    let dir = tempfile::tempdir().unwrap();
+    run(&["man", dir.path().to_str().unwrap()], "");
+    let page = std::fs::read_to_string(dir.path().join("lull-init.1")).unwrap();
+    insta::assert_snapshot!(page.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+#[test]
+fn every_verb_completes_in_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (status, script, err) = run(&["completions", shell], "");
+        assert_eq!((status, &*err), (0, ""), "{shell}");
+        for (verb, _) in verbs() {
+            assert!(script.contains(&verb), "{shell} does not complete {verb}");
+        }
+        assert!(script.contains("on-pause-timeout"), "{shell} does not complete flags");
+    }
+    assert_eq!(run(&["completions", "tcsh"], "").0, 2);
+}
+
+#[test]
+fn the_version_is_one_line() {
+    let (status, out, err) = run(&["--version"], "");
+    assert_eq!((status, &*err), (0, ""));
+    assert_eq!(out, concat!("lull ", env!("CARGO_PKG_VERSION"), "\n"));
+}

@@ -4,6 +4,7 @@ pub mod abort;
 pub mod attach;
 pub mod bench;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod detach;
 pub mod events;
@@ -11,6 +12,7 @@ pub mod evict;
 pub mod history;
 pub mod init;
 pub mod initiator;
+pub mod man;
 pub mod pause;
 pub mod restart;
 pub mod resume;
@@ -30,6 +32,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Detach(args) => on_runtime(detach::run(args)),
         Command::Evict(args) => on_runtime(evict::run(args)),
         Command::Restart(args) => on_runtime(restart::run(args)),

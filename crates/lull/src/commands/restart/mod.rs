@@ -44,7 +44,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct HowArgs {
     /// Why, for the record and for the initiators' operators
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
     /// The downtime that initiators are told to expect
     #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
