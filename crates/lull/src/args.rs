@@ -6,6 +6,7 @@ use crate::commands::{
     abort, attach, bench, check, completions, demo, detach, events, evict, history, init,
     initiator, man, pause, restart, resume, status, target,
 };
+use crate::log::Volume;
 
 /// Share disks between operating systems, and restart their owner without anybody noticing
 /// more than a lull.
@@ -14,6 +15,8 @@ use crate::commands::{
 #[command(after_help = "Exit status: 0 done; 1 failed; 2 usage; 3 not done because somebody was \
     not ready; 4 the daemon could not be reached.")]
 pub struct Cli {
+    #[command(flatten)]
+    pub volume: Volume,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -1,18 +1,106 @@
-//! What a daemon in the foreground tells people.
+//! What a daemon in the foreground tells people, and programs that collect logs.
 
+use clap::ValueEnum;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// Prints transitions on standard error, one line each. `LULL_LOG` changes how much: `warn`, `debug`,
-/// `lull_initiator=debug`.
-pub fn to_stderr() {
-    let filter = EnvFilter::try_from_env("LULL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// Names the line that says that a daemon serves, so that a filter can be told of it alone.
+const SERVING: &str = "serving";
+
+/// The flags that every verb has stand below its own in its help.
+const LAST: usize = 900;
+
+/// How much a daemon tells.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Volume {
+    /// A daemon tells more, for finding a mistake (LULL_LOG, where it is set, wins)
+    #[arg(short, long, global = true, conflicts_with = "quiet", display_order = LAST)]
+    pub verbose: bool,
+    /// A daemon tells nothing but warnings and errors (LULL_LOG, where it is set, wins)
+    #[arg(short, long, global = true, display_order = LAST)]
+    pub quiet: bool,
+}
+
+/// `--log-format`, for every verb that is a daemon.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct FormatArgs {
+    /// How each line on standard error is written: plain for people, json for programs
+    #[arg(long, value_name = "FORMAT", default_value = "plain", hide_possible_values = true)]
+    pub log_format: Format,
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: the sentence alone
+    Plain,
+    /// For programs: a JSON document with time, level and place
+    Json,
+}
+
+/// Prints what happens on standard error, one line each. The variable `LULL_LOG` changes how much:
+/// `warn`, `debug`, `lull_initiator=debug`.
+pub fn to_stderr(volume: Volume, format: Format) {
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(volume, std::env::var("LULL_LOG").ok().as_deref()))
         .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_level(false)
-        .with_target(false)
-        .without_time();
+        .with_ansi(false);
     // Where somebody listens already, they keep listening.
-    let _ = lines.try_init();
+    let _ = match format {
+        Format::Plain => lines.with_level(false).with_target(false).without_time().try_init(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+}
+
+/// Says that a daemon serves. Whoever started it may wait for this line, so `LULL_LOG` does not
+/// take it away; only `--quiet` does.
+pub fn serving(what: &str) {
+    tracing::info!(target: SERVING, "{what}");
+}
+
+fn filter(volume: Volume, said: Option<&str>) -> EnvFilter {
+    let said = said.filter(|said| !said.is_empty());
+    if let Some(said) = said.and_then(|said| EnvFilter::try_new(said).ok()) {
+        return with_serving(said);
+    }
+    match volume {
+        Volume { quiet: true, .. } => EnvFilter::new("warn"),
+        // Our own crates alone: what lies below them has much to say that helps nobody here.
+        Volume { verbose: true, .. } => with_serving(EnvFilter::new("info,lull=debug")),
+        Volume { .. } => EnvFilter::new("info"),
+    }
+}
+
+fn with_serving(filter: EnvFilter) -> EnvFilter {
+    let level = LevelFilter::INFO;
+    match format!("{SERVING}={level}").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(volume: Volume, said: Option<&str>) -> String {
+        let mut parts: Vec<_> =
+            filter(volume, said).to_string().split(',').map(str::to_owned).collect();
+        parts.sort();
+        parts.join(",")
+    }
+
+    #[test]
+    fn flags_choose_the_level_and_the_variable_wins() {
+        let normal = Volume::default();
+        let quiet = Volume { quiet: true, ..normal };
+        let verbose = Volume { verbose: true, ..normal };
+        assert_eq!(shown(normal, None), "info");
+        assert_eq!(shown(quiet, None), "warn");
+        assert_eq!(shown(verbose, None), "info,lull=debug,serving=info");
+        assert_eq!(shown(quiet, Some("debug")), "debug,serving=info");
+        assert_eq!(shown(verbose, Some("warn")), "serving=info,warn");
+        assert_eq!(shown(quiet, Some("")), "warn", "an empty variable says nothing");
+        assert_eq!(shown(quiet, Some("a=b=c")), "warn", "nor does one that means nothing");
+    }
 }

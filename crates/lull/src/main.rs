@@ -17,5 +17,5 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
-    exit::report(commands::run(cli.command))
+    exit::report(commands::run(cli.command, cli.volume))
 }

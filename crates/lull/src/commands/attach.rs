@@ -8,6 +8,7 @@ use lull_transport::Addr;
 use super::initiator;
 use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout};
 use crate::exit::Failure;
+use crate::log;
 use crate::units::parse_span_ms;
 
 /// The flags of `lull attach`.
@@ -53,6 +54,8 @@ pub struct Args {
     /// Use plain TCP beyond this host: neither encrypted nor authenticated
     #[arg(long)]
     pub insecure: bool,
+    #[command(flatten)]
+    pub log: log::FormatArgs,
 }
 
 /// The configuration that the flags mean.
@@ -81,11 +84,11 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
 }
 
 /// Runs the daemon until it is stopped.
-pub fn run(args: Args) -> Result<(), Failure> {
-    let take_over = args.take_over;
+pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
+    let (take_over, format) = (args.take_over, args.log.log_format);
     let mut config = initiator::daemon_config(resolve(args)?);
     for attachment in &mut config.attachments {
         attachment.take_over = take_over;
     }
-    initiator::serve(config)
+    initiator::serve(config, volume, format)
 }

@@ -15,6 +15,8 @@ pub struct Args {
     /// A configuration with [initiator] and [[attachment]]
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    #[command(flatten)]
+    pub log: log::FormatArgs,
 }
 
 /// The configuration that the file means.
@@ -29,13 +31,17 @@ pub fn resolve(args: &Args) -> Result<InitiatorConfig, Failure> {
 }
 
 /// Runs the daemon until it is stopped.
-pub fn run(args: Args) -> Result<(), Failure> {
-    serve(daemon_config(resolve(&args)?))
+pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
+    serve(daemon_config(resolve(&args)?), volume, args.log.log_format)
 }
 
 /// Runs the daemon in this process; what happens is told on standard error, a line each.
-pub fn serve(config: lull_initiator::Config) -> Result<(), Failure> {
-    log::to_stderr();
+pub fn serve(
+    config: lull_initiator::Config,
+    volume: log::Volume,
+    format: log::Format,
+) -> Result<(), Failure> {
+    log::to_stderr(volume, format);
     lull_initiator::run(config).map_err(|error| Failure::failed(error.to_string()))
 }
 

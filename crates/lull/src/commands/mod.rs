@@ -21,14 +21,15 @@ pub mod target;
 
 use crate::args::Command;
 use crate::exit::Failure;
+use crate::log::Volume;
 
 /// Does what the command line says.
-pub fn run(command: Command) -> Result<(), Failure> {
+pub fn run(command: Command, volume: Volume) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(args),
-        Command::Target(args) => target::run(args),
-        Command::Attach(args) => attach::run(args),
-        Command::Initiator(args) => initiator::run(args),
+        Command::Target(args) => target::run(args, volume),
+        Command::Attach(args) => attach::run(args, volume),
+        Command::Initiator(args) => initiator::run(args, volume),
         Command::Bench(args) => bench::run(args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),

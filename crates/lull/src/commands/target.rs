@@ -47,6 +47,8 @@ pub struct Args {
     /// Accept plain TCP from beyond this host: neither encrypted nor authenticated
     #[arg(long)]
     pub insecure: bool,
+    #[command(flatten)]
+    pub log: log::FormatArgs,
     /// What is shared: file:/path[,direct=on|off][,size=1G], mem:64M or null:1G
     #[arg(value_name = "NAME=BACKEND", value_parser = resource)]
     pub resources: Vec<ResourceConfig>,
@@ -115,10 +117,11 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
 ///
 /// # Errors
 /// Whatever keeps it from serving, with the next step.
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
+    let format = args.log.log_format;
     let config = daemon_config(resolve(args)?)?;
-    log::to_stderr();
-    let served = lull_target::run(&config, |what| eprintln!("{what}"));
+    log::to_stderr(volume, format);
+    let served = lull_target::run(&config, log::serving);
     served.map_err(|error| Failure::failed(error.to_string()))
 }
 
