@@ -86,8 +86,8 @@ fn toml_help(message: &str) -> &'static str {
     } else if message.contains("expected a string") {
         "write it in quotes: addresses, paths, spans (\"30s\") and sizes are strings"
     } else if message.starts_with("missing field") {
-        "add the key; dist/lull.toml shows every one"
+        "add the key; `lull init` shows every one"
     } else {
-        "dist/lull.toml is a complete example"
+        "`lull init` prints a complete example"
     }
 }

@@ -60,7 +60,7 @@ impl Checker {
                         (format!("{what} cannot be used here"), how.to_owned())
                     }
                     Some((what, how)) => (what.to_owned(), how.to_owned()),
-                    None => (message, "dist/lull.toml shows how it is written".to_owned()),
+                    None => (message, "`lull init` shows how it is written".to_owned()),
                 };
                 self.wrong(text.span(), what, how);
                 None
