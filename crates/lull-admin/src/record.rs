@@ -85,6 +85,8 @@ pub struct RecordRow {
     pub initiator: String,
     /// Name of its attachment.
     pub attachment: String,
+    /// Which attachment, in hexadecimal digits: one initiator may have several of a resource.
+    pub id: String,
     /// Name of the resource.
     pub resource: String,
     /// PAUSE sent to PAUSE COMPLETE received; none: it never came.

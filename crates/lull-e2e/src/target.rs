@@ -69,7 +69,7 @@ impl TargetBuilder {
         self
     }
 
-    /// A span or policy by its flag's name: `pause-timeout`, `keep-alive`, `on-pause-timeout`, `barrier`.
+    /// A span or policy by its flag's name: `pause-timeout`, `keep-alive`, `on-pause-timeout`.
     #[must_use]
     pub fn set(mut self, flag: &'static str, value: &str) -> Self {
         self.spans.retain(|(other, _)| *other != flag);

@@ -197,8 +197,8 @@ pub fn ended_text(end: End, told: &Told) -> String {
     }
     match (end, &told.refusal) {
         (End::Fenced, None) => {
-            "another instance took the attachment over, or an operator evicted it; \
-             start again with --take-over to have it back"
+            "another instance took the attachment over, or an operator evicted it; to attach anew, \
+             remove its .json from the state directory or give another --state"
                 .to_owned()
         }
         (End::Refused | End::Fenced, Some(refusal)) => refusal.clone(),

@@ -8,7 +8,7 @@ use lull_admin::{
     Event, EventFeed, EventLog, EventPosition, Message, Outcome, OutcomeKind, PhaseSpan, RecordRow,
     RestartKind, RestartPhase, RestartRecord,
 };
-use lull_proto::target::{Entry, Report, Row, RowState, Seat, Target, Why};
+use lull_proto::target::{Report, Row, RowState, Seat, Target, Why};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire as wire;
 use lull_wire::AttachmentId;
@@ -123,6 +123,7 @@ impl Chronicle {
         let row = |seat: &Seat| RecordRow {
             initiator: seat.entry.node.to_string(),
             attachment: names[seat.entry.resource.0].clone(),
+            id: seat.entry.attachment.to_string(),
             resource: names[seat.entry.resource.0].clone(),
             ..RecordRow::default()
         };
@@ -372,17 +373,17 @@ impl Chronicle {
         }
     }
 
-    fn row(&mut self, entry: &Entry, names: &[String]) -> Option<&mut RecordRow> {
-        find_row(self.current.as_mut()?, entry, names)
+    fn row(&mut self, attachment: &AttachmentId) -> Option<&mut RecordRow> {
+        find_row(self.current.as_mut()?, attachment)
     }
 
     /// What an interruption cost: of the restart under way, or of the one that was just given up.
-    fn stalled(&mut self, entry: &Entry, names: &[String], stall: &Stall, store: &Store) {
+    fn stalled(&mut self, attachment: &AttachmentId, stall: &Stall, store: &Store) {
         let row = match (&mut self.current, &mut self.last) {
-            (Some(record), _) => find_row(record, entry, names),
+            (Some(record), _) => find_row(record, attachment),
             // Once: each is written to stable storage.
             (None, Some(record)) if record.id == stall.restart.0 => {
-                find_row(record, entry, names).filter(|row| row.stall_ms.is_none())
+                find_row(record, attachment).filter(|row| row.stall_ms.is_none())
             }
             (None, _) => None,
         };
@@ -401,12 +402,6 @@ impl Chronicle {
     pub fn report(&mut self, now: MonoTime, machine: &Target, report: &Report, store: &Store) {
         let names: Vec<String> =
             machine.resources().iter().map(|resource| resource.name.to_string()).collect();
-        let entry_of = |attachment: &AttachmentId| {
-            machine
-                .seats()
-                .find(|seat| seat.entry.attachment == *attachment)
-                .map(|seat| seat.entry.clone())
-        };
         let started = self.current.as_ref().map_or(0, |record| record.started);
         let at = self.clock.unix_ms(now);
         let since = at.saturating_sub(started);
@@ -415,28 +410,26 @@ impl Chronicle {
         let paused = first.map_or(started, |span| span.start);
         match report {
             Report::Complete { attachment, proof } => {
-                if let Some(row) = entry_of(attachment).and_then(|entry| self.row(&entry, &names)) {
+                if let Some(row) = self.row(attachment) {
                     row.pause_complete_ms = Some(at.saturating_sub(paused));
                     row.in_flight_at_pause = u64::from(proof.in_flight_at_pause);
                     row.drain_us = u64::try_from(proof.drain.as_micros()).unwrap_or(u64::MAX);
                     row.flush_us = u64::try_from(proof.flush.as_micros()).unwrap_or(u64::MAX);
                 }
             }
-            Report::Leaving { rows, .. } => self.left_behind(rows, &names),
+            Report::Leaving { rows, .. } => self.left_behind(rows),
             Report::Resumed { attachment, .. } if self.returning.is_some() => {
-                if let Some(row) = entry_of(attachment).and_then(|entry| self.row(&entry, &names)) {
+                if let Some(row) = self.row(attachment) {
                     row.resumed_ms = Some(since);
                 }
             }
             Report::Stall { attachment, stall } => {
-                if let Some(entry) = entry_of(attachment) {
-                    self.stalled(&entry, &names, stall, store);
-                }
+                self.stalled(attachment, stall, store);
             }
             Report::Detached { entry } | Report::Evicted { entry } => {
-                let (node, resource) = (entry.node.as_str(), &names[entry.resource.0]);
                 if let Some(record) = &mut self.current {
-                    record.rows.retain(|row| row.initiator != node || row.resource != *resource);
+                    let id = entry.attachment.to_string();
+                    record.rows.retain(|row| row.id != id);
                 }
             }
             _ => {}
@@ -449,6 +442,9 @@ impl Chronicle {
             Report::Aborted { why, rows, .. } => {
                 let late = if self.was_late(*why) { not_ready(rows, &names) } else { Vec::new() };
                 let late: Vec<_> = late.iter().map(ToString::to_string).collect();
+                if self.was_held() && *why == Why::Operator {
+                    return self.finish(now, OutcomeKind::Completed, None, Vec::new(), store);
+                }
                 self.finish(
                     now,
                     OutcomeKind::Aborted,
@@ -463,6 +459,13 @@ impl Chronicle {
             | Report::Evicted { .. } => self.check_returned(now, store),
             _ => {}
         }
+    }
+
+    /// Whether everybody was paused, by `lull pause`: its end is what was wanted.
+    fn was_held(&self) -> bool {
+        let phase =
+            self.current.as_ref().and_then(|record| record.phases.last()).map(|span| span.phase);
+        phase == Some(RestartPhase::Paused)
     }
 
     /// Whether a restart was given up because somebody was not ready: by a timer, or by who was asked.
@@ -507,13 +510,13 @@ impl Chronicle {
         }
     }
 
-    fn left_behind(&mut self, rows: &[Row], names: &[String]) {
+    fn left_behind(&mut self, rows: &[Row]) {
         for row in rows {
             if matches!(row.state, RowState::Complete(_)) {
                 continue;
             }
             let why = because(&row.state);
-            if let Some(row) = self.row(&row.entry, names) {
+            if let Some(row) = self.row(&row.entry.attachment) {
                 row.not_completed_because = Some(why);
             }
         }
@@ -522,9 +525,8 @@ impl Chronicle {
 
 fn find_row<'a>(
     record: &'a mut RestartRecord,
-    entry: &Entry,
-    names: &[String],
+    attachment: &AttachmentId,
 ) -> Option<&'a mut RecordRow> {
-    let (node, resource) = (entry.node.as_str(), names.get(entry.resource.0)?);
-    record.rows.iter_mut().find(|row| row.initiator == node && row.resource == *resource)
+    let id = attachment.to_string();
+    record.rows.iter_mut().find(|row| row.id == id)
 }

@@ -25,8 +25,6 @@ pub struct Config {
     pub pause_timeout: Duration,
     /// What happens when it ends; `None`: ask where somebody is there to answer, else abort.
     pub on_pause_timeout: Option<OnPauseTimeout>,
-    /// The longest that RESUME may take because others are waited for.
-    pub barrier: Duration,
     /// A peer that is silent for about so long is lost.
     pub silence: Duration,
 }

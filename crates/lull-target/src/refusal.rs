@@ -103,7 +103,7 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
         ),
         Refusal::StaleTenure { current } => format!(
             "another writer was let in since (tenure {current}); what this attachment had not replayed is lost: \
-             detach it and attach anew"
+             remove its .json from the initiator's state directory and attach anew"
         ),
         Refusal::Limit { resource } => format!(
             "\"{resource}\" has as many attachments as a target keeps ({SEATS_LIMIT}); lull evict at the target ends \

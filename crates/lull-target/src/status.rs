@@ -199,7 +199,7 @@ impl Daemon {
         let resource = names[row.entry.resource.0].clone();
         let initiator = row.entry.node.to_string();
         let recorded =
-            record.rows.iter().find(|row| row.initiator == initiator && row.resource == resource);
+            record.rows.iter().find(|recorded| recorded.id == row.entry.attachment.to_string());
         let told = |progress: Option<Progress>| progress.unwrap_or_default();
         let (phase, told) = match row.state {
             RowState::Sharing => (RowPhase::Sharing, told(None)),

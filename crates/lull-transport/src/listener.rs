@@ -261,6 +261,9 @@ async fn lock_directory(path: &Path) -> io::Result<std::fs::File> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    // As for the admin socket: its last component is made, a longer path is more likely a mistake.
+    // Where it cannot be made, opening it says why.
+    let _ = std::fs::create_dir(directory);
     let directory = std::fs::File::open(directory)?;
     for _ in 0..DIRECTORY_TRIES {
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {

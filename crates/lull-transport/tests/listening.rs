@@ -92,11 +92,16 @@ async fn a_port_in_use_and_a_missing_directory_are_named() {
     let said = Listener::bind(&addr).await.unwrap_err().to_string();
     assert!(said.contains(&addr.to_string()) && said.contains("choose another"), "{said}");
 
-    let nowhere: Addr = "unix:/nonexistent/s.sock".parse().unwrap();
+    let nowhere: Addr = "unix:/nonexistent/deep/s.sock".parse().unwrap();
     let said = Listener::bind(&nowhere).await.unwrap_err().to_string();
-    assert!(said.contains("unix:/nonexistent/s.sock"), "{said}");
+    assert!(said.contains("unix:/nonexistent/deep/s.sock"), "{said}");
     let said = Stream::dial(&nowhere).await.unwrap_err().to_string();
-    assert!(said.contains("cannot reach unix:/nonexistent/s.sock"), "{said}");
+    assert!(said.contains("cannot reach unix:/nonexistent/deep/s.sock"), "{said}");
+
+    // The last component alone is made: /run/lull is not there after a boot.
+    let dir = tempfile::tempdir().unwrap();
+    let made: Addr = format!("unix:{}/lull/s.sock", dir.path().display()).parse().unwrap();
+    Listener::bind(&made).await.unwrap();
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -29,7 +29,7 @@ pub struct Args {
     /// Where its operator reaches it [default: /run/lull/initiator.sock, or below $XDG_RUNTIME_DIR]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<AdminAddr>,
-    /// rw (alone), ro, or rw-shared
+    /// rw (alone) or ro
     #[arg(long, value_name = "ACCESS", default_value = "rw", value_parser = config::access)]
     pub access: Access,
     /// When the target stays away too long: wait, error or hook:COMMAND

@@ -23,7 +23,7 @@ pub struct Args {
     /// Where initiators reach it: unix:/path or tcp:host:port [default: tcp:127.0.0.1:10820]
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<Addr>,
-    /// Where clients without an agent reach it over NBD; they cannot be paused, only held
+    /// Where clients without an agent reach it over NBD; they cannot be paused: a restart closes their connections
     #[arg(long, value_name = "ADDR")]
     pub nbd: Vec<Addr>,
     /// Where roster and history are kept [default: /var/lib/lull/target, or below ~/.local/state]
@@ -38,9 +38,6 @@ pub struct Args {
     /// What happens then: ask, abort, proceed or wait [default: ask if somebody is there, else abort]
     #[arg(long, value_name = "POLICY", value_parser = config::on_pause_timeout)]
     pub on_pause_timeout: Option<OnPauseTimeout>,
-    /// How long a shared resource waits after a start for all who share it [default: 60s]
-    #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
-    pub barrier: Option<u64>,
     /// How long a silent peer counts as alive [default: 5s]
     #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
     pub keep_alive: Option<u64>,
@@ -92,7 +89,6 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
     config.admin = args.admin.unwrap_or(config.admin);
     config.pause_timeout_ms = args.pause_timeout.unwrap_or(config.pause_timeout_ms);
     config.on_pause_timeout = args.on_pause_timeout.or(config.on_pause_timeout);
-    config.barrier_ms = args.barrier.unwrap_or(config.barrier_ms);
     config.keep_alive_ms = args.keep_alive.unwrap_or(config.keep_alive_ms);
     for resource in args.resources {
         config.resources.retain(|other| other.name != resource.name || args.config.is_none());
@@ -142,7 +138,6 @@ fn daemon_config(config: TargetConfig) -> Result<lull_target::Config, Failure> {
         resources: config.resources.into_iter().map(resource).collect::<Result<_, _>>()?,
         pause_timeout: Duration::from_millis(config.pause_timeout_ms),
         on_pause_timeout: config.on_pause_timeout,
-        barrier: Duration::from_millis(config.barrier_ms),
         silence: Duration::from_millis(config.keep_alive_ms),
     })
 }

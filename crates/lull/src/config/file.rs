@@ -31,7 +31,6 @@ pub struct FileTarget {
     pub admin: Option<Text>,
     pub pause_timeout: Option<Text>,
     pub on_pause_timeout: Option<Text>,
-    pub barrier: Option<Text>,
     pub keep_alive: Option<Text>,
     #[serde(default)]
     pub insecure: bool,
@@ -73,7 +72,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 17] = [
+pub const KEYS: [&str; 16] = [
     "name",
     "listen",
     "nbd",
@@ -81,7 +80,6 @@ pub const KEYS: [&str; 17] = [
     "admin",
     "pause-timeout",
     "on-pause-timeout",
-    "barrier",
     "keep-alive",
     "insecure",
     "backend",

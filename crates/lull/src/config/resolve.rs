@@ -90,7 +90,6 @@ impl Checker {
         set(&mut config.admin, self.read(file.admin, str::parse));
         set(&mut config.pause_timeout_ms, self.read(file.pause_timeout, parse_span_ms));
         config.on_pause_timeout = self.read(file.on_pause_timeout, on_pause_timeout);
-        set(&mut config.barrier_ms, self.read(file.barrier, parse_span_ms));
         set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
         if resources.is_empty() {
             self.wrong(
@@ -245,8 +244,7 @@ pub fn access(text: &str) -> Result<Access, String> {
     match text {
         "rw" => Ok(Access::Rw),
         "ro" => Ok(Access::Ro),
-        "rw-shared" => Ok(Access::RwShared),
-        _ => Err(format!("`{text}` is no access: write rw, ro or rw-shared")),
+        _ => Err(format!("`{text}` is no access: write rw or ro")),
     }
 }
 

@@ -15,7 +15,6 @@ fn the_example_is_good_and_holds_every_key() {
     assert_eq!(target.name, "store-1");
     assert_eq!(target.resources.len(), 2);
     assert_eq!(target.pause_timeout_ms, DEFAULT_PAUSE_TIMEOUT_MS);
-    assert_eq!(target.barrier_ms, DEFAULT_BARRIER_MS);
     assert_eq!(target.keep_alive_ms, DEFAULT_KEEP_ALIVE_MS);
     let attachment = &config.initiator.unwrap().attachments[0];
     assert_eq!(attachment.on_timeout, OnTimeout::Wait);
