@@ -8,7 +8,7 @@ use lull_admin::{
     Event, EventFeed, EventLog, EventPosition, Message, Outcome, OutcomeKind, PhaseSpan, RecordRow,
     RestartKind, RestartPhase, RestartRecord,
 };
-use lull_proto::target::{Report, Row, RowState, Seat, Target, Why};
+use lull_proto::target::{Report, Resource, Row, RowState, Seat, Target, Why};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire as wire;
 use lull_wire::AttachmentId;
@@ -400,8 +400,6 @@ impl Chronicle {
 
     /// A transition of the machine.
     pub fn report(&mut self, now: MonoTime, machine: &Target, report: &Report, store: &Store) {
-        let names: Vec<String> =
-            machine.resources().iter().map(|resource| resource.name.to_string()).collect();
         let started = self.current.as_ref().map_or(0, |record| record.started);
         let at = self.clock.unix_ms(now);
         let since = at.saturating_sub(started);
@@ -440,6 +438,8 @@ impl Chronicle {
         }
         match report {
             Report::Aborted { why, rows, .. } => {
+                let name = |resource: &Resource| resource.name.to_string();
+                let names: Vec<_> = machine.resources().iter().map(name).collect();
                 let late = if self.was_late(*why) { not_ready(rows, &names) } else { Vec::new() };
                 let late: Vec<_> = late.iter().map(ToString::to_string).collect();
                 if self.was_held() && *why == Why::Operator {

@@ -45,6 +45,8 @@ pub enum Input {
     Lost { conn: ConnId, ended: Ended },
     /// A closed lane has nothing under way any more.
     Drained { conn: ConnId },
+    /// A client without an agent opened a resource.
+    AgentlessCame { id: u64, resource: ResourceIndex, read_only: bool, peer: String },
     /// A client without an agent is gone.
     AgentlessLeft { id: u64, resource: ResourceIndex },
     /// The state was written, or could not be.
@@ -241,6 +243,17 @@ impl Daemon {
                 touched = Some(conn);
                 Event::Drained { conn }
             }
+            Input::AgentlessCame { id, resource, read_only, peer } => {
+                let status = AgentlessStatus {
+                    peer,
+                    resource: self.shared(resource).name.clone(),
+                    access: if read_only { lull_admin::Access::Ro } else { lull_admin::Access::Rw },
+                    since: self.clock.unix_ms(now),
+                    in_flight: 0,
+                };
+                core.agentless.insert(id, (status, resource));
+                Event::Agentless { resource, now: core.agentless_on(resource) }
+            }
             Input::AgentlessLeft { id, resource } => {
                 core.agentless.remove(&id);
                 Event::Agentless { resource, now: core.agentless_on(resource) }
@@ -383,30 +396,16 @@ impl Daemon {
         }
     }
 
-    /// A client without an agent opened a resource.
+    /// A client without an agent opened a resource; what it is known by.
     pub fn agentless_came(
         self: &Rc<Self>,
         resource: ResourceIndex,
         read_only: bool,
         peer: &str,
     ) -> u64 {
-        let now = self.clock.now();
-        let mut core = self.core.borrow_mut();
-        let id = core.next_id();
-        let status = AgentlessStatus {
-            peer: peer.to_owned(),
-            resource: self.shared(resource).name.clone(),
-            access: if read_only { lull_admin::Access::Ro } else { lull_admin::Access::Rw },
-            since: self.clock.unix_ms(now),
-            in_flight: 0,
-        };
-        core.agentless.insert(id, (status, resource));
-        let count = core.agentless_on(resource);
-        let mut actions = Actions::new();
-        core.machine.handle(now, Event::Agentless { resource, now: count }, &mut actions);
-        for action in actions {
-            self.perform(&mut core, now, action);
-        }
+        let id = self.core.borrow_mut().next_id();
+        let peer = peer.to_owned();
+        self.input(Input::AgentlessCame { id, resource, read_only, peer });
         id
     }
 }

@@ -42,7 +42,7 @@ impl Initiator {
         actions.push(Action::Dial { conn });
     }
 
-    pub(super) fn dialled(&mut self, _now: MonoTime, conn: ConnId, actions: &mut Actions) {
+    pub(super) fn dialled(&mut self, conn: ConnId, actions: &mut Actions) {
         let hello = Hello {
             min_version: VERSION,
             max_version: VERSION,

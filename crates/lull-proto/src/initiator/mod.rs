@@ -201,7 +201,7 @@ impl Initiator {
         match event {
             Event::Begin => self.begin(now, actions),
             Event::Submit { slot, ask } => self.submit(now, slot, ask, actions),
-            Event::Dialled { conn } => self.dialled(now, conn, actions),
+            Event::Dialled { conn } => self.dialled(conn, actions),
             Event::DialFailed { conn } => self.dial_failed(now, conn, actions),
             Event::Received { conn, message } => self.received(now, conn, message, actions),
             Event::Replied { conn, reply } => self.replied(now, conn, &reply, actions),

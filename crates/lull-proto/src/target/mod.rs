@@ -239,7 +239,7 @@ impl Target {
                 self.complete(now, conn, &told, actions);
                 Ok(())
             }
-            Message::Detach(_) => self.detach(now, conn, actions),
+            Message::Detach(_) => self.detach(conn, actions),
             Message::Stall(stall) => {
                 self.stall(conn, *stall, actions);
                 Ok(())

@@ -344,12 +344,7 @@ impl Target {
     }
 
     /// [CONN-5] Who detaches has flushed; its place goes off the roster before DETACHED says so.
-    pub(super) fn detach(
-        &mut self,
-        _now: MonoTime,
-        conn: ConnId,
-        actions: &mut Actions,
-    ) -> Result<(), Violation> {
+    pub(super) fn detach(&mut self, conn: ConnId, actions: &mut Actions) -> Result<(), Violation> {
         let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
         match session.state {
             SessionState::Arriving { attachment }
