@@ -5,6 +5,7 @@
 
 mod durable;
 mod engine;
+mod extents;
 mod gate;
 mod inspect;
 mod kernel;

@@ -12,6 +12,7 @@
 //! * `file::kernel`: system calls that rustix does not offer.
 
 mod backend;
+mod extents;
 mod faulty;
 mod file;
 mod memory;
@@ -26,6 +27,7 @@ mod token;
 mod workers;
 
 pub use backend::{Backend, Geometry, MAX_PAYLOAD};
+pub use extents::Extent;
 pub use open::{Context, Holder, OpenError, check, open};
 pub use pool::{Buffer, DEFAULT_BUDGET, Pool};
 pub use request::{Op, Request};

@@ -7,7 +7,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
-use crate::{Backend, Completion, Geometry, IoStatus, MAX_PAYLOAD, Op, Request};
+use crate::extents::Writing;
+use crate::{Backend, Completion, Extent, Geometry, IoStatus, MAX_PAYLOAD, Op, Request};
 
 const CHUNK: u64 = 64 << 10;
 
@@ -76,6 +77,19 @@ impl Memory {
         Ok(())
     }
 
+    /// Lists what is held of the range; returns the list's length in bytes.
+    fn extents(&self, offset: u64, length: u32, into: &mut [u8]) -> usize {
+        let mut list = Writing::new(into);
+        for (chunk, part) in pieces(offset, length.into()) {
+            let held = self.chunks[chunk].read().unwrap_or_else(PoisonError::into_inner).is_some();
+            let length = part.len() as u64;
+            if !list.push(if held { Extent::data(length) } else { Extent::hole(length) }) {
+                break;
+            }
+        }
+        list.finish()
+    }
+
     /// Bytes held now.
     #[cfg(test)]
     fn allocated(&self) -> u64 {
@@ -120,6 +134,11 @@ impl Backend for Memory {
         let result = request.check(&self.geometry()).and_then(|()| match request.op {
             Op::Read => {
                 self.read(request.offset, &mut request.buffer);
+                Ok(())
+            }
+            Op::Extents => {
+                let list = self.extents(request.offset, request.length, &mut request.buffer);
+                request.buffer.truncate(list);
                 Ok(())
             }
             Op::Write { .. } => self.write(request.offset, &request.buffer),

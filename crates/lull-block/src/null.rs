@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::{Backend, Completion, Geometry, MAX_PAYLOAD, Op, Request};
+use crate::extents::Writing;
+use crate::{Backend, Completion, Extent, Geometry, MAX_PAYLOAD, Op, Request};
 
 pub(crate) struct Null {
     size: u64,
@@ -37,8 +38,16 @@ impl Backend for Null {
 
     fn start(&self, mut request: Request) -> Option<Completion> {
         let result = request.check(&self.geometry());
-        if result.is_ok() && request.op == Op::Read {
-            request.buffer.fill(0);
+        match request.op {
+            _ if result.is_err() => {}
+            Op::Read => request.buffer.fill(0),
+            Op::Extents => {
+                let mut list = Writing::new(&mut request.buffer);
+                list.push(Extent::hole(self.size - request.offset));
+                let length = list.finish();
+                request.buffer.truncate(length);
+            }
+            Op::Write { .. } | Op::Flush | Op::Discard | Op::WriteZeroes { .. } => {}
         }
         Some(request.finish(result))
     }

@@ -1,6 +1,6 @@
 //! Requests, and what any backend refuses before it touches its medium.
 
-use crate::{Buffer, Completion, Geometry, IoStatus, Token};
+use crate::{Buffer, Completion, Extent, Geometry, IoStatus, Token};
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,10 @@ pub enum Op {
         /// Keep the range's space reserved, so that a later write to it cannot run out of space.
         keep_allocated: bool,
     },
+    /// Fill the buffer with a list of the range's extents, in the form that
+    /// [`Extent`](crate::Extent)'s module describes, and cut it to that list. The range may be
+    /// longer than a read's.
+    Extents,
 }
 
 impl Op {
@@ -30,7 +34,7 @@ impl Op {
     #[must_use]
     pub fn is_change(self) -> bool {
         match self {
-            Self::Read | Self::Flush => false,
+            Self::Read | Self::Flush | Self::Extents => false,
             Self::Write { .. } | Self::Discard | Self::WriteZeroes { .. } => true,
         }
     }
@@ -45,8 +49,9 @@ pub struct Request {
     pub offset: u64,
     /// How long the range is, in bytes; a multiple of [`Geometry::block`], and 0 for a flush.
     pub length: u32,
-    /// `length` bytes for a read (filled by the backend) or a write (the data), otherwise
-    /// [`Buffer::empty`].
+    /// `length` bytes for a read (filled by the backend) or a write (the data); for a list of
+    /// extents room for the entries that are wanted at most (one or more, of
+    /// [`Extent::BYTES`] each); otherwise [`Buffer::empty`].
     pub buffer: Buffer,
     /// The duty to answer.
     pub token: Token,
@@ -90,6 +95,10 @@ impl Request {
                 } else {
                     Err(IoStatus::Invalid)
                 }
+            }
+            Op::Extents => {
+                let whole = self.buffer.len().is_multiple_of(Extent::BYTES);
+                if whole && !self.buffer.is_empty() { Ok(()) } else { Err(IoStatus::Invalid) }
             }
             Op::Discard if !geometry.discard => Err(IoStatus::NotSupported),
             Op::WriteZeroes { .. } if !geometry.write_zeroes => Err(IoStatus::NotSupported),

@@ -25,7 +25,8 @@ pub enum IoStatus {
     /// The range ends beyond the resource.
     #[error("out of range")]
     OutOfRange,
-    /// Misaligned, empty or too long, or the buffer does not have the request's length.
+    /// Misaligned, empty or too long, or the buffer does not have the length that the request
+    /// needs.
     #[error("invalid request")]
     Invalid,
     /// The medium cannot do this operation at all.

@@ -82,7 +82,8 @@ impl FileBackend {
 impl Core {
     /// Tries to finish the request on the caller's thread. `None`: it needs a worker.
     fn inline(&self, request: &mut Request) -> Option<Result<(), IoStatus>> {
-        if self.medium.direct() || request.length > INLINE_MAX {
+        let copied = if request.op == Op::Extents { 0 } else { request.length };
+        if self.medium.direct() || copied > INLINE_MAX {
             return None;
         }
         match request.op {
@@ -91,7 +92,8 @@ impl Core {
             }
             Op::Read => self.read_inline(request.offset, &mut request.buffer),
             Op::Write { .. } => self.write_inline(request.offset, &request.buffer),
-            Op::Flush | Op::Discard | Op::WriteZeroes { .. } => None,
+            Op::Extents if self.in_memory => Some(self.extents(request)),
+            Op::Extents | Op::Flush | Op::Discard | Op::WriteZeroes { .. } => None,
         }
     }
 
@@ -128,6 +130,13 @@ impl Core {
         None
     }
 
+    fn extents(&self, request: &mut Request) -> Result<(), IoStatus> {
+        let range = request.offset..request.offset + u64::from(request.length);
+        let list = self.medium.extents(range, &self.geometry, &mut request.buffer)?;
+        request.buffer.truncate(list);
+        Ok(())
+    }
+
     /// After the one durable call: lets the next in, and tells everybody.
     fn after_durable(&self, result: Result<(), IoStatus>, served: Vec<Request>) -> Outcome<Job> {
         if result == Err(IoStatus::WriteBackFailed) {
@@ -148,6 +157,7 @@ impl Core {
         match request.op {
             Op::Read => self.medium.read(offset, &mut request.buffer),
             Op::Write { .. } => self.medium.write(offset, &request.buffer, false),
+            Op::Extents => self.extents(request),
             Op::Flush => Ok(()),
             Op::Discard => self.medium.discard(offset, length),
             Op::WriteZeroes { keep_allocated, .. } => {
@@ -198,7 +208,7 @@ fn needs_sync(op: Op) -> bool {
     match op {
         Op::Flush => true,
         Op::Write { fua } | Op::WriteZeroes { fua, .. } => fua,
-        Op::Read | Op::Discard => false,
+        Op::Read | Op::Discard | Op::Extents => false,
     }
 }
 

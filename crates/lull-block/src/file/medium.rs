@@ -47,6 +47,10 @@ impl Medium {
         self.direct
     }
 
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+
     /// Fills the buffer from the page cache, if all of it is there.
     pub(super) fn read_nowait(&self, offset: u64, into: &mut [u8]) -> Attempt {
         let length = into.len();

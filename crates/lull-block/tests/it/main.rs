@@ -1,6 +1,7 @@
 //! Backends as their users see them: the same bodies on every one.
 
 mod bench;
+mod extents;
 mod faults;
 mod files;
 mod model;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lull_block::{
-    Backend, BackendSpec, Buffer, Completion, Completions, Context, IoStatus, Op, OpenError, Pool,
-    Request, Workers, open,
+    Backend, BackendSpec, Buffer, Completion, Completions, Context, Extent, IoStatus, Op,
+    OpenError, Pool, Request, Workers, open,
 };
 
 /// A backend under test, and all that it takes to use it.
@@ -105,6 +106,14 @@ impl Bench {
         let mut request = self.request(Op::Write { fua }, offset, length, 2);
         request.buffer.copy_from_slice(data);
         self.run(request).result
+    }
+
+    /// The range's extents, at most `most` of them.
+    fn extents(&self, offset: u64, length: u32, most: usize) -> Result<Vec<Extent>, IoStatus> {
+        let buffer = self.buffer(most * Extent::BYTES);
+        let token = self.completions.token(4);
+        let done = self.run(Request { op: Op::Extents, offset, length, buffer, token });
+        done.result.map(|()| Extent::list(&done.buffer).collect())
     }
 
     fn plain(&self, op: Op, offset: u64, length: u32) -> Result<(), IoStatus> {

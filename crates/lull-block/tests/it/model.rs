@@ -24,6 +24,7 @@ enum What {
     Discard,
     Zero { keep: bool },
     WriteBack,
+    Extents { most: usize },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -34,6 +35,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(What::Discard),
         2 => any::<bool>().prop_map(|keep| What::Zero { keep }),
         1 => Just(What::WriteBack),
+        2 => (1..5usize).prop_map(|most| What::Extents { most }),
     ];
     let step = (what, 0..BLOCKS, 1..=24u64, 1..=255u8).prop_map(|(what, from, blocks, fill)| {
         Step { what, from, blocks: blocks.min(BLOCKS - from), fill }
@@ -72,6 +74,20 @@ fn follow(bench: &Bench, steps: &[Step]) {
                 model[range].fill(0);
             }
             What::WriteBack => bench.backend.start_write_back(),
+            What::Extents { most } => {
+                let extents = bench.extents(offset, length, most).unwrap();
+                assert!((1..=most).contains(&extents.len()));
+                let mut at = offset;
+                for extent in extents {
+                    assert!(at < offset + u64::from(length), "only the last one reaches beyond");
+                    assert!(extent.length > 0 && extent.length.is_multiple_of(block));
+                    let end = at + extent.length;
+                    assert!(end <= bench.backend.geometry().size);
+                    let seen = at as usize..(end as usize).min(model.len());
+                    assert!(!extent.zero || model[seen].iter().all(|byte| *byte == 0));
+                    at = end;
+                }
+            }
         }
     }
     assert_eq!(bench.read(0, model.len() as u32).unwrap(), model);
