@@ -5,6 +5,7 @@ mod figures;
 mod line;
 mod load;
 mod restart;
+mod scale;
 
 use crate::tree::Tree;
 use anyhow::Result;
@@ -15,11 +16,14 @@ use clap::Subcommand;
 pub enum Bench {
     /// The longest stall that a consumer sees in a planned restart of the target, and what it consists of
     Restart(restart::Args),
+    /// What many idle sessions cost a target: memory, pausing, coming back, and others' I/O while all dial
+    Scale(scale::Args),
 }
 
 /// Measures and prints. True if the figures are within their targets.
 pub fn run(tree: &Tree, bench: &Bench) -> Result<bool> {
     match bench {
         Bench::Restart(args) => restart::run(tree, args),
+        Bench::Scale(args) => scale::run(tree, args),
     }
 }

@@ -176,7 +176,8 @@ fn lay_out(path: &Path, size_mib: usize) -> Result<()> {
     Ok(file.sync_all()?)
 }
 
-fn wait_for(socket: &Path, process: &mut Child, log: &Path) -> Result<()> {
+/// Waits until a daemon's socket is there.
+pub fn wait_for(socket: &Path, process: &mut Child, log: &Path) -> Result<()> {
     let mut waited = Duration::ZERO;
     while !socket.exists() {
         let said = || std::fs::read_to_string(log).unwrap_or_default();

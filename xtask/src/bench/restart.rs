@@ -81,7 +81,8 @@ fn println_table(args: &Args, row: &str) {
     if args.json { eprintln!("{row}") } else { println!("{row}") }
 }
 
-fn build(tree: &Tree) -> Result<PathBuf> {
+/// Builds the command as it is released; where it lies.
+pub fn build(tree: &Tree) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     cargo.args([
         "build",
