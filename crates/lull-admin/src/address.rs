@@ -71,9 +71,13 @@ impl Role {
         }
     }
 
-    /// Where a daemon of this role listens unless it is told otherwise: `/run/lull/` for root,
-    /// `$XDG_RUNTIME_DIR/lull/` for others, `/tmp/lull-UID/` where that is not set.
+    /// Where a daemon of this role listens unless it is told otherwise: in `$RUNTIME_DIRECTORY`, where a service
+    /// manager gives one; else in `/run/lull/` for root, `$XDG_RUNTIME_DIR/lull/` for others, `/tmp/lull-UID/` where
+    /// that is not set.
     pub fn default_socket(self) -> AdminAddr {
+        if let Some(given) = std::env::var_os("RUNTIME_DIRECTORY").filter(|dir| !dir.is_empty()) {
+            return self.socket_below(Path::new(&given));
+        }
         let uid = rustix::process::geteuid();
         if uid.is_root() { self.system_socket() } else { self.user_socket() }
     }

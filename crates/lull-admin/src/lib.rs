@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod listen;
 mod metrics;
+mod moment;
 mod record;
 mod restart;
 mod server;
@@ -32,6 +33,7 @@ pub use client::{Client, ClientError, MAX_ANSWER_BYTES};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventFeed, EventLog, EventPosition, RECENT_EVENTS, SUBSCRIBER_LAG};
 pub use listen::{AdminListener, ListenError};
+pub use moment::Moment;
 pub use record::{Message, Outcome, OutcomeKind, PhaseSpan, RecordRow, RestartRecord};
 pub use restart::{
     Decision, NotReady, OnPauseTimeout, PauseOrder, Question, RestartKind, RestartOrder,

@@ -11,6 +11,7 @@ use crate::binary;
 use crate::command::{Finished, Running};
 use crate::initiator::InitiatorBuilder;
 use crate::ports::Port;
+use crate::service::ServiceManager;
 use crate::target::TargetBuilder;
 
 /// How long a command may take that does not wait for people.
@@ -72,6 +73,11 @@ impl World {
         InitiatorBuilder::new(Arc::clone(&self.inner), name)
     }
 
+    /// A service manager that listens; daemons that are started from now on tell it what becomes of them.
+    pub fn service_manager(&self) -> ServiceManager {
+        ServiceManager::listen(&self.inner.notify())
+    }
+
     /// The command with these words, to be run.
     pub fn command(&self, words: &[&str]) -> Command {
         self.inner.command(words)
@@ -108,11 +114,20 @@ impl Inner {
         command
     }
 
+    fn notify(&self) -> PathBuf {
+        self.path("notify.sock")
+    }
+
     /// Nothing of the machine's own daemons or settings is found from here.
     pub(crate) fn surround(&self, command: &mut Command) {
         command.current_dir(self.dir.path()).env("XDG_RUNTIME_DIR", self.path("run"));
         command.env("HOME", self.dir.path()).env_remove("XDG_STATE_HOME");
         command.env_remove("RUST_LOG").env("NO_COLOR", "1");
+        command.env_remove("RUNTIME_DIRECTORY").env_remove("STATE_DIRECTORY");
+        match self.notify() {
+            listens if listens.exists() => command.env("NOTIFY_SOCKET", listens),
+            _ => command.env_remove("NOTIFY_SOCKET"),
+        };
     }
 }
 

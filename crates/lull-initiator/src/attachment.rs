@@ -19,7 +19,7 @@ use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::config::AttachmentConfig;
 use crate::connection::Connection;
-use crate::daemon::Departure;
+use crate::daemon::News;
 use crate::front_end::Face;
 use crate::keeper::Keeper;
 use crate::receive::{Carried, Over};
@@ -47,8 +47,8 @@ pub struct Made {
     pub kept: Kept,
     /// Whether there was no state: nothing is lost by forgetting it.
     pub fresh: bool,
-    /// Where it says that it has ended.
-    pub departures: mpsc::UnboundedSender<Departure>,
+    /// Where it says that it serves, and that it has ended.
+    pub news: mpsc::UnboundedSender<News>,
 }
 
 /// One attachment.

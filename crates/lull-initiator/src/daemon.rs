@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lull_admin::{
-    AdminListener, AdminServer, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus, Reply,
-    Status,
+    AdminListener, AdminServer, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus, Moment,
+    Reply, Status,
 };
 use lull_block::{DEFAULT_BUDGET, Pool};
 use lull_proto::initiator::{self, End, Initiator, Memory};
@@ -31,20 +31,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long requests have to be answered once it leaves anyway; then their consumers are cut off.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
-/// An attachment has ended and left nothing behind.
+/// What an attachment tells the daemon.
 #[derive(Debug)]
-pub struct Departure {
-    /// Its name.
-    pub name: String,
-    /// How.
-    pub end: End,
+pub enum News {
+    /// Consumers can connect to it.
+    Serves,
+    /// It has ended and left nothing behind.
+    Departed {
+        /// Its name.
+        name: String,
+        /// How.
+        end: End,
+    },
 }
 
-/// Runs the daemon on this thread until it is stopped by a signal or its last attachment has ended.
+/// Runs the daemon on this thread until it is stopped by a signal or its last attachment has ended. `told` hears of
+/// each turn in its life.
 ///
 /// # Errors
 /// Why it did not start, or ended otherwise than it was told.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(config: Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = LocalSet::new().block_on(&runtime, async {
         let (stop, stops) = mpsc::unbounded_channel();
@@ -61,7 +67,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
                 }
             }
         });
-        serve(config, stops).await
+        serve(config, stops, told).await
     });
     runtime.shutdown_background();
     result
@@ -72,12 +78,17 @@ pub fn run(config: Config) -> Result<(), RunError> {
 ///
 /// # Errors
 /// As [`run`].
-pub async fn serve(config: Config, stops: mpsc::UnboundedReceiver<()>) -> Result<(), RunError> {
+pub async fn serve(
+    config: Config,
+    stops: mpsc::UnboundedReceiver<()>,
+    told: impl Fn(Moment<'_>),
+) -> Result<(), RunError> {
     let (mut daemon, calls) = Daemon::start(config)?;
+    told(Moment::Waiting(&format!("waits for the targets of {}", daemon.attachment_names())));
     for attachment in &daemon.attachments {
         attachment.begin();
     }
-    let result = daemon.turn(calls, stops).await;
+    let result = daemon.turn(calls, stops, told).await;
     daemon.end().await;
     result
 }
@@ -91,8 +102,8 @@ enum Happening {
     Stop,
     /// It was to stop, and the time for it is over.
     Late,
-    /// An attachment has ended.
-    Departed(Departure),
+    /// An attachment has something to tell.
+    News(News),
 }
 
 /// How far a stop is.
@@ -113,7 +124,7 @@ struct Daemon {
     since: u64,
     chronicle: Rc<Chronicle>,
     attachments: Vec<Rc<Attachment>>,
-    departures: mpsc::UnboundedReceiver<Departure>,
+    news: mpsc::UnboundedReceiver<News>,
     /// Who waits for the end of which attachment.
     detaching: HashMap<String, Vec<Reply<()>>>,
     stopping: Stopping,
@@ -127,7 +138,7 @@ impl Daemon {
         let clock = Clock::start();
         let instance = InstanceId(random()?);
         let chronicle = Rc::new(Chronicle::new(clock, &config.node, &instance.to_string()));
-        let (depart, departures) = mpsc::unbounded_channel();
+        let (teller, news) = mpsc::unbounded_channel();
         let mut attachments = Vec::new();
         let mut opened = Vec::new();
         // Every lock is taken before anything of the outside is touched.
@@ -151,7 +162,7 @@ impl Daemon {
                 silence_ms: u32::try_from(config.silence.as_millis()).unwrap_or(u32::MAX),
                 kept,
                 fresh,
-                departures: depart.clone(),
+                news: teller.clone(),
             };
             attachments.push(Attachment::new(made, machine, keeper));
         }
@@ -162,7 +173,7 @@ impl Daemon {
             since: clock.wall_ms(),
             chronicle,
             attachments,
-            departures,
+            news,
             detaching: HashMap::new(),
             stopping: Stopping::No,
             admin,
@@ -175,12 +186,16 @@ impl Daemon {
         &mut self,
         mut calls: mpsc::Receiver<Call>,
         mut stops: mpsc::UnboundedReceiver<()>,
+        told: impl Fn(Moment<'_>),
     ) -> Result<(), RunError> {
         let mut result = Ok(());
         while !self.attachments.is_empty() {
             match self.next(&mut calls, &mut stops).await {
                 Happening::Call(call) => self.answer(call),
-                Happening::Stop => self.stop(),
+                Happening::Stop => {
+                    told(Moment::Ending { within: PATIENCE + LAST_CALL });
+                    self.stop();
+                }
                 Happening::Late => match self.stopping {
                     Stopping::No | Stopping::Detaching { .. } => self.stop(),
                     Stopping::Leaving { .. } => {
@@ -188,7 +203,15 @@ impl Daemon {
                         break;
                     }
                 },
-                Happening::Departed(departure) => result = result.and(self.departed(departure)),
+                Happening::News(News::Serves) => {
+                    if self.attachments.iter().all(|one| !one.face.served().is_empty()) {
+                        let names = self.attachment_names();
+                        told(Moment::Serving(&format!("{} uses {names}", self.node)));
+                    }
+                }
+                Happening::News(News::Departed { name, end }) => {
+                    result = result.and(self.departed(name, end));
+                }
             }
         }
         result
@@ -211,7 +234,7 @@ impl Daemon {
         tokio::select! {
             biased;
             Some(()) = stops.recv() => Happening::Stop,
-            Some(departure) = self.departures.recv() => Happening::Departed(departure),
+            Some(news) = self.news.recv() => Happening::News(news),
             () = late => Happening::Late,
             Some(call) = calls.recv() => Happening::Call(call),
         }
@@ -251,8 +274,7 @@ impl Daemon {
         result
     }
 
-    fn departed(&mut self, departure: Departure) -> Result<(), RunError> {
-        let Departure { name, end } = departure;
+    fn departed(&mut self, name: String, end: End) -> Result<(), RunError> {
         for reply in self.detaching.remove(&name).into_iter().flatten() {
             let _ = reply.send(Ok(()));
         }
@@ -291,8 +313,7 @@ impl Daemon {
                 self.detaching.entry(name).or_default().push(reply);
             }
             None => {
-                let names = self.attachments.iter().map(|a| a.config().name.as_str());
-                let names = names.collect::<Vec<_>>().join(", ");
+                let names = self.attachment_names();
                 _ = reply.send(Err(ApiError::new(
                     ErrorCode::NotFound,
                     format!("there is no attachment `{name}` here"),
@@ -300,6 +321,11 @@ impl Daemon {
                 )));
             }
         }
+    }
+
+    fn attachment_names(&self) -> String {
+        let names = self.attachments.iter().map(|one| one.config().name.as_str());
+        names.collect::<Vec<_>>().join(", ")
     }
 
     fn status(&self) -> Status {

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::attachment::Attachment;
 use crate::buffer::Bytes;
+use crate::daemon::News;
 use crate::wording;
 
 /// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
@@ -102,6 +103,8 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
         uris.collect::<Vec<_>>().join(" ")
     );
     attachment.tell("serving", text);
+    // A daemon that does not listen any more is about to end.
+    let _ = attachment.made.news.send(News::Serves);
 }
 
 fn no_front_end(error: &BindError) -> String {

@@ -10,7 +10,7 @@ use lull_wire::{Digest, Message, OpCode, StatusCode};
 use crate::attachment::{Attachment, Core};
 use crate::config::Policy;
 use crate::connection::Connection;
-use crate::daemon::Departure;
+use crate::daemon::News;
 use crate::front_end::longest;
 use crate::hook;
 use crate::slots::Data;
@@ -132,7 +132,7 @@ impl Attachment {
                 keeper.finish().await;
             }
             let name = attachment.made.config.name.clone();
-            let _ = attachment.made.departures.send(Departure { name, end });
+            let _ = attachment.made.news.send(News::Departed { name, end });
         });
     }
 }

@@ -8,7 +8,7 @@ use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Store, StoreError};
 use crate::successor::{Predecessor, Successor, SuccessorError, VARIABLE};
 use crate::{Config, store};
-use lull_admin::{AdminServer, CALLS_QUEUED, Call};
+use lull_admin::{AdminServer, CALLS_QUEUED, Call, Moment};
 use lull_block::{DEFAULT_BUDGET, OpenError, Pool};
 use lull_proto::target::{self, Target};
 use lull_transport::Outlet;
@@ -26,6 +26,9 @@ use tokio::task::LocalSet;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the last messages may take to leave before the process goes on.
 const FAREWELL: Duration = Duration::from_millis(250);
+
+/// What ending takes beside the pause, on media that answer: a last flush, the record, the last messages.
+const LAST_WRITES: Duration = Duration::from_secs(60);
 
 /// Why a target cannot serve; each says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -55,17 +58,17 @@ pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::System { what, source }
 }
 
-/// Runs a target until it is told to end. `serving` is called whenever a life begins to serve.
+/// Runs a target until it is told to end. `told` hears of each turn in its life.
 ///
 /// # Errors
 /// Whatever keeps it from serving.
-pub fn run(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> {
+pub fn run(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("the runtime"))?;
     raise_descriptor_limit();
-    runtime.block_on(lives(config, serving))
+    runtime.block_on(lives(config, told))
 }
 
 /// As many descriptors as this process may have at all: every session needs one.
@@ -77,7 +80,7 @@ fn raise_descriptor_limit() {
     }
 }
 
-async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> {
+async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
     let predecessor = Predecessor::of_this_process()?;
     let inherited = match &predecessor {
         Some(predecessor) => {
@@ -95,7 +98,7 @@ async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> 
     let mut signals = Signals::new()?;
     loop {
         let before = Before { predecessor: predecessor.take(), trouble: trouble.take() };
-        let ended = match life(config, &mut sockets, before, &mut signals, &serving).await {
+        let ended = match life(config, &mut sockets, before, &mut signals, &told).await {
             Ok(ended) => ended,
             // Initiators hold their consumers' requests for this target: it does not leave them because of what may
             // pass, a lock that somebody holds for a moment or a full disk.
@@ -129,6 +132,7 @@ async fn lives(config: &Config, serving: impl Fn(&str)) -> Result<(), RunError> 
             },
             Plan::HandOver => {
                 if let Some(successor) = ended.successor {
+                    told(Moment::HandingOver);
                     match successor.hand_over(ready).await {
                         Ok(()) => {
                             ended.admin.end().await;
@@ -171,7 +175,7 @@ async fn life(
     sockets: &mut SocketsOf,
     before: Before,
     signals: &mut Signals,
-    serving: &impl Fn(&str),
+    told: &impl Fn(Moment<'_>),
 ) -> Result<Ended, RunError> {
     let first = matches!(sockets, SocketsOf::Inherited(inherited) if inherited.is_empty());
     let media = Media::open(config, first)?;
@@ -180,7 +184,7 @@ async fn life(
     }
     let SocketsOf::Open(ready) = sockets else { unreachable!("they were opened above") };
     let local = LocalSet::new();
-    let ended = local.run_until(live(config, media, ready, before, signals, serving)).await;
+    let ended = local.run_until(live(config, media, ready, before, signals, told)).await;
     // Every task, and with them every descriptor of media and state, is gone before anybody else opens them.
     drop(local);
     ended
@@ -269,7 +273,7 @@ async fn live(
     sockets: &Sockets,
     before: Before,
     signals: &mut Signals,
-    serving: &impl Fn(&str),
+    told: &impl Fn(Moment<'_>),
 ) -> Result<Ended, RunError> {
     let clock = Clock::start();
     let Media { database, remembered, backends } = media;
@@ -319,11 +323,12 @@ async fn live(
     let (calls, mut asked) = mpsc::channel(CALLS_QUEUED);
     let admin = sockets.admin.try_clone().and_then(|admin| lull_admin::serve(admin, calls));
     let admin = admin.map_err(system("the admin socket"))?;
+    // Before the predecessor may go: a service manager must know by then which process the daemon is.
+    told(Moment::Serving(&introduction(config, sockets)));
     if let Some(predecessor) = before.predecessor {
         predecessor.serving().await;
     }
-    serving(&introduction(config, sockets));
-    let (plan, successor) = serve(&daemon, signals, &mut commits, &mut asked).await?;
+    let (plan, successor) = serve(&daemon, signals, &mut commits, &mut asked, told).await?;
     // Calls that came too late are told so by this.
     drop(asked);
     let admin = Leaving::start(admin);
@@ -336,6 +341,7 @@ async fn serve(
     signals: &mut Signals,
     commits: &mut mpsc::UnboundedReceiver<store::Done>,
     asked: &mut mpsc::Receiver<Call>,
+    told: &impl Fn(Moment<'_>),
 ) -> Result<(Plan, Option<Box<Successor>>), RunError> {
     loop {
         let deadline = {
@@ -357,7 +363,10 @@ async fn serve(
                 Some(done) => daemon.input(Input::Committed(done)),
                 None => return Err(system("the state's thread")(io::Error::other("it is gone"))),
             },
-            () = signals.told_to_end() => daemon.terminate(),
+            () = signals.told_to_end() => {
+                told(Moment::Ending { within: daemon.config.pause_timeout + LAST_WRITES });
+                daemon.terminate();
+            }
             Some(call) = asked.recv() => daemon.call(call),
             () = daemon.changed.notified() => {}
             () = timer => daemon.tick().await,

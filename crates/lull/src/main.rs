@@ -9,6 +9,7 @@ mod load;
 mod log;
 mod offline;
 mod output;
+mod service;
 mod units;
 
 use std::process::ExitCode;

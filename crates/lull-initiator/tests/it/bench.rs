@@ -58,7 +58,7 @@ impl Daemon {
         let admin = Client::at(config.admin.clone());
         let nbd = config.attachments[0].nbd[0].clone();
         let (stop, stops) = mpsc::unbounded_channel();
-        let task = tokio::task::spawn_local(lull_initiator::serve(config, stops));
+        let task = tokio::task::spawn_local(lull_initiator::serve(config, stops, |_| {}));
         let events = loop {
             assert!(!task.is_finished(), "it did not start: {:?}", task.await);
             match admin.events(None).await {

@@ -76,7 +76,7 @@ fn a_damaged_state_file_keeps_the_daemon_from_starting_and_is_left_alone() {
         let file = dir.path().join("state/db1.json");
         std::fs::write(&file, "{\"version\": 1, \"node\": \"we").unwrap();
         let (_stop, stops) = tokio::sync::mpsc::unbounded_channel();
-        let error = lull_initiator::serve(config(dir.path()), stops).await.unwrap_err();
+        let error = lull_initiator::serve(config(dir.path()), stops, |_| {}).await.unwrap_err();
         assert!(matches!(error, RunError::State(StateError::Damaged { .. })), "{error}");
         assert!(std::fs::read_to_string(&file).unwrap().ends_with("\"we"));
     });

@@ -8,6 +8,7 @@ use lull_initiator::Policy;
 use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout};
 use crate::exit::Failure;
 use crate::log;
+use crate::service;
 
 /// The flags of `lull initiator`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +43,8 @@ pub fn serve(
     format: log::Format,
 ) -> Result<(), Failure> {
     log::to_stderr(volume, format);
-    lull_initiator::run(config).map_err(|error| Failure::failed(error.to_string()))
+    let served = lull_initiator::run(config, service::tell);
+    served.map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// The configuration as the daemon takes it.

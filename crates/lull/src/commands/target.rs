@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lull_admin::{AdminAddr, OnPauseTimeout};
+use lull_admin::{AdminAddr, Moment, OnPauseTimeout};
 use lull_transport::Addr;
 
 use crate::config::{self, ResourceConfig, TargetConfig};
 use crate::exit::Failure;
 use crate::log;
+use crate::service;
 use crate::units::parse_span_ms;
 
 /// The flags of `lull target`. A flag replaces the key of its name in the configuration.
@@ -117,7 +118,12 @@ pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
     let format = args.log.log_format;
     let config = daemon_config(resolve(args)?)?;
     log::to_stderr(volume, format);
-    let served = lull_target::run(&config, log::serving);
+    let served = lull_target::run(&config, |moment| {
+        if let Moment::Serving(what) = moment {
+            log::serving(what);
+        }
+        service::tell(moment);
+    });
     served.map_err(|error| Failure::failed(error.to_string()))
 }
 

@@ -13,13 +13,16 @@ pub fn host_name() -> String {
     }
 }
 
-/// `/var/lib/lull/ROLE` for root, `$XDG_STATE_HOME/lull/ROLE` (by default below
+/// Below `$STATE_DIRECTORY`, where a service manager gives one; else `/var/lib/lull/ROLE` for root, `$XDG_STATE_HOME/lull/ROLE` (by default below
 /// `~/.local/state`) for others.
 pub fn default_state_dir(role: Role) -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    if let Some(given) = set("STATE_DIRECTORY") {
+        return given.join(role.as_str());
+    }
     if rustix::process::geteuid().is_root() {
         return Path::new("/var/lib/lull").join(role.as_str());
     }
-    let set = |name| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let base = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
     base.unwrap_or_else(|| PathBuf::from(".")).join("lull").join(role.as_str())
 }

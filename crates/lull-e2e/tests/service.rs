@@ -1,0 +1,69 @@
+//! What a service manager is told: by it `systemctl start` returns when consumers can come, and a target that was
+//! replaced is not taken for one that ended.
+
+use lull_e2e::{Notice, PROMPT, Signal, Use, World};
+
+fn words<'a>(notice: &'a Notice, variable: &str) -> &'a str {
+    notice.value(variable).unwrap_or_else(|| panic!("no {variable} in {notice:?}"))
+}
+
+#[test]
+fn a_service_manager_knows_the_process_that_serves_after_each_restart() {
+    let world = World::new();
+    let manager = world.service_manager();
+    let mut target = world.target("stor").file("db1", "1M").start();
+    let first = manager.next();
+    assert!(first.is_ready(), "{first:?}");
+    assert_eq!(words(&first, "MAINPID"), target.pid().to_string());
+    assert!(words(&first, "STATUS").starts_with("stor serves db1"), "{first:?}");
+
+    target.restart(&["--daemon"]);
+    let over = manager.next();
+    assert_eq!(words(&over, "RELOADING"), "1");
+    let second = manager.next();
+    assert!(second.is_ready(), "{second:?}");
+    assert_eq!(words(&second, "MAINPID"), target.pid().to_string());
+    assert_ne!(words(&second, "MAINPID"), words(&first, "MAINPID"));
+
+    target.signal(Signal::TERM);
+    let ending = manager.next();
+    assert_eq!(words(&ending, "STOPPING"), "1");
+    let micros: u64 = words(&ending, "EXTEND_TIMEOUT_USEC").parse().expect("a number");
+    assert!(micros > 2_000_000, "longer than the pause may take: {micros}");
+    target.wait_gone();
+}
+
+#[test]
+fn a_process_that_serves_again_after_a_command_says_so() {
+    let world = World::new();
+    let manager = world.service_manager();
+    let target = world.target("stor").file("db1", "1M").start();
+    let pid = target.pid().to_string();
+    assert_eq!(manager.next().value("MAINPID"), Some(&*pid));
+    target.restart(&["--exec", "true"]);
+    let again = manager.next();
+    assert!(again.is_ready(), "{again:?}");
+    assert_eq!(again.value("MAINPID"), Some(&*pid), "--exec keeps the process");
+}
+
+#[test]
+fn an_initiator_is_ready_when_its_consumers_can_connect_and_not_before() {
+    let world = World::new();
+    let mut target = world.target("stor").file("db1", "1M").prepare();
+    let mut web = world.initiator("web1").uses(Use::of(&target, "db1")).prepare();
+    let manager = world.service_manager();
+    web.spawn();
+    let waits = manager.next();
+    assert!(!waits.is_ready(), "{waits:?}");
+    assert!(words(&waits, "STATUS").contains("db1"), "{waits:?}");
+    target.start();
+    let told = [manager.next(), manager.next()];
+    let ready = told.iter().find(|notice| words(notice, "STATUS").starts_with("web1 uses db1"));
+    assert!(ready.is_some_and(Notice::is_ready), "{told:?}");
+    web.wait_sharing();
+
+    web.process().signal(Signal::TERM);
+    let ending = manager.next();
+    assert_eq!(words(&ending, "STOPPING"), "1");
+    assert!(web.process().wait(PROMPT).success());
+}

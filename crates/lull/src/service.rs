@@ -1,0 +1,30 @@
+//! What a service manager that waits for it is told of a daemon, by the protocol of `sd_notify`.
+
+use lull_admin::Moment;
+use sd_notify::NotifyState;
+
+/// Tells the service manager that started this process, where one did and asked for it.
+pub fn tell(moment: Moment<'_>) {
+    let told = match moment {
+        Moment::Waiting(what) => sd_notify::notify(&[NotifyState::Status(what)]),
+        // A successor is another process than the one that was started.
+        Moment::Serving(what) => sd_notify::notify(&[
+            NotifyState::MainPid(std::process::id()),
+            NotifyState::Ready,
+            NotifyState::Status(what),
+        ]),
+        Moment::HandingOver => NotifyState::monotonic_usec_now().and_then(|now| {
+            let status = NotifyState::Status("hands over to the process that serves next");
+            sd_notify::notify(&[NotifyState::Reloading, now, status])
+        }),
+        Moment::Ending { within } => {
+            // The crate's own kind of it ends at 71 minutes, and a pause may be longer.
+            let extend = format!("EXTEND_TIMEOUT_USEC={}", within.as_micros());
+            let status = NotifyState::Status("ends as soon as nobody is cut off by it");
+            sd_notify::notify(&[NotifyState::Stopping, NotifyState::Custom(&extend), status])
+        }
+    };
+    if let Err(error) = told {
+        tracing::warn!("the service manager could not be told: {error}");
+    }
+}
