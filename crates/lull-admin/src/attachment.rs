@@ -64,6 +64,66 @@ words! {
     }
 }
 
+words! {
+    /// How the command of a policy ended.
+    HookOutcome {
+        /// It has not.
+        #[default]
+        Running = "running",
+        /// With success.
+        Done = "done",
+        /// With another status, by a signal, because its time was up, or it could not be run.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// How far the shutdown of a host is.
+    ShutdownPhase {
+        /// The hook runs; the target's return cancels the shutdown.
+        #[default]
+        Preparing = "preparing",
+        /// The hook has ended, and the target is on its way back.
+        Waiting = "waiting",
+        /// The point of no return is passed: the shutdown's command runs.
+        Begun = "begun",
+        /// The host was still up at the deadline: the last resort runs.
+        Forced = "forced",
+        /// The host is still up after all of it.
+        Failed = "failed",
+    }
+}
+
+/// The last run of a policy's hook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HookStatus {
+    /// What was run.
+    pub command: String,
+    /// When it began, in Unix milliseconds.
+    pub since: u64,
+    /// When it ended, in Unix milliseconds.
+    pub ended: Option<u64>,
+    /// How it ended.
+    pub outcome: HookOutcome,
+    /// Why it failed, as a phrase behind "it": `ended with exit status: 1`.
+    pub why: Option<String>,
+    /// The last lines that it printed.
+    pub output: Vec<String>,
+}
+
+/// A shutdown of its host that an attachment's policy wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShutdownStatus {
+    /// How far it is.
+    pub phase: ShutdownPhase,
+    /// When the policy began it, in Unix milliseconds.
+    pub since: u64,
+    /// When what runs now is given up, in Unix milliseconds.
+    pub deadline: Option<u64>,
+}
+
 /// One attachment of an initiator.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -106,6 +166,10 @@ pub struct AttachmentStatus {
     pub longest_stall_ms: u64,
     /// Requests answered with an error of ours or of the target, in this life.
     pub errors: u64,
+    /// The last run of its policy's hook, in this life.
+    pub hook: Option<HookStatus>,
+    /// The shutdown of this host that it wants.
+    pub shutdown: Option<ShutdownStatus>,
     /// What it waits for.
     pub waits_for: Option<Wait>,
 }
@@ -120,6 +184,8 @@ pub struct Outage {
     pub since: u64,
     /// When the policy runs, in Unix milliseconds; none: never.
     pub deadline: Option<u64>,
+    /// When the downtime that the target announced is over, in Unix milliseconds; none: it announced none.
+    pub expected: Option<u64>,
     /// The policy.
     pub policy: TimeoutPolicy,
     /// Whether the deadline has passed and the policy has run.

@@ -27,7 +27,10 @@ mod wait;
 mod words;
 
 pub use address::{AdminAddr, BadAdminAddr, Role};
-pub use attachment::{AttachmentPhase, AttachmentStatus, InitiatorStatus, Outage, TimeoutPolicy};
+pub use attachment::{
+    AttachmentPhase, AttachmentStatus, HookOutcome, HookStatus, InitiatorStatus, Outage,
+    ShutdownPhase, ShutdownStatus, TimeoutPolicy,
+};
 pub use call::{CALLS_QUEUED, Call, Reply};
 pub use client::{Client, ClientError, MAX_ANSWER_BYTES};
 pub use error::{ApiError, ErrorCode};

@@ -69,19 +69,28 @@ pub struct InitiatorBuilder {
     name: String,
     uses: Vec<Use>,
     flags: Vec<String>,
+    settings: Vec<(&'static str, String)>,
     place: String,
 }
 
 impl InitiatorBuilder {
     pub(crate) fn new(world: Arc<Inner>, name: &str) -> Self {
         let name = name.to_owned();
-        Self { world, place: name.clone(), name, uses: Vec::new(), flags: Vec::new() }
+        let (uses, flags, settings) = Default::default();
+        Self { world, place: name.clone(), name, uses, flags, settings }
     }
 
     /// It uses this.
     #[must_use]
     pub fn uses(mut self, one: Use) -> Self {
         self.uses.push(one);
+        self
+    }
+
+    /// A setting of the daemon by its flag's name: `shutdown-command`.
+    #[must_use]
+    pub fn set(mut self, flag: &'static str, value: &str) -> Self {
+        self.settings.push((flag, value.to_owned()));
         self
     }
 
@@ -101,7 +110,7 @@ impl InitiatorBuilder {
 
     /// The initiator, not started. One use is `lull attach`, several are `lull initiator`.
     pub fn prepare(self) -> Initiator {
-        let Self { world, name, uses, flags, place } = self;
+        let Self { world, name, uses, flags, settings, place } = self;
         let admin = AdminAddr::unix(world.path(&format!("{place}-admin.sock")));
         let state = world.path(&format!("{place}.state"));
         let faces: Vec<_> = uses
@@ -125,13 +134,17 @@ impl InitiatorBuilder {
                 flag("state", state.display().to_string());
                 flag("admin", admin.to_string());
                 flag("keep-alive", "2s".to_owned());
-                one.settings.iter().for_each(|(name, value)| flag(name, value.clone()));
+                settings
+                    .iter()
+                    .chain(&one.settings)
+                    .for_each(|(name, value)| flag(name, value.clone()));
                 words.extend(flags);
                 words
             }
             _ => {
                 let file = world.path(&format!("{place}.toml"));
-                let text = toml(&name, &state, &admin, &uses, &faces);
+                let mut text = toml(&name, &state, &admin, &settings);
+                attachments(&mut text, &uses, &faces);
                 std::fs::write(&file, text).expect("a configuration can be written");
                 vec!["initiator".to_owned(), "--config".to_owned(), file.display().to_string()]
             }
@@ -154,21 +167,26 @@ fn toml(
     name: &str,
     state: &std::path::Path,
     admin: &AdminAddr,
-    uses: &[Use],
-    faces: &[String],
+    settings: &[(&'static str, String)],
 ) -> String {
     let state = state.display();
     let mut text = format!(
         "[initiator]\nname = {name:?}\nstate = \"{state}\"\nadmin = \"{admin}\"\nkeep-alive = \"2s\"\n"
     );
-    for (one, face) in uses.iter().zip(faces) {
-        let (uri, name) = (&one.uri, one.attachment());
-        text += &format!("[[attachment]]\nname = {name:?}\nuri = {uri:?}\nnbd = {face:?}\n");
-        for (key, value) in &one.settings {
-            text += &format!("{key} = {value:?}\n");
-        }
+    for (key, value) in settings {
+        text += &format!("{key} = {value:?}\n");
     }
     text
+}
+
+fn attachments(text: &mut String, uses: &[Use], faces: &[String]) {
+    for (one, face) in uses.iter().zip(faces) {
+        let (uri, name) = (&one.uri, one.attachment());
+        *text += &format!("[[attachment]]\nname = {name:?}\nuri = {uri:?}\nnbd = {face:?}\n");
+        for (key, value) in &one.settings {
+            *text += &format!("{key} = {value:?}\n");
+        }
+    }
 }
 
 /// An initiator; it may be down.

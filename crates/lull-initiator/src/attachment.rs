@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use lull_block::Pool;
@@ -13,16 +14,19 @@ use lull_transport::DialError;
 use lull_wire::messages::Reply;
 use lull_wire::{DecodeError, Digest, InstanceId, Kind, Message, StatusCode};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::buffer::Bytes;
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
+use crate::command::Run;
 use crate::config::AttachmentConfig;
 use crate::connection::Connection;
 use crate::daemon::News;
 use crate::front_end::Face;
 use crate::keeper::Keeper;
 use crate::receive::{Carried, Over};
+use crate::shutdown::{Host, Shutdown};
 use crate::slots::Slots;
 use crate::state_file::Kept;
 use crate::timer::{self, Alarm};
@@ -39,6 +43,10 @@ pub struct Made {
     pub clock: Clock,
     /// The daemon's events.
     pub chronicle: Rc<Chronicle>,
+    /// The host that policies may shut down.
+    pub host: Rc<Host>,
+    /// Where its state is kept.
+    pub state_dir: PathBuf,
     /// Memory for payload.
     pub pool: Pool,
     /// A target that is silent for so long is taken for dead, in milliseconds.
@@ -73,6 +81,8 @@ pub(crate) struct Core {
     /// Scratch, kept for its memory.
     pub frame: Vec<u8>,
     actions: lull_proto::initiator::Actions,
+    /// The task whose end lets the machine go on with a shutdown.
+    pub preparing: Option<AbortHandle>,
     pub told: Told,
 }
 
@@ -93,6 +103,10 @@ pub(crate) struct Told {
     pub failure: Option<String>,
     pub longest_stall_ms: u64,
     pub errors: u64,
+    /// The last run of the hook.
+    pub hook: Option<Rc<RefCell<Run>>>,
+    /// The shutdown of this host that it wants.
+    pub shutdown: Option<Shutdown>,
     /// Whether RESUME ever came.
     pub shared_once: bool,
     /// Whether the target may have a place reserved for it.
@@ -114,6 +128,8 @@ impl Attachment {
             failure: None,
             longest_stall_ms: 0,
             errors: 0,
+            hook: None,
+            shutdown: None,
             shared_once: false,
             known_there: !made.fresh,
             first_attach: None,
@@ -126,6 +142,7 @@ impl Attachment {
             pieces: VecDeque::new(),
             frame: Vec::new(),
             actions: Vec::new(),
+            preparing: None,
             told,
         };
         Rc::new(Self {

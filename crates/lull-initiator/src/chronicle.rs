@@ -21,13 +21,24 @@ impl Chronicle {
 
     /// Tells that `what` happened to `subject`: a word for programs, a sentence for people.
     pub fn record(&self, subject: &str, what: &str, text: String, restart: Option<u64>) {
+        let told = self.keep(subject, what, text, restart);
+        tracing::info!("{told}");
+    }
+
+    /// The same of what people have to know: a quiet daemon tells it too.
+    pub fn warn(&self, subject: &str, what: &str, text: String) -> Event {
+        let told = self.keep(subject, what, text, None);
+        tracing::warn!("{told}");
+        told
+    }
+
+    fn keep(&self, subject: &str, what: &str, text: String, restart: Option<u64>) -> Event {
         let event = Event::new(self.clock.wall_ms(), subject, what, text);
         let event = match restart {
             Some(id) if id != 0 => event.in_restart(id),
             _ => event,
         };
-        let told = self.log.borrow_mut().record(event);
-        tracing::info!("{told}");
+        self.log.borrow_mut().record(event)
     }
 
     /// The recent past after `after`, and the stream.

@@ -19,8 +19,21 @@ pub struct Config {
     pub admin: AdminAddr,
     /// A target that is silent for so long is taken for dead; a target may ask for less.
     pub silence: Duration,
+    /// How this host is shut down where an attachment's policy wants it.
+    pub shutdown: ShutdownConfig,
     /// What it uses, at least one, each name once.
     pub attachments: Vec<AttachmentConfig>,
+}
+
+/// How this host is shut down [TIMER-2].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShutdownConfig {
+    /// Run with `/bin/sh -c`.
+    pub command: String,
+    /// How long the host may take to go down; the last resort has as long again.
+    pub deadline: Duration,
+    /// Run the same way when the command failed, or the host is still up at the deadline.
+    pub last_resort: Option<String>,
 }
 
 /// One attachment.
@@ -36,6 +49,8 @@ pub struct AttachmentConfig {
     pub access: Access,
     /// What happens when the restart timer or the resume timer ends.
     pub policy: Policy,
+    /// How long the policy's hook may take; then it is killed.
+    pub hook_limit: Duration,
     /// The restart timer, from an unannounced loss to CONNECT.
     pub restart_timeout: Duration,
     /// The resume timer, from CONNECT to RESUME, beyond the target's barrier.
@@ -55,6 +70,11 @@ pub enum Policy {
     Error,
     /// Run this command with `/bin/sh -c` and hold on.
     Hook(String),
+    /// Answer with errors, run the hook the same way, then shut this host down [TIMER-2].
+    Shutdown {
+        /// What runs before.
+        hook: Option<String>,
+    },
 }
 
 /// A configuration that cannot be meant.
@@ -132,6 +152,7 @@ impl Policy {
             Self::Wait => Machine::Wait,
             Self::Error => Machine::Error,
             Self::Hook(_) => Machine::Hook,
+            Self::Shutdown { .. } => Machine::Shutdown,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{AttachmentConfig, Config, name};
 use crate::error::RunError;
 use crate::keeper::Keeper;
+use crate::shutdown::Host;
 use crate::state_file::{Kept, StateFile};
 use crate::wording;
 
@@ -149,6 +150,7 @@ impl Daemon {
         let admin_socket = listener.try_clone()?;
         let (calls, called) = mpsc::channel(CALLS_QUEUED);
         let admin = lull_admin::serve(listener, calls)?;
+        let host = Rc::new(Host::new(config.shutdown.clone()));
         for (attachment, (file, kept, fresh)) in config.attachments.iter().zip(opened) {
             let machine = Initiator::new(machine_config(&config, attachment, instance, &kept)?);
             let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
@@ -158,6 +160,8 @@ impl Daemon {
                 config: attachment.clone(),
                 clock,
                 chronicle: Rc::clone(&chronicle),
+                host: Rc::clone(&host),
+                state_dir: config.state_dir.clone(),
                 pool: Pool::new(DEFAULT_BUDGET)?,
                 silence_ms: u32::try_from(config.silence.as_millis()).unwrap_or(u32::MAX),
                 kept,

@@ -8,6 +8,7 @@ use lull_wire::messages::Request;
 use lull_wire::{Digest, Message, OpCode, StatusCode};
 
 use crate::attachment::{Attachment, Core};
+use crate::command::Run;
 use crate::config::Policy;
 use crate::connection::Connection;
 use crate::daemon::News;
@@ -62,10 +63,15 @@ impl Attachment {
             }
             Action::RunHook(timer) => {
                 if let Policy::Hook(command) = &self.made.config.policy {
-                    let since = core.machine.view(now).outage.map_or(now, |(_, since, ..)| since);
-                    hook::run(self, command, timer, now.since(since));
+                    let (run, of) =
+                        (Run::new(command, now), hook::environment(self, core, now, timer));
+                    core.told.hook = Some(Rc::clone(&run));
+                    tokio::task::spawn_local(hook::run(Rc::clone(self), run, of));
                 }
             }
+            Action::PrepareShutdown(timer) => self.prepare_shutdown(core, now, timer),
+            Action::CancelShutdown => self.cancel_shutdown(core),
+            Action::ShutDown => self.shut_down(core, now),
             Action::Report(report) => self.report(core, report),
         }
     }
@@ -80,6 +86,9 @@ impl Attachment {
                     core.told.longest_stall_ms = core.told.longest_stall_ms.max(stall);
                 }
                 core.told.shared_once = true;
+                // A shutdown that came to nothing is over with its outage.
+                let failed = self.made.host.descent().is_none();
+                core.told.shutdown.take_if(|shutdown| shutdown.begun && failed);
                 (core.told.trouble, core.told.refusal) = (None, None);
             }
             Report::PauseAborted { longest, .. } => {
@@ -109,6 +118,8 @@ impl Attachment {
             | Report::Away { .. }
             | Report::Unusable
             | Report::Expired { .. }
+            | Report::ShutdownCancelled
+            | Report::ShuttingDown
             | Report::Holding { .. } => {}
         }
         self.made.chronicle.record(name, words.what, words.text, words.restart);

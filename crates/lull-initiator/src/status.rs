@@ -1,9 +1,13 @@
 //! How attachments stand, for people.
 
-use lull_admin::{AttachmentPhase, AttachmentStatus, Outage, TimeoutPolicy, Wait};
-use lull_proto::initiator::{End, Expiry, Phase, View, Why};
+use lull_admin::{
+    AttachmentPhase, AttachmentStatus, HookOutcome, HookStatus, Outage, ShutdownPhase,
+    ShutdownStatus, TimeoutPolicy, Wait,
+};
+use lull_proto::initiator::{self as proto, Course, End, Expiry, Phase, Stage, View, Why};
 
 use crate::attachment::{Attachment, Core};
+use crate::command::{Ending, Run};
 use crate::config::Policy;
 use crate::wording;
 
@@ -37,22 +41,60 @@ impl Attachment {
             outage: self.outage(&core, &view),
             longest_stall_ms: core.told.longest_stall_ms,
             errors: core.told.errors,
+            hook: core.told.hook.as_ref().map(|run| self.hook(&run.borrow())),
+            shutdown: self.shutdown(&core, &view),
             waits_for: self.waits_for(&core, &view),
         }
     }
 
     fn outage(&self, core: &Core, view: &View) -> Option<Outage> {
-        let (why, since, deadline, expiry) = view.outage?;
+        let proto::Outage { why, since, deadline, expiry, back_by, .. } = *view.outage.as_ref()?;
         Some(Outage {
             why: wording::why(why, &core.told),
             since: self.clock().wall_at(since),
             deadline: deadline.map(|at| self.clock().wall_at(at)),
+            expected: back_by.map(|at| self.clock().wall_at(at)),
             policy: match self.config().policy {
                 Policy::Wait => TimeoutPolicy::Wait,
                 Policy::Error => TimeoutPolicy::Error,
                 Policy::Hook(_) => TimeoutPolicy::Hook,
+                Policy::Shutdown { .. } => TimeoutPolicy::Shutdown,
             },
             expired: matches!(expiry, Expiry::Ran(_)),
+        })
+    }
+
+    fn hook(&self, run: &Run) -> HookStatus {
+        let (outcome, why) = match &run.ended {
+            None => (HookOutcome::Running, None),
+            Some((_, Ending::Done)) => (HookOutcome::Done, None),
+            Some((_, Ending::Failed(how))) => (HookOutcome::Failed, Some(how.clone())),
+        };
+        HookStatus {
+            command: run.command.clone(),
+            since: self.clock().wall_at(run.since),
+            ended: run.ended.as_ref().map(|(at, _)| self.clock().wall_at(*at)),
+            outcome,
+            why,
+            output: run.output.iter().cloned().collect(),
+        }
+    }
+
+    fn shutdown(&self, core: &Core, view: &View) -> Option<ShutdownStatus> {
+        let shutdown = core.told.shutdown.as_ref()?;
+        let stage = view.outage.as_ref().map(|outage| outage.expiry);
+        let (phase, deadline) = match (shutdown.begun, self.made.host.descent()) {
+            (true, Some(descent)) => (descent.phase, Some(descent.deadline)),
+            (true, None) => (ShutdownPhase::Failed, None),
+            (false, _) if stage == Some(Expiry::Ran(Course::ShuttingDown(Stage::Prepared))) => {
+                (ShutdownPhase::Waiting, view.resume_by)
+            }
+            (false, _) => (ShutdownPhase::Preparing, shutdown.deadline),
+        };
+        Some(ShutdownStatus {
+            phase,
+            since: self.clock().wall_at(shutdown.since),
+            deadline: deadline.map(|at| self.clock().wall_at(at)),
         })
     }
 
@@ -63,9 +105,14 @@ impl Attachment {
         let (what, deadline, then) = match view.phase {
             Phase::Idle | Phase::Sharing | Phase::Ended(_) => return None,
             Phase::Away | Phase::Dialling => {
-                let (_, _, deadline, expiry) = view.outage?;
-                let runs = expiry == Expiry::Running;
-                ("come back", deadline.filter(|_| runs), if runs { then } else { "" })
+                let proto::Outage { deadline, expiry, .. } = *view.outage.as_ref()?;
+                match (expiry, &core.told.shutdown) {
+                    (Expiry::Running, _) => ("come back", deadline, then),
+                    (Expiry::Ran(Course::ShuttingDown(Stage::Preparing)), Some(shutdown)) => {
+                        ("come back", shutdown.deadline, then)
+                    }
+                    (Expiry::Due | Expiry::Ran(_), _) => ("come back", None, ""),
+                }
             }
             Phase::Attaching => ("grant the attachment", view.resume_by, then),
             Phase::Replaying => ("answer what is sent again", view.resume_by, then),
@@ -84,7 +131,7 @@ impl Attachment {
                 .clone()
                 .unwrap_or_else(|| self.config().target().to_string()),
             what: what.to_owned(),
-            since: clock.wall_at(view.outage.map_or(core.told.since, |(_, since, ..)| since)),
+            since: clock.wall_at(view.outage.as_ref().map_or(core.told.since, |o| o.since)),
             deadline: deadline.map(|at| clock.wall_at(at)),
             then: if deadline.is_some() { then.to_owned() } else { String::new() },
         })
@@ -92,7 +139,8 @@ impl Attachment {
 }
 
 fn phase(view: &View) -> AttachmentPhase {
-    let outage = view.outage.map(|(why, _, _, expiry)| (why, matches!(expiry, Expiry::Ran(_))));
+    let outage = view.outage.as_ref();
+    let outage = outage.map(|outage| (outage.why, matches!(outage.expiry, Expiry::Ran(_))));
     match (view.phase, outage) {
         (Phase::Idle, _) | (Phase::Away | Phase::Dialling, None | Some((Why::First, _))) => {
             AttachmentPhase::Dialling

@@ -80,6 +80,12 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
             ("violation", format!("the target broke the protocol: {violation}"))
         }
         Report::Expired { timer, policy } => ("expired", expired(*timer, *policy)),
+        Report::ShutdownCancelled => {
+            ("target_back", "the target is back before the shutdown has begun".to_owned())
+        }
+        Report::ShuttingDown => {
+            ("point_of_no_return", "the target has not come back; the shutdown begins".to_owned())
+        }
         Report::Holding { span: lasts, reason } => {
             let reason = because(reason.as_str());
             (
@@ -111,6 +117,8 @@ fn restart(report: &Report) -> Option<u64> {
         | Report::Unusable
         | Report::Violation(_)
         | Report::Expired { .. }
+        | Report::ShutdownCancelled
+        | Report::ShuttingDown
         | Report::Holding { .. }
         | Report::Ended(_) => None,
     }
@@ -149,6 +157,7 @@ pub fn then(config: &AttachmentConfig) -> &'static str {
         crate::Policy::Wait => "hold on",
         crate::Policy::Error => "answer held requests with errors",
         crate::Policy::Hook(_) => "run the hook and hold on",
+        crate::Policy::Shutdown { .. } => "shut this host down",
     }
 }
 
@@ -174,6 +183,7 @@ fn expired(timer: Timer, policy: Policy) -> String {
         Policy::Wait => "requests stay held",
         Policy::Error => "requests are answered with errors until it is back",
         Policy::Hook => "the hook runs, requests stay held",
+        Policy::Shutdown => "requests are answered with errors, and this host is to be shut down",
     };
     format!("{timer}: {policy}")
 }

@@ -9,7 +9,7 @@ use lull_admin::{
 };
 use lull_frontend::nbd::Uri;
 use lull_frontend::nbd::client::Connection;
-use lull_initiator::{AttachmentConfig, Config, Policy, RunError};
+use lull_initiator::{AttachmentConfig, Config, Policy, RunError, ShutdownConfig};
 use lull_transport::Addr;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
@@ -29,12 +29,18 @@ pub fn config(dir: &Path) -> Config {
         state_dir: dir.join("state"),
         admin: AdminAddr::unix(dir.join("admin.sock")),
         silence: Duration::from_secs(5),
+        shutdown: ShutdownConfig {
+            command: "false".into(),
+            deadline: Duration::from_secs(5),
+            last_resort: None,
+        },
         attachments: vec![AttachmentConfig {
             name: "db1".into(),
             uri: ResourceUri { place, resource: "db1".into() },
             nbd: vec![Addr::Unix(dir.join("nbd.sock"))],
             access: Access::Rw,
             policy: Policy::Wait,
+            hook_limit: Duration::from_secs(60),
             restart_timeout: Duration::from_secs(600),
             resume_timeout: Duration::from_secs(60),
             hold: None,

@@ -7,6 +7,8 @@ use super::{
 use crate::beat::Beat;
 use crate::geometry::Geometry;
 use crate::initiator::requests::Which;
+use crate::initiator::shutdown::cancel as cancel_shutdown;
+use crate::initiator::state::Probe;
 use crate::initiator::{Again, Intent, Memory};
 use crate::time::{micros, millis};
 use crate::{ConnId, MonoTime, Violation};
@@ -140,7 +142,7 @@ impl Initiator {
             now + crate::time::span(connect.barrier_ms).saturating_add(self.config.resume_timeout);
         let link =
             Link { conn, beat: Beat::new(now, keep_alive), incarnation: self.memory.incarnation };
-        self.state = State::Attaching { outage, link, resume: Resume { by, probe: None } };
+        self.state = State::Attaching { outage, link, resume: Resume { by, probe: Probe::NotYet } };
         Ok(())
     }
 
@@ -409,6 +411,9 @@ impl Initiator {
         self.requests.send_held(conn, actions);
         let again =
             Again { requests: again.requests + later.requests, bytes: again.bytes + later.bytes };
+        if outage.may_be_cancelled() {
+            cancel_shutdown(actions);
+        }
         let marks = outage.marks;
         if outage.why != Why::First {
             let (gone, connected) =
@@ -499,7 +504,9 @@ impl Initiator {
         let outage = match self.outage() {
             Some(before) => {
                 let mut outage = before.clone();
-                outage.announced(now, span, downtime);
+                if outage.announced(now, span, downtime) {
+                    cancel_shutdown(actions);
+                }
                 outage
             }
             None => {
@@ -543,7 +550,7 @@ impl Initiator {
             | State::Replaying { resume, .. }
             | State::Ready { resume, .. } => {
                 resume.by = resume.by.max(now + span);
-                resume.probe = None;
+                resume.probe = Probe::NotYet;
             }
             State::Idle
             | State::Away { .. }

@@ -20,10 +20,11 @@ mod outage;
 mod pause;
 mod report;
 mod requests;
+mod shutdown;
 mod state;
 mod tick;
 
-pub use outage::{Expiry, Marks, Outage, Why};
+pub use outage::{Course, Expiry, Marks, Outage, Stage, Why};
 pub use report::{End, Interruption, Phase, Report, Timer, View};
 pub use requests::{Again, Ask, Slot, WINDOW};
 pub use state::{Dial, Leaving, Link, Pause, Resume, State};
@@ -37,7 +38,7 @@ use lull_wire::{
     Access, AttachmentId, Epoch, Incarnation, InstanceId, Message, ResourceId, StatusCode, Tenure,
 };
 use requests::Requests;
-use state::{Intent, Step};
+use state::{Intent, Probe, Step};
 
 /// The longest that a dial may take, from connecting to CONNECT [CONN-6].
 pub const DIAL_LIMIT: Duration = Duration::from_secs(5);
@@ -55,6 +56,8 @@ pub enum Policy {
     Error,
     /// Run a command and hold on.
     Hook,
+    /// Answer with errors, run a command, and shut the host down [TIMER-2].
+    Shutdown,
 }
 
 /// What an attachment is and was when its daemon started.
@@ -129,6 +132,8 @@ pub enum Event {
     Remembered,
     /// A target hints that it is back.
     Knocked,
+    /// What [`Action::PrepareShutdown`] began has ended, or its time is up.
+    Prepared,
     /// A deadline has come. Input that is there is to be handled first [TIMER-6].
     Tick,
 }
@@ -155,6 +160,12 @@ pub enum Action {
     Remember(Memory),
     /// A timer ended: run the attachment's command.
     RunHook(Timer),
+    /// A timer ended: say why the host is to go down, and run what is to run before; [`Event::Prepared`] follows.
+    PrepareShutdown(Timer),
+    /// The target is back in time: what was begun by [`Action::PrepareShutdown`] leads to nothing.
+    CancelShutdown,
+    /// Shut the host down. Nothing takes this back.
+    ShutDown,
     /// Tell people.
     Report(Report),
 }
@@ -209,6 +220,7 @@ impl Initiator {
             Event::Detach { at_once } => self.detach(now, at_once, actions),
             Event::Remembered => self.remembered(actions),
             Event::Knocked => self.knocked(now, actions),
+            Event::Prepared => self.prepared(actions),
             Event::Tick => self.tick(now, actions),
         }
     }
@@ -311,7 +323,7 @@ impl Initiator {
             State::Replaying { resume, .. } => {
                 // Replay that makes progress extends the resume timer.
                 resume.by = resume.by.max(now + self.config.resume_timeout);
-                resume.probe = None;
+                resume.probe = Probe::NotYet;
                 if quiet {
                     self.replayed(now, actions);
                 }
@@ -370,6 +382,9 @@ impl Initiator {
         if let Some(conn) = self.conn() {
             actions.push(Action::HangUp { conn });
         }
+        if self.outage().is_some_and(Outage::may_be_cancelled) {
+            actions.push(Action::CancelShutdown);
+        }
         self.requests.lost();
         self.requests.fail_all(actions);
         self.state = State::Ended(end);
@@ -393,10 +408,9 @@ impl Initiator {
 
     /// How it stands.
     pub fn view(&self, now: MonoTime) -> View {
-        let outage = self.outage();
         View {
             phase: self.phase(),
-            outage: outage.map(|outage| (outage.why, outage.since, outage.deadline, outage.expiry)),
+            outage: self.outage().cloned(),
             pause: self.pause().map(|pause| (pause.restart, pause.until)),
             resume_by: match &self.state {
                 State::Attaching { resume, .. }
@@ -419,7 +433,6 @@ impl Initiator {
             unflushed: self.requests.unflushed(),
             epoch: self.memory.epoch,
             incarnation: self.memory.incarnation,
-            attempts: outage.map_or(0, |outage| outage.attempts),
         }
     }
 

@@ -1,6 +1,5 @@
 //! A time without sharing: why, since when, until when, and what then.
 
-use super::Policy;
 use crate::MonoTime;
 use core::time::Duration;
 use lull_wire::RestartId;
@@ -37,8 +36,30 @@ pub enum Expiry {
     Running,
     /// It ended; the policy waits for a dial that was begun afterwards to fail [TIMER-6].
     Due,
-    /// The policy ran.
-    Ran(Policy),
+    /// The policy ran, and this is what goes on because of it until RESUME.
+    Ran(Course),
+}
+
+/// What goes on after a policy ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Course {
+    /// Requests are held on.
+    Holding,
+    /// They are answered with errors.
+    Failing,
+    /// The same, while the host is shut down.
+    ShuttingDown(Stage),
+}
+
+/// How far a shutdown is [TIMER-2].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The hook runs. RESUME cancels the shutdown.
+    Preparing,
+    /// The hook has ended while the target was back: it goes on unless RESUME comes.
+    Prepared,
+    /// The point of no return is passed: the shutdown's command runs.
+    Begun,
 }
 
 /// When things happened in an outage, for the report that ends it.
@@ -67,6 +88,8 @@ pub struct Outage {
     pub deadline: Option<MonoTime>,
     /// How far the timers have come.
     pub expiry: Expiry,
+    /// When the downtime that the target announced is over; `None` where it announced none.
+    pub back_by: Option<MonoTime>,
     /// When an announced downtime is nearly over.
     gentle_until: MonoTime,
     /// What happened when.
@@ -92,6 +115,7 @@ impl Outage {
             deadline: (why != Why::First)
                 .then(|| now + restart_timeout.max(downtime.saturating_mul(3))),
             expiry: Expiry::Running,
+            back_by: (!downtime.is_zero()).then(|| now + downtime),
             gentle_until: now + gentle,
             marks,
             attempts: 0,
@@ -109,17 +133,28 @@ impl Outage {
     }
 
     /// The target went away again before RESUME. Its timer goes on; only an announcement extends it: to `span`, and
-    /// to what the downtime needs.
-    pub fn announced(&mut self, now: MonoTime, span: Duration, downtime: Duration) {
-        let until = now + span.max(downtime.saturating_mul(3));
-        self.deadline = self.deadline.map(|deadline| deadline.max(until));
-        if self.expiry == Expiry::Due && self.deadline.is_some_and(|deadline| deadline > now) {
+    /// to what the downtime needs. Whether that cancels a shutdown: who announces has returned before [TIMER-2].
+    pub fn announced(&mut self, now: MonoTime, span: Duration, downtime: Duration) -> bool {
+        let (until, before) = (now + span.max(downtime.saturating_mul(3)), self.deadline);
+        self.deadline = before.map(|deadline| deadline.max(until));
+        if !downtime.is_zero() {
+            self.back_by = Some(now + downtime);
+        }
+        let cancelled = self.may_be_cancelled();
+        let extended = self.deadline > before && self.deadline > Some(now);
+        if extended && (cancelled || self.expiry == Expiry::Due) {
             self.expiry = Expiry::Running;
         }
+        extended && cancelled
     }
 
     /// Whether consumers are given errors.
     pub fn is_failing(&self) -> bool {
-        matches!(self.expiry, Expiry::Ran(Policy::Error))
+        matches!(self.expiry, Expiry::Ran(Course::Failing | Course::ShuttingDown(_)))
+    }
+
+    /// Whether a shutdown is under way that has not passed its point of no return.
+    pub fn may_be_cancelled(&self) -> bool {
+        matches!(self.expiry, Expiry::Ran(Course::ShuttingDown(Stage::Preparing | Stage::Prepared)))
     }
 }

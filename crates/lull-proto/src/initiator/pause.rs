@@ -5,6 +5,7 @@ use super::{
     State,
 };
 use crate::initiator::requests::Which;
+use crate::initiator::state::Probe;
 use crate::time::{micros, span};
 use crate::{ConnId, MonoTime, Violation};
 use core::time::Duration;
@@ -52,7 +53,7 @@ impl Initiator {
             // [PAUSE-8] The replay is finished first.
             State::Replaying { outage, link, mut resume, again, pause: None } => {
                 actions.push(Action::Report(report));
-                resume.probe = None;
+                resume.probe = Probe::NotYet;
                 let pause = Some(fresh(in_flight, None));
                 self.state = State::Replaying { outage, link, resume, again, pause };
                 self.progress(now, actions);

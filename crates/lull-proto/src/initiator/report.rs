@@ -1,6 +1,6 @@
 //! What a machine tells people: transitions as they happen, and a view of how things stand.
 
-use super::{Again, Expiry, Marks, Policy, Why};
+use super::{Again, Marks, Outage, Policy, Why};
 use crate::{MonoTime, Violation};
 use core::time::Duration;
 use lull_wire::messages::{Prose, Refused};
@@ -53,6 +53,10 @@ pub enum Report {
     Violation(Violation),
     /// A timer ended and the policy runs.
     Expired { timer: Timer, policy: Policy },
+    /// The target is back before the shutdown's point of no return.
+    ShutdownCancelled,
+    /// The host is shut down.
+    ShuttingDown,
     /// Requests wait for a target further up.
     Holding { span: Duration, reason: Prose },
     /// The attachment ended.
@@ -116,7 +120,7 @@ pub struct View {
     /// How far it is.
     pub phase: Phase,
     /// Since when it shares no more, why and until when.
-    pub outage: Option<(Why, MonoTime, Option<MonoTime>, Expiry)>,
+    pub outage: Option<Outage>,
     /// The pause that runs, and until when its silence is tolerated.
     pub pause: Option<(RestartId, MonoTime)>,
     /// The resume timer's end.
@@ -133,6 +137,4 @@ pub struct View {
     pub epoch: Epoch,
     /// The last incarnation.
     pub incarnation: Incarnation,
-    /// Dials since the session was lost.
-    pub attempts: u32,
 }

@@ -35,8 +35,18 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resume {
     pub(super) by: MonoTime,
-    /// The PING sent when it ended; its PONG without a RESUME before it lets the policy run [TIMER-6].
-    pub(super) probe: Option<u64>,
+    pub(super) probe: Probe,
+}
+
+/// The keep-alive round after the resume timer's end [TIMER-6].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Probe {
+    /// The timer runs.
+    NotYet,
+    /// This PING is sent.
+    Sent(u64),
+    /// Its PONG came and no RESUME before it: the policy may run.
+    Answered,
 }
 
 /// A pause that was asked for.

@@ -1,6 +1,9 @@
 //! Deadlines: when the machine wants to be woken, and what it does then.
 
-use super::{Action, Actions, Expiry, Initiator, Policy, Report, State, Timer};
+use super::state::Probe;
+use super::{
+    Action, Actions, Course, Expiry, Initiator, Outage, Policy, Report, Stage, State, Timer,
+};
 use crate::beat::Round;
 use crate::time::earliest;
 use crate::{ConnId, MonoTime};
@@ -16,7 +19,8 @@ impl Initiator {
             State::Attaching { link, resume, .. }
             | State::Replaying { link, resume, pause: None, .. }
             | State::Ready { link, resume, .. } => {
-                earliest([Some(link.beat.deadline()), resume.probe.is_none().then_some(resume.by)])
+                let runs = resume.probe == Probe::NotYet;
+                earliest([Some(link.beat.deadline()), runs.then_some(resume.by)])
             }
             // [PAUSE-8] PAUSE stops the resume timer.
             State::Replaying { link, pause: Some(pause), .. }
@@ -112,11 +116,11 @@ impl Initiator {
         if let State::Attaching { link, resume, .. }
         | State::Replaying { link, resume, .. }
         | State::Ready { link, resume, .. } = &mut self.state
-            && resume.probe.is_none()
+            && resume.probe == Probe::NotYet
             && resume.by <= now
         {
             let conn = link.conn;
-            resume.probe = Some(token);
+            resume.probe = Probe::Sent(token);
             self.ping(conn, token, actions);
         }
         self.tick_link(now, actions);
@@ -130,10 +134,11 @@ impl Initiator {
         else {
             return;
         };
-        if resume.probe == Some(token) {
-            let ran = matches!(outage.expiry, Expiry::Ran(_));
-            if !ran {
-                self.run_policy(Timer::Resume, actions);
+        if resume.probe == Probe::Sent(token) {
+            resume.probe = Probe::Answered;
+            match outage.expiry {
+                Expiry::Running | Expiry::Due => self.run_policy(Timer::Resume, actions),
+                Expiry::Ran(_) => self.shut_down_if_prepared(actions),
             }
         }
     }
@@ -143,6 +148,7 @@ impl Initiator {
         if self.outage().is_some_and(|outage| outage.expiry == Expiry::Due) {
             self.run_policy(Timer::Restart, actions);
         }
+        self.shut_down_if_prepared(actions);
     }
 
     /// [TIMER-1]
@@ -155,17 +161,26 @@ impl Initiator {
         else {
             return;
         };
-        outage.expiry = Expiry::Ran(policy);
+        outage.expiry = Expiry::Ran(match policy {
+            Policy::Wait | Policy::Hook => Course::Holding,
+            Policy::Error => Course::Failing,
+            Policy::Shutdown => Course::ShuttingDown(Stage::Preparing),
+        });
         actions.push(Action::Report(Report::Expired { timer, policy }));
         match policy {
             Policy::Wait => {}
             Policy::Error => self.requests.fail_all(actions),
             Policy::Hook => actions.push(Action::RunHook(timer)),
+            Policy::Shutdown => {
+                // [TIMER-2] Whoever is to shut down must not wait for what is held here.
+                self.requests.fail_all(actions);
+                actions.push(Action::PrepareShutdown(timer));
+            }
         }
     }
 }
 
 /// The restart timer's end, while it runs.
-fn running(outage: &super::Outage) -> Option<MonoTime> {
+fn running(outage: &Outage) -> Option<MonoTime> {
     if outage.expiry == Expiry::Running { outage.deadline } else { None }
 }

@@ -11,6 +11,7 @@ use lull_wire::{
 use std::time::Duration;
 
 /// An initiator and everything that it wanted done.
+#[derive(Clone)]
 pub struct Alone {
     pub now: MonoTime,
     pub machine: Initiator,

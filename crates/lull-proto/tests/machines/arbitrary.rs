@@ -93,6 +93,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Step::Event(initiator::Event::Detach { at_once })
         }),
         1 => Just(Step::Event(initiator::Event::Knocked)),
+        2 => Just(Step::Event(initiator::Event::Prepared)),
         3 => Just(Step::Event(initiator::Event::Remembered)),
         1 => (0..9u64).prop_map(|conn| {
             Step::Event(initiator::Event::DialFailed { conn: ConnId(conn) })
@@ -108,6 +109,7 @@ fn run_initiator(policy: Policy, steps: Vec<Step>) {
     let (mut now, mut conn, mut slots) = (MonoTime(1), ConnId(0), 0);
     let mut machine = Initiator::new(initiator::Config { policy, ..config(0, "disk-a") });
     let mut open = BTreeSet::new();
+    let mut prepares = false;
     let begin = Step::Event(initiator::Event::Begin);
     for step in core::iter::once(begin).chain(steps) {
         let event = match step {
@@ -152,6 +154,12 @@ fn run_initiator(policy: Policy, steps: Vec<Step>) {
                 | initiator::Action::Remember(_)
                 | initiator::Action::RunHook(_)
                 | initiator::Action::Report(_) => {}
+                initiator::Action::PrepareShutdown(_) => {
+                    assert!(!core::mem::replace(&mut prepares, true), "[TIMER-2] once an outage");
+                }
+                initiator::Action::CancelShutdown | initiator::Action::ShutDown => {
+                    assert!(core::mem::replace(&mut prepares, false), "[TIMER-2] after preparing");
+                }
             }
         }
         let view = machine.view(now);
@@ -295,8 +303,9 @@ proptest! {
 
     /// [CONN-3] [SEC-4] Whatever a target says: no panic, and each slot is answered at most once.
     #[test]
-    fn an_initiator_survives_anything(steps in steps(), policy in 0..3usize) {
-        run_initiator([Policy::Wait, Policy::Error, Policy::Hook][policy], steps);
+    fn an_initiator_survives_anything(steps in steps(), policy in 0..4usize) {
+        let policies = [Policy::Wait, Policy::Error, Policy::Hook, Policy::Shutdown];
+        run_initiator(policies[policy], steps);
     }
 
     /// [SEC-4] Whatever initiators and operators do: no panic, no tenure falls, no deadline stays behind.

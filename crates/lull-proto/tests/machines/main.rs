@@ -11,4 +11,5 @@ mod pause;
 mod pause_end;
 mod places;
 mod settling;
+mod shutdown;
 mod timers;

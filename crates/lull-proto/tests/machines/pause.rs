@@ -1,7 +1,7 @@
 //! A planned restart that succeeds.
 
 use crate::pair::{Pair, Seen, restart};
-use lull_proto::initiator::{self, Phase, Why};
+use lull_proto::initiator::{self, Outage, Phase, Why};
 use lull_proto::target::{self, Change, Decision, OnTimeout, Order, Purpose, RowState};
 use lull_wire::messages::Pause;
 use lull_wire::{Kind, Message, RestartId};
@@ -208,7 +208,7 @@ fn a_loss_after_pause_counts_as_announced() {
     pair.downtime = None;
     pair.crash();
     pair.run(SECOND);
-    let (why, since, deadline, _) = pair.nodes[0].machine.view(pair.now).outage.unwrap();
+    let Outage { why, since, deadline, .. } = pair.nodes[0].machine.view(pair.now).outage.unwrap();
     assert_eq!(why, Why::Restart(RestartId(3)));
     assert!(deadline.unwrap() >= since + 2700 * SECOND);
 }

@@ -31,7 +31,7 @@ fn expired(pair: &Pair) -> usize {
 /// [TIMER-1] [TIMER-3] Each policy does what it says, once; a late CONNECT works after each.
 #[test]
 fn each_policy_runs_once_and_can_be_left() {
-    for policy in [Policy::Wait, Policy::Error, Policy::Hook] {
+    for policy in [Policy::Wait, Policy::Error, Policy::Hook, Policy::Shutdown] {
         let mut pair = with_policy(policy);
         pair.crash();
         pair.write(0, 1);
@@ -40,9 +40,10 @@ fn each_policy_runs_once_and_can_be_left() {
         pair.run(60 * SECOND);
         assert_eq!(expired(&pair), 1);
         pair.write(0, 2);
-        let failed = if policy == Policy::Error { 2 } else { 0 };
+        let failed = if matches!(policy, Policy::Error | Policy::Shutdown) { 2 } else { 0 };
         assert_eq!(pair.nodes[0].errors(), failed, "{policy:?}");
         assert_eq!(pair.nodes[0].hooks.len(), usize::from(policy == Policy::Hook));
+        assert_eq!(pair.nodes[0].shutdowns, [usize::from(policy == Policy::Shutdown), 0, 0]);
         pair.start(lull_wire::RestartId(0));
         pair.until_all_share();
         pair.write(0, 3);

@@ -6,13 +6,27 @@ use lull_admin::{Access, AdminAddr, ResourceUri};
 use lull_transport::Addr;
 
 use super::initiator;
-use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout};
+use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout, ShutdownConfig};
 use crate::exit::Failure;
 use crate::log;
 use crate::units::parse_span_ms;
 
+/// What a policy's commands are told, for the help and the manual of every verb that runs them.
+pub const HOOKS: &str = "\
+The COMMAND of a policy is run by /bin/sh -c, without input. Its output goes to the log; its last lines and \
+how it ended are in `lull status`. In its environment, and in that of a shutdown's commands:
+  LULL_NODE        name of this node
+  LULL_ATTACHMENT  name of the attachment
+  LULL_RESOURCE    name of the resource at its target
+  LULL_TARGET      where the target is dialled
+  LULL_POLICY      hook or shutdown
+  LULL_TIMER       restart or resume: which timer ended
+  LULL_AWAY_MS     for how long nothing has been shared, in milliseconds
+  LULL_WHY         why, as a sentence";
+
 /// The flags of `lull attach`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = HOOKS)]
 pub struct Args {
     /// The resource: lull://host[:port]/name or lull+unix:///name?socket=/path
     #[arg(value_name = "URI")]
@@ -32,9 +46,15 @@ pub struct Args {
     /// rw (alone) or ro
     #[arg(long, value_name = "ACCESS", default_value = "rw", value_parser = config::access)]
     pub access: Access,
-    /// When the target stays away too long: wait, error or hook:COMMAND
+    /// When the target stays away too long: wait, error, hook:COMMAND, or shutdown[:COMMAND], which
+    /// shuts this host down, after COMMAND
     #[arg(long, value_name = "POLICY", default_value = "wait")]
     pub on_timeout: OnTimeout,
+    /// How long the COMMAND of --on-timeout may take; then it is killed
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_span_ms)]
+    pub hook_timeout: u64,
+    #[command(flatten)]
+    pub shutdown: ShutdownArgs,
     /// How long the target may be away
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = parse_span_ms)]
     pub restart_timeout: u64,
@@ -58,10 +78,40 @@ pub struct Args {
     pub log: log::FormatArgs,
 }
 
+/// The flags of `--on-timeout shutdown`.
+#[derive(Debug, clap::Args)]
+pub struct ShutdownArgs {
+    /// With --on-timeout shutdown: what shuts this host down [default: systemctl poweroff]
+    #[arg(long, value_name = "CMD", value_parser = config::command_line)]
+    pub shutdown_command: Option<String>,
+    /// With it: how long the host may take to go down [default: 2m]
+    #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
+    pub shutdown_deadline: Option<u64>,
+    /// With it: what is run when the command failed, or the host is still up at the deadline [default:
+    /// systemctl poweroff --force --force; nothing where another --shutdown-command is given]
+    #[arg(long, value_name = "CMD", value_parser = config::command_line)]
+    pub shutdown_last_resort: Option<String>,
+}
+
+impl ShutdownArgs {
+    fn resolve(self, policy: &OnTimeout) -> Result<ShutdownConfig, Failure> {
+        let Self { shutdown_command, shutdown_deadline, shutdown_last_resort } = self;
+        let said = shutdown_command.is_some()
+            || shutdown_deadline.is_some()
+            || shutdown_last_resort.is_some();
+        if said && !matches!(policy, OnTimeout::Shutdown(_)) {
+            let text = "--shutdown-… without --on-timeout shutdown shuts nothing down\n  next: add \
+                        it, or leave them out";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        Ok(ShutdownConfig::of(shutdown_command, shutdown_deadline, shutdown_last_resort))
+    }
+}
+
 /// The configuration that the flags mean.
 ///
 /// # Errors
-/// A plain address beyond loopback without `--insecure`.
+/// A plain address beyond loopback without `--insecure`, or flags of a shutdown without one.
 pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
     for addr in [&args.nbd, &config::dial_addr(&args.uri)] {
         addr.check_plain(args.insecure).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -69,7 +119,9 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
     let name = args.uri.resource.clone();
     let mut attachment = AttachmentConfig::new(name, args.uri, args.nbd);
     attachment.access = args.access;
+    let shutdown = args.shutdown.resolve(&args.on_timeout)?;
     attachment.on_timeout = args.on_timeout;
+    attachment.hook_timeout_ms = args.hook_timeout;
     attachment.restart_timeout_ms = args.restart_timeout;
     attachment.resume_timeout_ms = args.resume_timeout;
     attachment.derive_hold(args.hold);
@@ -79,6 +131,7 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
     config.admin = args.admin.unwrap_or(config.admin);
     config.keep_alive_ms = args.keep_alive;
     config.insecure = args.insecure;
+    config.shutdown = shutdown;
     config.attachments.push(attachment);
     Ok(config)
 }

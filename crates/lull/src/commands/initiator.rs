@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lull_initiator::Policy;
+use lull_initiator::{Policy, ShutdownConfig};
 
 use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout};
 use crate::exit::Failure;
@@ -12,6 +12,7 @@ use crate::service;
 
 /// The flags of `lull initiator`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = super::attach::HOOKS)]
 pub struct Args {
     /// A configuration with [initiator] and [[attachment]]
     #[arg(long, value_name = "FILE")]
@@ -54,6 +55,11 @@ pub fn daemon_config(config: InitiatorConfig) -> lull_initiator::Config {
         state_dir: config.state_dir,
         admin: config.admin,
         silence: Duration::from_millis(config.keep_alive_ms),
+        shutdown: ShutdownConfig {
+            command: config.shutdown.command,
+            deadline: Duration::from_millis(config.shutdown.deadline_ms),
+            last_resort: config.shutdown.last_resort,
+        },
         attachments: config.attachments.into_iter().map(attachment).collect(),
     }
 }
@@ -68,7 +74,9 @@ fn attachment(config: AttachmentConfig) -> lull_initiator::AttachmentConfig {
             OnTimeout::Wait => Policy::Wait,
             OnTimeout::Error => Policy::Error,
             OnTimeout::Hook(command) => Policy::Hook(command),
+            OnTimeout::Shutdown(hook) => Policy::Shutdown { hook },
         },
+        hook_limit: Duration::from_millis(config.hook_timeout_ms),
         restart_timeout: Duration::from_millis(config.restart_timeout_ms),
         resume_timeout: Duration::from_millis(config.resume_timeout_ms),
         hold: config.hold_ms.map(Duration::from_millis),

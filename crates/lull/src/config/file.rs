@@ -54,6 +54,9 @@ pub struct FileInitiator {
     pub keep_alive: Option<Text>,
     #[serde(default)]
     pub insecure: bool,
+    pub shutdown_command: Option<Text>,
+    pub shutdown_deadline: Option<Text>,
+    pub shutdown_last_resort: Option<Text>,
 }
 
 /// One `[[attachment]]`.
@@ -65,6 +68,7 @@ pub struct FileAttachment {
     pub nbd: Text,
     pub access: Option<Text>,
     pub on_timeout: Option<Text>,
+    pub hook_timeout: Option<Text>,
     pub restart_timeout: Option<Text>,
     pub resume_timeout: Option<Text>,
     pub hold: Option<Text>,
@@ -72,7 +76,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 20] = [
     "name",
     "listen",
     "nbd",
@@ -86,6 +90,10 @@ pub const KEYS: [&str; 16] = [
     "uri",
     "access",
     "on-timeout",
+    "hook-timeout",
+    "shutdown-command",
+    "shutdown-deadline",
+    "shutdown-last-resort",
     "restart-timeout",
     "resume-timeout",
     "hold",

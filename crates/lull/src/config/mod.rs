@@ -19,7 +19,7 @@ use lull_transport::Addr;
 pub use backend::check_backend;
 pub use here::{default_state_dir, host_name};
 pub use problem::{ConfigError, Problem};
-pub use resolve::{access, dial_addr, node_name, on_pause_timeout, resource_name};
+pub use resolve::{access, command_line, dial_addr, node_name, on_pause_timeout, resource_name};
 
 /// A whole configuration; a file may hold both roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +77,34 @@ pub struct InitiatorConfig {
     pub keep_alive_ms: u64,
     /// Whether plain TCP is dialled beyond loopback. [SEC-1]
     pub insecure: bool,
+    /// How this host is shut down where a policy wants it.
+    pub shutdown: ShutdownConfig,
     /// What it uses, at least one.
     pub attachments: Vec<AttachmentConfig>,
+}
+
+/// How this host is shut down. [TIMER-2]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShutdownConfig {
+    /// The command line.
+    pub command: String,
+    /// How long the host may take to go down.
+    pub deadline_ms: u64,
+    /// The command line for a host that is still up then.
+    pub last_resort: Option<String>,
+}
+
+impl ShutdownConfig {
+    /// What is not said is the service manager's. The last resort is only where the command is its own too: who
+    /// tries a policy with a harmless command is not switched off.
+    pub fn of(command: Option<String>, deadline: Option<u64>, last_resort: Option<String>) -> Self {
+        let forced = || command.is_none().then(|| DEFAULT_LAST_RESORT.to_owned());
+        Self {
+            last_resort: last_resort.or_else(forced),
+            command: command.unwrap_or_else(|| DEFAULT_SHUTDOWN.to_owned()),
+            deadline_ms: deadline.unwrap_or(DEFAULT_SHUTDOWN_DEADLINE_MS),
+        }
+    }
 }
 
 /// One attachment of an initiator.
@@ -94,6 +120,8 @@ pub struct AttachmentConfig {
     pub access: Access,
     /// What happens when the restart or the resume timer ends.
     pub on_timeout: OnTimeout,
+    /// How long its hook may take.
+    pub hook_timeout_ms: u64,
     /// The restart timer.
     pub restart_timeout_ms: u64,
     /// The resume timer.
@@ -111,6 +139,8 @@ pub enum OnTimeout {
     Error,
     /// Run this command line and hold on.
     Hook(String),
+    /// Fail held and new requests, run this command line, shut the host down. [TIMER-2]
+    Shutdown(Option<String>),
 }
 
 impl std::str::FromStr for OnTimeout {
@@ -120,10 +150,16 @@ impl std::str::FromStr for OnTimeout {
         match text {
             "wait" => Ok(Self::Wait),
             "error" => Ok(Self::Error),
-            _ => match text.strip_prefix("hook:") {
-                Some(command) if !command.trim().is_empty() => Ok(Self::Hook(command.to_owned())),
-                Some(_) => Err("`hook:` lacks its command: write hook:COMMAND".to_owned()),
-                None => Err(format!("`{text}` is none of wait, error, hook:COMMAND")),
+            "shutdown" => Ok(Self::Shutdown(None)),
+            _ => match text.split_once(':') {
+                Some((policy @ ("hook" | "shutdown"), command)) if command.trim().is_empty() => {
+                    Err(format!("`{policy}:` lacks its command: write {policy}:COMMAND"))
+                }
+                Some(("hook", command)) => Ok(Self::Hook(command.to_owned())),
+                Some(("shutdown", command)) => Ok(Self::Shutdown(Some(command.to_owned()))),
+                Some(_) | None => Err(format!(
+                    "`{text}` is none of wait, error, hook:COMMAND, shutdown[:COMMAND]"
+                )),
             },
         }
     }
@@ -135,6 +171,12 @@ pub const DEFAULT_PAUSE_TIMEOUT_MS: u64 = 30_000;
 pub const DEFAULT_KEEP_ALIVE_MS: u64 = 5_000;
 /// The restart timer where nothing else is said.
 pub const DEFAULT_RESTART_TIMEOUT_MS: u64 = 600_000;
+/// How long a hook may take where nothing else is said.
+pub const DEFAULT_HOOK_TIMEOUT_MS: u64 = 60_000;
+/// How a host is shut down where nothing else is said; how, if that does not work; and when it has not worked.
+const DEFAULT_SHUTDOWN: &str = "systemctl poweroff";
+const DEFAULT_LAST_RESORT: &str = "systemctl poweroff --force --force";
+const DEFAULT_SHUTDOWN_DEADLINE_MS: u64 = 120_000;
 /// The resume timer where nothing else is said.
 pub const DEFAULT_RESUME_TIMEOUT_MS: u64 = 60_000;
 
@@ -170,6 +212,7 @@ impl AttachmentConfig {
             nbd,
             access: Access::Rw,
             on_timeout: OnTimeout::Wait,
+            hook_timeout_ms: DEFAULT_HOOK_TIMEOUT_MS,
             restart_timeout_ms: DEFAULT_RESTART_TIMEOUT_MS,
             resume_timeout_ms: DEFAULT_RESUME_TIMEOUT_MS,
             hold_ms: None,
@@ -182,7 +225,9 @@ impl AttachmentConfig {
         self.hold_ms = match (&self.on_timeout, said_ms) {
             (_, Some(ms)) => Some(ms),
             (OnTimeout::Wait, None) => None,
-            (OnTimeout::Error | OnTimeout::Hook(_), None) => Some(self.restart_timeout_ms),
+            (OnTimeout::Error | OnTimeout::Hook(_) | OnTimeout::Shutdown(_), None) => {
+                Some(self.restart_timeout_ms)
+            }
         };
     }
 }
@@ -196,6 +241,7 @@ impl InitiatorConfig {
             admin: Role::Initiator.default_socket(),
             keep_alive_ms: DEFAULT_KEEP_ALIVE_MS,
             insecure: false,
+            shutdown: ShutdownConfig::of(None, None, None),
             attachments: Vec::new(),
         }
     }

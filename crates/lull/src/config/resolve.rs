@@ -10,8 +10,8 @@ use toml::Spanned;
 
 use super::file::{FileAttachment, FileConfig, FileInitiator, FileResource, FileTarget, Text};
 use super::{
-    AttachmentConfig, Config, InitiatorConfig, OnTimeout, Problem, ResourceConfig, TargetConfig,
-    check_backend,
+    AttachmentConfig, Config, InitiatorConfig, OnTimeout, Problem, ResourceConfig, ShutdownConfig,
+    TargetConfig, check_backend,
 };
 use crate::units::parse_span_ms;
 
@@ -131,6 +131,10 @@ impl Checker {
         set(&mut config.state_dir, self.read(file.state, path));
         set(&mut config.admin, self.read(file.admin, str::parse));
         set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
+        let command = self.read(file.shutdown_command, command_line);
+        let deadline = self.read(file.shutdown_deadline, parse_span_ms);
+        let last_resort = self.read(file.shutdown_last_resort, command_line);
+        config.shutdown = ShutdownConfig::of(command, deadline, last_resort);
         if attachments.is_empty() {
             self.wrong(
                 span,
@@ -157,6 +161,7 @@ impl Checker {
         let name = self.read(file.name, resource_name);
         let access = self.read(file.access, access).unwrap_or(Access::Rw);
         let on_timeout = self.read(file.on_timeout, str::parse).unwrap_or(OnTimeout::Wait);
+        let hook = self.read(file.hook_timeout, parse_span_ms);
         let restart = self.read(file.restart_timeout, parse_span_ms);
         let resume = self.read(file.resume_timeout, parse_span_ms);
         let hold = self.read(file.hold, parse_span_ms);
@@ -165,6 +170,7 @@ impl Checker {
         let mut config = AttachmentConfig::new(name, uri, nbd?);
         config.access = access;
         config.on_timeout = on_timeout;
+        set(&mut config.hook_timeout_ms, hook);
         set(&mut config.restart_timeout_ms, restart);
         set(&mut config.resume_timeout_ms, resume);
         config.derive_hold(hold);
@@ -215,6 +221,14 @@ fn path(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("an empty path: write the path of a directory".to_owned()),
         text => Ok(text.into()),
+    }
+}
+
+/// A command line for a shell.
+pub fn command_line(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("an empty command: write a command line for /bin/sh".to_owned()),
+        _ => Ok(text.to_owned()),
     }
 }
 

@@ -119,7 +119,7 @@ fn wrong_attachments_are_shown_all_at_once() {
         "[[attachment]]\nuri = \"nbd://localhost/a\"\nnbd = \"unix:/run/a\"\n\
          [[attachment]]\nuri = \"lull://db.example/a\"\nnbd = \"unix:/run/b\"\n\
          [[attachment]]\nuri = \"lull://localhost/a\"\nnbd = \"unix:/run/b\"\n\
-         access = \"all\"\non-timeout = \"shutdown\"\nhold = \"0\"\n"
+         access = \"all\"\non-timeout = \"shutdown:\"\nhold = \"0\"\n"
     ));
 }
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use lull_admin::{
-    AttachmentStatus, InitiatorStatus, Outage, RestartStatus, SessionStatus, Status, TargetStatus,
-    Wait,
+    AttachmentStatus, HookOutcome, InitiatorStatus, Outage, RestartStatus, SessionStatus,
+    ShutdownPhase, Status, TargetStatus, Wait,
 };
 
 use super::clock_time::Zone;
@@ -204,7 +204,10 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
         }
         let _ = write!(text, "\n{}", indented(&rows));
     }
-    let holds = |one: &AttachmentStatus| one.outage.is_some() || one.waits_for.is_some();
+    let holds = |one: &AttachmentStatus| {
+        let waits = one.outage.is_some() || one.waits_for.is_some();
+        waits || one.hook.is_some() || one.shutdown.is_some()
+    };
     if initiator.attachments.iter().any(holds) {
         text.push('\n');
     }
@@ -213,6 +216,35 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
             outage_text(text, status, &attachment.name, outage, zone);
         }
         waits(text, status, attachment.waits_for.iter());
+        policy_text(text, status, attachment);
+    }
+}
+
+/// What the policy of an attachment does, or did.
+fn policy_text(text: &mut String, status: &Status, attachment: &AttachmentStatus) {
+    let name = &attachment.name;
+    if let Some(shutdown) = &attachment.shutdown {
+        let (lasts, left) = (age(status, shutdown.since), countdown(status, shutdown.deadline));
+        let phase = match shutdown.phase {
+            ShutdownPhase::Preparing => "its hook runs, and the target's return cancels it",
+            ShutdownPhase::Waiting => "put off while the target comes back",
+            ShutdownPhase::Begun => "the shutdown's command was run",
+            ShutdownPhase::Forced => "the last resort was run",
+            ShutdownPhase::Failed => "in vain, the host is still up",
+            ShutdownPhase::Unknown => "in a phase that this command does not know",
+        };
+        let _ = writeln!(text, "  {name} shuts this host down, for {lasts}: {phase}{left}");
+    }
+    let Some(hook) = &attachment.hook else { return };
+    let how = match (hook.outcome, &hook.why) {
+        (HookOutcome::Running, _) => format!("runs for {}", age(status, hook.since)),
+        (HookOutcome::Done, _) => "is done".to_owned(),
+        (_, why) => why.as_deref().unwrap_or("failed").to_owned(),
+    };
+    let ended = hook.ended.map(|at| format!(", {} ago", age(status, at))).unwrap_or_default();
+    let _ = writeln!(text, "  {name}'s hook {how}{ended}: {}", hook.command);
+    for line in &hook.output {
+        let _ = writeln!(text, "    {line}");
     }
 }
 

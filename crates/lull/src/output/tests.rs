@@ -172,6 +172,7 @@ fn initiator_status() -> Status {
         why: "store-1 restarts: new kernel".into(),
         since: NOW - 2000,
         deadline: Some(NOW + 598_000),
+        expected: Some(NOW + 200_000),
         policy: TimeoutPolicy::Hook,
         expired: false,
     };

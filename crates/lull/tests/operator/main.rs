@@ -47,7 +47,7 @@ fn what_the_command_line_does_not_know_is_status_two() {
         &["target"],
         &["attach", "nbd://localhost/x", "--nbd", "unix:/x"],
         &["attach", "lull://localhost/x"],
-        &["attach", "lull://localhost/x", "--nbd", "unix:/x", "--on-timeout", "shutdown"],
+        &["attach", "lull://localhost/x", "--nbd", "unix:/x", "--on-timeout", "poweroff"],
         &["history", "seven"],
     ] {
         let (status, out, err) = run(args);

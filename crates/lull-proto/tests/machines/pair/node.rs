@@ -32,6 +32,8 @@ pub struct Node {
     pub answers: Vec<(Slot, StatusCode)>,
     pub reports: Vec<Report>,
     pub hooks: Vec<Timer>,
+    /// Shutdowns that are being prepared, were cancelled, and have begun.
+    pub shutdowns: [usize; 3],
     pub memory: Memory,
     pub geometry: Option<Geometry>,
     /// How many requests its consumers keep going.
@@ -74,6 +76,7 @@ impl Node {
             answers: Vec::new(),
             reports: Vec::new(),
             hooks: Vec::new(),
+            shutdowns: [0; 3],
             memory: Memory::default(),
             geometry: None,
             load: 0,

@@ -77,6 +77,9 @@ impl Pair {
                 self.tell(at, Event::Remembered);
             }
             Action::RunHook(timer) => self.nodes[at].hooks.push(timer),
+            Action::PrepareShutdown(_) => self.nodes[at].shutdowns[0] += 1,
+            Action::CancelShutdown => self.nodes[at].shutdowns[1] += 1,
+            Action::ShutDown => self.nodes[at].shutdowns[2] += 1,
             Action::Report(report) => self.nodes[at].reports.push(report),
         }
     }
