@@ -1,7 +1,8 @@
 //! Regular files and block devices.
 //!
 //! [`opening`] finds out what a path is and locks it; [`medium`] is the open file with its blocking
-//! operations; [`engine`] decides which of them run on the caller's thread and which on a worker's.
+//! operations; [`engine`] decides which of them run on the caller's thread, which in its [`ring`] and
+//! which on a worker's.
 
 mod durable;
 mod engine;
@@ -12,6 +13,8 @@ mod kernel;
 mod lock;
 mod medium;
 mod opening;
+mod ring;
 
 pub(crate) use inspect::check;
 pub(crate) use opening::open;
+pub use ring::IoLoop;

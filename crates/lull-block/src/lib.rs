@@ -5,11 +5,12 @@
 //! is a [`BackendSpec`], opened with [`open`].
 //!
 //! Deliberately absent: sessions, the wire, retries, ordering between requests (whoever shares the
-//! resource owns that), and any runtime.
+//! resource owns that), and any runtime but the reactor that an [`IoLoop`] waits with.
 //!
 //! Unsafe code is in these modules only:
 //! * `pool::memory`: the mapping behind all payload and who owns which part of it;
-//! * `file::kernel`: system calls that rustix does not offer.
+//! * `file::kernel`: system calls that rustix does not offer;
+//! * `file::ring::kernel`: a ring of requests shared with the kernel.
 
 mod backend;
 mod extents;
@@ -28,11 +29,12 @@ mod workers;
 
 pub use backend::{Backend, Geometry, MAX_PAYLOAD};
 pub use extents::Extent;
+pub use file::IoLoop;
 pub use open::{Context, Holder, OpenError, check, open};
 pub use pool::{Buffer, DEFAULT_BUDGET, Pool};
 pub use request::{Op, Request};
 pub use size::parse_size;
-pub use spec::{BackendSpec, FaultySpec, FileSpec, Span, SpecError};
+pub use spec::{BackendSpec, EngineChoice, FaultySpec, FileSpec, Span, SpecError};
 pub use status::IoStatus;
 pub use token::{Completion, Completions, Token};
 pub use workers::Workers;

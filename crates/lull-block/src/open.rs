@@ -79,6 +79,8 @@ pub enum OpenError {
     DeviceSize { path: PathBuf },
     #[error("{path} cannot bypass the page cache (direct=on): its file system does not support it; use direct=off", path = .path.display())]
     NoDirect { path: PathBuf },
+    #[error("{path} cannot be served through io_uring (engine=uring): {source}; containers and kernel.io_uring_disabled forbid it, and Linux before 5.6 lacks it; permit it, or use engine=auto", path = .path.display())]
+    NoRing { path: PathBuf, source: io::Error },
     #[error("{path} was replaced while it was being opened: try again", path = .path.display())]
     Replaced { path: PathBuf },
     #[error("mem: {size} bytes are more than this process can address: use a smaller size")]

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use memory::{Arena, Slot};
 
+pub(crate) use memory::Region;
+
 use crate::MAX_PAYLOAD;
 
 /// How many classes above the fitting one may serve a request when that one is empty. More would
@@ -140,6 +142,12 @@ impl Buffer {
     #[must_use]
     pub fn empty() -> Self {
         Self { slot: None, len: 0 }
+    }
+
+    /// The memory that buffers of this one's pool with short content are from; `None` if it is from
+    /// no pool.
+    pub(crate) fn region(&self) -> Option<Region> {
+        self.slot.as_ref().map(Slot::region)
     }
 
     /// Forgets the bytes from `len` on; without effect if there are not as many.

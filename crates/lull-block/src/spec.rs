@@ -36,13 +36,15 @@ pub enum BackendSpec {
     Faulty(FaultySpec, Box<BackendSpec>),
 }
 
-/// `file:/path[,direct=on|off][,size=SIZE][,read-only][,network=on|off]`
+/// `file:/path[,direct=on|off][,engine=auto|uring|threads][,size=SIZE][,read-only][,network=on|off]`
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileSpec {
     /// Where the file or block device is.
     pub path: PathBuf,
     /// `direct=on`: bypass the page cache. Default: off.
     pub direct: bool,
+    /// `engine=`: who does what would block an event loop. Default: auto.
+    pub engine: EngineChoice,
     /// `size=`: create the file, sparse, with this many bytes if it does not exist; an existing one
     /// must have just this size. A multiple of 512.
     pub size: Option<u64>,
@@ -51,6 +53,18 @@ pub struct FileSpec {
     /// `network=on`: accept a network file system, whose locks and whose idea of "on stable
     /// storage" this machine cannot vouch for. Default: off.
     pub network: bool,
+}
+
+/// Who does what would block an event loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EngineChoice {
+    /// `auto`: io_uring where the kernel permits it, otherwise threads.
+    #[default]
+    Auto,
+    /// `uring`: io_uring, or the file is not opened.
+    Uring,
+    /// `threads`: a few threads that wait.
+    Threads,
 }
 
 /// `faulty:[delay=SPAN][,fail-flush=N][,fail-flush-after=N][,fail-reads-at=OFFSET[+LENGTH]][,fail-writes-at=OFFSET[+LENGTH]]:BACKEND`
@@ -148,6 +162,7 @@ fn file(rest: &str) -> Result<FileSpec, SpecError> {
     let mut spec = FileSpec {
         path: PathBuf::from(path),
         direct: false,
+        engine: EngineChoice::Auto,
         size: None,
         read_only: false,
         network: false,
@@ -157,6 +172,7 @@ fn file(rest: &str) -> Result<FileSpec, SpecError> {
         let (key, value) = option(&part, &mut seen)?;
         match (key, value) {
             ("direct", value) => spec.direct = switch(key, value)?,
+            ("engine", value) => spec.engine = engine(key, value)?,
             ("network", value) => spec.network = switch(key, value)?,
             ("size", value) => spec.size = Some(sectors(key, value.unwrap_or(""))?),
             ("read-only", value) => spec.read_only = value.is_none() || switch(key, value)?,
@@ -164,7 +180,8 @@ fn file(rest: &str) -> Result<FileSpec, SpecError> {
                 return Err(SpecError::UnknownOption {
                     key: key.into(),
                     kind: "file:",
-                    known: "direct=on|off, size=SIZE, read-only and network=on|off",
+                    known: "direct=on|off, engine=auto|uring|threads, size=SIZE, read-only and \
+                            network=on|off",
                 });
             }
         }
@@ -238,6 +255,15 @@ fn switch(key: &str, value: Option<&str>) -> Result<bool, SpecError> {
         "on" => Ok(true),
         "off" => Ok(false),
         other => Err(bad(key, other, "on or off")),
+    }
+}
+
+fn engine(key: &str, value: Option<&str>) -> Result<EngineChoice, SpecError> {
+    match value.unwrap_or("") {
+        "auto" => Ok(EngineChoice::Auto),
+        "uring" => Ok(EngineChoice::Uring),
+        "threads" => Ok(EngineChoice::Threads),
+        other => Err(bad(key, other, "auto, uring or threads")),
     }
 }
 
@@ -329,6 +355,11 @@ impl fmt::Display for FileSpec {
         write!(f, "file:{}", escaped(&self.path))?;
         if self.direct {
             f.write_str(",direct=on")?;
+        }
+        match self.engine {
+            EngineChoice::Auto => {}
+            EngineChoice::Uring => f.write_str(",engine=uring")?,
+            EngineChoice::Threads => f.write_str(",engine=threads")?,
         }
         if let Some(size) = self.size {
             write!(f, ",size={}", Shown(size))?;

@@ -276,6 +276,7 @@ async fn live(
     told: &impl Fn(Moment<'_>),
 ) -> Result<Ended, RunError> {
     let clock = Clock::start();
+    media::give_ring();
     let Media { database, remembered, backends } = media;
     let instance = InstanceId(media::random()?);
     let known = media::know(config, &remembered, &backends)?;

@@ -4,7 +4,7 @@ use crate::daemon::Shared;
 use crate::life::system;
 use crate::store::{self, Remembered, ResourceRow};
 use crate::{Config, ResourceConfig, RunError};
-use lull_block::{Backend, BackendSpec, Context, Workers};
+use lull_block::{Backend, BackendSpec, Context, IoLoop, Workers};
 use lull_proto::Geometry;
 use lull_proto::target::{Entry, Resource, ResourceIndex};
 use lull_wire::messages::{Name, Path};
@@ -40,6 +40,18 @@ impl Media {
             backends.push(backend);
         }
         Ok(Self { database, remembered, backends })
+    }
+}
+
+/// Gives the calling thread the ring through which it serves files, until its `LocalSet` ends; that waits for what is on
+/// its way to a medium. To be called once on each thread that has connections.
+pub fn give_ring() {
+    match IoLoop::start() {
+        Ok(ring) => {
+            tokio::task::spawn_local(async move { ring.run().await });
+        }
+        // The status names the engine of each resource.
+        Err(error) => tracing::info!("files are served by threads: io_uring: {error}"),
     }
 }
 

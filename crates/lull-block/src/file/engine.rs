@@ -1,4 +1,4 @@
-//! Which of a file's operations run on the caller's thread, and which on a worker's.
+//! Which of a file's operations run on the caller's thread, which in its ring, which on a worker.
 //!
 //! | what | where |
 //! | --- | --- |
@@ -6,7 +6,10 @@
 //! | buffered writes, where the file system takes `RWF_NOWAIT` | caller |
 //! | other page-aligned buffered writes, while the kernel throttles nobody | caller, see [`Gate`] |
 //! | anything in a memory file system, but flushes and zeroes | caller |
-//! | everything else, and everything with `direct=on` | worker |
+//! | reads and writes with `direct=on`, other cached ones unless they are long, flushes | ring |
+//! | everything else | worker |
+//!
+//! Without a ring its row is the worker's too.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::durable::{Durable, Entered};
 use super::gate::Gate;
 use super::medium::{Attempt, Medium};
+use super::ring;
 use crate::workers::{Answers, Lane, Outcome, Work, Workers};
 use crate::{Backend, Completion, Geometry, IoStatus, Op, Request};
 
@@ -27,15 +31,32 @@ const PAGE: u64 = 4096;
 
 /// An open file or block device.
 pub(crate) struct FileBackend {
+    home: Arc<Home>,
+    path: PathBuf,
+}
+
+/// Who does what the caller's thread does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    /// The ring of the caller's thread, and workers for what a ring cannot do.
+    Ring,
+    /// Workers, as it was asked for.
+    Threads,
+    /// Workers, since the kernel permits this process no ring.
+    NoRing,
+}
+
+/// What a job needs that is on its way, wherever that leads.
+pub(super) struct Home {
     core: Arc<Core>,
     lane: Lane<Core>,
-    path: PathBuf,
 }
 
 struct Core {
     medium: Medium,
     geometry: Geometry,
     in_memory: bool,
+    engine: Engine,
     /// False once the file system has said that it cannot.
     nowait_reads: AtomicBool,
     nowait_writes: AtomicBool,
@@ -44,8 +65,8 @@ struct Core {
     writing_back: AtomicBool,
 }
 
-/// Work for a worker.
-enum Job {
+/// Work that is not done on the caller's thread.
+pub(super) enum Job {
     /// Carry it out; a durable change then goes to the durable queue.
     Do(Request),
     /// A durable write that has claimed the one durable call.
@@ -55,12 +76,31 @@ enum Job {
     WriteBack,
 }
 
+impl Job {
+    /// The request whose buffer this fills or stores; `None` where it moves no data.
+    pub(super) fn transfer(&self) -> Option<&Request> {
+        match self {
+            Self::Do(request) | Self::WriteThrough(request) => Some(request),
+            Self::Sync(_) | Self::WriteBack => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn transfer_mut(&mut self) -> Option<&mut Request> {
+        match self {
+            Self::Do(request) | Self::WriteThrough(request) => Some(request),
+            Self::Sync(_) | Self::WriteBack => None,
+        }
+    }
+}
+
 impl FileBackend {
     pub(super) fn new(
         medium: Medium,
         geometry: Geometry,
         path: PathBuf,
         in_memory: bool,
+        engine: Engine,
         workers: &Workers,
     ) -> Self {
         let cached = !medium.direct() && !in_memory;
@@ -68,6 +108,7 @@ impl FileBackend {
             medium,
             geometry,
             in_memory,
+            engine,
             nowait_reads: AtomicBool::new(cached),
             nowait_writes: AtomicBool::new(cached),
             gate: Gate::new(),
@@ -75,7 +116,33 @@ impl FileBackend {
             writing_back: AtomicBool::new(false),
         });
         let lane = workers.lane(Arc::clone(&core));
-        Self { core, lane, path }
+        Self { home: Arc::new(Home { core, lane }), path }
+    }
+
+    /// Has the job done elsewhere.
+    fn send(&self, job: Job) {
+        let job = match self.home.core.fits_ring(&job) {
+            true => ring::start(&self.home, job),
+            false => Err(job),
+        };
+        if let Err(job) = job {
+            self.home.by_worker(job);
+        }
+    }
+}
+
+impl Home {
+    pub(super) fn medium(&self) -> &Medium {
+        &self.core.medium
+    }
+
+    pub(super) fn by_worker(&self, job: Job) {
+        self.lane.send(job);
+    }
+
+    /// What follows from how a job ended that a ring has done.
+    pub(super) fn settle(&self, job: Job, result: Result<(), IoStatus>) -> Outcome<Job> {
+        self.core.settle(job, result)
     }
 }
 
@@ -167,13 +234,28 @@ impl Core {
     }
 }
 
-impl Work for Core {
-    type Job = Job;
-
-    fn run(&self, job: Job) -> Outcome<Job> {
+impl Core {
+    /// Whether a ring does the job at least as well as a worker.
+    fn fits_ring(&self, job: &Job) -> bool {
+        if self.engine != Engine::Ring || (self.in_memory && !self.medium.direct()) {
+            return false;
+        }
         match job {
-            Job::Do(mut request) => match self.perform(&mut request) {
-                Ok(()) if needs_sync(request.op) => match self.durable.enter(request) {
+            // A long copy from or to the page cache would be made on the event loop's thread.
+            Job::Do(one) | Job::WriteThrough(one) => {
+                matches!(one.op, Op::Read | Op::Write { .. })
+                    && (self.medium.direct() || one.length <= INLINE_MAX)
+            }
+            Job::Sync(_) => true,
+            Job::WriteBack => false,
+        }
+    }
+
+    /// What follows from how a job ended.
+    fn settle(&self, job: Job, result: Result<(), IoStatus>) -> Outcome<Job> {
+        match (job, result) {
+            (Job::Do(request), Ok(())) if needs_sync(request.op) => {
+                match self.durable.enter(request) {
                     Entered::Alone(one) => {
                         Outcome { next: Some(Job::Sync(vec![one])), answers: Answers::None }
                     }
@@ -182,24 +264,34 @@ impl Work for Core {
                         let answers = Answers::One(one, Err(IoStatus::Faulted));
                         Outcome { next: None, answers }
                     }
-                },
-                result => Outcome { next: None, answers: Answers::One(request, result) },
-            },
-            Job::WriteThrough(request) => {
-                let result = self.medium.write(request.offset, &request.buffer, true);
-                self.after_durable(result, vec![request])
+                }
             }
-            Job::Sync(all) => {
-                let result = self.medium.sync();
-                self.after_durable(result, all)
+            (Job::Do(request), result) => {
+                Outcome { next: None, answers: Answers::One(request, result) }
             }
+            (Job::WriteThrough(request), result) => self.after_durable(result, vec![request]),
+            (Job::Sync(all), result) => self.after_durable(result, all),
+            (Job::WriteBack, _) => Outcome { next: None, answers: Answers::None },
+        }
+    }
+}
+
+impl Work for Core {
+    type Job = Job;
+
+    fn run(&self, mut job: Job) -> Outcome<Job> {
+        let result = match &mut job {
+            Job::Do(request) => self.perform(request),
+            Job::WriteThrough(request) => self.medium.write(request.offset, &request.buffer, true),
+            Job::Sync(_) => self.medium.sync(),
             Job::WriteBack => {
                 // Cleared first: what is written from here on may need another round.
                 self.writing_back.store(false, Ordering::Release);
                 self.medium.start_write_back();
-                Outcome { next: None, answers: Answers::None }
+                Ok(())
             }
-        }
+        };
+        self.settle(job, result)
     }
 }
 
@@ -214,16 +306,21 @@ fn needs_sync(op: Op) -> bool {
 
 impl Backend for FileBackend {
     fn geometry(&self) -> Geometry {
-        self.core.geometry
+        self.home.core.geometry
     }
 
     fn engine(&self) -> &'static str {
-        if self.core.medium.direct() {
-            "direct+threads"
-        } else if self.core.in_memory {
-            "tmpfs"
-        } else {
-            "pread+threads"
+        let core = &self.home.core;
+        match (core.medium.direct(), core.in_memory, core.engine) {
+            (true, _, Engine::Ring) => "io_uring, direct",
+            (true, _, Engine::Threads) => "threads, direct",
+            (true, _, Engine::NoRing) => "threads, direct (io_uring is not permitted here)",
+            (false, true, _) => "memory file system",
+            (false, false, Engine::Ring) => "page cache, io_uring behind",
+            (false, false, Engine::Threads) => "page cache, threads behind",
+            (false, false, Engine::NoRing) => {
+                "page cache, threads behind (io_uring is not permitted here)"
+            }
         }
     }
 
@@ -232,32 +329,32 @@ impl Backend for FileBackend {
     }
 
     fn start(&self, mut request: Request) -> Option<Completion> {
-        if let Err(status) = request.check(&self.core.geometry) {
+        if let Err(status) = request.check(&self.home.core.geometry) {
             return Some(request.finish(Err(status)));
         }
         // [SAFE-4] After a failed write-back nothing is durable until the file is opened again. What
         // is not asked to be durable goes on.
-        if needs_sync(request.op) && self.core.durable.has_failed() {
+        if needs_sync(request.op) && self.home.core.durable.has_failed() {
             return Some(request.finish(Err(IoStatus::Faulted)));
         }
         // [SAFE-4] a lone durable write is one call; where another durable call runs already, it
         // is written like any other and shares the next sync.
-        if request.op == (Op::Write { fua: true }) && self.core.durable.claim() {
-            self.lane.send(Job::WriteThrough(request));
+        if request.op == (Op::Write { fua: true }) && self.home.core.durable.claim() {
+            self.send(Job::WriteThrough(request));
             return None;
         }
         if request.op != Op::Flush {
-            match self.core.inline(&mut request) {
+            match self.home.core.inline(&mut request) {
                 None => {
-                    self.lane.send(Job::Do(request));
+                    self.send(Job::Do(request));
                     return None;
                 }
                 Some(Ok(())) if needs_sync(request.op) => {}
                 Some(result) => return Some(request.finish(result)),
             }
         }
-        match self.core.durable.enter(request) {
-            Entered::Alone(one) => self.lane.send(Job::Sync(vec![one])),
+        match self.home.core.durable.enter(request) {
+            Entered::Alone(one) => self.send(Job::Sync(vec![one])),
             Entered::Waits => {}
             Entered::Failed(one) => return Some(one.finish(Err(IoStatus::Faulted))),
         }
@@ -265,23 +362,23 @@ impl Backend for FileBackend {
     }
 
     fn start_write_back(&self) {
-        if self.core.medium.direct() || self.core.geometry.read_only {
+        if self.home.core.medium.direct() || self.home.core.geometry.read_only {
             return;
         }
-        if !self.core.writing_back.swap(true, Ordering::AcqRel) {
-            self.lane.send(Job::WriteBack);
+        if !self.home.core.writing_back.swap(true, Ordering::AcqRel) {
+            self.send(Job::WriteBack);
         }
     }
 
     fn identity(&self) -> Option<[u8; 16]> {
-        self.core.medium.identity()
+        self.home.core.medium.identity()
     }
 
     fn set_identity(&self, identity: [u8; 16]) -> io::Result<()> {
-        if self.core.geometry.read_only {
+        if self.home.core.geometry.read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
-        self.core.medium.set_identity(identity)
+        self.home.core.medium.set_identity(identity)
     }
 }
 
@@ -316,7 +413,8 @@ mod tests {
         let medium = Medium::new(socket.into(), Kind::Regular, false);
         let geometry = inspect::geometry(1 << 20, 512, false);
         let workers = Workers::new(2).unwrap();
-        let backend = FileBackend::new(medium, geometry, "disk".into(), false, &workers);
+        let backend =
+            FileBackend::new(medium, geometry, "disk".into(), false, Engine::Threads, &workers);
         assert_eq!(run(&backend, Op::Flush, 0), Err(IoStatus::WriteBackFailed));
         for (op, length) in [
             (Op::Flush, 0),

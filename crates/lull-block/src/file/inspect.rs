@@ -154,6 +154,7 @@ pub(super) fn geometry(size: u64, block: u32, read_only: bool) -> Geometry {
 /// out larger when the file is opened.
 pub(crate) fn check(spec: &FileSpec) -> Result<Geometry, OpenError> {
     let path = &spec.path;
+    super::opening::engine(spec)?;
     let Some((kind, found)) = look(path)? else {
         let Some(size) = spec.size else {
             return Err(OpenError::Missing { path: path.clone() });

@@ -103,8 +103,7 @@ impl Medium {
             match rustix::fs::fdatasync(&self.file) {
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR) => {}
-                // Whatever the kernel calls it: what was to be durable is not.
-                Err(_) => return Err(IoStatus::WriteBackFailed),
+                Err(errno) => return Err(sync_failure(errno)),
             }
         }
     }
@@ -209,10 +208,15 @@ fn attempt(outcome: Result<usize, Errno>, length: usize) -> Attempt {
     }
 }
 
+/// Whatever the kernel calls it: what was to be durable is not.
+pub(super) fn sync_failure(_: Errno) -> IoStatus {
+    IoStatus::WriteBackFailed
+}
+
 /// A durable write reports the failure of its own first half (nothing was lost) and that of its
 /// write-back (something was) through the same number. Only what cannot come from write-back
 /// counts as the former.
-fn durable_failure(errno: Errno) -> IoStatus {
+pub(super) fn durable_failure(errno: Errno) -> IoStatus {
     match errno {
         Errno::INVAL
         | Errno::NOMEM

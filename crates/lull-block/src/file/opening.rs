@@ -6,15 +6,17 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use super::engine::FileBackend;
+use super::engine::{Engine, FileBackend};
 use super::inspect::{self, Kind, SECTOR, refusal};
 use super::lock;
 use super::medium::{Medium, trial_block};
-use crate::{Context, FileSpec, OpenError};
+use super::ring;
+use crate::{Context, EngineChoice, FileSpec, OpenError};
 
 /// Opens, locks and, if asked to, creates.
 pub(crate) fn open(spec: &FileSpec, context: &Context) -> Result<FileBackend, OpenError> {
     let path = &spec.path;
+    let engine = engine(spec)?;
     let (kind, created) = match inspect::look(path)? {
         Some((kind, _)) => (kind, false),
         None if spec.size.is_some() => (Kind::Regular, true),
@@ -29,12 +31,23 @@ pub(crate) fn open(spec: &FileSpec, context: &Context) -> Result<FileBackend, Op
         Kind::Device => {}
     }
     let file = open_file(spec, kind, created, context)?;
-    let outcome = take_over(spec, context, kind, file);
+    let outcome = take_over(spec, context, kind, engine, file);
     if created && outcome.is_err() {
         // Nothing of it has been used yet: leave no empty file behind.
         let _ = rustix::fs::unlink(path);
     }
     outcome
+}
+
+/// Who is to do what would block; what the kernel permits is asked before anything is created.
+pub(super) fn engine(spec: &FileSpec) -> Result<Engine, OpenError> {
+    match spec.engine {
+        EngineChoice::Threads => Ok(Engine::Threads),
+        EngineChoice::Auto => Ok(ring::permitted().map_or(Engine::NoRing, |()| Engine::Ring)),
+        EngineChoice::Uring => ring::permitted()
+            .map(|()| Engine::Ring)
+            .map_err(|errno| OpenError::NoRing { path: spec.path.clone(), source: errno.into() }),
+    }
 }
 
 fn open_file(
@@ -72,6 +85,7 @@ fn take_over(
     spec: &FileSpec,
     context: &Context,
     kind: Kind,
+    engine: Engine,
     file: OwnedFd,
 ) -> Result<FileBackend, OpenError> {
     let path = &spec.path;
@@ -110,7 +124,7 @@ fn take_over(
     let magic = rustix::fs::fstatfs(&file).map_err(io("look at"))?.f_type as u32;
     let in_memory = kind == Kind::Regular && inspect::is_memory(magic);
     let medium = Medium::new(file, kind, spec.direct);
-    Ok(FileBackend::new(medium, geometry, path.clone(), in_memory, &context.workers))
+    Ok(FileBackend::new(medium, geometry, path.clone(), in_memory, engine, &context.workers))
 }
 
 /// Whether two looks saw the same file: its place, and for a device what it stands for.

@@ -121,6 +121,32 @@ impl Arena {
     }
 }
 
+/// The slots of the smallest class: what is worth lending to a kernel for good, since the cost of
+/// lending per request counts most where requests are short. Keeps the mapping while it exists.
+pub(crate) struct Region {
+    arena: Arc<Arena>,
+    len: usize,
+}
+
+impl Region {
+    /// Where it begins. Everybody who writes there owns the slot in question.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.arena.base
+    }
+
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether these bytes lie inside.
+    pub(crate) fn holds(&self, bytes: &[u8]) -> bool {
+        let from = self.start().as_ptr() as usize;
+        let at = bytes.as_ptr() as usize;
+        at >= from && at + bytes.len() <= from + self.len
+    }
+}
+
 impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `reserve` with this length, and no `Slot` is left, since
@@ -154,6 +180,12 @@ impl Slot {
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and the slot is borrowed mutably for the result's lifetime.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.arena.sizes[self.class]) }
+    }
+
+    /// The smallest class of the arena that the slot is from.
+    pub(super) fn region(&self) -> Region {
+        let end = self.arena.classes.get(1).map_or(self.arena.len, |(start, _)| *start);
+        Region { arena: Arc::clone(&self.arena), len: end }
     }
 }
 

@@ -110,4 +110,13 @@ fn a_backend_says_what_it_is() {
     assert_eq!(bench.backend.describe(), format!("file:{at}/disk"));
     assert_eq!(Bench::open("mem:64M").backend.describe(), "mem:64M");
     assert_eq!(Bench::open("null:512").backend.engine(), "null");
+    for (options, engine) in [
+        ("", "page cache, io_uring behind"),
+        (",engine=threads", "page cache, threads behind"),
+        (",direct=on,engine=uring", "io_uring, direct"),
+        (",direct=on,engine=threads", "threads, direct"),
+    ] {
+        let text = format!("file:{at}/another,size=1M{options}");
+        assert_eq!(Bench::open(&text).backend.engine(), engine);
+    }
 }

@@ -1,6 +1,7 @@
 //! Backends as their users see them: the same bodies on every one.
 
 mod bench;
+mod event_loop;
 mod extents;
 mod faults;
 mod files;
@@ -39,7 +40,9 @@ fn every_backend(at: &Path) -> Vec<String> {
     [
         "mem:1M".into(),
         format!("file:{at}/cached,size=1M"),
+        format!("file:{at}/cached-threads,size=1M,engine=threads"),
         format!("file:{at}/direct,size=1M,direct=on"),
+        format!("file:{at}/direct-threads,size=1M,direct=on,engine=threads"),
         format!("faulty:delay=50us:file:{at}/late,size=1M"),
         "faulty::mem:1M".into(),
     ]
@@ -52,6 +55,7 @@ impl Bench {
     }
 
     fn of(backend: Arc<dyn Backend>) -> Self {
+        event_loop::have();
         Self {
             backend,
             pool: Pool::with_classes(&[(4096, 64), (64 << 10, 16), (1 << 20, 4)]).unwrap(),
@@ -87,10 +91,9 @@ impl Bench {
 
     /// Waits for `count` answers that did not come at once.
     fn wait(&self, count: usize) -> Vec<Completion> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut done = Vec::new();
         while done.len() < count {
-            runtime.block_on(self.completions.ready());
+            event_loop::until(self.completions.ready());
             self.completions.drain(&mut done);
         }
         done

@@ -47,7 +47,7 @@ pub struct Args {
     pub insecure: bool,
     #[command(flatten)]
     pub log: log::FormatArgs,
-    /// What is shared: file:/path[,direct=on|off][,size=1G], mem:64M or null:1G
+    /// What is shared: file:/path[,direct=on|off][,engine=auto|uring|threads][,size=1G], mem:64M or null:1G
     #[arg(value_name = "NAME=BACKEND", value_parser = resource)]
     pub resources: Vec<ResourceConfig>,
 }

@@ -2,7 +2,8 @@
 
 use lull_block::BackendSpec;
 
-/// Checks the form of a backend: `file:/path[,direct=on|off][,size=1G]`, `mem:64M`, `null:1G`.
+/// Checks the form of a backend: `file:/path[,direct=on|off][,engine=auto|uring|threads][,size=1G]`, `mem:64M`,
+/// `null:1G`.
 ///
 /// # Errors
 /// A sentence that says what is wrong and how it is written.
