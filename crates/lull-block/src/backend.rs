@@ -17,7 +17,8 @@ pub struct Geometry {
     pub block: u32,
     /// The unit that is handled best, in bytes: a power of two, at least `block`.
     pub preferred: u32,
-    /// The longest read or write, in bytes. Discards and zeroes may be as long as a `u32` holds.
+    /// The longest read or write, in bytes, and the longest range to be read ahead. Discards,
+    /// zeroes and lists of extents may cover as much as a `u32` holds.
     pub max_length: u32,
     /// Whether [`Op::Discard`](crate::Op::Discard) is carried out.
     pub discard: bool,

@@ -81,7 +81,7 @@ impl Faults {
         };
         match request.op {
             Op::Read => touches(self.spec.fail_reads).then_some(IoStatus::Io),
-            Op::Extents => None,
+            Op::Extents | Op::ReadAhead => None,
             Op::Flush => {
                 let number = self.flushes.fetch_add(1, Ordering::Relaxed) + 1;
                 let fails = self.spec.fail_flush == Some(number)

@@ -47,7 +47,8 @@ impl Backend for Null {
                 let length = list.finish();
                 request.buffer.truncate(length);
             }
-            Op::Write { .. } | Op::Flush | Op::Discard | Op::WriteZeroes { .. } => {}
+            Op::Write { .. } | Op::ReadAhead | Op::Flush | Op::Discard | Op::WriteZeroes { .. } => {
+            }
         }
         Some(request.finish(result))
     }

@@ -22,7 +22,12 @@ pub enum Op {
         fua: bool,
         /// Keep the range's space reserved, so that a later write to it cannot run out of space.
         keep_allocated: bool,
+        /// Answer [`IoStatus::NotSupported`] at once, and leave the range as it is, where the
+        /// zeroes would have to be written out.
+        fast: bool,
     },
+    /// The range will be read soon, so it may be read into memory now. Nothing depends on it.
+    ReadAhead,
     /// Fill the buffer with a list of the range's extents, in the form that
     /// [`Extent`](crate::Extent)'s module describes, and cut it to that list. The range may be
     /// longer than a read's.
@@ -34,7 +39,7 @@ impl Op {
     #[must_use]
     pub fn is_change(self) -> bool {
         match self {
-            Self::Read | Self::Flush | Self::Extents => false,
+            Self::Read | Self::ReadAhead | Self::Flush | Self::Extents => false,
             Self::Write { .. } | Self::Discard | Self::WriteZeroes { .. } => true,
         }
     }
@@ -96,13 +101,14 @@ impl Request {
                     Err(IoStatus::Invalid)
                 }
             }
+            Op::ReadAhead if self.length > geometry.max_length => Err(IoStatus::Invalid),
             Op::Extents => {
                 let whole = self.buffer.len().is_multiple_of(Extent::BYTES);
                 if whole && !self.buffer.is_empty() { Ok(()) } else { Err(IoStatus::Invalid) }
             }
             Op::Discard if !geometry.discard => Err(IoStatus::NotSupported),
             Op::WriteZeroes { .. } if !geometry.write_zeroes => Err(IoStatus::NotSupported),
-            Op::Discard | Op::WriteZeroes { .. } | Op::Flush => Ok(()),
+            Op::ReadAhead | Op::Discard | Op::WriteZeroes { .. } | Op::Flush => Ok(()),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 mod support;
 
-use lull_frontend::nbd::Errno;
 use lull_frontend::nbd::client::Connection;
 use lull_frontend::nbd::handshake::{client, server};
 use lull_frontend::nbd::info::Info;
-use lull_frontend::nbd::reply::{self, Chunk, Head};
-use lull_frontend::nbd::request::{Request, Verdict};
+use lull_frontend::nbd::reply::{Chunk, Head, To};
+use lull_frontend::nbd::request::{Request, Terms, Verdict};
+use lull_frontend::nbd::{Dialect, Errno, Op};
 use lull_transport::Stream;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,9 +39,11 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         (any::<u16>(), 0u16..10, any::<u64>(), 0..2 * MIB, prop_oneof![Just(512u32), 0..5000u32])
             .prop_map(|(flags, command, cookie, offset, length)| {
                 let offset = offset & !511;
+                let length = u64::from(length);
                 let request = Request { flags: flags & 3, command, cookie, offset, length };
                 let mut bytes = request.encode().to_vec();
-                bytes.resize(bytes.len() + request.payload() as usize, 7);
+                let payload = request.payload(Dialect::Simple);
+                bytes.resize(bytes.len() + payload as usize, 7);
                 bytes
             });
     let piece = prop_oneof![9 => request, 1 => proptest::collection::vec(any::<u8>(), 0..60)];
@@ -52,15 +54,24 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn a_request_is_read_as_it_was_written(flags: u16, command: u16, cookie: u64, offset: u64, length: u32) {
+    fn a_request_is_read_as_it_was_written(flags: u16, command: u16, cookie: u64, offset: u64, length: u64) {
         let request = Request { flags, command, cookie, offset, length };
-        prop_assert_eq!(Request::decode(&request.encode()), Some(request));
+        let bytes = request.encode_extended();
+        prop_assert_eq!(Request::decode(&bytes, Dialect::Extended), Ok(Some(request)));
+        prop_assert_eq!(Request::decode(&bytes[..31], Dialect::Extended), Ok(None));
+        prop_assert!(Request::decode(&bytes, Dialect::Simple).is_err());
+        let request = Request { length: length & 0xffff_ffff, ..request };
+        let bytes = request.encode();
+        for dialect in [Dialect::Simple, Dialect::Structured] {
+            prop_assert_eq!(Request::decode(&bytes, dialect), Ok(Some(request)));
+            prop_assert_eq!(Request::decode(&bytes[..27], dialect), Ok(None));
+        }
     }
 
     #[test]
     fn replies_are_read_as_they_were_written(cookie: u64, code in 1u32.., flags: u16, kind: u16, length: u32) {
         let error = Errno::from_code(code);
-        let failed = reply::simple(cookie, Err(error.unwrap()));
+        let failed = Dialect::Simple.plain(To { cookie, offset: 0 }, Err(error.unwrap()));
         prop_assert_eq!(Head::decode(&failed), Ok(Some((Head::Simple { cookie, error }, 16))));
         let chunk = Chunk { flags, kind, cookie, length };
         prop_assert_eq!(Head::decode(&chunk.encode()), Ok(Some((Head::Chunk(chunk), 20))));
@@ -88,15 +99,24 @@ proptest! {
 
     #[test]
     fn an_accepted_request_lies_within_the_device(
-        flags in 0u16..32, command in 0u16..12, offset: u64, length: u32, small in 0..3 * MIB, near: bool,
+        flags in 0u16..64, command in 0u16..12, offset: u64, length: u64, small in 0..3 * MIB,
+        near: bool, short: bool, extents: bool,
+        dialect in prop_oneof![
+            Just(Dialect::Simple), Just(Dialect::Structured), Just(Dialect::Extended),
+        ],
     ) {
         let geometry = Memory::new(MIB).geometry;
         let offset = if near { small } else { offset };
+        let length = if short { (length % (2 * MIB)) & !511 } else { length };
+        let offset = if short { offset & !511 } else { offset };
         let request = Request { flags, command, cookie: 0, offset, length };
-        if let Verdict::Do(op) = request.judge(&geometry, true) {
-            let end = offset.checked_add(u64::from(length)).unwrap();
+        if let Verdict::Do(op) = request.judge(&geometry, Terms { dialect, extents }) {
+            let end = offset.checked_add(length).unwrap();
             prop_assert!(end <= geometry.size && offset % 512 == 0 && length % 512 == 0);
-            prop_assert!(length > 0 || op == lull_frontend::nbd::Op::Flush);
+            prop_assert!(length > 0 || op == Op::Flush);
+            prop_assert!(op != Op::Extents || extents);
+            let payload = if matches!(op, Op::Write { .. }) { length } else { 0 };
+            prop_assert_eq!(request.payload(dialect), payload);
         }
     }
 
@@ -114,6 +134,9 @@ proptest! {
                 match step {
                     server::Step::More => { prop_assert_eq!(used, 0); break }
                     server::Step::Went => {}
+                    server::Step::Contexts(question) => {
+                        machine.answer_contexts(question, Ok(&geometry), &mut out);
+                    }
                     server::Step::List => machine.listed(&["disk".into()], &mut out),
                     server::Step::Open(question) => {
                         if machine.answer(&question, Ok(&geometry), &mut out).is_err() { return Ok(()) }

@@ -72,7 +72,7 @@ fn what_a_client_demands_of_a_change_reaches_the_device() {
         }
         let expected = [false, true].map(|fua| {
             let keep_allocated = !fua;
-            [Op::Write { fua }, Op::WriteZeroes { fua, keep_allocated }]
+            [Op::Write { fua }, Op::WriteZeroes { fua, keep_allocated, fast: false }]
         });
         assert_eq!(*disk.ops.borrow(), expected.concat());
     });

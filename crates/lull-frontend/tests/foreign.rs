@@ -156,6 +156,8 @@ fn a_server_that_dies_fails_what_is_under_way_with_the_reason() {
         assert!(error.to_string().contains("the connection was lost"), "{error}");
         connection.ended().await;
         let said = Connection::<Vec<u8>>::connect(&server.uri("")).await.unwrap_err().to_string();
-        assert!(said.contains("cannot reach unix:"), "{said}");
+        // It may still be dying.
+        let gone = said.contains("cannot reach unix:");
+        assert!(gone || said.contains("lost during the handshake"), "{said}");
     });
 }

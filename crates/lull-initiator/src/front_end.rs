@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lull_admin::Access;
-use lull_frontend::nbd::{self, Closer, Device, Exports, Limits, Op, OpenRefused, ServeEnd, Uri};
+use lull_frontend::nbd::{
+    self, Closer, Device, Errno, Exports, Limits, Op, OpenRefused, ServeEnd, Uri,
+};
 use lull_proto::geometry::Geometry;
 use lull_proto::initiator::Ask;
 use lull_transport::{Addr, BindError, Listener, Stream};
@@ -208,7 +210,10 @@ impl Device for Disk {
     type Buffer = Bytes;
 
     fn geometry(&self) -> nbd::Geometry {
-        let Geometry { size, block, preferred, features, .. } = self.geometry;
+        let Geometry { block, preferred, features, .. } = self.geometry;
+        // It may have grown since this consumer came.
+        let size =
+            self.attachment.core.borrow().geometry.map_or(self.geometry.size, |now| now.size);
         let config = self.attachment.config();
         nbd::Geometry {
             size,
@@ -218,6 +223,10 @@ impl Device for Disk {
             read_only: features.has(Features::READ_ONLY) || config.access == Access::Ro,
             discard: features.has(Features::DISCARD),
             write_zeroes: features.has(Features::WRITE_ZEROES),
+            // The protocol between the daemons has no words for these.
+            fast_zeroes: false,
+            cache: false,
+            extents: false,
             // All consumers go through one session: a flush covers whatever was answered on any connection.
             multi_conn: true,
             description: config.uri.to_string(),
@@ -236,7 +245,7 @@ impl Device for Disk {
         &self,
         op: Op,
         offset: u64,
-        length: u32,
+        length: u64,
         buffer: Option<Bytes>,
         reply: nbd::Reply<Bytes>,
     ) {
@@ -246,14 +255,19 @@ impl Device for Disk {
             Op::Write { fua } => (OpCode::Write, durable(fua)),
             Op::Flush => (OpCode::Flush, RequestFlags::none()),
             Op::Discard => (OpCode::Discard, RequestFlags::none()),
-            Op::WriteZeroes { fua, keep_allocated: true } => {
+            Op::WriteZeroes { fua, keep_allocated: true, .. } => {
                 (OpCode::WriteZeroes, durable(fua).with(RequestFlags::KEEP_ALLOCATED))
             }
-            Op::WriteZeroes { fua, keep_allocated: false } => (OpCode::WriteZeroes, durable(fua)),
+            Op::WriteZeroes { fua, keep_allocated: false, .. } => {
+                (OpCode::WriteZeroes, durable(fua))
+            }
+            // Not on offer, so no request for it gets here.
+            Op::Extents | Op::Cache => return reply.fail(Errno::NotSupported),
         };
         // What carries no data may be longer than the longest request: it is asked for piece by piece.
-        let first = length.min(longest(&self.geometry));
+        let longest = longest(&self.geometry);
+        let first = u32::try_from(length).map_or(longest, |length| length.min(longest));
         let ask = Ask { op, flags, offset, length: first };
-        self.attachment.submit(ask, u64::from(length - first), buffer, reply);
+        self.attachment.submit(ask, length - u64::from(first), buffer, reply);
     }
 }

@@ -78,9 +78,23 @@ fn geometry(daemon: &Daemon, place: ResourceIndex, read_only: bool) -> Geometry 
         read_only: read_only || found.read_only,
         discard: found.discard,
         write_zeroes: found.write_zeroes,
+        fast_zeroes: true,
+        cache: true,
+        extents: true,
         multi_conn: true,
         description: shared.backend.describe(),
     }
+}
+
+/// A request of a client, of which a part is under way: what carries no data may cover more than one request to a
+/// backend can.
+struct Part {
+    reply: Reply<Buffer>,
+    op: Op,
+    /// Where the next part begins.
+    next: u64,
+    /// Bytes after that.
+    rest: u64,
 }
 
 /// One export in use by one connection.
@@ -89,7 +103,7 @@ pub struct Disk {
     place: ResourceIndex,
     id: u64,
     geometry: Geometry,
-    executor: Rc<Executor<Reply<Buffer>>>,
+    executor: Rc<Executor<Part>>,
     completer: JoinHandle<()>,
 }
 
@@ -103,8 +117,8 @@ impl Disk {
             loop {
                 completing.next(&mut done).await;
                 for completion in done.drain(..) {
-                    if let Some(reply) = completing.ticket(&completion) {
-                        answer(reply, completion);
+                    if let Some(part) = completing.ticket(&completion) {
+                        carry_on(&completing, part, completion);
                     }
                 }
             }
@@ -140,7 +154,7 @@ impl Device for Disk {
         &self,
         op: nbd::Op,
         offset: u64,
-        length: u32,
+        length: u64,
         buffer: Option<Buffer>,
         reply: Reply<Buffer>,
     ) {
@@ -149,19 +163,43 @@ impl Device for Disk {
             nbd::Op::Write { fua } => Op::Write { fua },
             nbd::Op::Flush => Op::Flush,
             nbd::Op::Discard => Op::Discard,
-            nbd::Op::WriteZeroes { fua, keep_allocated } => Op::WriteZeroes { fua, keep_allocated },
+            nbd::Op::WriteZeroes { fua, keep_allocated, fast } => {
+                Op::WriteZeroes { fua, keep_allocated, fast }
+            }
+            nbd::Op::Extents => Op::Extents,
+            nbd::Op::Cache => Op::ReadAhead,
         };
         let buffer = buffer.unwrap_or_else(Buffer::empty);
-        if let Some((reply, done)) = self.executor.start(op, offset, length, buffer, reply) {
-            answer(reply, done);
+        let first = longest_part(length);
+        // A list of extents may end early: whoever wants the rest asks again.
+        let rest = if op == Op::Extents { 0 } else { length - u64::from(first) };
+        let part = Part { reply, op, next: offset + u64::from(first), rest };
+        if let Some((part, done)) = self.executor.start(op, offset, first, buffer, part) {
+            carry_on(&self.executor, part, done);
         }
     }
 }
 
-fn answer(reply: Reply<Buffer>, done: Completion) {
+/// The length of the first part of what has `length` bytes: all of it, or as much as is a multiple of any block.
+fn longest_part(length: u64) -> u32 {
+    const MOST: u32 = 1 << 31;
+    u32::try_from(length).unwrap_or(MOST).min(MOST)
+}
+
+/// A part is done: the next one, one after the other, or the answer.
+fn carry_on(executor: &Executor<Part>, mut part: Part, mut done: Completion) {
+    while part.rest > 0 && done.result.is_ok() && part.reply.is_heard() {
+        let (op, offset, length) = (part.op, part.next, longest_part(part.rest));
+        part.next += u64::from(length);
+        part.rest -= u64::from(length);
+        match executor.start(op, offset, length, Buffer::empty(), part) {
+            Some(next) => (part, done) = next,
+            None => return,
+        }
+    }
     match done.result {
-        Ok(()) => reply.done(Ok((!done.buffer.is_empty()).then_some(done.buffer))),
-        Err(status) => reply.fail(errno(status)),
+        Ok(()) => part.reply.done(Ok((!done.buffer.is_empty()).then_some(done.buffer))),
+        Err(status) => part.reply.fail(errno(status)),
     }
 }
 
@@ -173,5 +211,35 @@ fn errno(status: IoStatus) -> Errno {
         IoStatus::Invalid => Errno::Inval,
         IoStatus::NotSupported => Errno::NotSupported,
         IoStatus::NoMemory => Errno::NoMem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The front end reads a backend's list as it is: nobody translates it on the way.
+    #[test]
+    fn backend_and_front_end_mean_the_same_by_an_extent() {
+        for (hole, zero) in [(false, false), (true, false), (false, true), (true, true)] {
+            let length = (7 << 32) + 512;
+            let ours = lull_block::Extent { length, hole, zero };
+            let told = nbd::Extent { length, hole, zero };
+            assert_eq!(nbd::Extent::decode(&ours.encode()), told);
+            assert_eq!(told.encode(), ours.encode());
+        }
+    }
+
+    #[test]
+    fn parts_cover_the_whole_and_begin_on_any_block() {
+        for length in [0, 512, (1 << 31) - 512, 1 << 31, u64::from(u32::MAX) - 511, 5 << 40] {
+            let (mut rest, mut parts) = (length, 0u64);
+            while rest > 0 {
+                let part = u64::from(longest_part(rest));
+                assert!(part > 0 && (part == rest || part.is_multiple_of(1 << 16)));
+                (rest, parts) = (rest - part, parts + 1);
+            }
+            assert!(parts <= length.div_ceil(1 << 31), "{parts} parts of {length}");
+        }
     }
 }

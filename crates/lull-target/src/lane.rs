@@ -246,6 +246,7 @@ impl Lane {
             OpCode::WriteZeroes => Op::WriteZeroes {
                 fua,
                 keep_allocated: request.flags.has(RequestFlags::KEEP_ALLOCATED),
+                fast: false,
             },
             OpCode::Unknown(_) => return Admission::Refuse(StatusCode::NotSupported),
         };

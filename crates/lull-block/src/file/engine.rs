@@ -149,7 +149,10 @@ impl Home {
 impl Core {
     /// Tries to finish the request on the caller's thread. `None`: it needs a worker.
     fn inline(&self, request: &mut Request) -> Option<Result<(), IoStatus>> {
-        let copied = if request.op == Op::Extents { 0 } else { request.length };
+        let copied = match request.op {
+            Op::Extents | Op::ReadAhead => 0,
+            _ => request.length,
+        };
         if self.medium.direct() || copied > INLINE_MAX {
             return None;
         }
@@ -160,7 +163,9 @@ impl Core {
             Op::Read => self.read_inline(request.offset, &mut request.buffer),
             Op::Write { .. } => self.write_inline(request.offset, &request.buffer),
             Op::Extents if self.in_memory => Some(self.extents(request)),
-            Op::Extents | Op::Flush | Op::Discard | Op::WriteZeroes { .. } => None,
+            // It is in memory already.
+            Op::ReadAhead if self.in_memory => Some(Ok(())),
+            Op::ReadAhead | Op::Extents | Op::Flush | Op::Discard | Op::WriteZeroes { .. } => None,
         }
     }
 
@@ -227,8 +232,12 @@ impl Core {
             Op::Extents => self.extents(request),
             Op::Flush => Ok(()),
             Op::Discard => self.medium.discard(offset, length),
-            Op::WriteZeroes { keep_allocated, .. } => {
-                self.medium.write_zeroes(offset, length, keep_allocated)
+            Op::WriteZeroes { keep_allocated, fast, .. } => {
+                self.medium.write_zeroes(offset, length, keep_allocated, fast)
+            }
+            Op::ReadAhead => {
+                self.medium.read_ahead(offset, length);
+                Ok(())
             }
         }
     }
@@ -300,7 +309,7 @@ fn needs_sync(op: Op) -> bool {
     match op {
         Op::Flush => true,
         Op::Write { fua } | Op::WriteZeroes { fua, .. } => fua,
-        Op::Read | Op::Discard | Op::Extents => false,
+        Op::Read | Op::ReadAhead | Op::Discard | Op::Extents => false,
     }
 }
 
@@ -419,7 +428,7 @@ mod tests {
         for (op, length) in [
             (Op::Flush, 0),
             (Op::Write { fua: true }, 4096),
-            (Op::WriteZeroes { fua: true, keep_allocated: false }, 4096),
+            (Op::WriteZeroes { fua: true, keep_allocated: false, fast: false }, 4096),
             (Op::Flush, 0),
         ] {
             assert_eq!(run(&backend, op, length), Err(IoStatus::Faulted), "{op:?}");

@@ -1,9 +1,10 @@
 //! An open file or block device and its operations. They block unless their name says otherwise.
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{FallocateFlags, Mode, OFlags, XattrFlags};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, XattrFlags};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
 use super::inspect::Kind;
@@ -129,11 +130,22 @@ impl Medium {
         }
     }
 
+    /// Has the kernel begin to read the range into the page cache, where there is one.
+    pub(super) fn read_ahead(&self, offset: u64, length: u64) {
+        if !self.direct {
+            let length = NonZeroU64::new(length);
+            // It is advice: what is not read now is read when it is asked for.
+            let _ = rustix::fs::fadvise(&self.file, offset, length, Advice::WillNeed);
+        }
+    }
+
+    /// `keep`: the range stays allocated. `fast`: rather not at all than by writing.
     pub(super) fn write_zeroes(
         &self,
         offset: u64,
         length: u64,
         keep: bool,
+        fast: bool,
     ) -> Result<(), IoStatus> {
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let zero = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
@@ -141,9 +153,12 @@ impl Medium {
             (Kind::Regular, true) => self.allocate(zero, offset, length),
             // On a device too this reads as zeroes afterwards, or is refused.
             (_, false) => self.allocate(punch, offset, length),
+            // It writes where the device cannot do it by itself, and does not say which.
+            (Kind::Device, true) if fast => Err(Errno::OPNOTSUPP),
             (Kind::Device, true) => kernel::zero_out(self.file.as_fd(), offset, length),
         };
         let outcome = match (outcome, self.kind) {
+            (Err(Errno::OPNOTSUPP), _) if fast => return Err(IoStatus::NotSupported),
             (Err(Errno::OPNOTSUPP), Kind::Device) => {
                 kernel::zero_out(self.file.as_fd(), offset, length)
             }

@@ -28,7 +28,7 @@ fn durable_writes_are_read_back() {
         let bench = Bench::open(&text);
         bench.write(8192, &[7; 4096], true).unwrap();
         assert_eq!(bench.read(8192, 4096).unwrap(), [7; 4096], "{text}");
-        let op = Op::WriteZeroes { fua: true, keep_allocated: true };
+        let op = Op::WriteZeroes { fua: true, keep_allocated: true, fast: false };
         bench.plain(op, 8192, 4096).unwrap();
         assert_eq!(bench.read(8192, 4096).unwrap(), [0; 4096], "{text}");
     }

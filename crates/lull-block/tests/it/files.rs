@@ -180,3 +180,37 @@ fn many_flushes_and_durable_writes_at_once_all_succeed() {
         assert!(bench.wait(48).iter().all(|done| done.result == Ok(())));
     }
 }
+
+#[test]
+fn fast_zeroes_are_zeroes_or_nothing_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    for text in crate::every_backend(dir.path()) {
+        let bench = Bench::open(&text);
+        for keep_allocated in [false, true] {
+            bench.write(0, &[1; 8192], false).unwrap();
+            let op = Op::WriteZeroes { fua: false, keep_allocated, fast: true };
+            match bench.plain(op, 0, 4096) {
+                Ok(()) => assert_eq!(bench.read(0, 4096).unwrap(), [0; 4096], "{text}"),
+                Err(IoStatus::NotSupported) => {
+                    assert_eq!(bench.read(0, 4096).unwrap(), [1; 4096], "{text}");
+                }
+                Err(other) => panic!("{text}: {other}"),
+            }
+            assert_eq!(bench.read(4096, 4096).unwrap(), [1; 4096], "{text}");
+        }
+    }
+}
+
+#[test]
+fn reading_ahead_changes_nothing_and_takes_no_more_than_a_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for text in crate::every_backend(dir.path()) {
+        let bench = Bench::open(&text);
+        bench.write(0, &[7; 1 << 20], false).unwrap();
+        assert_eq!(bench.plain(Op::ReadAhead, 0, 1 << 20), Ok(()), "{text}");
+        assert_eq!(bench.read(0, 1 << 20).unwrap(), [7; 1 << 20], "{text}");
+        assert_eq!(bench.plain(Op::ReadAhead, 0, 2 << 20), Err(IoStatus::OutOfRange), "{text}");
+    }
+    let large = Bench::open("mem:1G");
+    assert_eq!(large.plain(Op::ReadAhead, 0, 64 << 20), Err(IoStatus::Invalid));
+}

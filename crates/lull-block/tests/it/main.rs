@@ -124,7 +124,7 @@ impl Bench {
     }
 
     fn zero(&self, offset: u64, length: u32, keep_allocated: bool) -> Result<(), IoStatus> {
-        let op = Op::WriteZeroes { fua: false, keep_allocated };
+        let op = Op::WriteZeroes { fua: false, keep_allocated, fast: false };
         self.plain(op, offset, length)
     }
 }

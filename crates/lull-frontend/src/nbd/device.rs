@@ -25,7 +25,26 @@ pub enum Op {
         fua: bool,
         /// The range must stay allocated.
         keep_allocated: bool,
+        /// To be refused with [`Errno::NotSupported`] and without effect where it would take as
+        /// long as writing them.
+        fast: bool,
     },
+    /// Fill the buffer with a list of [`Extent`](super::Extent)s, as many as there is room for, and
+    /// answer with the buffer cut to that list. Its first extent begins at the offset; its last
+    /// one may reach beyond the range.
+    Extents,
+    /// The range will be read soon.
+    Cache,
+}
+
+impl Op {
+    /// Whether it alters what the device holds.
+    pub fn is_change(self) -> bool {
+        match self {
+            Op::Read | Op::Flush | Op::Extents | Op::Cache => false,
+            Op::Write { .. } | Op::Discard | Op::WriteZeroes { .. } => true,
+        }
+    }
 }
 
 /// One export as one connection uses it.
@@ -33,10 +52,12 @@ pub trait Device {
     /// Memory that a request's bytes live in. `as_ref` and `as_mut` are exactly as long as was asked.
     type Buffer: AsRef<[u8]> + AsMut<[u8]> + 'static;
 
-    /// Size and abilities. Read once per connection, when it is opened.
+    /// Size and abilities. Read when a connection is opened; later only to see whether the device
+    /// has grown, when a client asks for what lies beyond the size that it was told.
     fn geometry(&self) -> Geometry;
 
-    /// Memory for `length` bytes (1 up to the geometry's `max_length`); `None` while there is none,
+    /// Memory for `length` bytes (1 up to the geometry's `max_length`, or a list of up to
+    /// [`MAX_EXTENTS`](super::MAX_EXTENTS)); `None` while there is none,
     /// which stops the connection from reading further until [`Device::buffer_freed`].
     fn buffer(&self, length: u32) -> Option<Self::Buffer>;
 
@@ -44,13 +65,15 @@ pub trait Device {
     fn buffer_freed(&self) -> impl Future<Output = ()>;
 
     /// Takes a request. Range, alignment and permission are checked already. `buffer` has `length`
-    /// bytes: the payload of a write, memory to fill for a read; it is `None` for everything else.
+    /// bytes for the payload of a write and for what a read fills, which is at most `max_length`;
+    /// it has room for a list of extents; for everything else, where the range may be any part of
+    /// the device, it is `None`.
     /// [CONN-3] Each request is answered exactly once through `reply`, possibly before this returns.
     fn submit(
         &self,
         op: Op,
         offset: u64,
-        length: u32,
+        length: u64,
         buffer: Option<Self::Buffer>,
         reply: Reply<Self::Buffer>,
     );

@@ -1,5 +1,6 @@
 //! What is told about an export.
 
+use super::Dialect;
 use super::constants::{MAX_PAYLOAD, flag, info_kind};
 
 /// Size and abilities of an export.
@@ -20,6 +21,12 @@ pub struct Geometry {
     pub discard: bool,
     /// Zeroes can be written without sending them.
     pub write_zeroes: bool,
+    /// A device that is asked for zeroes which must not take long refuses what would.
+    pub fast_zeroes: bool,
+    /// What was asked for beforehand is read sooner.
+    pub cache: bool,
+    /// The device tells which parts of it are data.
+    pub extents: bool,
     /// A flush on one connection covers what was answered on another.
     pub multi_conn: bool,
     /// For people; at most 4096 bytes of it are told.
@@ -28,14 +35,17 @@ pub struct Geometry {
 
 impl Geometry {
     /// The flags that the server's half advertises for it.
-    pub(crate) fn flags(&self, structured: bool) -> u16 {
+    pub(crate) fn flags(&self, dialect: Dialect) -> u16 {
         let mut flags = flag::HAS_FLAGS | flag::SEND_FLUSH | flag::SEND_FUA;
+        let zeroes = self.write_zeroes && !self.read_only;
         for (set, bit) in [
             (self.read_only, flag::READ_ONLY),
             (self.discard && !self.read_only, flag::SEND_TRIM),
-            (self.write_zeroes && !self.read_only, flag::SEND_WRITE_ZEROES),
+            (zeroes, flag::SEND_WRITE_ZEROES),
+            (zeroes && self.fast_zeroes, flag::SEND_FAST_ZERO),
             (self.multi_conn, flag::CAN_MULTI_CONN),
-            (structured, flag::SEND_DF),
+            (self.cache, flag::SEND_CACHE),
+            (dialect != Dialect::Simple, flag::SEND_DF),
         ] {
             if set {
                 flags |= bit;

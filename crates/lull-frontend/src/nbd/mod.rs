@@ -4,13 +4,16 @@
 //! nothing else. [`serve()`] drives the server's half over a [`lull_transport::Stream`] against a
 //! [`Device`]; [`client`] drives the other half.
 //!
-//! Absent on purpose: TLS, metadata contexts (asked for, they are answered with none), extended
-//! headers, `NBD_CMD_CACHE`. None of them is advertised.
+//! The server's half has the whole of the specification's transmission, and the extended headers of
+//! its extension. Absent on purpose, and not advertised: TLS; resizing on a client's request, which no
+//! client can do (one that connects again sees the new size); metadata contexts other than
+//! `base:allocation`. The client's half asks for no more than what our own programs use.
 
 pub mod client;
 mod constants;
 mod device;
 mod errno;
+mod extents;
 pub mod handshake;
 pub mod info;
 pub mod reply;
@@ -18,9 +21,11 @@ pub mod request;
 mod serve;
 mod uri;
 
-pub use constants::{DEFAULT_PORT, MAX_NAME, MAX_PAYLOAD};
+pub use constants::{DEFAULT_PORT, MAX_EXTENTS, MAX_NAME, MAX_PAYLOAD};
 pub use device::{Device, Exports, Op, OpenRefused, Outcome};
 pub use errno::Errno;
+pub use extents::Extent;
 pub use info::Geometry;
+pub use reply::Dialect;
 pub use serve::{Closer, Limits, Reply, ServeEnd, serve};
 pub use uri::{Uri, UriError};

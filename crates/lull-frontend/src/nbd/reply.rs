@@ -1,7 +1,9 @@
 //! Replies: their bytes.
 
-use super::Errno;
-use super::constants::{SIMPLE_REPLY, STRUCTURED_REPLY, chunk};
+use std::ops::Deref;
+
+use super::constants::{ALLOCATION_ID, EXTENDED_REPLY, SIMPLE_REPLY, STRUCTURED_REPLY, chunk};
+use super::{Errno, Extent};
 
 /// Length of a simple reply in bytes, which is the shortest that any reply is.
 pub const SIMPLE: usize = 16;
@@ -9,8 +11,125 @@ pub const SIMPLE: usize = 16;
 /// Length of the header of a structured reply's chunk in bytes.
 pub const CHUNK: usize = 20;
 
+/// Length of the header of an extended reply's chunk in bytes.
+pub const EXTENDED: usize = 32;
+
+/// What requests and replies look like after the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Replies have no chunks.
+    Simple,
+    /// The answers of reads and questions about extents come in chunks; other replies are simple.
+    Structured,
+    /// Lengths have 64 bits, and every reply comes in chunks.
+    Extended,
+}
+
+/// Whom a reply is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct To {
+    /// The request's cookie.
+    pub cookie: u64,
+    /// The request's offset, in bytes.
+    pub offset: u64,
+}
+
+/// The bytes of a reply, or those before its data.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoded {
+    bytes: [u8; EXTENDED + 8],
+    length: usize,
+}
+
+impl Encoded {
+    fn of(parts: [&[u8]; 2]) -> Encoded {
+        let mut encoded = Encoded { bytes: [0; EXTENDED + 8], length: 0 };
+        for part in parts {
+            encoded.bytes[encoded.length..][..part.len()].copy_from_slice(part);
+            encoded.length += part.len();
+        }
+        encoded
+    }
+}
+
+impl Deref for Encoded {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Dialect {
+    /// The answer to a request whose answer has no data.
+    pub fn plain(self, to: To, outcome: Result<(), Errno>) -> Encoded {
+        match (self, outcome) {
+            (Dialect::Simple | Dialect::Structured, outcome) => {
+                Encoded::of([&simple(to.cookie, outcome), &[]])
+            }
+            (Dialect::Extended, Ok(())) => Encoded::of([&extended(chunk::NONE, to, 0), &[]]),
+            (Dialect::Extended, Err(errno)) => self.failed(to, errno),
+        }
+    }
+
+    /// What stands before all the data that a read asked for, `length` bytes.
+    pub fn data(self, to: To, length: u32) -> Encoded {
+        let payload = u64::from(length) + 8;
+        let offset = to.offset.to_be_bytes();
+        match self {
+            Dialect::Simple => Encoded::of([&simple(to.cookie, Ok(())), &[]]),
+            Dialect::Structured => {
+                Encoded::of([&structured(chunk::OFFSET_DATA, to, payload as u32), &offset])
+            }
+            Dialect::Extended => Encoded::of([&extended(chunk::OFFSET_DATA, to, payload), &offset]),
+        }
+    }
+
+    /// An error, without a text, in answer to a request whose answer would have data.
+    pub fn failed(self, to: To, errno: Errno) -> Encoded {
+        let [a, b, c, d] = errno.code().to_be_bytes();
+        let payload = [a, b, c, d, 0, 0];
+        match self {
+            Dialect::Simple => Encoded::of([&simple(to.cookie, Err(errno)), &[]]),
+            Dialect::Structured => Encoded::of([&structured(chunk::ERROR, to, 6), &payload]),
+            Dialect::Extended => Encoded::of([&extended(chunk::ERROR, to, 6), &payload]),
+        }
+    }
+
+    /// The extents of a range. Without chunks nobody can ask for them.
+    pub fn extents(self, to: To, extents: &[Extent]) -> Vec<u8> {
+        let count = extents.len() as u32;
+        if self == Dialect::Extended {
+            let mut out = extended(chunk::BLOCK_STATUS_EXT, to, 8 + u64::from(count) * 16).to_vec();
+            out.extend_from_slice(&ALLOCATION_ID.to_be_bytes());
+            out.extend_from_slice(&count.to_be_bytes());
+            for extent in extents {
+                out.extend_from_slice(&extent.length.to_be_bytes());
+                out.extend_from_slice(&u64::from(extent.flags()).to_be_bytes());
+            }
+            return out;
+        }
+        let mut out = structured(chunk::BLOCK_STATUS, to, 4 + count * 8).to_vec();
+        out.extend_from_slice(&ALLOCATION_ID.to_be_bytes());
+        for extent in extents {
+            let length = u32::try_from(extent.length).unwrap_or(u32::MAX);
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(&extent.flags().to_be_bytes());
+        }
+        out
+    }
+
+    /// The greatest length of an extent that can be expressed, in bytes.
+    pub fn longest_extent(self) -> u64 {
+        match self {
+            Dialect::Simple | Dialect::Structured => u32::MAX.into(),
+            Dialect::Extended => u64::MAX,
+        }
+    }
+}
+
 /// A simple reply. The data of a successful read follows it.
-pub fn simple(cookie: u64, outcome: Result<(), Errno>) -> [u8; SIMPLE] {
+fn simple(cookie: u64, outcome: Result<(), Errno>) -> [u8; SIMPLE] {
     let code = outcome.map_or_else(Errno::code, |()| 0);
     let mut out = [0; SIMPLE];
     out[0..4].copy_from_slice(&SIMPLE_REPLY.to_be_bytes());
@@ -19,26 +138,20 @@ pub fn simple(cookie: u64, outcome: Result<(), Errno>) -> [u8; SIMPLE] {
     out
 }
 
-/// The one chunk that answers a read with everything it asked for; `length` bytes of data follow.
-pub fn data(cookie: u64, offset: u64, length: u32) -> [u8; CHUNK + 8] {
-    let mut out = [0; CHUNK + 8];
-    let header = Chunk {
-        flags: chunk::DONE,
-        kind: chunk::OFFSET_DATA,
-        cookie,
-        length: length.saturating_add(8),
-    };
-    out[..CHUNK].copy_from_slice(&header.encode());
-    out[CHUNK..].copy_from_slice(&offset.to_be_bytes());
-    out
+/// The header of the only chunk of a structured reply.
+fn structured(kind: u16, to: To, length: u32) -> [u8; CHUNK] {
+    Chunk { flags: chunk::DONE, kind, cookie: to.cookie, length }.encode()
 }
 
-/// The one chunk that answers a request with an error and no text.
-pub fn error(cookie: u64, errno: Errno) -> [u8; CHUNK + 6] {
-    let mut out = [0; CHUNK + 6];
-    let header = Chunk { flags: chunk::DONE, kind: chunk::ERROR, cookie, length: 6 };
-    out[..CHUNK].copy_from_slice(&header.encode());
-    out[CHUNK..CHUNK + 4].copy_from_slice(&errno.code().to_be_bytes());
+/// The header of the only chunk of an extended reply.
+fn extended(kind: u16, to: To, length: u64) -> [u8; EXTENDED] {
+    let mut out = [0; EXTENDED];
+    out[0..4].copy_from_slice(&EXTENDED_REPLY.to_be_bytes());
+    out[4..6].copy_from_slice(&chunk::DONE.to_be_bytes());
+    out[6..8].copy_from_slice(&kind.to_be_bytes());
+    out[8..16].copy_from_slice(&to.cookie.to_be_bytes());
+    out[16..24].copy_from_slice(&to.offset.to_be_bytes());
+    out[24..32].copy_from_slice(&length.to_be_bytes());
     out
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, missing_docs, reason = "each test binary uses its own part")]
 
+pub mod raw;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,8 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 
 use lull_frontend::nbd::{
-    Closer, Device, Errno, Exports, Geometry, Limits, Op, OpenRefused, Reply, ServeEnd, serve,
+    Closer, Device, Errno, Exports, Extent, Geometry, Limits, Op, OpenRefused, Reply, ServeEnd,
+    serve,
 };
 use lull_transport::{Addr, Listener, Stream};
 use tokio::sync::{Notify, oneshot};
@@ -73,6 +76,10 @@ pub struct Memory {
     pub flushes: Cell<usize>,
     /// Every request that came, in order.
     pub ops: RefCell<Vec<Op>>,
+    /// A size that is told while this is `Some`.
+    pub size: Cell<Option<u64>>,
+    /// What is answered to whoever asks for extents; where it is `None`, what the bytes tell.
+    pub extents: RefCell<Option<Vec<Extent>>>,
     pub most_buffers: usize,
     pool: Rc<Pool>,
     waiting: Rc<RefCell<Vec<Later>>>,
@@ -89,6 +96,9 @@ impl Memory {
                 read_only: false,
                 discard: true,
                 write_zeroes: true,
+                fast_zeroes: true,
+                cache: true,
+                extents: true,
                 multi_conn: true,
                 description: "a disk in memory".into(),
             },
@@ -97,6 +107,8 @@ impl Memory {
             fail: Cell::new(None),
             flushes: Cell::new(0),
             ops: RefCell::default(),
+            size: Cell::new(None),
+            extents: RefCell::default(),
             most_buffers: 1024,
             pool: Rc::default(),
             waiting: Rc::default(),
@@ -131,7 +143,7 @@ impl Memory {
         &self,
         op: Op,
         offset: u64,
-        length: u32,
+        length: u64,
         buffer: Option<Lent>,
     ) -> Result<Option<Lent>, Errno> {
         self.ops.borrow_mut().push(op);
@@ -147,6 +159,14 @@ impl Memory {
             }
             (Op::Write { .. }, Some(buffer)) => bytes[range].copy_from_slice(buffer.as_ref()),
             (Op::Discard | Op::WriteZeroes { .. }, None) => bytes[range].fill(0),
+            (Op::Extents, Some(mut buffer)) => {
+                let known = self.extents.borrow().clone();
+                let list = known.unwrap_or_else(|| runs(&bytes[range]));
+                let most = buffer.bytes.len() / Extent::BYTES;
+                buffer.bytes = list.iter().take(most).flat_map(|extent| extent.encode()).collect();
+                return Ok(Some(buffer));
+            }
+            (Op::Cache, None) => {}
             (Op::Flush, None) => self.flushes.set(self.flushes.get() + 1),
             (op, buffer) => panic!("{op:?} came with the wrong buffer: {}", buffer.is_some()),
         }
@@ -154,11 +174,25 @@ impl Memory {
     }
 }
 
+/// Stretches of zeroes and of anything else, by sectors.
+fn runs(bytes: &[u8]) -> Vec<Extent> {
+    let mut runs: Vec<Extent> = Vec::new();
+    for sector in bytes.chunks(512) {
+        let zero = sector.iter().all(|byte| *byte == 0);
+        match runs.last_mut() {
+            Some(last) if last.zero == zero => last.length += sector.len() as u64,
+            _ => runs.push(Extent { length: sector.len() as u64, hole: zero, zero }),
+        }
+    }
+    runs
+}
+
 impl Device for Memory {
     type Buffer = Lent;
 
     fn geometry(&self) -> Geometry {
-        self.geometry.clone()
+        let size = self.size.get().unwrap_or(self.geometry.size);
+        Geometry { size, ..self.geometry.clone() }
     }
 
     fn buffer(&self, length: u32) -> Option<Lent> {
@@ -175,7 +209,7 @@ impl Device for Memory {
         self.pool.freed.notified()
     }
 
-    fn submit(&self, op: Op, offset: u64, length: u32, buffer: Option<Lent>, reply: Reply<Lent>) {
+    fn submit(&self, op: Op, offset: u64, length: u64, buffer: Option<Lent>, reply: Reply<Lent>) {
         let outcome = self.execute(op, offset, length, buffer);
         match self.answers.get() {
             Answers::AtOnce => reply.done(outcome),

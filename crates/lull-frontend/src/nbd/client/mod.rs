@@ -214,7 +214,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Connection<B> {
         kind: Kind<B>,
     ) -> Result<(Request, Answer<'_, B>), RequestError> {
         let cookie = self.shared.pending.borrow_mut().begin(kind)?;
-        let request = Request { flags, command, cookie, offset, length };
+        let request = Request { flags, command, cookie, offset, length: length.into() };
         Ok((request, Answer::new(&self.shared.pending, cookie)))
     }
 

@@ -1,6 +1,8 @@
 //! From the first byte to transmission, both halves: bytes in, bytes and events out.
 
 pub mod client;
+pub mod contexts;
+mod options;
 pub mod server;
 
 /// How a handshake went wrong for good. Whoever sees it closes the connection.

@@ -7,12 +7,14 @@
 //! ```
 
 use super::HandshakeError;
+use super::contexts::{self, Chosen};
+use super::options::{cut, name, question, refuse, reply};
 use crate::nbd::constants::{
-    IHAVEOPT, MAGIC, MAX_NAME, MAX_OPTION, MAX_SKIPPED, MAX_TEXT, OPTION_REPLY, handshake_flag,
-    info_kind, opt, rep,
+    IHAVEOPT, MAGIC, MAX_OPTION, MAX_SKIPPED, MAX_TEXT, handshake_flag, info_kind, opt, rep,
 };
 use crate::nbd::info::Info;
-use crate::nbd::{Geometry, OpenRefused};
+use crate::nbd::request::Terms;
+use crate::nbd::{Dialect, Geometry, OpenRefused};
 
 /// Options that one client may send; beyond it the connection ends. [SEC-4] Each may cost a look at
 /// all exports.
@@ -33,7 +35,9 @@ pub fn greeting() -> [u8; 18] {
 pub struct Server {
     state: State,
     no_zeroes: bool,
-    structured: bool,
+    dialect: Dialect,
+    /// The export for which the client has chosen to be told of extents.
+    chosen: Chosen,
     options: u32,
 }
 
@@ -57,6 +61,8 @@ pub enum Step {
     List,
     /// To be answered with [`Server::answer`].
     Open(Question),
+    /// To be answered with [`Server::answer_contexts`].
+    Contexts(contexts::Question),
     /// The client takes its leave: send what there is to send and close.
     Leave,
 }
@@ -68,7 +74,7 @@ pub struct Question {
     pub name: String,
     /// How it asks.
     pub how: How,
-    asked: Vec<u16>,
+    pub(super) asked: Vec<u16>,
 }
 
 /// The ways to ask for an export.
@@ -91,12 +97,18 @@ impl Default for Server {
 impl Server {
     /// A client that has just been greeted.
     pub fn new() -> Server {
-        Server { state: State::Flags, no_zeroes: false, structured: false, options: 0 }
+        Server {
+            state: State::Flags,
+            no_zeroes: false,
+            dialect: Dialect::Simple,
+            chosen: Chosen::default(),
+            options: 0,
+        }
     }
 
-    /// Whether structured replies were agreed on.
-    pub fn structured(&self) -> bool {
-        self.structured
+    /// What was agreed on for a client that has gone over to transmission with `export`.
+    pub fn terms(&self, export: &str) -> Terms {
+        Terms { dialect: self.dialect, extents: self.chosen.is_for(export) }
     }
 
     /// Whether the next byte received belongs to transmission.
@@ -182,12 +194,17 @@ impl Server {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Step, HandshakeError> {
-        let must_be_empty = matches!(option, opt::LIST | opt::STRUCTURED_REPLY);
+        let must_be_empty =
+            matches!(option, opt::LIST | opt::STRUCTURED_REPLY | opt::EXTENDED_HEADERS);
         if must_be_empty && !data.is_empty() {
             refuse(out, option, rep::ERR_INVALID, "this option has no data");
             return Ok(Step::Went);
         }
         match option {
+            opt::EXPORT_NAME if self.dialect == Dialect::Extended => {
+                let what = "with extended headers it has to use NBD_OPT_GO";
+                return Err(HandshakeError::NoExport(what.into()));
+            }
             opt::EXPORT_NAME => {
                 let name = name(data).map_err(|what| HandshakeError::NoExport(what.into()))?;
                 let asked = Vec::new();
@@ -203,18 +220,34 @@ impl Server {
                 Ok(question) => return Ok(Step::Open(question)),
                 Err(what) => refuse(out, option, rep::ERR_INVALID, what),
             },
+            opt::STRUCTURED_REPLY if self.dialect == Dialect::Extended => {
+                let text = "extended headers are agreed on already";
+                refuse(out, option, rep::ERR_EXT_HEADER_REQD, text);
+            }
             opt::STRUCTURED_REPLY => {
-                self.structured = true;
+                self.dialect = Dialect::Structured;
                 reply(out, option, rep::ACK, &[]);
             }
-            opt::SET_META_CONTEXT if !self.structured => {
-                refuse(out, option, rep::ERR_INVALID, "agree on structured replies first");
+            opt::EXTENDED_HEADERS => {
+                self.dialect = Dialect::Extended;
+                reply(out, option, rep::ACK, &[]);
             }
-            // No context is on offer, so the list of those that match is empty.
-            opt::LIST_META_CONTEXT | opt::SET_META_CONTEXT => match meta_queries(data) {
-                Some(()) => reply(out, option, rep::ACK, &[]),
-                None => refuse(out, option, rep::ERR_INVALID, "the queries cannot be read"),
-            },
+            opt::LIST_META_CONTEXT | opt::SET_META_CONTEXT => {
+                let sets = option == opt::SET_META_CONTEXT;
+                if sets {
+                    // Whatever comes of it, what was chosen before is chosen no more.
+                    self.chosen = Chosen::default();
+                }
+                if sets && self.dialect == Dialect::Simple {
+                    let text = "agree on structured replies or extended headers first";
+                    refuse(out, option, rep::ERR_INVALID, text);
+                } else {
+                    match contexts::Question::decode(sets, data) {
+                        Ok(question) => return Ok(Step::Contexts(question)),
+                        Err(what) => refuse(out, option, rep::ERR_INVALID, what),
+                    }
+                }
+            }
             _ => refuse(out, option, rep::ERR_UNSUP, "this option is not supported"),
         }
         Ok(Step::Went)
@@ -247,17 +280,12 @@ impl Server {
         let export = match export {
             Ok(export) => export,
             Err(refused) => {
-                let kind = match &refused {
-                    OpenRefused::Unknown(_) => rep::ERR_UNKNOWN,
-                    OpenRefused::Policy(_) => rep::ERR_POLICY,
-                    OpenRefused::Shutdown(_) => rep::ERR_SHUTDOWN,
-                };
-                refuse(out, option, kind, &refused.to_string());
+                refuse(out, option, kind(&refused), &refused.to_string());
                 return Ok(());
             }
         };
         let mut infos = vec![
-            Info::Export { size: export.size, flags: export.flags(self.structured) },
+            Info::Export { size: export.size, flags: export.flags(self.dialect) },
             Info::BlockSize {
                 minimum: export.block,
                 preferred: export.preferred,
@@ -280,6 +308,21 @@ impl Server {
         Ok(())
     }
 
+    /// Answers [`Step::Contexts`] from what the export can do, or why it cannot be had.
+    pub fn answer_contexts(
+        &mut self,
+        question: contexts::Question,
+        export: Result<&Geometry, OpenRefused>,
+        out: &mut Vec<u8>,
+    ) {
+        match export {
+            Ok(export) => self.chosen.answer(question, export.extents, out),
+            Err(refused) => {
+                refuse(out, question.option(), kind(&refused), &refused.to_string());
+            }
+        }
+    }
+
     fn answer_old(
         &mut self,
         export: Result<&Geometry, OpenRefused>,
@@ -293,7 +336,7 @@ impl Server {
             }
         };
         out.extend_from_slice(&export.size.to_be_bytes());
-        out.extend_from_slice(&export.flags(self.structured).to_be_bytes());
+        out.extend_from_slice(&export.flags(self.dialect).to_be_bytes());
         if !self.no_zeroes {
             out.extend_from_slice(&[0; 124]);
         }
@@ -302,55 +345,11 @@ impl Server {
     }
 }
 
-fn reply(out: &mut Vec<u8>, option: u32, kind: u32, data: &[u8]) {
-    out.extend_from_slice(&OPTION_REPLY.to_be_bytes());
-    out.extend_from_slice(&option.to_be_bytes());
-    out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&(data.len() as u32).to_be_bytes());
-    out.extend_from_slice(data);
-}
-
-fn refuse(out: &mut Vec<u8>, option: u32, kind: u32, text: &str) {
-    reply(out, option, kind, cut(text, MAX_TEXT).as_bytes());
-}
-
-fn cut(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
-
-fn name(bytes: &[u8]) -> Result<String, &'static str> {
-    if bytes.len() > MAX_NAME {
-        return Err("the name of the export is longer than 4096 bytes");
+/// How a refusal is told.
+fn kind(refused: &OpenRefused) -> u32 {
+    match refused {
+        OpenRefused::Unknown(_) => rep::ERR_UNKNOWN,
+        OpenRefused::Policy(_) => rep::ERR_POLICY,
+        OpenRefused::Shutdown(_) => rep::ERR_SHUTDOWN,
     }
-    let text = str::from_utf8(bytes).map_err(|_| "the name of the export is not UTF-8")?;
-    Ok(text.to_owned())
-}
-
-/// A length of 4 bytes and as many bytes as it says.
-fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
-}
-
-fn question(option: u32, data: &[u8]) -> Result<Question, &'static str> {
-    const MALFORMED: &str = "the request for an export cannot be read";
-    let (wanted, rest) = counted(data).ok_or(MALFORMED)?;
-    let (count, kinds) = rest.split_first_chunk::<2>().ok_or(MALFORMED)?;
-    if kinds.len() != 2 * usize::from(u16::from_be_bytes(*count)) {
-        return Err(MALFORMED);
-    }
-    Ok(Question {
-        name: name(wanted)?,
-        how: if option == opt::GO { How::Go } else { How::Info },
-        asked: kinds.as_chunks::<2>().0.iter().map(|kind| u16::from_be_bytes(*kind)).collect(),
-    })
-}
-
-fn meta_queries(data: &[u8]) -> Option<()> {
-    let (_, rest) = counted(data)?;
-    let (count, mut rest) = rest.split_first_chunk::<4>()?;
-    for _ in 0..u32::from_be_bytes(*count) {
-        (_, rest) = counted(rest)?;
-    }
-    rest.is_empty().then_some(())
 }

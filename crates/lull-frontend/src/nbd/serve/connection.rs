@@ -69,7 +69,7 @@ pub(super) async fn transmit<D: Device>(
     inlet: Inlet,
     r: ReadHalf,
     mut w: WriteHalf,
-    agreed: Agreed<D>,
+    mut agreed: Agreed<D>,
     limits: &Limits,
     closer: &Closer,
 ) -> Result<(), ServeEnd> {
@@ -87,7 +87,7 @@ pub(super) async fn transmit<D: Device>(
     let mut end = tokio::select! {
         biased;
         () = closer.closed() => Ok(()),
-        end = receive(inlet, r, &agreed, &shared, limits) => end,
+        end = receive(inlet, r, &mut agreed, &shared, limits) => end,
         broken = pump.as_mut() => broken.map_err(ServeEnd::Lost),
     };
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use lull_transport::{Inlet, Stream};
 
 use super::handshake::HandshakeError;
+use super::request::Terms;
 use super::{Device, Exports, MAX_PAYLOAD};
 
 pub use closer::Closer;
@@ -60,6 +61,11 @@ pub enum ServeEnd {
     /// Something that is no request stood where a request belongs.
     #[error("the client sent {0:#010x} where a request belongs")]
     Garbage(u32),
+    /// More payload announced than a request may have.
+    #[error(
+        "the client announced {0} bytes for one request, where at most {MAX_PAYLOAD} are taken"
+    )]
+    Flood(u64),
     /// The stream broke.
     #[error("the connection was lost: {0}")]
     Lost(#[from] io::Error),
@@ -100,5 +106,5 @@ pub async fn serve<E: Exports>(
 struct Agreed<D: Device> {
     device: Rc<D>,
     geometry: super::Geometry,
-    structured: bool,
+    terms: Terms,
 }

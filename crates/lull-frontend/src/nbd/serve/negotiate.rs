@@ -31,7 +31,17 @@ pub(super) async fn negotiate<E: Exports>(
             }
             Step::Went => {}
             Step::List => server.listed(&exports.list(), &mut out),
-            Step::Open(question) => opened = open(&mut server, &question, exports, &mut out)?,
+            Step::Open(question) => {
+                let found = open(&mut server, &question, exports, &mut out)?;
+                opened = found.map(|(device, geometry)| {
+                    let terms = server.terms(&question.name);
+                    Agreed { device, geometry, terms }
+                });
+            }
+            Step::Contexts(question) => {
+                let export = exports.describe(&question.name);
+                server.answer_contexts(question, export.as_ref().map_err(Clone::clone), &mut out);
+            }
             Step::Leave => {
                 // A client that takes its leave need not wait for the acknowledgement.
                 let _ = w.write_all(&out).await;
@@ -44,9 +54,8 @@ pub(super) async fn negotiate<E: Exports>(
             w.write_all(&out).await?;
             out.clear();
         }
-        if let Some((device, geometry)) = opened {
-            let structured = server.structured();
-            return Ok(Some(Agreed { device, geometry, structured }));
+        if opened.is_some() {
+            return Ok(opened);
         }
     }
 }

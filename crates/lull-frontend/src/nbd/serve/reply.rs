@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use super::connection::Shared;
 use crate::nbd::device::Outcome;
-use crate::nbd::{Errno, reply};
+use crate::nbd::extents::Question;
+use crate::nbd::reply::To;
+use crate::nbd::{Dialect, Errno};
 
 /// The duty to answer one request. [CONN-3] It is a bug to drop it unanswered, and panics.
 #[derive(Debug)]
@@ -13,7 +15,8 @@ pub struct Reply<B: AsRef<[u8]>>(Option<Duty<B>>);
 #[derive(Debug)]
 struct Duty<B: AsRef<[u8]>> {
     shared: Rc<Shared<B>>,
-    cookie: u64,
+    dialect: Dialect,
+    to: To,
     answer: Answer,
     /// Bytes that count against the connection's limit until it is answered.
     held: usize,
@@ -24,42 +27,48 @@ struct Duty<B: AsRef<[u8]>> {
 pub(super) enum Answer {
     /// No data, whatever comes of it.
     Plain,
-    /// The data of a read behind a simple reply.
-    SimpleData { length: u32 },
-    /// The data of a read in one chunk.
-    Structured { offset: u64, length: u32 },
+    /// The data of a read.
+    Data { length: u32 },
+    /// The extents of a range.
+    Extents(Question),
 }
 
 impl<B: AsRef<[u8]>> Reply<B> {
-    pub(super) fn new(shared: &Rc<Shared<B>>, cookie: u64, answer: Answer, held: usize) -> Self {
+    pub(super) fn new(
+        shared: &Rc<Shared<B>>,
+        dialect: Dialect,
+        to: To,
+        answer: Answer,
+        held: usize,
+    ) -> Self {
         shared.begin(held);
-        Reply(Some(Duty { shared: Rc::clone(shared), cookie, answer, held }))
+        Reply(Some(Duty { shared: Rc::clone(shared), dialect, to, answer, held }))
     }
 
-    /// Answers. A read is answered with its filled buffer; a buffer that comes with another
-    /// answer is dropped. Where the connection is gone, the answer goes nowhere.
+    /// Answers. A read is answered with its filled buffer, a question about extents with their
+    /// list; a buffer that comes with another answer is dropped. Where the connection is gone, the
+    /// answer goes nowhere.
     ///
     /// Panics where a read is answered with success and without exactly the bytes it asked for.
     pub fn done(mut self, outcome: Outcome<B>) {
         let Some(duty) = self.0.take() else {
             unreachable!("the duty leaves only here, and here the reply ends");
         };
-        let (cookie, outlet) = (duty.cookie, &duty.shared.outlet);
+        let Duty { dialect, to, ref shared, .. } = duty;
+        let outlet = &shared.outlet;
         match (duty.answer, outcome) {
             (Answer::Plain, outcome) => {
-                outlet.push_bytes(&reply::simple(cookie, outcome.map(drop)));
+                outlet.push_bytes(&dialect.plain(to, outcome.map(drop)));
             }
-            (Answer::SimpleData { length }, Ok(buffer)) => {
-                outlet.push_frame(&reply::simple(cookie, Ok(())), filled(buffer, length));
+            (Answer::Data { length }, Ok(buffer)) => {
+                outlet.push_frame(&dialect.data(to, length), filled(buffer, length));
             }
-            (Answer::SimpleData { .. }, Err(errno)) => {
-                outlet.push_bytes(&reply::simple(cookie, Err(errno)));
+            (Answer::Extents(question), Ok(list)) => {
+                let list = list.as_ref().map_or(&[][..], B::as_ref);
+                outlet.push_bytes(&dialect.extents(to, &question.answer(list)));
             }
-            (Answer::Structured { offset, length }, Ok(buffer)) => {
-                outlet.push_frame(&reply::data(cookie, offset, length), filled(buffer, length));
-            }
-            (Answer::Structured { .. }, Err(errno)) => {
-                outlet.push_bytes(&reply::error(cookie, errno));
+            (Answer::Data { .. } | Answer::Extents(_), Err(errno)) => {
+                outlet.push_bytes(&dialect.failed(to, errno));
             }
         }
         duty.shared.end(duty.held);
