@@ -1,7 +1,6 @@
 //! What operators ask of the daemon, answered at once.
 
-use crate::chronicle::not_ready;
-use crate::daemon::{Core, Daemon, Input, Plan, plan};
+use crate::daemon::{Daemon, Input, Plan, plan};
 use lull_admin::{
     ApiError, Call, Decision, ErrorCode, OnPauseTimeout, PauseOrder, Reply, RestartKind,
     RestartOrder, RestartPhase, RestartStarted,
@@ -327,15 +326,4 @@ impl Asked {
 fn answer<T>(reply: Reply<T>, answer: Result<T, ApiError>) {
     // Who does not wait any more has gone away.
     let _ = reply.send(answer);
-}
-
-impl Core {
-    /// Who is not ready, in words.
-    pub(crate) fn not_ready(
-        &self,
-        now: lull_proto::MonoTime,
-        names: &[String],
-    ) -> Vec<lull_admin::NotReady> {
-        not_ready(&self.machine.rows(now), names)
-    }
 }

@@ -46,6 +46,10 @@ pub struct Chronicle {
     returning: Option<MonoTime>,
     /// Why the current restart has failed, although everybody comes back.
     trouble: Option<String>,
+    /// Somebody came back, or told what it cost: whether that was the last one is looked at once for many.
+    news: bool,
+    /// The restart before has learned something that is not on stable storage.
+    unsaved: bool,
 }
 
 impl Chronicle {
@@ -61,6 +65,8 @@ impl Chronicle {
             peers: BTreeMap::new(),
             returning: None,
             trouble: None,
+            news: false,
+            unsaved: false,
         }
     }
 
@@ -82,6 +88,12 @@ impl Chronicle {
     /// The record as far as it is.
     pub fn record(&self) -> RestartRecord {
         self.current.clone().unwrap_or_default()
+    }
+
+    /// What the restart under way has of an attachment.
+    pub fn recorded(&self, attachment: &AttachmentId) -> Option<&RecordRow> {
+        let record = self.current.as_ref()?;
+        record.rows.get(place_of(record, attachment)?)
     }
 
     pub fn is_returning(&self) -> bool {
@@ -378,7 +390,7 @@ impl Chronicle {
     }
 
     /// What an interruption cost: of the restart under way, or of the one that was just given up.
-    fn stalled(&mut self, attachment: &AttachmentId, stall: &Stall, store: &Store) {
+    fn stalled(&mut self, attachment: &AttachmentId, stall: &Stall) {
         let row = match (&mut self.current, &mut self.last) {
             (Some(record), _) => find_row(record, attachment),
             // Once: each is written to stable storage.
@@ -393,7 +405,17 @@ impl Chronicle {
         row.away_us = stall.away_us;
         row.resume_us = stall.resume_us;
         row.held = u64::from(stall.held);
-        if let (None, Some(record)) = (&self.current, &self.last) {
+        self.unsaved |= self.current.is_none();
+    }
+
+    /// What follows from a turn's news, once for all of it.
+    pub fn turned(&mut self, now: MonoTime, store: &Store) {
+        if std::mem::take(&mut self.news) {
+            self.check_returned(now, store);
+        }
+        if std::mem::take(&mut self.unsaved)
+            && let Some(record) = &self.last
+        {
             store.commit(None, vec![Commit::Restart(Box::new(record.clone()))]);
         }
     }
@@ -422,7 +444,7 @@ impl Chronicle {
                 }
             }
             Report::Stall { attachment, stall } => {
-                self.stalled(attachment, stall, store);
+                self.stalled(attachment, stall);
             }
             Report::Detached { entry } | Report::Evicted { entry } => {
                 if let Some(record) = &mut self.current {
@@ -456,7 +478,7 @@ impl Chronicle {
             Report::Resumed { .. }
             | Report::Stall { .. }
             | Report::Detached { .. }
-            | Report::Evicted { .. } => self.check_returned(now, store),
+            | Report::Evicted { .. } => self.news = true,
             _ => {}
         }
     }
@@ -527,6 +549,12 @@ fn find_row<'a>(
     record: &'a mut RestartRecord,
     attachment: &AttachmentId,
 ) -> Option<&'a mut RecordRow> {
+    let place = place_of(record, attachment)?;
+    record.rows.get_mut(place)
+}
+
+/// Rows are in the order of the roster, which is that of the attachments' digits.
+fn place_of(record: &RestartRecord, attachment: &AttachmentId) -> Option<usize> {
     let id = attachment.to_string();
-    record.rows.iter_mut().find(|row| row.id == id)
+    record.rows.binary_search_by(|row| row.id.cmp(&id)).ok()
 }

@@ -32,6 +32,8 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Turns of the runtime between a deadline and its tick: one to see which sockets have something, one for their
 /// readers, and as many again for what a first piece brought.
 const TURNS_BEFORE_TICK: usize = 8;
+/// The least time between two ticks: each looks at every session, whose deadlines differ by less than this.
+const TICK_REST: Duration = Duration::from_millis(20);
 /// Connections beyond it are closed at once: descriptors are needed for media, state and a successor as well.
 const MOST_CONNECTIONS: usize = 16_384;
 
@@ -121,7 +123,8 @@ pub struct Core {
     pub leaving: Vec<Outlet<Buffer>>,
     next_restart: u64,
     ids: u64,
-    armed: Option<MonoTime>,
+    /// When the last tick was.
+    ticked: MonoTime,
 }
 
 impl Core {
@@ -153,12 +156,19 @@ impl Core {
             leaving: Vec::new(),
             next_restart,
             ids: 0,
-            armed: None,
+            ticked: MonoTime(0),
         }
     }
 
+    /// When the next tick is due.
     pub fn deadline(&self) -> Option<MonoTime> {
-        [self.machine.deadline(), self.chronicle.deadline()].into_iter().flatten().min()
+        let due = [self.machine.deadline(), self.chronicle.deadline()].into_iter().flatten().min();
+        due.map(|due| due.max(self.ticked + TICK_REST))
+    }
+
+    /// What is done once for all that a turn brought.
+    fn turned(&mut self, now: MonoTime) {
+        self.chronicle.turned(now, &self.store);
     }
 
     /// A number for a restart, given once.
@@ -209,11 +219,8 @@ impl Daemon {
         while let Some(input) = core.queue.pop_front() {
             self.turn(&mut core, now, input, &mut actions);
         }
-        let deadline = core.deadline();
-        if core.armed != deadline || core.down {
-            core.armed = deadline;
-            self.changed.notify_one();
-        }
+        core.turned(now);
+        self.changed.notify_one();
     }
 
     fn turn(self: &Rc<Self>, core: &mut Core, now: MonoTime, input: Input, actions: &mut Actions) {
@@ -281,6 +288,7 @@ impl Daemon {
             Input::Decide(decision) => Event::Decide(decision),
             Input::Evict { node, resource } => Event::Evict { node, resource },
             Input::Tick => {
+                core.ticked = now;
                 for (conn, connection) in &core.connections {
                     if connection.take_pulse() {
                         core.machine.heard(*conn);

@@ -1,10 +1,10 @@
 //! How the target stands, as a document.
 
-use crate::chronicle::{because, lingering};
+use crate::chronicle::{because, lingering, not_ready};
 use crate::daemon::{Core, Daemon, Plan, access};
 use lull_admin::{
-    Question as AdminQuestion, ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase,
-    SessionPhase, SessionStatus, Status, TargetPhase, TargetStatus, Wait,
+    NotReady, Question as AdminQuestion, RecordRow, ResourceStatus, RestartPhase, RestartRow,
+    RestartStatus, RowPhase, SessionPhase, SessionStatus, Status, TargetPhase, TargetStatus, Wait,
 };
 use lull_proto::MonoTime;
 use lull_proto::target::{
@@ -56,21 +56,20 @@ impl Daemon {
     }
 
     fn resources(&self, core: &Core) -> Vec<ResourceStatus> {
-        let known = core.machine.resources().iter().zip(&self.shared).enumerate();
+        let mut held_by = vec![Vec::new(); self.shared.len()];
+        for Seat { entry, .. } in core.machine.seats() {
+            held_by[entry.resource.0].push(format!("{} {}", entry.node, access(entry.access)));
+        }
+        let known = core.machine.resources().iter().zip(&self.shared).zip(held_by);
         known
-            .map(|(place, (resource, shared))| ResourceStatus {
+            .map(|((resource, shared), held_by)| ResourceStatus {
                 name: shared.name.clone(),
                 backend: shared.backend.describe(),
                 engine: shared.backend.engine().to_owned(),
                 size: resource.geometry.size,
                 incarnation: resource.incarnation.to_string(),
                 tenure: resource.tenure.0,
-                held_by: core
-                    .machine
-                    .seats()
-                    .filter(|seat| seat.entry.resource.0 == place)
-                    .map(|seat| format!("{} {}", seat.entry.node, access(seat.entry.access)))
-                    .collect(),
+                held_by,
                 faulted: None,
                 waits_for: None,
             })
@@ -151,10 +150,12 @@ impl Daemon {
         let record = core.chronicle.current()?;
         let span = record.phases.last();
         let phase = span.map_or(RestartPhase::StartingSuccessor, |span| span.phase);
+        let now_rows = core.machine.rows(now);
         let rows = if core.chronicle.is_returning() {
             record.rows.iter().map(returned_row).collect()
         } else {
-            core.machine.rows(now).iter().map(|row| self.row(record, row, names)).collect()
+            let recorded = |row: &Row| core.chronicle.recorded(&row.entry.attachment);
+            now_rows.iter().map(|row| self.row(recorded(row), row, names)).collect()
         };
         let deadline = if core.chronicle.is_returning() {
             core.chronicle.deadline()
@@ -165,19 +166,19 @@ impl Daemon {
             Phase::Pausing { question: Question::Open(until), .. } => Some(AdminQuestion {
                 since: span.map_or(0, |span| span.start),
                 deadline: self.clock.unix_ms(*until),
-                not_ready: core.not_ready(now, names),
+                not_ready: not_ready(&now_rows, names),
             }),
             _ => None,
         };
-        let waits = core.not_ready(now, names).into_iter().map(|late| Wait {
+        let waits = |late: NotReady| Wait {
             for_whom: late.initiator,
             what: format!("complete the pause ({})", late.because),
             since: record.started,
             deadline: deadline.map(|until| self.clock.unix_ms(until)),
             then: at_pause_end(core).to_owned(),
-        });
+        };
         let waits = if matches!(core.machine.phase(), Phase::Pausing { .. }) {
-            waits.collect()
+            not_ready(&now_rows, names).into_iter().map(waits).collect()
         } else {
             Vec::new()
         };
@@ -195,11 +196,9 @@ impl Daemon {
         })
     }
 
-    fn row(&self, record: &lull_admin::RestartRecord, row: &Row, names: &[String]) -> RestartRow {
+    fn row(&self, recorded: Option<&RecordRow>, row: &Row, names: &[String]) -> RestartRow {
         let resource = names[row.entry.resource.0].clone();
         let initiator = row.entry.node.to_string();
-        let recorded =
-            record.rows.iter().find(|recorded| recorded.id == row.entry.attachment.to_string());
         let told = |progress: Option<Progress>| progress.unwrap_or_default();
         let (phase, told) = match row.state {
             RowState::Sharing => (RowPhase::Sharing, told(None)),
@@ -226,7 +225,7 @@ impl Daemon {
     }
 }
 
-fn returned_row(row: &lull_admin::RecordRow) -> RestartRow {
+fn returned_row(row: &RecordRow) -> RestartRow {
     RestartRow {
         initiator: row.initiator.clone(),
         attachment: row.attachment.clone(),

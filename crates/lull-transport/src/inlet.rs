@@ -1,8 +1,12 @@
 //! Received bytes that nobody has consumed yet.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// What a new inlet asks of its first read, and keeps for a connection that only ever whispers.
 const SMALL: usize = 4096;
@@ -14,8 +18,21 @@ const HEADER_ONLY: usize = 512;
 /// From this size on a payload that did not fit into the buffered bytes counts as large.
 const LARGE: usize = 16 * 1024;
 
-/// The receiving buffer of one connection. It starts small, grows with what arrives, and never
-/// beyond its capacity.
+/// Up to so many bytes of an incomplete frame are moved to memory of their own when nothing follows
+/// them; a larger piece keeps the buffer that it lies in.
+const REST: usize = 1024;
+
+/// How many buffers a thread keeps for whichever of its inlets has something to read next. One is
+/// enough while frames come whole; more are for those that wait for the rest of one.
+const SPARE: usize = 8;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The receiving buffer of one connection. It has memory only while there are bytes in it: an inlet
+/// that waits for bytes has lent its memory to the others of its thread. It never holds more than
+/// its capacity.
 #[derive(Debug)]
 pub struct Inlet {
     buf: Vec<u8>,
@@ -52,14 +69,50 @@ impl Inlet {
     /// stream. An inlet that is full without a consumed byte gives `InvalidData`: what is being
     /// parsed is larger than it may be. Cancel-safe.
     pub async fn fill(&mut self, r: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(&mut *r, cx)).await
+    }
+
+    fn poll_fill(
+        &mut self,
+        r: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         self.make_room()?;
-        let asked = self.window.min(self.buf.len() - self.end);
-        let got = r.read(&mut self.buf[self.end..self.end + asked]).await?;
-        self.end += got;
-        if got == asked {
-            self.window = (self.window * 4).clamp(SMALL, self.capacity);
+        // Borrowed memory may be longer than this inlet's share.
+        let asked = self.window.min(self.buf.len().min(self.capacity) - self.end);
+        let mut into = ReadBuf::new(&mut self.buf[self.end..self.end + asked]);
+        let read = Pin::new(r).poll_read(cx, &mut into);
+        let got = into.filled().len();
+        match read {
+            Poll::Pending => {
+                self.lend();
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                self.end += got;
+                if got == asked {
+                    self.window = (self.window * 4).clamp(SMALL, self.capacity);
+                }
+                Poll::Ready(Ok(got))
+            }
         }
-        Ok(got)
+    }
+
+    /// Gives the memory to the thread while there is nothing to do with it.
+    fn lend(&mut self) {
+        let rest = self.bytes();
+        if rest.len() > REST || self.buf.len() <= REST {
+            return;
+        }
+        let rest = rest.to_vec();
+        (self.start, self.end) = (0, rest.len());
+        let lent = std::mem::replace(&mut self.buf, rest);
+        SPARES.with_borrow_mut(|spares| {
+            if spares.len() < SPARE {
+                spares.push(lent);
+            }
+        });
     }
 
     /// Fills all of `dest`: first from the buffered bytes, then straight from the stream. The end
@@ -79,7 +132,7 @@ impl Inlet {
         let mut rest = ReadBuf::new(&mut dest[buffered..]);
         while rest.remaining() > 0 {
             let before = rest.filled().len();
-            std::future::poll_fn(|cx| std::pin::Pin::new(&mut *r).poll_read(cx, &mut rest)).await?;
+            poll_fn(|cx| Pin::new(&mut *r).poll_read(cx, &mut rest)).await?;
             if rest.filled().len() == before {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -96,6 +149,17 @@ impl Inlet {
         n
     }
 
+    /// Moves what is left in an inlet that has lent its memory into memory that the thread has to spare.
+    fn borrow(&mut self) {
+        if self.buf.len() > REST {
+            return;
+        }
+        if let Some(mut spare) = SPARES.with_borrow_mut(Vec::pop) {
+            spare[..self.end].copy_from_slice(&self.buf[..self.end]);
+            self.buf = spare;
+        }
+    }
+
     fn make_room(&mut self) -> io::Result<()> {
         if self.start > 0 && self.buf.len() - self.end < self.window {
             self.buf.copy_within(self.start..self.end, 0);
@@ -104,9 +168,12 @@ impl Inlet {
         }
         let wanted = (self.end + self.window).min(self.capacity);
         if self.buf.len() < wanted {
+            self.borrow();
+        }
+        if self.buf.len() < wanted {
             self.buf.resize(wanted, 0);
         }
-        if self.end == self.buf.len() {
+        if self.end == self.capacity {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a frame larger than the receive buffer",
@@ -152,6 +219,25 @@ mod tests {
         assert!(inlet.bytes().is_empty());
         inlet.fill(&mut r).await.unwrap();
         assert_eq!(inlet.bytes(), &wire[90_010..90_010 + HEADER_ONLY]);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_inlet_that_waits_holds_no_more_than_what_has_come() {
+        use tokio::io::AsyncWriteExt;
+        let (mut near, mut far) = tokio::io::duplex(64 * 1024);
+        let mut inlets = [Inlet::with_capacity(64 * 1024), Inlet::with_capacity(8 * 1024)];
+        for (sent, inlet) in [(20_000, 0), (5, 1), (3, 0)] {
+            let inlet = &mut inlets[inlet];
+            let before = inlet.bytes().len();
+            far.write_all(&vec![7; sent]).await.unwrap();
+            while inlet.bytes().len() < before + sent {
+                inlet.fill(&mut near).await.unwrap();
+            }
+            inlet.consume(inlet.bytes().len() - 2);
+            let waits = poll_fn(|cx| Poll::Ready(inlet.poll_fill(&mut near, cx).is_pending()));
+            assert!(waits.await, "nothing more has come");
+            assert_eq!((inlet.bytes(), inlet.buf.len()), (&[7, 7][..], 2));
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]

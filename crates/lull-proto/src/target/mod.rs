@@ -311,6 +311,11 @@ impl Target {
         self.roster.values()
     }
 
+    /// The place of an attachment, if it has one.
+    pub fn seat(&self, attachment: AttachmentId) -> Option<&Seat> {
+        self.roster.get(&attachment)
+    }
+
     /// This node's name.
     pub fn name(&self) -> &Name {
         &self.config.node

@@ -3,6 +3,7 @@
 use super::{Action, Actions, Change, Refusal, Report, Resource, ResourceIndex, Target};
 use crate::target::session::Claim;
 use crate::{ConnId, MonoTime};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 use lull_wire::messages::{Attach, Name};
@@ -229,8 +230,16 @@ impl Target {
 
     /// When the next place is kept no longer. In a pause the roster stays: who is on it may still come in.
     pub(super) fn next_over(&self) -> Option<MonoTime> {
-        let ends = |seat: &Seat| seat.until().filter(|_| !self.is_claimed(seat.entry.attachment));
-        if self.is_serving() { self.roster.values().filter_map(ends).min() } else { None }
+        if !self.is_serving() {
+            return None;
+        }
+        let ends = |seat: &Seat| Some((seat.until()?, seat.entry.attachment));
+        let mut ends = self.roster.values().filter_map(ends).peekable();
+        // Looked at for every deadline: who is lost is many after a start, and who is coming back may be as many.
+        ends.peek()?;
+        let claims = self.claims().map(|claim| claim.entry.attachment);
+        let claimed: BTreeSet<AttachmentId> = claims.collect();
+        ends.filter(|(_, attachment)| !claimed.contains(attachment)).map(|(until, _)| until).min()
     }
 
     /// [SAFE-7] The places of those who were lost for longer than their hold span.

@@ -134,6 +134,7 @@ fn what_an_aborted_restart_cost_is_taken_once() {
         let stall = Stall { restart: RestartId(7), longest_us, held: 1, away_us: 0, resume_us: 0 };
         let told = Report::Stall { attachment: AttachmentId([1; 16]), stall };
         desk.chronicle.report(NOW, &machine, &told, &desk.store);
+        desk.chronicle.turned(NOW, &desk.store);
     }
     let ended = desk.chronicle.remembered(7).and_then(|record| record.outcome.as_ref());
     assert_eq!(ended.map(|end| end.kind), Some(OutcomeKind::Aborted), "whatever storage does");

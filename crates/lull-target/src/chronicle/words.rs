@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::refusal;
 use lull_admin::NotReady;
-use lull_proto::target::{Decision, Holder, Report, Row, RowState, Target, Why};
+use lull_proto::target::{Decision, Report, Row, RowState, Target, Why};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire::messages::Name;
 use lull_wire::{AttachmentId, Message};
@@ -15,18 +15,13 @@ const LINGERERS_NAMED: usize = 8;
 
 /// The initiator on a connection, as far as it is known.
 pub fn name_of(machine: &Target, conn: ConnId) -> String {
-    let seat = machine.seats().find(|seat| seat.holder == Holder::Taken(conn));
-    match seat {
-        Some(seat) => seat.entry.node.to_string(),
-        None => {
-            machine.node(conn).map_or_else(|| format!("connection {}", conn.0), ToString::to_string)
-        }
-    }
+    machine.node(conn).map_or_else(|| format!("connection {}", conn.0), ToString::to_string)
 }
 
 fn name(machine: &Target, attachment: AttachmentId) -> String {
-    let seat = machine.seats().find(|seat| seat.entry.attachment == attachment);
-    seat.map_or_else(|| attachment.to_string(), |seat| seat.entry.node.to_string())
+    machine
+        .seat(attachment)
+        .map_or_else(|| attachment.to_string(), |seat| seat.entry.node.to_string())
 }
 
 /// What of a message matters to somebody who looks at a restart; `None`: not drawn.
