@@ -1,6 +1,7 @@
 //! `cargo xtask bench WHAT`: figures that move with the machine, measured side by side in one run, with a verdict.
 //! They are never asserted in tests.
 
+mod engines;
 mod figures;
 mod line;
 mod load;
@@ -16,6 +17,8 @@ use clap::Subcommand;
 pub enum Bench {
     /// The longest stall that a consumer sees in a planned restart of the target, and what it consists of
     Restart(restart::Args),
+    /// Each way of reading and writing files beside nbdkit: rate, latency, processor time per request
+    Engines(engines::Args),
     /// What many idle sessions cost a target: memory, pausing, coming back, and others' I/O while all dial
     Scale(scale::Args),
 }
@@ -24,6 +27,7 @@ pub enum Bench {
 pub fn run(tree: &Tree, bench: &Bench) -> Result<bool> {
     match bench {
         Bench::Restart(args) => restart::run(tree, args),
+        Bench::Engines(args) => engines::run(tree, args),
         Bench::Scale(args) => scale::run(tree, args),
     }
 }

@@ -156,7 +156,7 @@ impl Drop for Line {
 }
 
 /// Figures of files in memory would say nothing about a disk.
-fn refuse_memory(dir: &Path) -> Result<()> {
+pub fn refuse_memory(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let output = Command::new("stat").args(["-f", "-c", "%T"]).arg(dir).output()?;
     let kind = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -167,7 +167,7 @@ fn refuse_memory(dir: &Path) -> Result<()> {
 }
 
 /// Writes a file out, so that no write of the measurement has to find room for it.
-fn lay_out(path: &Path, size_mib: usize) -> Result<()> {
+pub fn lay_out(path: &Path, size_mib: usize) -> Result<()> {
     let mut file = File::create(path).with_context(|| path.display().to_string())?;
     let block: Vec<u8> = (0..MIB).map(|at| ((at * 31) >> 3) as u8).collect();
     for _ in 0..size_mib {
