@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program and the Debian package that brings it.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 8] = [
     ("fio", "fio"),
     ("nbdcopy", "libnbd-bin"),
     ("nbdinfo", "libnbd-bin"),
     ("nbdkit", "nbdkit"),
+    // It is the sign of libnbd's Python module, for the system's own interpreter.
+    ("nbdsh", "python3-libnbd"),
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
@@ -95,7 +97,10 @@ mod tests {
     #[test]
     fn each_missing_package_is_named_once() {
         assert_eq!(packages_for(|program| program != "qemu-io"), ["qemu-utils"]);
-        assert_eq!(packages_for(|_| false), ["fio", "libnbd-bin", "nbdkit", "qemu-utils"]);
+        assert_eq!(
+            packages_for(|_| false),
+            ["fio", "libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"]
+        );
         assert!(packages_for(|_| true).is_empty());
     }
 }

@@ -20,6 +20,7 @@ mod proxy;
 mod service;
 mod target;
 mod terminal;
+pub mod tools;
 mod wait;
 mod withhold;
 mod world;

@@ -1,40 +1,18 @@
 //! Clients without an agent: NBD programs that are not ours, straight at a target and at an attachment.
 
-use std::process::Command;
 use std::str::FromStr as _;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lull_admin::Access;
-use lull_e2e::{Finished, PROMPT, Running, Target, Use, World, wait_for, wait_until};
+use lull_e2e::tools::{qemu_io, run, start};
+use lull_e2e::{PROMPT, Running, Target, Use, World, wait_for, wait_until};
 use lull_frontend::nbd::Uri;
 use lull_frontend::nbd::client::{Connection, RequestError};
 use tokio::sync::oneshot;
 
 /// How long a tool may take for a disk of some megabytes.
 const TOOL: Duration = Duration::from_secs(60);
-
-/// Bytes of a disk that is copied slowly enough for restarts to pass under it.
-const LONG: usize = 32 << 20;
-
-fn start(program: &str, args: &[&str]) -> Running {
-    let mut command = Command::new(program);
-    command.args(args).current_dir(std::env::temp_dir());
-    Running::start(command)
-}
-
-#[track_caller]
-fn run(program: &str, args: &[&str]) -> Finished {
-    start(program, args).finish(TOOL)
-}
-
-fn qemu_io(uri: &str, options: &[&str], orders: &[&str]) -> Finished {
-    let mut args = vec!["-f", "raw"];
-    args.extend(options);
-    orders.iter().for_each(|order| args.extend(["-c", order]));
-    args.push(uri);
-    run("qemu-io", &args)
-}
 
 /// A client of ours that stays connected until this is dropped.
 struct Client {
@@ -74,13 +52,6 @@ impl Drop for Client {
 fn in_runtime<T>(body: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), body)
-}
-
-fn patterned(world: &World, name: &str, length: usize) -> String {
-    let path = world.path(name);
-    let bytes: Vec<u8> = (0..length).map(|at| (at ^ (at >> 9) ^ (at >> 17)) as u8).collect();
-    std::fs::write(&path, bytes).expect("a file can be written");
-    path.display().to_string()
 }
 
 /// [SAFE-9] The field's tools use a target's disk directly, and the operator sees them as what cannot be paused.
@@ -188,61 +159,4 @@ fn libnbds_copy_at_the_target_is_not_told_of_a_shutdown() {
     let said = copy.finish(TOOL).code(1).stderr.to_lowercase();
     assert!(!said.contains("shutdown") && !said.contains("shutting"), "{said}");
     run("nbdcopy", &[&uri, "null:"]).ok();
-}
-
-/// The field's tools at an attachment, where they are protected.
-#[test]
-fn tools_use_an_attachment_as_any_disk() {
-    let world = World::new();
-    let target = world.target("stor").file("db1", "16M").start();
-    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
-    let uri = web.nbd();
-    let said = run("nbdinfo", &["--no-content", &uri]).ok().stdout;
-    for line in ["export-size: 16777216", "can_flush: true", "can_fua: true", "is_read_only: false"]
-    {
-        assert!(said.contains(line), "{line} is missing in\n{said}");
-    }
-    let source = patterned(&world, "source.img", 16 << 20);
-    run("qemu-img", &["convert", "-n", "-f", "raw", "-O", "raw", &source, &uri]).ok();
-    run("qemu-img", &["compare", "-f", "raw", "-F", "raw", &source, &uri]).ok();
-    let orders = [
-        "write -z 1M 64k",
-        "discard 2M 64k",
-        "write -f -P 0x22 3M 4k",
-        "flush",
-        "read -P 0 1M 64k",
-        "read -P 0x22 3M 4k",
-        "aio_write -P 0x33 4M 1M",
-        "aio_write -P 0x44 5M 1M",
-        "aio_flush",
-        "read -P 0x33 4M 1M",
-        "read -P 0x44 5M 1M",
-    ];
-    let said = qemu_io(&uri, &[], &orders).ok();
-    assert!(!said.stdout.contains("failed"), "{said:?}");
-}
-
-/// [PAUSE-7] Restarts pass under one long copy in each direction, and it does not notice.
-#[test]
-fn restarts_pass_under_a_long_copy() {
-    let world = World::new();
-    let target = world.target("stor").file("db1", "32M").start();
-    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
-    let source = patterned(&world, "source.img", LONG);
-    let back = world.path("back.img").display().to_string();
-    let uri = web.nbd();
-    for (from, to) in [(&source, &uri), (&uri, &back)] {
-        let slow = ["--request-size=4096", "--requests=2", "--connections=1", "--flush"];
-        let mut copy = start("nbdcopy", &[slow.as_slice(), &[from, to]].concat());
-        wait_until("nbdcopy is connected", PROMPT, || web.attachment().clients > 0);
-        let mut under_it = 0;
-        while !copy.has_ended() && under_it < 3 {
-            target.restart(&["--daemon"]);
-            under_it += u32::from(!copy.has_ended());
-        }
-        copy.finish(TOOL).ok();
-        assert!(under_it > 0, "the copy was too short for a restart");
-    }
-    let read = |path: &str| std::fs::read(path).expect("a file");
-    assert!(read(&source) == read(&back), "the copy differs from its source");
 }
