@@ -2,11 +2,10 @@
 
 use super::{
     Action, Actions, DIAL_LIMIT, Dial, End, Initiator, Interruption, Link, Marks, Outage, Pause,
-    Report, Resume, State, Step, Why,
+    REFUSED_WAIT, Report, Resume, State, Step, Why,
 };
 use crate::beat::Beat;
 use crate::geometry::Geometry;
-use crate::initiator::requests::Which;
 use crate::initiator::shutdown::cancel as cancel_shutdown;
 use crate::initiator::state::Probe;
 use crate::initiator::{Again, Intent, Memory};
@@ -14,13 +13,9 @@ use crate::time::{micros, millis};
 use crate::{ConnId, MonoTime, Violation};
 use core::time::Duration;
 use lull_wire::messages::{
-    Attach, Attached, Connect, Disconnect, Hello, Prose, Ready, Refused, Stall, Welcome,
+    Attach, Attached, Connect, Disconnect, Hello, Prose, Refused, Stall, Welcome,
 };
 use lull_wire::{DisconnectCode, Epoch, InstanceId, RefusalCode, RestartId, Retry, VERSION};
-
-/// The wait after a final refusal of an attachment that consumers use: an operator may mend the cause, and "gone"
-/// can be left at any time [TIMER-3].
-const REFUSED_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a place is tried to be given back of which it is not known whether it is still kept.
 const LEAVE_LIMIT: Duration = Duration::from_secs(4);
@@ -155,7 +150,7 @@ impl Initiator {
             epoch: self.memory.epoch,
             predecessor: self.config.predecessor,
             take_over: self.config.take_over,
-            dirty: self.requests.unflushed() > 0 || self.requests.has_unanswered_changes(),
+            dirty: self.requests.is_dirty(),
             hold_ms: millis(self.config.hold),
             incarnation: self.memory.incarnation,
             tenure: self.memory.tenure,
@@ -262,18 +257,7 @@ impl Initiator {
         self.promise(geometry, actions);
         let State::Attaching { outage, mut link, resume } = self.take() else { return Ok(()) };
         link.incarnation = attached.incarnation;
-        // [RESUME-3] Only this side decides whether to send anything again before READY.
-        let again = if changed && self.requests.has_unanswered_changes() {
-            self.requests.send_again(conn, Which::Changes, actions)
-        } else {
-            Again::default()
-        };
-        if self.requests.in_flight() > 0 {
-            actions.push(Action::Report(Report::Replaying(again)));
-            self.state = State::Replaying { outage, link, resume, again, pause: None };
-        } else {
-            self.be_ready(outage, link, resume, again, actions);
-        }
+        self.bring_up(now, outage, link, resume, actions);
         Ok(())
     }
 
@@ -305,43 +289,6 @@ impl Initiator {
         Ok(())
     }
 
-    fn be_ready(
-        &mut self,
-        outage: Outage,
-        link: Link,
-        resume: Resume,
-        again: Again,
-        actions: &mut Actions,
-    ) {
-        // [SAFE-5] Nothing flows before the next life of this daemon would be let in as the heir of this one.
-        if self.has_heir {
-            say_ready(link.conn, again, actions);
-        }
-        self.state = State::Ready { outage, link, resume, again };
-    }
-
-    pub(super) fn remembered(&mut self, actions: &mut Actions) {
-        if !core::mem::replace(&mut self.has_heir, true)
-            && let State::Ready { link, again, .. } = &self.state
-        {
-            say_ready(link.conn, *again, actions);
-        }
-    }
-
-    /// All that was sent again before READY is answered.
-    pub(super) fn replayed(&mut self, now: MonoTime, actions: &mut Actions) {
-        match self.take() {
-            State::Replaying { outage, link, resume, again, pause: None } => {
-                self.be_ready(outage, link, resume, again, actions);
-            }
-            // [PAUSE-8] During a pause no RESUME comes first: what is left is finished at once.
-            State::Replaying { outage, link, pause: Some(pause), .. } => {
-                self.drain(now, link, Pause { before: Some(outage), ..pause }, actions);
-            }
-            other => self.state = other,
-        }
-    }
-
     pub(super) fn resumed(
         &mut self,
         now: MonoTime,
@@ -363,20 +310,20 @@ impl Initiator {
             state @ (State::Draining { .. } | State::Flushing { .. } | State::Paused { .. }) => {
                 self.state = state
             }
-            State::Replaying { outage, link, mut resume, again, pause: Some(pause) }
+            State::Replaying { outage, link, mut resume, replay, pause: Some(pause) }
                 if pause.restart == restart =>
             {
                 // It is ready when the replay is done, as if nobody had asked for a pause.
                 resume.by = resume.by.max(now + self.config.resume_timeout);
-                self.state = State::Replaying { outage, link, resume, again, pause: None };
+                self.state = State::Replaying { outage, link, resume, replay, pause: None };
             }
             // The end of a HOLD: what was not executed meanwhile is sent again.
             State::Sharing { link } => {
-                self.requests.send_again(link.conn, Which::All, actions);
+                self.requests.send_again(link.conn, actions);
                 self.state = State::Sharing { link };
             }
             State::Leaving { link, step } => {
-                self.requests.send_again(link.conn, Which::All, actions);
+                self.requests.send_again(link.conn, actions);
                 self.state = State::Leaving { link, step };
             }
             state @ State::Replaying { pause: Some(_), .. } => self.state = state,
@@ -407,8 +354,8 @@ impl Initiator {
         let (longest, held) = (self.requests.longest_wait(now), self.requests.held());
         let conn = link.conn;
         self.state = State::Sharing { link };
-        let later = self.requests.send_again(conn, Which::All, actions);
-        self.requests.send_held(conn, actions);
+        let later = self.requests.send_again(conn, actions);
+        self.requests.send_held(now, conn, actions);
         let again =
             Again { requests: again.requests + later.requests, bytes: again.bytes + later.bytes };
         if outage.may_be_cancelled() {
@@ -490,7 +437,13 @@ impl Initiator {
 
     /// The session is gone. An outage that had not ended goes on with its timer; the first dial follows at once,
     /// since a successor may have the listening socket already.
-    fn go_away(&mut self, now: MonoTime, why: Why, downtime: Duration, actions: &mut Actions) {
+    pub(super) fn go_away(
+        &mut self,
+        now: MonoTime,
+        why: Why,
+        downtime: Duration,
+        actions: &mut Actions,
+    ) {
         if self.intent == Intent::LeaveOnceMore {
             self.end(End::Left, actions);
             return;
@@ -564,11 +517,6 @@ impl Initiator {
         }
         actions.push(Action::Report(Report::Holding { span, reason }));
     }
-}
-
-fn say_ready(conn: ConnId, again: Again, actions: &mut Actions) {
-    let message = Ready { replayed: again.requests, replayed_bytes: again.bytes }.into();
-    actions.push(Action::Send { conn, message });
 }
 
 /// Whether the refusal says that the place is another's now.

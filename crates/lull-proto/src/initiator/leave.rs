@@ -48,7 +48,7 @@ impl Initiator {
 
     /// Whether no consumer would miss anything if it ended now.
     pub(super) fn has_nothing_to_lose(&self) -> bool {
-        self.requests.is_idle() && self.requests.unflushed() == 0
+        self.requests.is_idle() && !self.requests.is_unflushed()
     }
 
     /// Goes a step towards the end, where one is wanted and possible.
@@ -59,10 +59,10 @@ impl Initiator {
         match self.take() {
             State::Sharing { link } | State::Leaving { link, step: Leaving::Finishing } => {
                 let conn = link.conn;
-                self.requests.send_held(conn, actions);
+                self.requests.send_held(now, conn, actions);
                 let step = if !self.requests.is_idle() {
                     Leaving::Finishing
-                } else if self.requests.unflushed() > 0 {
+                } else if self.requests.is_unflushed() {
                     self.requests.send_own_flush(now, conn, actions);
                     Leaving::Flushing
                 } else {
@@ -72,13 +72,13 @@ impl Initiator {
                 self.state = State::Leaving { link, step };
             }
             // A flush that failed is tried again with the next keep-alive.
-            State::Leaving { link, step: Leaving::Flushing } if self.requests.unflushed() == 0 => {
+            State::Leaving { link, step: Leaving::Flushing } if !self.requests.is_unflushed() => {
                 ask(link.conn, actions);
                 self.state = State::Leaving { link, step: Leaving::Asked };
             }
             // Who is quiet may go during a pause; it counts as done then.
             State::Paused { link, .. }
-                if self.requests.is_idle() && self.requests.unflushed() == 0 =>
+                if self.requests.is_idle() && !self.requests.is_unflushed() =>
             {
                 ask(link.conn, actions);
                 self.state = State::Leaving { link, step: Leaving::Asked };
@@ -87,8 +87,13 @@ impl Initiator {
         }
     }
 
-    /// [CONN-5] No DETACH without a flush, however long the medium refuses one.
+    /// [CONN-5] No DETACH without a flush, however long the medium refuses one. [SAFE-3] Nor does what waits for room in
+    /// the log wait for ever.
     pub(super) fn flush_once_more(&mut self, now: MonoTime, actions: &mut Actions) {
+        self.requests.flush_may_be_tried();
+        if let State::Sharing { link } = &self.state {
+            self.requests.send_held(now, link.conn, actions);
+        }
         if let State::Leaving { link, step: Leaving::Flushing } = &self.state
             && self.requests.is_idle()
         {

@@ -16,8 +16,10 @@
 
 mod arrive;
 mod leave;
+mod log;
 mod outage;
 mod pause;
+mod replay;
 mod report;
 mod requests;
 mod shutdown;
@@ -25,8 +27,9 @@ mod state;
 mod tick;
 
 pub use outage::{Course, Expiry, Marks, Outage, Stage, Why};
+pub use replay::Replay;
 pub use report::{End, Interruption, Phase, Report, Timer, View};
-pub use requests::{Again, Ask, Slot, WINDOW};
+pub use requests::{Again, Ask, Origin, Slot, WINDOW};
 pub use state::{Dial, Leaving, Link, Pause, Resume, State};
 
 use crate::geometry::Geometry;
@@ -44,6 +47,9 @@ use state::{Intent, Probe, Step};
 pub const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// How long after a pause's span its silence is taken for a loss [PAUSE-10].
 pub const PAUSE_MARGIN: Duration = Duration::from_secs(10);
+/// The wait after a final refusal of an attachment that consumers use, and after a replay that failed: an operator may
+/// mend the cause, and "gone" can be left at any time [TIMER-3].
+const REFUSED_WAIT: Duration = Duration::from_secs(2);
 /// How often PAUSE PROGRESS is sent at least [PAUSE-4].
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -89,6 +95,9 @@ pub struct Config {
     pub resume_timeout: Duration,
     /// How long a lost session reserves the resource; [`Duration::MAX`] for without limit.
     pub hold: Duration,
+    /// What acknowledged changes may count, in bytes, before they must be flushed; 0: each is durable before it is
+    /// acknowledged [SAFE-3].
+    pub retain: u64,
     /// What was remembered.
     pub memory: Memory,
     /// Spreads retries.
@@ -146,12 +155,16 @@ pub enum Action {
     Dial { conn: ConnId },
     /// Send a message.
     Send { conn: ConnId, message: Message },
-    /// Send a request, with the slot's payload where it is a write.
-    Transmit { conn: ConnId, slot: Option<Slot>, request: Request },
+    /// Send a request, with the payload that its origin names where it is a write.
+    Transmit { conn: ConnId, origin: Origin, request: Request },
     /// Close the connection once what was sent is written; nothing of it is wanted any more.
     HangUp { conn: ConnId },
     /// Answer the slot's consumer and free the slot. For a read that is done its reply's payload is the answer.
     Answer { slot: Slot, status: StatusCode },
+    /// Keep the slot's change over its answer, which follows, under the next place of the log [SAFE-1].
+    Retain { slot: Slot, place: u64 },
+    /// Let go of everything that is kept under lower places.
+    Release { before: u64 },
     /// Show the front end: the resource is known now.
     Open(Geometry),
     /// The resource has grown to this many bytes.
@@ -195,7 +208,7 @@ impl Initiator {
     pub fn new(config: Config) -> Self {
         Self {
             state: State::Idle,
-            requests: Requests::new(),
+            requests: Requests::new(config.retain),
             memory: config.memory,
             intent: Intent::Stay,
             has_heir: false,
@@ -235,7 +248,7 @@ impl Initiator {
         match &self.state {
             State::Sharing { link } => {
                 self.requests.hold(now, slot, ask);
-                self.requests.send_held(link.conn, actions);
+                self.requests.send_held(now, link.conn, actions);
             }
             State::Idle
             | State::Away { .. }
@@ -310,7 +323,7 @@ impl Initiator {
             Err(Violation::Incarnation)
         };
         match taken {
-            Ok(()) => self.advance(now, actions),
+            Ok(took) => self.took(now, took, actions),
             Err(violation) => self.violated(now, violation, actions),
         }
     }
@@ -319,14 +332,12 @@ impl Initiator {
     fn advance(&mut self, now: MonoTime, actions: &mut Actions) {
         let quiet = self.requests.in_flight() == 0;
         match &mut self.state {
-            State::Sharing { link } => self.requests.send_held(link.conn, actions),
+            State::Sharing { link } => self.requests.send_held(now, link.conn, actions),
             State::Replaying { resume, .. } => {
                 // Replay that makes progress extends the resume timer.
                 resume.by = resume.by.max(now + self.config.resume_timeout);
                 resume.probe = Probe::NotYet;
-                if quiet {
-                    self.replayed(now, actions);
-                }
+                self.replay(now, actions);
             }
             State::Draining { .. } if quiet => self.drained(now, actions),
             State::Flushing { .. } if quiet => self.complete(now, actions),
@@ -387,6 +398,11 @@ impl Initiator {
         }
         self.requests.lost();
         self.requests.fail_all(actions);
+        // [SAFE-7] Nobody will replay it any more.
+        let (changes, bytes) = self.requests.retained();
+        if changes > 0 {
+            actions.push(Action::Report(Report::LogLost { changes, bytes }));
+        }
         self.state = State::Ended(end);
         actions.push(Action::Report(Report::Ended(end)));
     }
@@ -430,7 +446,7 @@ impl Initiator {
             in_flight: self.requests.in_flight(),
             oldest: self.requests.oldest(now),
             held: self.requests.held() + self.requests.kept(),
-            unflushed: self.requests.unflushed(),
+            retained: self.requests.retained(),
             epoch: self.memory.epoch,
             incarnation: self.memory.incarnation,
         }

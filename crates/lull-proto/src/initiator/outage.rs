@@ -25,6 +25,8 @@ pub enum Why {
     Lost,
     /// A write-back failed at the target [SAFE-4].
     WriteBack,
+    /// A retained change was not executed again [SAFE-2].
+    Faulted,
     /// The target shut down for good.
     Shutdown,
 }

@@ -4,7 +4,6 @@ use super::{
     Action, Actions, Again, Initiator, Link, Marks, PAUSE_MARGIN, PROGRESS_EVERY, Pause, Report,
     State,
 };
-use crate::initiator::requests::Which;
 use crate::initiator::state::Probe;
 use crate::time::{micros, span};
 use crate::{ConnId, MonoTime, Violation};
@@ -51,17 +50,17 @@ impl Initiator {
                 self.drain(now, link, fresh(in_flight, None), actions);
             }
             // [PAUSE-8] The replay is finished first.
-            State::Replaying { outage, link, mut resume, again, pause: None } => {
+            State::Replaying { outage, link, mut resume, replay, pause: None } => {
                 actions.push(Action::Report(report));
                 resume.probe = Probe::NotYet;
                 let pause = Some(fresh(in_flight, None));
-                self.state = State::Replaying { outage, link, resume, again, pause };
+                self.state = State::Replaying { outage, link, resume, replay, pause };
                 self.progress(now, actions);
             }
             // [PAUSE-3] Said again, for this restart or for the next one, it renews the span.
-            State::Replaying { outage, link, resume, again, pause: Some(pause) } => {
+            State::Replaying { outage, link, resume, replay, pause: Some(pause) } => {
                 let pause = Some(Pause { restart: told.restart, downtime, until, ..pause });
-                self.state = State::Replaying { outage, link, resume, again, pause };
+                self.state = State::Replaying { outage, link, resume, replay, pause };
             }
             State::Draining { link, pause } => {
                 let pause = Pause { restart: told.restart, downtime, until, ..pause };
@@ -94,7 +93,7 @@ impl Initiator {
     /// [PAUSE-3] Waits until all that is pending is answered. After a loss that is all that was unanswered then.
     pub(super) fn drain(&mut self, now: MonoTime, link: Link, pause: Pause, actions: &mut Actions) {
         if pause.before.is_some() {
-            self.requests.send_again(link.conn, Which::All, actions);
+            self.requests.send_again(link.conn, actions);
         }
         self.state = State::Draining { link, pause };
         if self.requests.in_flight() == 0 {
@@ -117,7 +116,7 @@ impl Initiator {
         actions.push(Action::Report(Report::Drained { restart: pause.restart, after }));
         let conn = link.conn;
         self.state = State::Flushing { link, pause };
-        if self.requests.unflushed() > 0 && self.requests.has_room() {
+        if self.requests.is_unflushed() {
             self.requests.send_own_flush(now, conn, actions);
         } else {
             self.complete(now, actions);
@@ -148,13 +147,13 @@ impl Initiator {
             (Some(from), Some(to)) => micros(to.since(from)),
             (None, _) | (_, None) => 0,
         };
-        let unflushed = self.requests.unflushed();
+        let (retained, retained_bytes) = self.requests.retained();
         PauseComplete {
             restart: pause.restart,
             in_flight_at_pause: pause.in_flight,
             not_executed: self.requests.kept(),
-            retained: u64::from(unflushed > 0),
-            retained_bytes: unflushed,
+            retained,
+            retained_bytes,
             drain_us: between(pause.marks.paused, pause.marks.drained),
             flush_us: between(pause.marks.drained, pause.marks.completed),
         }
@@ -162,7 +161,7 @@ impl Initiator {
 
     /// [PAUSE-4] Says what is waited for.
     pub(super) fn progress(&mut self, now: MonoTime, actions: &mut Actions) {
-        let (in_flight, unflushed) = (self.requests.in_flight(), self.requests.unflushed());
+        let (in_flight, (_, unflushed)) = (self.requests.in_flight(), self.requests.retained());
         let oldest_ms = u64::try_from(self.requests.oldest(now).as_millis()).unwrap_or(u64::MAX);
         match &mut self.state {
             State::Replaying { link, pause: Some(pause), .. }
@@ -202,8 +201,8 @@ impl Initiator {
         }
         let conn = link.conn;
         self.state = State::Sharing { link };
-        self.requests.send_again(conn, Which::All, actions);
-        self.requests.send_held(conn, actions);
+        self.requests.send_again(conn, actions);
+        self.requests.send_held(now, conn, actions);
         self.tell_stall(conn, pause.restart, longest, held, actions);
         self.leave(now, actions);
     }

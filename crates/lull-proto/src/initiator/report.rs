@@ -4,7 +4,7 @@ use super::{Again, Marks, Outage, Policy, Why};
 use crate::{MonoTime, Violation};
 use core::time::Duration;
 use lull_wire::messages::{Prose, Refused};
-use lull_wire::{Epoch, Incarnation, RestartId};
+use lull_wire::{Epoch, Incarnation, RestartId, StatusCode};
 
 /// What an interruption cost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +31,12 @@ pub enum Report {
     Connected { restart: RestartId },
     /// ATTACHED came.
     Attached { epoch: Epoch, incarnation: Incarnation, changed: bool },
-    /// What was unanswered is sent again before READY.
-    Replaying(Again),
+    /// What may be missing in this incarnation is sent again before READY; so much of it was acknowledged before.
+    Replaying { changes: u64, bytes: u64 },
+    /// A retained change was not executed again: so much stays retained, and everybody waits [SAFE-2].
+    Faulted { status: StatusCode, changes: u64, bytes: u64 },
+    /// The attachment ended with changes that were acknowledged and that nobody will replay.
+    LogLost { changes: u64, bytes: u64 },
     /// RESUME came: requests flow.
     Sharing(Interruption),
     /// PAUSE came.
@@ -131,8 +135,8 @@ pub struct View {
     pub oldest: Duration,
     /// Requests held.
     pub held: u32,
-    /// Bytes changed and not flushed.
-    pub unflushed: u64,
+    /// Changes that were answered and that no flush covers: how many, and their bytes.
+    pub retained: (u64, u64),
     /// The last epoch.
     pub epoch: Epoch,
     /// The last incarnation.

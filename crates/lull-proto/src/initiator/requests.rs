@@ -1,12 +1,14 @@
-//! What consumers asked for and was not answered yet: held, or sent and outstanding.
+//! What consumers asked for and was not answered yet: held, or sent and outstanding; and what was answered and is
+//! retained.
 
+use super::log::Log;
 use super::{Action, Actions};
 use crate::violation::Violation;
 use crate::{ConnId, MonoTime};
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 use lull_wire::messages::{Reply, Request};
-use lull_wire::{OpCode, RequestFlags, RequestNumber, StatusCode};
+use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber, StatusCode};
 
 /// The most numbers between the lowest unanswered request and the newest, both included [SAFE-11]. Beyond it new
 /// requests are held.
@@ -34,13 +36,34 @@ impl Ask {
     pub const FLUSH: Self =
         Self { op: OpCode::Flush, flags: RequestFlags::none(), offset: 0, length: 0 };
 
-    fn changes(&self) -> bool {
+    /// Whether it changes the resource.
+    pub(super) fn changes(&self) -> bool {
         self.length > 0 && matches!(self.op, OpCode::Write | OpCode::Discard | OpCode::WriteZeroes)
+    }
+
+    /// Whether it brings bytes along.
+    pub(super) fn carries(&self) -> bool {
+        self.op == OpCode::Write
+    }
+
+    fn is_durable(&self) -> bool {
+        self.flags.has(RequestFlags::FUA)
     }
 
     fn end(&self) -> u64 {
         self.offset + u64::from(self.length)
     }
+}
+
+/// What a request that is transmitted carries, and whose its answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A consumer's, with the payload in its slot.
+    Consumer(Slot),
+    /// A retained change, with the payload that was kept under this place.
+    Retained(u64),
+    /// Nobody's: a flush of our own, or a request whose consumer was given an error.
+    Nobody,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,71 +73,145 @@ struct Held {
     since: MonoTime,
 }
 
-/// One request that has a number.
+/// One request that was sent at least once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Sent {
-    /// `None`: nobody waits for the answer (a flush of our own, or a consumer that was given an error).
-    slot: Option<Slot>,
-    ask: Ask,
-    since: MonoTime,
+pub(super) struct Sent {
+    pub(super) origin: Origin,
+    pub(super) ask: Ask,
+    pub(super) since: MonoTime,
     /// Sent on the present connection and outstanding there.
     live: bool,
-    /// For a flush: the bytes of changes that were answered before it was sent.
+    /// For a flush: the place in the log up to which it covers, which is all that was answered before it was sent.
     covers: u64,
 }
 
-/// All requests of one attachment that are not answered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+impl Sent {
+    /// What it counts in the log once it is answered.
+    fn cost(&self) -> u64 {
+        match self.origin {
+            Origin::Consumer(_) if self.ask.changes() => Log::cost_of(&self.ask),
+            Origin::Consumer(_) | Origin::Retained(_) | Origin::Nobody => 0,
+        }
+    }
+}
+
+/// What came of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Took {
+    Reply,
+    /// A retained change was not executed again.
+    NotReplayed(StatusCode),
+}
+
+/// All requests of one attachment that are not answered, and the log of those that are answered and not flushed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Requests {
     /// Not sent yet, in the order in which they came.
     held: VecDeque<Held>,
     /// By number, from `lowest` on; answered ones are `None` until they are the first.
-    window: VecDeque<Option<Sent>>,
-    lowest: u64,
+    pub(super) window: VecDeque<Option<Sent>>,
+    pub(super) lowest: u64,
+    /// Unanswered in an incarnation that is over: they are sent again under new numbers, behind what is retained.
+    pub(super) unsent: VecDeque<Sent>,
     live: u32,
     /// First byte → end of each change in the window. They never overlap [SAFE-3].
-    changing: BTreeMap<u64, u64>,
-    /// Bytes of changes answered so far that were not durable by themselves.
-    answered: u64,
-    /// How many of those a flush covers.
-    flushed: u64,
+    pub(super) changing: BTreeMap<u64, u64>,
+    /// What the changes in the window will count in the log.
+    pub(super) coming: u64,
+    pub(super) log: Log,
+    /// In which everything in the log was executed.
+    pub(super) settled: Incarnation,
+    /// The number of a flush of our own that is outstanding.
+    own_flush: Option<u64>,
+    /// A flush failed: the next of our own waits for the next round of keep-alive.
+    flush_failed: bool,
 }
 
 impl Requests {
-    pub fn new() -> Self {
-        Self { lowest: 1, ..Self::default() }
+    /// Retains changes that count up to `bound` bytes; 0: makes each change durable by itself instead.
+    pub fn new(bound: u64) -> Self {
+        Self {
+            held: VecDeque::new(),
+            window: VecDeque::new(),
+            lowest: 1,
+            unsent: VecDeque::new(),
+            live: 0,
+            changing: BTreeMap::new(),
+            coming: 0,
+            log: Log::new(bound),
+            settled: Incarnation::NONE,
+            own_flush: None,
+            flush_failed: false,
+        }
     }
 
     pub fn hold(&mut self, now: MonoTime, slot: Slot, ask: Ask) {
         self.held.push_back(Held { slot, ask, since: now });
     }
 
-    /// Sends what is held, in order, as far as it may go: a change that overlaps an outstanding one waits for it,
-    /// and what came after waits behind it [SAFE-3].
-    pub fn send_held(&mut self, conn: ConnId, actions: &mut Actions) {
+    /// Sends what is held, in order, as far as it may go: a change that overlaps an outstanding one waits for it, a
+    /// change that the log has no room for waits for a flush, and what came after waits behind it [SAFE-3].
+    pub fn send_held(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
         while let Some(first) = self.held.front() {
-            if !self.has_room() || self.overlaps(&first.ask) {
-                return;
+            if !self.has_room() || self.overlaps(&first.ask) || !self.may_be_kept(&first.ask) {
+                break;
             }
-            let Some(Held { slot, ask, since }) = self.held.pop_front() else { return };
-            self.send(conn, Some(slot), ask, since, actions);
+            let Some(Held { slot, mut ask, since }) = self.held.pop_front() else { break };
+            if ask.changes() && self.log.is_beyond(&ask) && ask.op != OpCode::Discard {
+                ask.flags = ask.flags.with(RequestFlags::FUA);
+            }
+            self.send(conn, Origin::Consumer(slot), ask, since, actions);
+        }
+        self.flush_in_time(now, conn, actions);
+    }
+
+    /// [SAFE-3] Whether the log will have room for it, or it needs none. What is too large to be kept is durable by
+    /// itself, and waits until nothing older is kept that could be replayed over it.
+    fn may_be_kept(&self, ask: &Ask) -> bool {
+        if !ask.changes() {
+            return true;
+        }
+        if self.log.is_beyond(ask) {
+            return self.log.is_empty();
+        }
+        self.log.has_room(self.coming + Log::cost_of(ask))
+    }
+
+    /// [SAFE-3] A flush of our own near the bound, and where somebody waits for room that no reply will make.
+    fn flush_in_time(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
+        let waits = || self.held.front().is_some_and(|held| !self.may_be_kept(&held.ask));
+        let is_time = self.log.is_near_bound() || (self.coming == 0 && waits());
+        if is_time && !self.flush_failed && !self.log.is_empty() {
+            self.send_own_flush(now, conn, actions);
         }
     }
 
-    /// Whether one more number may be given.
-    pub fn has_room(&self) -> bool {
-        self.window.len() < WINDOW
+    /// A round of keep-alive: what failed may be tried again.
+    pub fn flush_may_be_tried(&mut self) {
+        self.flush_failed = false;
     }
 
-    /// Sends a flush that no consumer asked for.
+    /// Whether one more number may be given. One is left for a flush of our own.
+    fn has_room(&self) -> bool {
+        self.window.len() + self.unsent.len() + 1 < WINDOW
+    }
+
+    /// Sends a flush that no consumer asked for, unless one is outstanding.
     pub fn send_own_flush(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
-        self.send(conn, None, Ask::FLUSH, now, actions);
+        if self.own_flush.is_none() {
+            self.own_flush = Some(self.next());
+            self.send(conn, Origin::Nobody, Ask::FLUSH, now, actions);
+        }
     }
 
-    fn send(
+    pub(super) fn next(&self) -> u64 {
+        self.lowest + self.window.len() as u64
+    }
+
+    pub(super) fn send(
         &mut self,
         conn: ConnId,
-        slot: Option<Slot>,
+        origin: Origin,
         ask: Ask,
         since: MonoTime,
         actions: &mut Actions,
@@ -122,70 +219,87 @@ impl Requests {
         if ask.changes() {
             self.changing.insert(ask.offset, ask.end());
         }
-        let number = self.lowest + self.window.len() as u64;
-        self.window.push_back(Some(Sent { slot, ask, since, live: true, covers: self.answered }));
+        let number = self.next();
+        let sent = Sent { origin, ask, since, live: true, covers: self.log.end() };
+        self.coming += sent.cost();
+        self.window.push_back(Some(sent));
         self.live += 1;
-        actions.push(self.transmit(conn, number, slot, ask));
+        actions.push(self.transmit(conn, number, origin, ask));
     }
 
-    /// Sends every outstanding request of `which` kind again that is not outstanding on this connection, in the
-    /// order of their numbers.
-    pub fn send_again(&mut self, conn: ConnId, which: Which, actions: &mut Actions) -> Again {
+    /// Sends every unanswered request again that is not outstanding on this connection, in the order of their numbers.
+    pub fn send_again(&mut self, conn: ConnId, actions: &mut Actions) -> Again {
         let mut again = Again::default();
         for at in 0..self.window.len() {
-            let Some(sent) = &mut self.window[at] else { continue };
-            if sent.live || (which == Which::Changes && sent.ask.op == OpCode::Read) {
-                continue;
-            }
+            let Some(sent) = self.window[at].as_mut().filter(|sent| !sent.live) else { continue };
             sent.live = true;
-            sent.covers = self.answered;
-            let (slot, ask) = (sent.slot, sent.ask);
+            sent.covers = self.log.end();
+            let (origin, ask) = (sent.origin, sent.ask);
             self.live += 1;
-            again.requests += 1;
-            again.bytes += if ask.changes() { u64::from(ask.length) } else { 0 };
-            actions.push(self.transmit(conn, self.lowest + at as u64, slot, ask));
+            again.count(&ask);
+            actions.push(self.transmit(conn, self.lowest + at as u64, origin, ask));
+        }
+        while let Some(Sent { origin, ask, since, .. }) = self.unsent.pop_front() {
+            again.count(&ask);
+            self.send(conn, origin, ask, since, actions);
         }
         again
     }
 
-    fn transmit(&self, conn: ConnId, number: u64, slot: Option<Slot>, ask: Ask) -> Action {
+    fn transmit(&self, conn: ConnId, number: u64, origin: Origin, ask: Ask) -> Action {
         let Ask { op, flags, offset, length } = ask;
         let (number, lowest) = (RequestNumber(number), RequestNumber(self.lowest));
-        Action::Transmit {
-            conn,
-            slot,
-            request: Request { number, lowest, offset, length, op, flags },
-        }
+        let request = Request { number, lowest, offset, length, op, flags };
+        Action::Transmit { conn, origin, request }
     }
 
     /// Takes a reply: answers its consumer, or keeps the request where it was not executed.
-    pub fn replied(&mut self, reply: &Reply, actions: &mut Actions) -> Result<(), Violation> {
+    pub fn replied(&mut self, reply: &Reply, actions: &mut Actions) -> Result<Took, Violation> {
         let unknown = Violation::UnknownRequest(reply.number);
         let at = reply.number.0.checked_sub(self.lowest).ok_or(unknown)?;
         let place =
             usize::try_from(at).ok().and_then(|at| self.window.get_mut(at)).ok_or(unknown)?;
         let sent = place.as_mut().filter(|sent| sent.live).ok_or(unknown)?;
         self.live -= 1;
-        if reply.status == StatusCode::NotExecuted && sent.slot.is_some() {
+        if reply.status == StatusCode::NotExecuted && matches!(sent.origin, Origin::Consumer(_)) {
             sent.live = false;
-            return Ok(());
+            return Ok(Took::Reply);
         }
+        let Some(sent) = place.take() else { return Err(unknown) };
+        self.forget_answered();
+        self.coming -= sent.cost();
         let done = reply.status == StatusCode::Done;
         if sent.ask.changes() {
             self.changing.remove(&sent.ask.offset);
-            if done && !sent.ask.flags.has(RequestFlags::FUA) {
-                self.answered += u64::from(sent.ask.length);
+        }
+        if sent.ask.op == OpCode::Flush {
+            self.flushed(&sent, reply, done, actions);
+        }
+        match sent.origin {
+            Origin::Consumer(slot) => {
+                if done && sent.ask.changes() && self.is_to_be_kept(&sent.ask) {
+                    let place = self.log.push(sent.ask);
+                    actions.push(Action::Retain { slot, place });
+                }
+                actions.push(Action::Answer { slot, status: reply.status });
             }
+            Origin::Retained(_) if !done => return Ok(Took::NotReplayed(reply.status)),
+            Origin::Retained(_) | Origin::Nobody => {}
         }
-        if sent.ask.op == OpCode::Flush && done {
-            self.flushed = self.flushed.max(sent.covers);
+        Ok(Took::Reply)
+    }
+
+    /// [SAFE-1] A durable change is kept too while an older one is, which would be replayed over it otherwise.
+    fn is_to_be_kept(&self, ask: &Ask) -> bool {
+        !self.log.is_beyond(ask) && (!ask.is_durable() || !self.log.is_empty())
+    }
+
+    fn flushed(&mut self, sent: &Sent, reply: &Reply, done: bool, actions: &mut Actions) {
+        self.own_flush.take_if(|number| *number == reply.number.0);
+        self.flush_failed = !done;
+        if done && self.log.release(sent.covers) {
+            actions.push(Action::Release { before: self.log.first() });
         }
-        if let Some(slot) = sent.slot {
-            actions.push(Action::Answer { slot, status: reply.status });
-        }
-        *place = None;
-        self.forget_answered();
-        Ok(())
     }
 
     fn forget_answered(&mut self) {
@@ -195,41 +309,51 @@ impl Requests {
         }
     }
 
-    /// The connection is gone: nothing is outstanding on it any more. A flush of our own dies with it.
+    /// The connection is gone: nothing is outstanding on it any more. A flush of our own dies with it, and so does what
+    /// was replayed: it is still in the log.
     pub fn lost(&mut self) {
         for place in &mut self.window {
             match place {
-                Some(sent) if sent.slot.is_none() => {
+                Some(Sent { origin: Origin::Consumer(_), live, .. }) => *live = false,
+                Some(sent) => {
                     self.changing.remove(&sent.ask.offset);
                     *place = None;
                 }
-                Some(sent) => sent.live = false,
                 None => {}
             }
         }
         self.live = 0;
+        self.own_flush = None;
+        self.flush_failed = false;
         self.forget_answered();
     }
 
     /// Answers everything with an error. What is outstanding may still be executed: its answer goes nowhere.
     pub fn fail_all(&mut self, actions: &mut Actions) {
+        let fail = |slot| Action::Answer { slot, status: StatusCode::Io };
         for place in &mut self.window {
             let Some(sent) = place else { continue };
-            if let Some(slot) = sent.slot.take() {
-                actions.push(Action::Answer { slot, status: StatusCode::Io });
-            }
+            let Origin::Consumer(slot) = sent.origin else { continue };
+            actions.push(fail(slot));
+            self.coming -= sent.cost();
+            sent.origin = Origin::Nobody;
             if !sent.live {
                 self.changing.remove(&sent.ask.offset);
                 *place = None;
             }
         }
         self.forget_answered();
+        for sent in self.unsent.drain(..) {
+            if let Origin::Consumer(slot) = sent.origin {
+                actions.push(fail(slot));
+            }
+        }
         for held in self.held.drain(..) {
-            actions.push(Action::Answer { slot: held.slot, status: StatusCode::Io });
+            actions.push(fail(held.slot));
         }
     }
 
-    fn overlaps(&self, ask: &Ask) -> bool {
+    pub(super) fn overlaps(&self, ask: &Ask) -> bool {
         ask.changes()
             && self
                 .changing
@@ -238,8 +362,18 @@ impl Requests {
                 .is_some_and(|(_, end)| *end > ask.offset)
     }
 
-    pub fn has_unanswered_changes(&self) -> bool {
-        self.window.iter().flatten().any(|sent| sent.ask.op != OpCode::Read)
+    /// Whether changes were answered, or may have been executed, that are not known to be on stable storage.
+    pub fn is_dirty(&self) -> bool {
+        !self.log.is_empty() || self.unanswered().any(|sent| sent.ask.changes())
+    }
+
+    /// Whether a flush has something to do.
+    pub fn is_unflushed(&self) -> bool {
+        !self.log.is_empty()
+    }
+
+    fn unanswered(&self) -> impl Iterator<Item = &Sent> {
+        self.window.iter().flatten().chain(&self.unsent)
     }
 
     /// Requests outstanding on the present connection.
@@ -247,9 +381,9 @@ impl Requests {
         self.live
     }
 
-    /// Requests that have a number and are not outstanding: they are sent again.
+    /// Requests that were sent and are not outstanding: they are sent again.
     pub fn kept(&self) -> u32 {
-        self.window.iter().flatten().filter(|sent| !sent.live).count() as u32
+        self.unanswered().filter(|sent| !sent.live).count() as u32
     }
 
     pub fn held(&self) -> u32 {
@@ -257,21 +391,21 @@ impl Requests {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.window.is_empty()
+        self.held.is_empty() && self.window.is_empty() && self.unsent.is_empty()
     }
 
     pub fn lowest(&self) -> RequestNumber {
         RequestNumber(self.lowest)
     }
 
-    /// Bytes of changes that were answered and that no flush covers.
-    pub fn unflushed(&self) -> u64 {
-        self.answered - self.flushed
+    /// Changes that were answered and that no flush covers: how many, and their bytes.
+    pub fn retained(&self) -> (u64, u64) {
+        (self.log.len(), self.log.bytes())
     }
 
-    /// The age of the oldest request that is outstanding.
+    /// The age of the oldest request that is unanswered and was sent.
     pub fn oldest(&self, now: MonoTime) -> Duration {
-        let sent = self.window.iter().flatten().map(|sent| sent.since);
+        let sent = self.unanswered().map(|sent| sent.since);
         sent.min().map_or(Duration::ZERO, |since| now.since(since))
     }
 
@@ -282,15 +416,6 @@ impl Requests {
     }
 }
 
-/// Which requests to send again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
-    /// Changes and flushes, before READY.
-    Changes,
-    /// Reads as well, after RESUME.
-    All,
-}
-
 /// What was sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Again {
@@ -298,4 +423,11 @@ pub struct Again {
     pub requests: u64,
     /// Bytes of changes.
     pub bytes: u64,
+}
+
+impl Again {
+    pub(super) fn count(&mut self, ask: &Ask) {
+        self.requests += 1;
+        self.bytes += if ask.changes() { u64::from(ask.length) } else { 0 };
+    }
 }

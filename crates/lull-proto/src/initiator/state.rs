@@ -1,6 +1,6 @@
 //! Where an attachment is, with what belongs to each place.
 
-use super::{Again, End, Marks, Outage};
+use super::{Again, End, Marks, Outage, Replay};
 use crate::beat::Beat;
 use crate::{ConnId, MonoTime};
 use core::time::Duration;
@@ -86,8 +86,8 @@ pub enum State {
     Dialling { outage: Outage, dial: Dial },
     /// CONNECT came, ATTACH is sent.
     Attaching { outage: Outage, link: Link, resume: Resume },
-    /// ATTACHED came; unanswered changes are sent again.
-    Replaying { outage: Outage, link: Link, resume: Resume, again: Again, pause: Option<Pause> },
+    /// ATTACHED came; retained and unanswered changes are sent again.
+    Replaying { outage: Outage, link: Link, resume: Resume, replay: Replay, pause: Option<Pause> },
     /// READY is sent.
     Ready { outage: Outage, link: Link, resume: Resume, again: Again },
     /// Requests flow.

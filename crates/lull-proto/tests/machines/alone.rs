@@ -1,12 +1,12 @@
 //! One machine by hand, message by message.
 
 use crate::pair::{BLOCK, BLOCKS, ask, config};
-use lull_proto::initiator::{Action, Config, Event, Initiator, Report, Slot};
+use lull_proto::initiator::{Action, Ask, Config, Event, Initiator, Report, Slot};
 use lull_proto::{ConnId, MonoTime, Violation};
-use lull_wire::messages::{Attached, Connect, Pause, Reply, Request, Resume, Welcome};
+use lull_wire::messages::{Attached, Connect, Disconnect, Pause, Reply, Request, Resume, Welcome};
 use lull_wire::{
-    Epoch, Features, Incarnation, InstanceId, Kind, Message, OpCode, RequestNumber, ResourceId,
-    RestartId, StatusCode, Tenure, VERSION,
+    DisconnectCode, Epoch, Features, Incarnation, InstanceId, Kind, Message, OpCode, RequestNumber,
+    ResourceId, RestartId, StatusCode, Tenure, VERSION,
 };
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct Alone {
     pub machine: Initiator,
     pub actions: Vec<Action>,
     pub conn: ConnId,
+    /// What replies say.
+    pub incarnation: Incarnation,
     slots: u32,
 }
 
@@ -49,6 +51,18 @@ pub fn pause(id: u64) -> Message {
     Pause { restart, span_ms: 30_000, downtime_ms: 1000, reason }.into()
 }
 
+pub fn evicted() -> Message {
+    Disconnect {
+        restart: RestartId(0),
+        code: DisconnectCode::Evicted,
+        downtime_ms: 0,
+        resource: Default::default(),
+        where_to: Default::default(),
+        detail: Default::default(),
+    }
+    .into()
+}
+
 pub fn resume(id: u64) -> Message {
     Resume { restart: RestartId(id) }.into()
 }
@@ -56,8 +70,8 @@ pub fn resume(id: u64) -> Message {
 impl Alone {
     pub fn new(config: Config) -> Self {
         let machine = Initiator::new(config);
-        let now = MonoTime(1_000_000_000);
-        Self { now, machine, actions: Vec::new(), conn: ConnId(0), slots: 0 }
+        let (now, incarnation) = (MonoTime(1_000_000_000), Incarnation([1; 16]));
+        Self { now, machine, actions: Vec::new(), conn: ConnId(0), incarnation, slots: 0 }
     }
 
     /// Dialling, with HELLO sent.
@@ -115,15 +129,18 @@ impl Alone {
     }
 
     pub fn submit(&mut self, op: OpCode, block: u64) -> Slot {
+        self.submit_ask(ask(op, block))
+    }
+
+    pub fn submit_ask(&mut self, ask: Ask) -> Slot {
         self.slots += 1;
         let slot = Slot(self.slots);
-        self.handle(Event::Submit { slot, ask: ask(op, block) });
+        self.handle(Event::Submit { slot, ask });
         slot
     }
 
     pub fn reply(&mut self, number: RequestNumber, status: StatusCode) {
-        let incarnation = Incarnation([1; 16]);
-        let reply = Reply { number, status, incarnation };
+        let reply = Reply { number, status, incarnation: self.incarnation };
         self.handle(Event::Replied { conn: self.conn, reply });
     }
 

@@ -2,7 +2,7 @@
 
 use crate::alone::{attached, connect, pause, resume, welcome};
 use crate::pair::{ask, config};
-use lull_proto::initiator::{self, Initiator, Policy, Slot};
+use lull_proto::initiator::{self, Initiator, Origin, Policy, Slot};
 use lull_proto::target::{
     self, Agentless, Decision, OnTimeout, Order, Purpose, Resource, ResourceIndex, Target, Ticket,
 };
@@ -108,7 +108,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn run_initiator(policy: Policy, steps: Vec<Step>) {
     let (mut now, mut conn, mut slots) = (MonoTime(1), ConnId(0), 0);
     let mut machine = Initiator::new(initiator::Config { policy, ..config(0, "disk-a") });
-    let mut open = BTreeSet::new();
+    let (mut open, mut kept) = (BTreeSet::new(), BTreeSet::new());
     let mut prepares = false;
     let begin = Step::Event(initiator::Event::Begin);
     for step in core::iter::once(begin).chain(steps) {
@@ -144,9 +144,16 @@ fn run_initiator(policy: Policy, steps: Vec<Step>) {
                 initiator::Action::Answer { slot, .. } => {
                     assert!(open.remove(&slot), "[CONN-3] {slot:?} is answered twice");
                 }
-                initiator::Action::Transmit { slot, .. } => {
-                    assert!(slot.is_none_or(|slot| open.contains(&slot)));
+                initiator::Action::Transmit { origin, .. } => match origin {
+                    Origin::Consumer(slot) => assert!(open.contains(&slot)),
+                    Origin::Retained(place) => assert!(kept.contains(&place), "{place} was let go"),
+                    Origin::Nobody => {}
+                },
+                initiator::Action::Retain { slot, place } => {
+                    assert!(open.contains(&slot), "its payload is gone");
+                    assert!(kept.insert(place), "{place} is kept twice");
                 }
+                initiator::Action::Release { before } => kept = kept.split_off(&before),
                 initiator::Action::Send { .. }
                 | initiator::Action::HangUp { .. }
                 | initiator::Action::Open(_)

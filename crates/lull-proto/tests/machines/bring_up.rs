@@ -22,6 +22,7 @@ fn the_first_attach_takes_the_road() {
             | Seen::StartWriteBack
             | Seen::MakeDurable
             | Seen::StopAccepting
+            | Seen::Replayed(..)
             | Seen::Gone => None,
         })
         .collect();

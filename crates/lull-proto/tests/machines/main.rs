@@ -10,6 +10,7 @@ mod pair;
 mod pause;
 mod pause_end;
 mod places;
+mod retain;
 mod settling;
 mod shutdown;
 mod timers;

@@ -91,6 +91,7 @@ fn a_paused_initiator_sends_no_new_request() {
             | Seen::StartWriteBack
             | Seen::MakeDurable
             | Seen::StopAccepting
+            | Seen::Replayed(..)
             | Seen::Gone => None,
         })
         .collect();
@@ -104,13 +105,13 @@ fn what_is_unflushed_is_flushed_before_pause_complete() {
     let mut pair = Pair::sharing(1);
     pair.write(0, 1);
     pair.finish();
-    assert!(pair.nodes[0].machine.view(pair.now).unflushed > 0);
+    assert!(pair.nodes[0].machine.view(pair.now).retained.1 > 0);
     pair.trace.clear();
     pair.order(restart(1));
     until_back(&mut pair, 2);
     let flush = pair.first(|seen| *seen == Seen::Up(0, Kind::Request));
     assert!(flush < pair.first(|seen| *seen == Seen::Up(0, Kind::PauseComplete)));
-    assert_eq!(pair.nodes[0].machine.view(pair.now).unflushed, 0);
+    assert_eq!(pair.nodes[0].machine.view(pair.now).retained, (0, 0));
 }
 
 /// [PAUSE-3] PAUSE said again, in whatever state it finds, is harmless.

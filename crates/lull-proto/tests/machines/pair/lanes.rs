@@ -3,7 +3,7 @@
 use lull_proto::ConnId;
 use lull_proto::target::ResourceIndex;
 use lull_wire::messages::Request;
-use lull_wire::{OpCode, StatusCode};
+use lull_wire::{OpCode, RequestFlags, StatusCode};
 use std::collections::BTreeMap;
 
 pub const BLOCK: u64 = 4096;
@@ -31,12 +31,15 @@ pub struct Lane {
 pub struct Lanes {
     pub lanes: BTreeMap<ConnId, Lane>,
     pub media: Vec<Vec<u64>>,
+    /// What of the media survives a power cut for sure.
+    durable: Vec<Vec<u64>>,
     arrivals: u64,
 }
 
 impl Lanes {
     pub fn new(resources: usize) -> Self {
-        Self { lanes: BTreeMap::new(), media: vec![vec![0; BLOCKS]; resources], arrivals: 0 }
+        let media = vec![vec![0; BLOCKS]; resources];
+        Self { lanes: BTreeMap::new(), durable: media.clone(), media, arrivals: 0 }
     }
 
     pub fn open(&mut self, conn: ConnId, resource: ResourceIndex, read_only: bool) {
@@ -81,12 +84,18 @@ impl Lanes {
         let range = blocks(request.offset, request.length);
         let (status, data) = match request.op {
             OpCode::Read => (StatusCode::Done, medium[range].to_vec()),
-            OpCode::Flush => (StatusCode::Done, Vec::new()),
+            OpCode::Flush => {
+                self.durable[lane.resource.0].clone_from(medium);
+                (StatusCode::Done, Vec::new())
+            }
             OpCode::Write | OpCode::Discard | OpCode::WriteZeroes if lane.read_only => {
                 (StatusCode::ReadOnly, Vec::new())
             }
             OpCode::Write | OpCode::WriteZeroes | OpCode::Discard => {
-                medium[range].fill(value);
+                medium[range.clone()].fill(value);
+                if request.flags.has(RequestFlags::FUA) {
+                    self.durable[lane.resource.0][range].fill(value);
+                }
                 (StatusCode::Done, Vec::new())
             }
             OpCode::Unknown(_) => (StatusCode::NotSupported, Vec::new()),
@@ -107,7 +116,13 @@ impl Lanes {
         self.lanes.get(&conn).is_some_and(|lane| lane.closed && lane.running.is_empty())
     }
 
-    /// The process dies: what is under way reaches the medium or does not.
+    /// Everything that was executed is on stable storage.
+    pub fn make_durable(&mut self) {
+        self.durable.clone_from(&self.media);
+    }
+
+    /// The power is cut: what is under way is executed or not, and of what was executed and not flushed any part is
+    /// gone.
     pub fn crash(&mut self, mut lucky: impl FnMut() -> bool) {
         let under_way: Vec<(ConnId, u64)> = self
             .lanes
@@ -117,6 +132,14 @@ impl Lanes {
         for (conn, at) in under_way {
             if lucky() {
                 self.execute(conn, at);
+            }
+        }
+        for (medium, durable) in self.media.iter_mut().zip(&mut self.durable) {
+            for (block, durable) in medium.iter_mut().zip(durable) {
+                if block != durable && !lucky() {
+                    *block = *durable;
+                }
+                *durable = *block;
             }
         }
         self.lanes.clear();

@@ -54,6 +54,8 @@ pub enum Seen {
     Up(usize, Kind),
     /// This node sent a request of a consumer.
     Asked(usize, Slot),
+    /// This node sent a retained change again.
+    Replayed(usize, u64),
     Committed(Change),
     StartWriteBack,
     MakeDurable,
@@ -198,13 +200,9 @@ impl Pair {
         self.backlog.clear();
     }
 
-    /// The target's process dies: what was not committed is gone.
+    /// The target's operating system dies: what was not committed, and what of the media was not flushed, is gone or
+    /// not.
     pub fn crash(&mut self) {
-        let mut chance = self.chance | 1;
-        self.lanes.crash(|| {
-            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            chance >> 62 & 1 == 0
-        });
         self.store.pending.clear();
         self.vanish();
         if let Some(downtime) = self.downtime {
@@ -216,6 +214,11 @@ impl Pair {
     pub(super) fn vanish(&mut self) {
         self.target = None;
         self.accepting = false;
+        let mut chance = self.chance | 1;
+        self.lanes.crash(|| {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            chance >> 62 & 1 == 0
+        });
         for wire in 0..self.wires.len() {
             if core::mem::take(&mut self.wires[wire].at_target) {
                 let when = self.wires[wire].down_due.max(self.now + LATENCY);

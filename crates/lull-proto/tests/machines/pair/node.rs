@@ -29,6 +29,8 @@ pub struct Node {
     /// The network between it and the target swallows everything.
     pub mute: bool,
     pub waiting: BTreeMap<Slot, Waiting>,
+    /// What is retained: the value under each place.
+    pub retained: BTreeMap<u64, u64>,
     pub answers: Vec<(Slot, StatusCode)>,
     pub reports: Vec<Report>,
     pub hooks: Vec<Timer>,
@@ -58,6 +60,7 @@ pub fn config(at: usize, resource: &str) -> Config {
         restart_timeout: Duration::from_secs(600),
         resume_timeout: Duration::from_secs(60),
         hold: Duration::MAX,
+        retain: 1 << 20,
         memory: Memory::default(),
         seed: u64::from(at) * 77,
     }
@@ -73,6 +76,7 @@ impl Node {
             backlog: std::collections::VecDeque::new(),
             mute: false,
             waiting: BTreeMap::new(),
+            retained: BTreeMap::new(),
             answers: Vec::new(),
             reports: Vec::new(),
             hooks: Vec::new(),

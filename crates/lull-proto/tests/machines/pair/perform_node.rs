@@ -2,7 +2,7 @@
 
 use super::{Frame, LATENCY, Later, Pair, Seen, Wire};
 use lull_proto::ConnId;
-use lull_proto::initiator::{Action, Event};
+use lull_proto::initiator::{Action, Event, Origin};
 use lull_wire::Kind;
 use lull_wire::messages::Reply;
 
@@ -45,13 +45,18 @@ impl Pair {
                     self.send_up(wire, Frame::Message(message));
                 }
             }
-            Action::Transmit { conn, slot, request } => {
+            Action::Transmit { conn, origin, request } => {
                 let Some(wire) = self.wire_of(at, conn) else { return };
-                match slot {
-                    Some(slot) => self.trace.push(Seen::Asked(at, slot)),
-                    None => self.note_up(at, Kind::Request),
+                let node = &self.nodes[at];
+                let (seen, value) = match origin {
+                    Origin::Consumer(slot) => (Seen::Asked(at, slot), node.waiting[&slot].value),
+                    Origin::Retained(place) => (Seen::Replayed(at, place), node.retained[&place]),
+                    Origin::Nobody => (Seen::Up(at, Kind::Request), 0),
+                };
+                match seen {
+                    Seen::Up(..) => self.note_up(at, Kind::Request),
+                    seen => self.trace.push(seen),
                 }
-                let value = slot.map_or(0, |slot| self.nodes[at].waiting[&slot].value);
                 self.send_up(wire, Frame::Request(request, value));
             }
             Action::HangUp { conn } => {
@@ -65,6 +70,13 @@ impl Pair {
             Action::Answer { slot, status } => {
                 let place = self.nodes[at].place;
                 self.nodes[at].answered(&mut self.histories[place], slot, status, data);
+            }
+            Action::Retain { slot, place } => {
+                let node = &mut self.nodes[at];
+                node.retained.insert(place, node.waiting[&slot].value);
+            }
+            Action::Release { before } => {
+                self.nodes[at].retained = self.nodes[at].retained.split_off(&before);
             }
             Action::Open(geometry) => self.nodes[at].geometry = Some(geometry),
             Action::Resize(size) => {

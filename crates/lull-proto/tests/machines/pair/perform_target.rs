@@ -57,7 +57,6 @@ impl Pair {
                     self.lanes.lanes.values().all(|lane| lane.closed && lane.running.is_empty()),
                     "it goes with requests under way"
                 );
-                self.lanes.lanes.clear();
                 let tickets: Vec<_> = self.store.pending.keys().copied().collect();
                 tickets.into_iter().for_each(|ticket| {
                     self.store.commit(ticket);
@@ -111,6 +110,9 @@ impl Pair {
                 }
             }
             Later::Durable { restart, ok, .. } => {
+                if ok {
+                    self.lanes.make_durable();
+                }
                 self.tell_target(Event::Durable { restart, ok });
             }
             Later::Connect { .. }

@@ -1,0 +1,97 @@
+//! Acknowledged changes that no flush covers: what a crash of the target could lose, in the order of their
+//! acknowledgement [SAFE-1].
+
+use super::Ask;
+use alloc::collections::VecDeque;
+
+/// What an entry counts at least, in bytes: the log bounds entries too [SAFE-3].
+const LEAST_COST: u64 = 256;
+
+/// The log of one attachment. Its payloads lie with the daemon, under the entries' places.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(super) struct Log {
+    entries: VecDeque<Ask>,
+    /// The place of the first entry; places are never reused.
+    first: u64,
+    /// What the entries count.
+    cost: u64,
+    /// What they change, in bytes.
+    bytes: u64,
+    /// The most that they may count; 0: nothing is retained.
+    bound: u64,
+}
+
+impl Log {
+    pub fn new(bound: u64) -> Self {
+        Self { bound, ..Self::default() }
+    }
+
+    /// What a change counts: its payload, where it has one.
+    pub fn cost_of(ask: &Ask) -> u64 {
+        if ask.carries() { LEAST_COST.max(ask.length.into()) } else { LEAST_COST }
+    }
+
+    /// Keeps a change; its place.
+    pub fn push(&mut self, ask: Ask) -> u64 {
+        self.cost += Self::cost_of(&ask);
+        self.bytes += u64::from(ask.length);
+        self.entries.push_back(ask);
+        self.end() - 1
+    }
+
+    /// Lets go of every entry before this place.
+    pub fn release(&mut self, before: u64) -> bool {
+        let from = self.first;
+        while self.first < before
+            && let Some(ask) = self.entries.pop_front()
+        {
+            self.cost -= Self::cost_of(&ask);
+            self.bytes -= u64::from(ask.length);
+            self.first += 1;
+        }
+        self.first > from
+    }
+
+    pub fn get(&self, place: u64) -> Option<Ask> {
+        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+        self.entries.get(at).copied()
+    }
+
+    /// The place of the first entry.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The place behind the last entry.
+    pub fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Bytes that the entries change.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// [SAFE-3] Whether a change is too large to be kept beside nothing else: it must be durable by itself.
+    pub fn is_beyond(&self, ask: &Ask) -> bool {
+        Self::cost_of(ask) > self.bound
+    }
+
+    /// [SAFE-3] Whether there is room for this much more.
+    pub fn has_room(&self, more: u64) -> bool {
+        self.cost + more <= self.bound
+    }
+
+    /// [SAFE-3] Whether it is time to flush: half of the room is left for what comes meanwhile.
+    pub fn is_near_bound(&self) -> bool {
+        self.cost > self.bound / 2
+    }
+}

@@ -1,0 +1,270 @@
+//! What was acknowledged and not flushed outlives the target.
+
+use crate::alone::{Alone, attached, connect, resume, welcome};
+use crate::pair::{Pair, Seen, ask, config};
+use lull_proto::initiator::{self, Ask, Event, Phase, Report};
+use lull_wire::messages::Request;
+use lull_wire::{Incarnation, Kind, OpCode, RequestFlags, StatusCode};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine that shares and may retain this much.
+fn retaining(retain: u64) -> Alone {
+    let mut alone = Alone::new(initiator::Config { retain, ..config(0, "disk-a") });
+    alone.handle(Event::Begin);
+    alone.connects();
+    alone.attaches(1);
+    alone.receive(resume(0));
+    alone
+}
+
+/// The target is gone and comes back as another life, up to ATTACHED.
+fn comes_back(alone: &mut Alone, epoch: u64, life: u8) {
+    alone.incarnation = Incarnation([life; 16]);
+    alone.connects();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone.actions.clear();
+    let mut attached = attached(epoch);
+    attached.incarnation = alone.incarnation;
+    alone.receive(attached.into());
+}
+
+/// Everything that is outstanding is done.
+fn answer(alone: &mut Alone, requests: &[Request]) {
+    for request in requests {
+        alone.reply(request.number, StatusCode::Done);
+    }
+}
+
+fn what(requests: &[Request]) -> Vec<(OpCode, u64)> {
+    requests.iter().map(|request| (request.op, request.offset / crate::pair::BLOCK)).collect()
+}
+
+fn last(alone: &Alone) -> Request {
+    alone.transmitted().pop().expect("something is sent")
+}
+
+fn write(alone: &mut Alone, block: u64) {
+    alone.submit(OpCode::Write, block);
+    let request = last(alone);
+    alone.reply(request.number, StatusCode::Done);
+}
+
+fn retained(alone: &Alone) -> u64 {
+    alone.machine.view(alone.now).retained.0
+}
+
+/// [SAFE-1] Each of them was acknowledged, none was flushed, the power is cut: all are there.
+#[test]
+fn acknowledged_unflushed_writes_outlive_a_power_cut() {
+    let mut pair = Pair::sharing(1);
+    for round in 0..149 {
+        pair.write(0, round % 32);
+    }
+    pair.finish();
+    pair.crash();
+    pair.until(|pair| pair.life == 2 && pair.all_share());
+    for block in 0..32 {
+        pair.read(0, block);
+    }
+    pair.finish();
+    assert_eq!(pair.count(&Seen::Replayed(0, 148)), 1);
+}
+
+/// [SAFE-1] A flush releases what was answered before it was sent, and nothing that was answered later.
+#[test]
+fn a_flush_releases_only_what_was_answered_before_it_was_sent() {
+    let mut alone = retaining(1 << 20);
+    write(&mut alone, 1);
+    alone.submit(OpCode::Write, 2);
+    let late = last(&alone);
+    alone.submit(OpCode::Flush, 0);
+    let flush = last(&alone);
+    alone.reply(late.number, StatusCode::Done);
+    assert_eq!(retained(&alone), 2);
+    alone.reply(flush.number, StatusCode::Done);
+    assert_eq!(retained(&alone), 1);
+}
+
+/// [SAFE-1] A durable change stays in the log while an older one is in it, which would be replayed over it.
+#[test]
+fn a_durable_write_is_replayed_after_the_older_one_that_it_overwrote() {
+    let mut alone = retaining(1 << 20);
+    let fua = Ask { flags: RequestFlags::FUA, ..ask(OpCode::Write, 1) };
+    alone.submit_ask(fua);
+    let request = last(&alone);
+    alone.reply(request.number, StatusCode::Done);
+    assert_eq!(retained(&alone), 0, "alone it needs no place");
+    write(&mut alone, 1);
+    alone.submit_ask(fua);
+    let request = last(&alone);
+    alone.reply(request.number, StatusCode::Done);
+    alone.lose();
+    comes_back(&mut alone, 2, 7);
+    let first = alone.transmitted();
+    assert_eq!(first.len(), 1, "overlapping ones wait for each other");
+    assert!(!first[0].flags.has(RequestFlags::FUA));
+    answer(&mut alone, &first);
+    assert!(last(&alone).flags.has(RequestFlags::FUA));
+}
+
+/// [SAFE-2] [RESUME-3] First what is retained, in its order, then unanswered changes, then flushes, and reads last.
+#[test]
+fn a_replay_has_an_order() {
+    let mut alone = retaining(1 << 20);
+    write(&mut alone, 3);
+    write(&mut alone, 1);
+    alone.submit(OpCode::Read, 9);
+    alone.submit(OpCode::Flush, 0);
+    alone.submit(OpCode::Write, 2);
+    alone.lose();
+    alone.submit(OpCode::Write, 4);
+    comes_back(&mut alone, 2, 7);
+    let stages = [
+        vec![(OpCode::Write, 3), (OpCode::Write, 1)],
+        vec![(OpCode::Write, 2)],
+        vec![(OpCode::Flush, 0)],
+    ];
+    for stage in stages {
+        let sent = alone.transmitted();
+        assert_eq!(what(&sent), stage);
+        assert!(alone.sent(Kind::Ready).is_empty(), "READY before {stage:?} is answered");
+        alone.actions.clear();
+        answer(&mut alone, &sent);
+    }
+    assert_eq!(alone.sent(Kind::Ready).len(), 1);
+    alone.actions.clear();
+    alone.receive(resume(0));
+    assert_eq!(what(&alone.transmitted()), [(OpCode::Read, 9), (OpCode::Write, 4)]);
+}
+
+/// [SAFE-2] Replayed entries stay retained until flushed; another crash starts the replay over.
+#[test]
+fn another_crash_starts_the_replay_over() {
+    let mut alone = retaining(1 << 20);
+    write(&mut alone, 1);
+    write(&mut alone, 2);
+    alone.lose();
+    comes_back(&mut alone, 2, 7);
+    let sent = alone.transmitted();
+    answer(&mut alone, &sent[..1]);
+    alone.lose();
+    alone.pass(SECOND);
+    comes_back(&mut alone, 3, 8);
+    let sent = alone.transmitted();
+    assert_eq!(what(&sent), [(OpCode::Write, 1), (OpCode::Write, 2)]);
+    answer(&mut alone, &sent);
+    alone.receive(resume(0));
+    assert_eq!(retained(&alone), 2, "they are flushed nowhere yet");
+    alone.lose();
+    comes_back(&mut alone, 4, 9);
+    assert_eq!(alone.transmitted().len(), 2);
+}
+
+/// [RESUME-3] In the same incarnation nothing is missing, and nothing is replayed.
+#[test]
+fn the_same_incarnation_needs_no_replay() {
+    let mut alone = retaining(1 << 20);
+    write(&mut alone, 1);
+    alone.submit(OpCode::Write, 2);
+    alone.lose();
+    comes_back(&mut alone, 2, 1);
+    assert!(alone.transmitted().is_empty());
+    assert_eq!(alone.sent(Kind::Ready).len(), 1);
+    alone.receive(resume(0));
+    assert_eq!(what(&alone.transmitted()), [(OpCode::Write, 2)]);
+}
+
+/// [SAFE-2] What is replayed in vain stays retained, people are told, and all of it is tried again.
+#[test]
+fn a_replay_that_fails_is_tried_again_and_loses_nothing() {
+    let mut alone = retaining(1 << 20);
+    write(&mut alone, 1);
+    alone.lose();
+    comes_back(&mut alone, 2, 7);
+    let sent = alone.transmitted();
+    alone.reply(sent[0].number, StatusCode::Io);
+    let faulted = |report: &Report| matches!(report, Report::Faulted { changes: 1, .. });
+    assert!(alone.reported(faulted));
+    assert_eq!((alone.machine.phase(), retained(&alone)), (Phase::Away, 1));
+    alone.pass(3 * SECOND);
+    comes_back(&mut alone, 3, 7);
+    let sent = alone.transmitted();
+    assert_eq!(what(&sent), [(OpCode::Write, 1)]);
+    answer(&mut alone, &sent);
+    assert_eq!(alone.sent(Kind::Ready).len(), 1);
+}
+
+/// [SAFE-3] Near the bound it flushes by itself; at the bound new changes wait, and none is dropped.
+#[test]
+fn retained_changes_are_bounded() {
+    let mut alone = retaining(8 * crate::pair::BLOCK);
+    for block in 0..20 {
+        alone.submit(OpCode::Write, block);
+    }
+    let sent = alone.transmitted();
+    assert_eq!(sent.len(), 8, "no more than could be retained is outstanding");
+    answer(&mut alone, &sent[..5]);
+    let flush = last(&alone);
+    assert_eq!(flush.op, OpCode::Flush, "more than half of it is retained");
+    alone.reply(flush.number, StatusCode::Done);
+    let sent = alone.transmitted();
+    assert_eq!(retained(&alone), 0);
+    assert_eq!(sent.iter().filter(|request| request.op == OpCode::Write).count(), 13);
+}
+
+/// [SAFE-3] A flush of its own that fails is tried again with the next round of keep-alive, not at once.
+#[test]
+fn a_flush_that_fails_is_not_repeated_in_a_rush() {
+    let mut alone = retaining(2 * crate::pair::BLOCK);
+    write(&mut alone, 1);
+    write(&mut alone, 2);
+    alone.submit(OpCode::Write, 3);
+    let flush = last(&alone);
+    assert_eq!(flush.op, OpCode::Flush);
+    let before = alone.transmitted().len();
+    alone.reply(flush.number, StatusCode::Io);
+    assert_eq!(alone.transmitted().len(), before);
+    alone.pass(2 * SECOND);
+    assert_eq!(last(&alone).op, OpCode::Flush);
+}
+
+/// [SAFE-3] A change that is larger than the bound is durable by itself, and goes when nothing older is retained.
+#[test]
+fn what_is_too_large_to_retain_is_written_through() {
+    let mut alone = retaining(crate::pair::BLOCK);
+    write(&mut alone, 1);
+    let large = Ask { length: 2 * crate::pair::BLOCK as u32, ..ask(OpCode::Write, 0) };
+    alone.submit_ask(large);
+    let flush = last(&alone);
+    assert_eq!(flush.op, OpCode::Flush);
+    alone.reply(flush.number, StatusCode::Done);
+    let sent = last(&alone);
+    assert!(sent.flags.has(RequestFlags::FUA));
+    alone.reply(sent.number, StatusCode::Done);
+    assert_eq!(retained(&alone), 0);
+}
+
+/// [SAFE-3] Write-through instead of retaining: each change is on stable storage before it is acknowledged.
+#[test]
+fn without_a_log_each_change_is_durable() {
+    let mut alone = retaining(0);
+    for op in [OpCode::Write, OpCode::WriteZeroes] {
+        alone.submit(op, 1);
+        let request = last(&alone);
+        assert!(request.flags.has(RequestFlags::FUA), "{op:?}");
+        alone.reply(request.number, StatusCode::Done);
+    }
+    assert_eq!(retained(&alone), 0);
+}
+
+/// [SAFE-7] Whoever is fenced says how much of what it acknowledged nobody will replay.
+#[test]
+fn a_log_that_nobody_will_replay_is_reported() {
+    let mut alone = retaining(1 << 20);
+    write(&mut alone, 1);
+    alone.receive(crate::alone::evicted());
+    assert!(alone.reported(|report| matches!(report, Report::LogLost { changes: 1, .. })));
+}
