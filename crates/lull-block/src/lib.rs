@@ -25,6 +25,7 @@ mod size;
 mod spec;
 mod status;
 mod token;
+mod volatile;
 mod workers;
 
 pub use backend::{Backend, Geometry, MAX_PAYLOAD};

@@ -39,7 +39,7 @@ impl Memory {
         }
     }
 
-    fn read(&self, offset: u64, mut into: &mut [u8]) {
+    pub(crate) fn read(&self, offset: u64, mut into: &mut [u8]) {
         for (chunk, part) in pieces(offset, into.len() as u64) {
             let (head, tail) = into.split_at_mut(part.len());
             let held = self.chunks[chunk].read().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl Memory {
         }
     }
 
-    fn write(&self, offset: u64, mut from: &[u8]) -> Result<(), IoStatus> {
+    pub(crate) fn write(&self, offset: u64, mut from: &[u8]) -> Result<(), IoStatus> {
         for (chunk, part) in pieces(offset, from.len() as u64) {
             let (head, tail) = from.split_at(part.len());
             let mut held = self.chunks[chunk].write().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +64,12 @@ impl Memory {
         Ok(())
     }
 
-    fn zero(&self, offset: u64, length: u32, keep_allocated: bool) -> Result<(), IoStatus> {
+    pub(crate) fn zero(
+        &self,
+        offset: u64,
+        length: u32,
+        keep_allocated: bool,
+    ) -> Result<(), IoStatus> {
         for (chunk, part) in pieces(offset, length.into()) {
             let mut held = self.chunks[chunk].write().unwrap_or_else(PoisonError::into_inner);
             match &mut *held {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::memory::Memory;
 use crate::null::Null;
 use crate::size::Shown;
+use crate::volatile::Volatile;
 use crate::{Backend, BackendSpec, Geometry, Workers};
 
 /// What the backends of one process share.
@@ -104,7 +105,13 @@ pub fn open(spec: &BackendSpec, context: &Context) -> Result<Arc<dyn Backend>, O
         BackendSpec::Memory { size } => Arc::new(Memory::new(memory_size(*size)?)),
         BackendSpec::Null { size } => Arc::new(Null::new(*size)),
         BackendSpec::Faulty(faults, inner) => {
-            let inner = open(inner, context)?;
+            let opened = open(inner, context)?;
+            let inner = match &**inner {
+                BackendSpec::File(file) if faults.volatile => {
+                    Arc::new(Volatile::new(opened, &file.path)?)
+                }
+                _ => opened,
+            };
             Arc::new(crate::faulty::Faulty::new(faults.clone(), inner)?)
         }
     })

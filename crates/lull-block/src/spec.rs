@@ -67,7 +67,7 @@ pub enum EngineChoice {
     Threads,
 }
 
-/// `faulty:[delay=SPAN][,fail-flush=N][,fail-flush-after=N][,fail-reads-at=OFFSET[+LENGTH]][,fail-writes-at=OFFSET[+LENGTH]]:BACKEND`
+/// `faulty:[delay=SPAN][,volatile][,fail-flush=N][,fail-flush-after=N][,fail-reads-at=OFFSET[+LENGTH]][,fail-writes-at=OFFSET[+LENGTH]]:BACKEND`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FaultySpec {
     /// `delay=10ms`: every request starts at least this much later, and less than twice as much.
@@ -80,6 +80,9 @@ pub struct FaultySpec {
     pub fail_reads: Option<Span>,
     /// `fail-writes-at=OFFSET+LENGTH`: changes that touch these bytes fail and alter nothing.
     pub fail_writes: Option<Span>,
+    /// `volatile`: acknowledged changes stay in this process's memory until a flush; killed, it loses them as a disk
+    /// that loses its power does. For `file:` only.
+    pub volatile: bool,
 }
 
 /// A range of bytes.
@@ -125,6 +128,8 @@ pub enum SpecError {
     CreateReadOnly,
     #[error("faulty: needs a backend after its options, as in faulty:delay=10ms:mem:64M")]
     NoInner,
+    #[error("faulty:volatile needs a file: behind it, as in faulty:volatile:file:/srv/disk.img")]
+    VolatileInner,
 }
 
 const A_SIZE: &str = "a size such as 1073741824, 64M or 1Gi";
@@ -145,7 +150,11 @@ impl FromStr for BackendSpec {
             "null" => Ok(Self::Null { size: only_size("null", rest)? }),
             "faulty" => {
                 let (options, inner) = rest.split_once(':').ok_or(SpecError::NoInner)?;
-                Ok(Self::Faulty(faulty(options)?, Box::new(inner.parse()?)))
+                let (faults, inner) = (faulty(options)?, inner.parse()?);
+                if faults.volatile && !matches!(inner, Self::File(_)) {
+                    return Err(SpecError::VolatileInner);
+                }
+                Ok(Self::Faulty(faults, Box::new(inner)))
             }
             _ if rest.starts_with("//") => Err(SpecError::Remote { text: text.into() }),
             _ => Err(SpecError::UnknownKind { kind: kind.into(), text: text.into() }),
@@ -217,11 +226,12 @@ fn faulty(options: &str) -> Result<FaultySpec, SpecError> {
             "fail-flush-after" => spec.fail_flush_after = Some(count(key, value)?),
             "fail-reads-at" => spec.fail_reads = Some(span(key, value)?),
             "fail-writes-at" => spec.fail_writes = Some(span(key, value)?),
+            "volatile" if value.is_empty() => spec.volatile = true,
             _ => {
                 return Err(SpecError::UnknownOption {
                     key: key.into(),
                     kind: "faulty:",
-                    known: "delay=, fail-flush=, fail-flush-after=, fail-reads-at= and \
+                    known: "delay=, volatile, fail-flush=, fail-flush-after=, fail-reads-at= and \
                             fail-writes-at=",
                 });
             }
@@ -379,6 +389,9 @@ impl fmt::Display for FaultySpec {
         let mut parts = Vec::new();
         if !self.delay.is_zero() {
             parts.push(format!("delay={}us", self.delay.as_micros()));
+        }
+        if self.volatile {
+            parts.push("volatile".into());
         }
         if let Some(n) = self.fail_flush {
             parts.push(format!("fail-flush={n}"));

@@ -26,6 +26,7 @@ use crate::daemon::News;
 use crate::front_end::Face;
 use crate::keeper::Keeper;
 use crate::receive::{Carried, Over};
+use crate::retained::Retained;
 use crate::shutdown::{Host, Shutdown};
 use crate::slots::Slots;
 use crate::state_file::Kept;
@@ -73,6 +74,7 @@ pub struct Attachment {
 pub(crate) struct Core {
     pub machine: Initiator,
     pub slots: Slots,
+    pub retained: Retained,
     pub connection: Option<Connection>,
     /// What consumers were told; `None` before the first ATTACHED.
     pub geometry: Option<Geometry>,
@@ -137,6 +139,7 @@ impl Attachment {
         let core = Core {
             machine,
             slots: Slots::default(),
+            retained: Retained::new(usize::try_from(made.config.retain).unwrap_or(usize::MAX)),
             connection: None,
             geometry: None,
             pieces: VecDeque::new(),

@@ -57,6 +57,9 @@ pub struct AttachmentConfig {
     pub resume_timeout: Duration,
     /// How long a lost session keeps the resource reserved; `None`: without limit.
     pub hold: Option<Duration>,
+    /// The most bytes of acknowledged changes that are kept until a flush covers them; 0: each change is durable
+    /// before it is acknowledged [SAFE-3].
+    pub retain: u64,
     /// Come in although another instance owns the attachment, on an operator's word.
     pub take_over: bool,
 }

@@ -404,6 +404,8 @@ fn machine_config(
         restart_timeout: attachment.restart_timeout,
         resume_timeout: attachment.resume_timeout,
         hold: attachment.hold.unwrap_or(Duration::MAX),
+        // Who only reads has nothing to keep.
+        retain: if access == Access::ReadOnly { 0 } else { attachment.retain },
         memory: kept.memory,
         seed: u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])),
     })

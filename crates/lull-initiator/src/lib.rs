@@ -23,6 +23,7 @@ mod keeper;
 mod outstanding;
 mod perform;
 mod receive;
+mod retained;
 mod shutdown;
 mod slots;
 mod state_file;

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use lull_proto::MonoTime;
-use lull_proto::initiator::{Action, End, Report, Slot};
+use lull_proto::initiator::{Action, End, Origin, Report, Slot};
 use lull_wire::messages::Request;
 use lull_wire::{Digest, Message, OpCode, StatusCode};
 
 use crate::attachment::{Attachment, Core};
+use crate::buffer::Shared;
 use crate::command::Run;
 use crate::config::Policy;
 use crate::connection::Connection;
@@ -22,12 +23,23 @@ impl Attachment {
     /// Does one thing. Actions are done in the order in which the machine gave them.
     pub(crate) fn perform(self: &Rc<Self>, core: &mut Core, now: MonoTime, action: Action) {
         match action {
-            Action::Transmit { conn, slot, request } => {
+            Action::Transmit { conn, origin, request } => {
                 if core.connection.as_ref().is_some_and(|connection| connection.id == conn) {
-                    transmit(core, slot, &request);
+                    transmit(core, origin, &request);
                 }
             }
             Action::Answer { slot, status } => answer(core, slot, status),
+            Action::Retain { slot, place } => {
+                match core.slots.get_mut(slot).map(|entry| &entry.data) {
+                    Some(Data::Send(payload, digest)) => {
+                        core.retained.push(place, payload.as_ref(), *digest);
+                    }
+                    Some(Data::None | Data::Fill(_)) | None => {
+                        core.retained.push(place, &[], Digest::NONE);
+                    }
+                }
+            }
+            Action::Release { before } => core.retained.release(before),
             Action::Send { conn, message } => {
                 if let Some(connection) = core.connection.as_ref().filter(|c| c.id == conn) {
                     // From here on the target may keep a place, whether or not it gets round to saying so.
@@ -109,10 +121,13 @@ impl Attachment {
                 core.told.refusal = text;
             }
             Report::Connected { .. } => core.told.trouble = None,
-            Report::Violation(_) => core.told.trouble = Some(words.text.clone()),
+            Report::Violation(_) | Report::Faulted { .. } => {
+                core.told.trouble = Some(words.text.clone());
+            }
             Report::Ended(end) => self.depart(core, end),
             Report::Attached { .. }
-            | Report::Replaying(_)
+            | Report::Replaying { .. }
+            | Report::LogLost { .. }
             | Report::Drained { .. }
             | Report::Paused { .. }
             | Report::Away { .. }
@@ -148,17 +163,26 @@ impl Attachment {
     }
 }
 
-/// Sends a request, a write with its payload, which stays in its slot as well.
-fn transmit(core: &mut Core, slot: Option<Slot>, request: &Request) {
+/// Sends a request, a write with its payload, which stays where it is as well.
+fn transmit(core: &mut Core, origin: Origin, request: &Request) {
     let Some(connection) = &mut core.connection else { return };
-    let entry = slot.and_then(|slot| core.slots.get_mut(slot));
-    let mut payload = None;
-    if let Some(entry) = entry {
-        entry.number = Some(request.number.0);
-        if let Data::Send(shared, digest) = &entry.data {
-            payload = Some((shared.clone(), *digest));
+    let (slot, payload) = match origin {
+        Origin::Consumer(slot) => match core.slots.get_mut(slot) {
+            Some(entry) => {
+                entry.number = Some(request.number.0);
+                match &entry.data {
+                    Data::Send(shared, digest) => (Some(slot), Some((shared.clone(), *digest))),
+                    Data::None | Data::Fill(_) => (Some(slot), None),
+                }
+            }
+            None => (None, None),
+        },
+        Origin::Retained(place) => {
+            let kept = core.retained.copy(place).filter(|(bytes, _)| !bytes.is_empty());
+            (None, kept.map(|(bytes, digest)| (Shared::copied(bytes), digest)))
         }
-    }
+        Origin::Nobody => (None, None),
+    };
     let carries = if request.op == OpCode::Read { request.length } else { 0 };
     connection.outstanding.sent(request.number.0, slot, carries);
     core.frame.clear();

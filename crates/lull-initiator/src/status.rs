@@ -37,7 +37,7 @@ impl Attachment {
             in_flight: view.in_flight.into(),
             oldest_ms: u64::try_from(view.oldest.as_millis()).unwrap_or(u64::MAX),
             held: view.held.into(),
-            unflushed: view.unflushed,
+            unflushed: view.retained.1,
             outage: self.outage(&core, &view),
             longest_stall_ms: core.told.longest_stall_ms,
             errors: core.told.errors,

@@ -30,9 +30,22 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::Attached { epoch, incarnation, changed: true } => {
             ("attached", format!("epoch {epoch}, new incarnation {}", short(incarnation)))
         }
-        Report::Replaying(again) => (
+        Report::Replaying { changes, bytes } => (
             "replaying",
-            format!("sends {} again ({})", requests(again.requests), size(again.bytes)),
+            format!("the target lost its memory: {} are sent again", kept(*changes, *bytes)),
+        ),
+        Report::Faulted { status, changes, bytes } => {
+            let kept = kept(*changes, *bytes);
+            (
+                "faulted",
+                format!(
+                    "the target could not take {kept} again ({status}); all of it is kept, and tried again"
+                ),
+            )
+        }
+        Report::LogLost { changes, bytes } => (
+            "log_lost",
+            format!("{} are lost: nobody will send them again", kept(*changes, *bytes)),
         ),
         Report::Sharing(done) if done.why == Why::First => ("sharing", "requests flow".to_owned()),
         Report::Sharing(done) => {
@@ -107,11 +120,13 @@ fn restart(report: &Report) -> Option<u64> {
         Report::Away { why: Why::Restart(restart), .. } => Some(restart.0),
         Report::Sharing(done) => match done.why {
             Why::Restart(restart) => Some(restart.0),
-            Why::First | Why::Lost | Why::WriteBack | Why::Shutdown => None,
+            Why::First | Why::Lost | Why::WriteBack | Why::Faulted | Why::Shutdown => None,
         },
         Report::Connected { .. }
         | Report::Attached { .. }
-        | Report::Replaying(_)
+        | Report::Replaying { .. }
+        | Report::Faulted { .. }
+        | Report::LogLost { .. }
         | Report::Away { .. }
         | Report::Refused(_)
         | Report::Unusable
@@ -138,6 +153,7 @@ fn away(
             ("connection_lost", format!("{why}; requests are held"))
         }
         Why::WriteBack => ("away", "the target could not write back; requests are held".to_owned()),
+        Why::Faulted => ("away", "requests are held until a replay succeeds".to_owned()),
         Why::Shutdown => {
             ("away", "the target was shut down for good; requests are held".to_owned())
         }
@@ -170,6 +186,7 @@ pub fn why(why: Why, told: &Told) -> String {
         Why::Restart(_) => format!("target restarts{}", because(&told.reason)),
         Why::Lost => told.trouble.clone().unwrap_or_else(|| "connection lost".to_owned()),
         Why::WriteBack => "a write-back failed at the target".to_owned(),
+        Why::Faulted => told.trouble.clone().unwrap_or_else(|| "a replay failed".to_owned()),
         Why::Shutdown => "the target was shut down for good".to_owned(),
     }
 }
@@ -241,6 +258,11 @@ fn requests(count: u64) -> String {
         1 => "1 request".to_owned(),
         count => format!("{count} requests"),
     }
+}
+
+fn kept(changes: u64, bytes: u64) -> String {
+    let changes = if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") };
+    format!("{changes} ({}) that were acknowledged and not flushed", size(bytes))
 }
 
 fn short(id: &impl ToString) -> String {

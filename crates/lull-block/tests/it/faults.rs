@@ -36,3 +36,20 @@ fn a_delay_never_holds_the_caller() {
     }
     assert!(bench.wait(8).iter().all(|done| done.result == Ok(())));
 }
+
+#[test]
+fn a_volatile_file_keeps_what_was_flushed_and_loses_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!("faulty:volatile:file:{}/disk,size=1M", dir.path().display());
+    let bench = Bench::open(&text);
+    bench.write(0, &[1; 8192], false).unwrap();
+    bench.plain(Op::Flush, 0, 0).unwrap();
+    bench.write(0, &[2; 4096], false).unwrap();
+    bench.write(8192, &[3; 4096], true).unwrap();
+    bench.zero(4096, 4096, false).unwrap();
+    assert_eq!(bench.read(0, 4096).unwrap(), [2; 4096]);
+    drop(bench);
+    let bench = Bench::open(&text);
+    assert_eq!(bench.read(0, 8192).unwrap(), [1; 8192]);
+    assert_eq!(bench.read(8192, 4096).unwrap(), [3; 4096]);
+}

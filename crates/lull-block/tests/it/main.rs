@@ -44,6 +44,7 @@ fn every_backend(at: &Path) -> Vec<String> {
         format!("file:{at}/direct,size=1M,direct=on"),
         format!("file:{at}/direct-threads,size=1M,direct=on,engine=threads"),
         format!("faulty:delay=50us:file:{at}/late,size=1M"),
+        format!("faulty:volatile:file:{at}/volatile,size=1M"),
         "faulty::mem:1M".into(),
     ]
     .into()

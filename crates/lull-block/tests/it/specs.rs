@@ -14,6 +14,7 @@ fn a_spec_is_shown_as_it_can_be_typed() {
         "mem:64M",
         "null:1T",
         "faulty:delay=10000us,fail-flush=2,fail-writes-at=4096+512:file:/x,size=1M",
+        "faulty:volatile:file:/x",
         "faulty::mem:512",
     ] {
         let spec: BackendSpec = text.parse().unwrap();
@@ -46,6 +47,7 @@ fn bad_specs_name_the_thing_and_the_next_step() {
         ("mem:1M,direct=on", "\"direct\"", "nothing else"),
         ("faulty:delay=1:mem:1M", "\"1\"", "10ms"),
         ("faulty:delay=1ms", "faulty:", "needs a backend"),
+        ("faulty:volatile:mem:1M", "volatile", "file:/srv/disk.img"),
         ("faulty:x=1:mem:1M", "\"x\"", "fail-flush="),
     ] {
         let error = text.parse::<BackendSpec>().unwrap_err().to_string();

@@ -44,6 +44,7 @@ pub fn config(dir: &Path) -> Config {
             restart_timeout: Duration::from_secs(600),
             resume_timeout: Duration::from_secs(60),
             hold: None,
+            retain: 1 << 20,
             take_over: false,
         }],
     }

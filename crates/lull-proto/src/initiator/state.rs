@@ -77,6 +77,7 @@ pub enum Leaving {
 /// Where an attachment is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "a variant's doc says what its fields are")]
+#[expect(clippy::large_enum_variant, reason = "there is one of them for each attachment")]
 pub enum State {
     /// Not begun.
     Idle,

@@ -65,6 +65,12 @@ pub struct Args {
     /// the restart timeout]
     #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
     pub hold: Option<u64>,
+    /// The most acknowledged, unflushed bytes that are kept for a target that crashes
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = config::retain)]
+    pub retain: u64,
+    /// Keep nothing: each write is on the target's disk before it is acknowledged
+    #[arg(long, conflicts_with = "retain")]
+    pub write_through: bool,
     /// How long a silent peer counts as alive
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = parse_span_ms)]
     pub keep_alive: u64,
@@ -124,6 +130,7 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
     attachment.hook_timeout_ms = args.hook_timeout;
     attachment.restart_timeout_ms = args.restart_timeout;
     attachment.resume_timeout_ms = args.resume_timeout;
+    attachment.retain = if args.write_through { 0 } else { args.retain };
     attachment.derive_hold(args.hold);
     let mut config = InitiatorConfig::of_this_host();
     config.name = args.name.unwrap_or(config.name);

@@ -80,6 +80,7 @@ fn attachment(config: AttachmentConfig) -> lull_initiator::AttachmentConfig {
         restart_timeout: Duration::from_millis(config.restart_timeout_ms),
         resume_timeout: Duration::from_millis(config.resume_timeout_ms),
         hold: config.hold_ms.map(Duration::from_millis),
+        retain: config.retain,
         take_over: false,
     }
 }

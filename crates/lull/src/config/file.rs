@@ -72,11 +72,14 @@ pub struct FileAttachment {
     pub restart_timeout: Option<Text>,
     pub resume_timeout: Option<Text>,
     pub hold: Option<Text>,
+    pub retain: Option<Text>,
+    #[serde(default)]
+    pub write_through: bool,
 }
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 22] = [
     "name",
     "listen",
     "nbd",
@@ -97,4 +100,6 @@ pub const KEYS: [&str; 20] = [
     "restart-timeout",
     "resume-timeout",
     "hold",
+    "retain",
+    "write-through",
 ];

@@ -19,7 +19,9 @@ use lull_transport::Addr;
 pub use backend::check_backend;
 pub use here::{default_state_dir, host_name};
 pub use problem::{ConfigError, Problem};
-pub use resolve::{access, command_line, dial_addr, node_name, on_pause_timeout, resource_name};
+pub use resolve::{
+    access, command_line, dial_addr, node_name, on_pause_timeout, resource_name, retain,
+};
 
 /// A whole configuration; a file may hold both roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +130,9 @@ pub struct AttachmentConfig {
     pub resume_timeout_ms: u64,
     /// How long the target reserves the resource for it after a loss; none: without limit.
     pub hold_ms: Option<u64>,
+    /// The most bytes of acknowledged changes that are kept until they are flushed; 0: each is durable before it is
+    /// acknowledged. [SAFE-3]
+    pub retain: u64,
 }
 
 /// The policy of an attachment. [TIMER-1]
@@ -177,6 +182,10 @@ pub const DEFAULT_HOOK_TIMEOUT_MS: u64 = 60_000;
 const DEFAULT_SHUTDOWN: &str = "systemctl poweroff";
 const DEFAULT_LAST_RESORT: &str = "systemctl poweroff --force --force";
 const DEFAULT_SHUTDOWN_DEADLINE_MS: u64 = 120_000;
+/// What is retained where nothing else is said, in bytes.
+pub const DEFAULT_RETAIN: u64 = 64 << 20;
+/// The least that is worth being retained, in bytes.
+pub const LEAST_RETAIN: u64 = 1 << 20;
 /// The resume timer where nothing else is said.
 pub const DEFAULT_RESUME_TIMEOUT_MS: u64 = 60_000;
 
@@ -216,6 +225,7 @@ impl AttachmentConfig {
             restart_timeout_ms: DEFAULT_RESTART_TIMEOUT_MS,
             resume_timeout_ms: DEFAULT_RESUME_TIMEOUT_MS,
             hold_ms: None,
+            retain: DEFAULT_RETAIN,
         }
     }
 

@@ -10,8 +10,8 @@ use toml::Spanned;
 
 use super::file::{FileAttachment, FileConfig, FileInitiator, FileResource, FileTarget, Text};
 use super::{
-    AttachmentConfig, Config, InitiatorConfig, OnTimeout, Problem, ResourceConfig, ShutdownConfig,
-    TargetConfig, check_backend,
+    AttachmentConfig, Config, InitiatorConfig, LEAST_RETAIN, OnTimeout, Problem, ResourceConfig,
+    ShutdownConfig, TargetConfig, check_backend,
 };
 use crate::units::parse_span_ms;
 
@@ -165,6 +165,19 @@ impl Checker {
         let restart = self.read(file.restart_timeout, parse_span_ms);
         let resume = self.read(file.resume_timeout, parse_span_ms);
         let hold = self.read(file.hold, parse_span_ms);
+        let retain = match (file.retain, file.write_through) {
+            (Some(text), true) => {
+                let message = "both `retain` and `write-through = true`";
+                self.wrong(
+                    text.span(),
+                    message,
+                    "what is written through is not retained: keep one of them",
+                );
+                None
+            }
+            (None, true) => Some(0),
+            (text, false) => self.read(text, retain),
+        };
         let uri = uri?;
         let name = name.unwrap_or_else(|| uri.resource.clone());
         let mut config = AttachmentConfig::new(name, uri, nbd?);
@@ -173,6 +186,7 @@ impl Checker {
         set(&mut config.hook_timeout_ms, hook);
         set(&mut config.restart_timeout_ms, restart);
         set(&mut config.resume_timeout_ms, resume);
+        set(&mut config.retain, retain);
         config.derive_hold(hold);
         Some(config)
     }
@@ -229,6 +243,17 @@ pub fn command_line(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("an empty command: write a command line for /bin/sh".to_owned()),
         _ => Ok(text.to_owned()),
+    }
+}
+
+/// How much is retained.
+pub fn retain(text: &str) -> Result<u64, String> {
+    match lull_block::parse_size(text) {
+        None => Err(format!("`{text}` is no size: write one like 64M")),
+        Some(bytes) if bytes < LEAST_RETAIN => {
+            Err(format!("`{text}` is too little to retain: give 1M or more, or write through"))
+        }
+        Some(bytes) => Ok(bytes),
     }
 }
 

@@ -83,6 +83,9 @@ impl Device for Disk {
             read_only: false,
             discard: false,
             write_zeroes: false,
+            fast_zeroes: false,
+            cache: false,
+            extents: false,
             multi_conn: false,
             description: String::new(),
         }
@@ -94,7 +97,7 @@ impl Device for Disk {
 
     async fn buffer_freed(&self) {}
 
-    fn submit(&self, op: Op, offset: u64, _: u32, buffer: Option<Vec<u8>>, reply: Reply<Vec<u8>>) {
+    fn submit(&self, op: Op, offset: u64, _: u64, buffer: Option<Vec<u8>>, reply: Reply<Vec<u8>>) {
         self.requests.set(self.requests.get() + 1);
         match self.wrong.get() {
             Wrong::Fails if self.requests.get().is_multiple_of(10) => reply.done(Err(Errno::Io)),

@@ -1,0 +1,156 @@
+//! The target's memory is gone: what was acknowledged to consumers is not.
+
+use std::str::FromStr as _;
+
+use lull_e2e::{Initiator, Load, Shape, Target, Use, World};
+use lull_frontend::nbd::Uri;
+use lull_frontend::nbd::client::Connection;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+const BLOCK: usize = 4096;
+
+/// A target with a disk whose write cache dies with the process, and an initiator.
+fn one(world: &World) -> (Target, Initiator) {
+    let target = world.target("stor").backend("db1", &volatile(world, "db1")).nbd().start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1").set("retain", "256M")).start();
+    (target, web)
+}
+
+fn volatile(world: &World, disk: &str) -> String {
+    format!("faulty:volatile:file:{},size=64M", world.path(&format!("{disk}.img")).display())
+}
+
+/// What block `number` holds.
+fn content(number: u64) -> Vec<u8> {
+    (0..BLOCK as u64 / 8).flat_map(|word| (number * 31 + word + 1).to_le_bytes()).collect()
+}
+
+/// A consumer that stays connected, and works only while it is told to.
+struct Consumer {
+    runtime: Runtime,
+    tasks: LocalSet,
+    disk: Connection<Vec<u8>>,
+}
+
+impl Consumer {
+    fn connect(uri: &str) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (tasks, uri) = (LocalSet::new(), Uri::from_str(uri).expect("an NBD URI"));
+        let disk = tasks.block_on(&runtime, Connection::connect(&uri)).expect("a disk");
+        Self { runtime, tasks, disk }
+    }
+
+    fn write(&self, blocks: u64) {
+        self.tasks.block_on(&self.runtime, write(&self.disk, blocks));
+    }
+
+    fn lost(&self, blocks: u64) -> usize {
+        self.tasks.block_on(&self.runtime, lost(&self.disk, blocks))
+    }
+
+    fn flush(&self) {
+        self.tasks.block_on(&self.runtime, self.disk.flush()).expect("a flush");
+    }
+}
+
+/// Writes that many blocks, 16 at a time, and no flush.
+async fn write(disk: &Connection<Vec<u8>>, blocks: u64) {
+    let one = async |lane: u64| {
+        for number in (lane..blocks).step_by(16) {
+            let at = number * BLOCK as u64;
+            disk.write(at, content(number), false).await.expect("a write is acknowledged");
+        }
+    };
+    let mut lanes: Vec<_> = (0..16).map(|lane| Box::pin(one(lane))).collect();
+    std::future::poll_fn(|context| {
+        lanes.retain_mut(|lane| lane.as_mut().poll(context).is_pending());
+        if lanes.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+/// How many of them are not what was written.
+async fn lost(disk: &Connection<Vec<u8>>, blocks: u64) -> usize {
+    let mut lost = 0;
+    for number in 0..blocks {
+        let found = disk.read(number * BLOCK as u64, vec![0; BLOCK]).await.expect("a read");
+        lost += usize::from(found != content(number));
+    }
+    lost
+}
+
+/// [SAFE-1] [SAFE-2] Acknowledged, not flushed, and the power is cut: every write is there.
+fn all_are_kept(blocks: u64) {
+    let world = World::new();
+    let (mut target, web) = one(&world);
+    let consumer = Consumer::connect(&web.nbd());
+    consumer.write(blocks);
+    assert_eq!(web.attachment().unflushed, blocks * BLOCK as u64, "nothing was flushed on the way");
+    target.kill();
+    target.start();
+    assert_eq!(consumer.lost(blocks), 0);
+    consumer.flush();
+    assert_eq!(web.attachment().unflushed, 0);
+    let log = web.log();
+    let said = log.lines().find(|line| line.contains("are sent again"));
+    eprintln!("{}", said.expect("the replay is told"));
+}
+
+#[test]
+fn a_hundred_and_forty_nine_unflushed_writes_outlive_a_power_cut() {
+    all_are_kept(149);
+}
+
+#[test]
+fn ten_thousand_unflushed_writes_outlive_a_power_cut() {
+    all_are_kept(10_000);
+}
+
+/// What the tests above see is there to be seen: a client that talks to the target by itself loses what it wrote.
+#[test]
+fn a_client_without_an_agent_loses_what_it_did_not_flush() {
+    let world = World::new();
+    let mut target = world.target("stor").backend("db1", &volatile(&world, "db1")).nbd().start();
+    Consumer::connect(&target.nbd_uri("db1")).write(149);
+    target.kill();
+    target.start();
+    assert_eq!(Consumer::connect(&target.nbd_uri("db1")).lost(149), 149);
+}
+
+/// [SAFE-1] [CONN-3] Under load, again and again: no error, and every block right.
+#[test]
+fn power_cuts_under_load_lose_nothing() {
+    let world = World::new();
+    let disks = ["db1", "db2", "db3"];
+    let builder = world.target("stor");
+    let builder =
+        disks.iter().fold(builder, |builder, disk| builder.backend(disk, &volatile(&world, disk)));
+    let mut target = builder.start();
+    let started = |(number, disk): (usize, &&str)| {
+        world.initiator(&format!("web{}", number + 1)).uses(Use::of(&target, disk)).start()
+    };
+    let webs: Vec<Initiator> = disks.iter().enumerate().map(started).collect();
+    let shape = |seed| Shape { depth: 32, seed, ..Shape::default() };
+    let loads: Vec<Load> =
+        webs.iter().zip(1..).map(|(web, seed)| Load::start(&web.nbd(), shape(seed))).collect();
+    for _ in 0..cuts() {
+        target.kill();
+        target.start();
+        target.wait_all_sharing();
+        loads.iter().for_each(|load| load.wait_progress(400));
+    }
+    for load in loads {
+        let report = load.finish().clean();
+        eprintln!(
+            "{} requests, {} blocks right, longest gap {:?}",
+            report.done, report.verified, report.longest_gap
+        );
+    }
+}
+
+/// How many power cuts follow each other. `LULL_E2E_CUTS` says another number.
+fn cuts() -> usize {
+    let said = std::env::var("LULL_E2E_CUTS").ok().and_then(|text| text.parse().ok());
+    said.unwrap_or(5)
+}
