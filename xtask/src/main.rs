@@ -2,6 +2,7 @@
 
 mod bench;
 mod finding;
+mod package;
 mod rust_source;
 mod spec;
 mod test;
@@ -22,12 +23,14 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run all that CI runs: tools, format, tidy, spec, clippy, tests
+    /// Run all that CI runs: tools, format, tidy, spec, clippy, tests, the package
     Test,
     /// Check the shape of the tree: dependencies, file sizes, names, unsafe code
     Tidy,
     /// Print where each rule of the specification is kept and tested; fail on a hole
     Spec(spec::Args),
+    /// Build the Debian package, or prove that it can be lived with
+    Package(package::Args),
     /// Measure what moves with the machine, against its targets
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -39,6 +42,7 @@ fn main() -> Result<ExitCode> {
         Task::Test => test::run(&tree)?,
         Task::Tidy => tidy::run(&tree)?,
         Task::Spec(args) => spec::run(&tree, &args)?,
+        Task::Package(args) => package::run(&tree, &args)?,
         Task::Bench(bench) => bench::run(&tree, &bench)?,
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI runs, step by step, each with its time.
 
+use crate::package;
 use crate::spec;
 use crate::tidy;
 use crate::tools;
@@ -83,6 +84,7 @@ fn checks(tree: &Tree) -> Vec<Step<'_>> {
             false => command("tests", "cargo test --workspace --all-targets --no-fail-fast"),
         },
         command("doc tests", "cargo test --workspace --doc"),
+        step("package", "cargo xtask package --prove", || package::prove(tree)),
     ]
 }
 

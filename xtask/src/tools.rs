@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program and the Debian package that brings it.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
+    ("debootstrap", "debootstrap"),
     ("fio", "fio"),
     ("nbdcopy", "libnbd-bin"),
     ("nbdinfo", "libnbd-bin"),
@@ -73,7 +74,8 @@ fn privilege() -> Option<&'static [&'static str]> {
     silent_sudo.is_ok_and(|status| status.success()).then_some(&["sudo", "--non-interactive"])
 }
 
-fn effective_user() -> Option<u32> {
+/// The user that this process acts as.
+pub fn effective_user() -> Option<u32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
@@ -97,10 +99,8 @@ mod tests {
     #[test]
     fn each_missing_package_is_named_once() {
         assert_eq!(packages_for(|program| program != "qemu-io"), ["qemu-utils"]);
-        assert_eq!(
-            packages_for(|_| false),
-            ["fio", "libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"]
-        );
+        let all = ["debootstrap", "fio", "libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"];
+        assert_eq!(packages_for(|_| false), all);
         assert!(packages_for(|_| true).is_empty());
     }
 }
