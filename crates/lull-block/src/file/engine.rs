@@ -395,10 +395,10 @@ impl Backend for FileBackend {
 mod tests {
     use super::*;
     use crate::file::inspect::{self, Kind};
-    use crate::{Buffer, Completions};
+    use crate::{Buffer, Completions, IoLoop};
 
     /// Starts it and waits for its answer.
-    fn run(backend: &FileBackend, op: Op, length: u32) -> Result<(), IoStatus> {
+    async fn run(backend: &FileBackend, op: Op, length: u32) -> Result<(), IoStatus> {
         let completions = Completions::new();
         let pool = crate::Pool::with_classes(&[(4096, 1)]).unwrap();
         let buffer = if length > 0 { pool.take(4096).unwrap() } else { Buffer::empty() };
@@ -407,31 +407,38 @@ mod tests {
         if let Some(done) = backend.start(request) {
             return done.result;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(completions.ready());
+        completions.ready().await;
         let mut done = Vec::new();
         completions.drain(&mut done);
         done.pop().unwrap().result
     }
 
     /// [SAFE-4] The kernel reports lost pages once: no later call may answer for them.
-    #[test]
-    fn after_a_failed_write_back_nothing_is_durable_until_the_file_is_opened_again() {
+    async fn nothing_is_durable_after_a_failure(engine: Engine) {
         // A socket: the kernel syncs none.
         let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let medium = Medium::new(socket.into(), Kind::Regular, false);
         let geometry = inspect::geometry(1 << 20, 512, false);
         let workers = Workers::new(2).unwrap();
-        let backend =
-            FileBackend::new(medium, geometry, "disk".into(), false, Engine::Threads, &workers);
-        assert_eq!(run(&backend, Op::Flush, 0), Err(IoStatus::WriteBackFailed));
+        let backend = FileBackend::new(medium, geometry, "disk".into(), false, engine, &workers);
+        assert_eq!(run(&backend, Op::Flush, 0).await, Err(IoStatus::WriteBackFailed));
         for (op, length) in [
             (Op::Flush, 0),
             (Op::Write { fua: true }, 4096),
             (Op::WriteZeroes { fua: true, keep_allocated: false, fast: false }, 4096),
             (Op::Flush, 0),
         ] {
-            assert_eq!(run(&backend, op, length), Err(IoStatus::Faulted), "{op:?}");
+            assert_eq!(run(&backend, op, length).await, Err(IoStatus::Faulted), "{op:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn after_a_failed_write_back_nothing_is_durable_until_the_file_is_opened_again() {
+        nothing_is_durable_after_a_failure(Engine::Threads).await;
+        let ring = IoLoop::start().expect("this test needs io_uring, which is not permitted here");
+        tokio::select! {
+            never = ring.run() => match never {},
+            () = nothing_is_durable_after_a_failure(Engine::Ring) => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Backends as their users see them: the same bodies on every one.
 
 mod bench;
+mod engines;
 mod event_loop;
 mod extents;
 mod faults;
