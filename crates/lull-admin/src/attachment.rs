@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::Access;
+use crate::status::{Access, Fault};
 use crate::wait::Wait;
 use crate::words::words;
 
@@ -162,6 +162,10 @@ pub struct AttachmentStatus {
     pub unflushed: u64,
     /// Why it holds, where it does.
     pub outage: Option<Outage>,
+    /// The target's last refusal, while it refuses.
+    pub refused: Option<String>,
+    /// Why its state cannot be written, where it cannot.
+    pub state_fault: Option<Fault>,
     /// The longest that a request waited because of a hold, in this life.
     pub longest_stall_ms: u64,
     /// Requests answered with an error of ours or of the target, in this life.

@@ -8,6 +8,7 @@
 //! channel to [`serve`], and answers each [`Call`] in its own loop.
 
 mod address;
+mod alert;
 mod attachment;
 mod call;
 mod client;
@@ -27,6 +28,7 @@ mod wait;
 mod words;
 
 pub use address::{AdminAddr, BadAdminAddr, Role};
+pub use alert::{Alert, AlertKind, AlertLog};
 pub use attachment::{
     AttachmentPhase, AttachmentStatus, HookOutcome, HookStatus, InitiatorStatus, Outage,
     ShutdownPhase, ShutdownStatus, TimeoutPolicy,
@@ -44,8 +46,8 @@ pub use restart::{
 };
 pub use server::{AdminServer, MAX_REQUEST_BYTES, serve};
 pub use status::{
-    Access, AgentlessStatus, ResourceStatus, SessionPhase, SessionStatus, Status, TargetPhase,
-    TargetStatus,
+    Access, AgentlessStatus, Fault, ResourceStatus, SessionPhase, SessionStatus, Status,
+    TargetPhase, TargetStatus,
 };
 pub use stream::{EventItem, EventStream};
 pub use uri::{BadUri, DEFAULT_PORT, MAX_NAME_BYTES, Place, ResourceUri, is_resource_name};

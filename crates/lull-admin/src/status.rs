@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Alert;
 use crate::attachment::InitiatorStatus;
 use crate::restart::RestartStatus;
 use crate::wait::Wait;
@@ -25,6 +26,18 @@ pub struct Status {
     pub target: Option<TargetStatus>,
     /// Its state as an initiator.
     pub initiator: Option<InitiatorStatus>,
+    /// What an operator should look at; all of it follows from the rest of the document.
+    pub alerts: Vec<Alert>,
+}
+
+/// Something that does not work at the moment and is tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fault {
+    /// Since when, in Unix milliseconds.
+    pub since: u64,
+    /// What the system said.
+    pub why: String,
 }
 
 words! {
@@ -110,6 +123,10 @@ pub struct TargetStatus {
     pub restart: Option<RestartStatus>,
     /// Whatever else waits, for instance a resource for its writers' return.
     pub waits: Vec<Wait>,
+    /// Why its state cannot be written, where it cannot.
+    pub state_fault: Option<Fault>,
+    /// Why it does not serve although it should, where it does not.
+    pub trouble: Option<Fault>,
 }
 
 /// One resource of a target.

@@ -56,6 +56,8 @@ pub struct Made {
     pub kept: Kept,
     /// Whether there was no state: nothing is lost by forgetting it.
     pub fresh: bool,
+    /// Whether the daemon has no other: what ends it ends the daemon, which says why.
+    pub alone: bool,
     /// Where it says that it serves, and that it has ended.
     pub news: mpsc::UnboundedSender<News>,
 }

@@ -41,6 +41,23 @@ impl Chronicle {
         self.log.borrow_mut().record(event)
     }
 
+    /// The time of day, in Unix milliseconds.
+    pub fn wall_ms(&self) -> u64 {
+        self.clock.wall_ms()
+    }
+
+    /// Tells that an alert begins, or is over.
+    pub fn alert(&self, event: Event) {
+        let told = self.log.borrow_mut().record(event);
+        tracing::warn!("{told}");
+    }
+
+    /// What is told elsewhere as well: only a daemon that tells more says it.
+    pub fn detail(&self, subject: &str, what: &str, text: String) {
+        let told = self.keep(subject, what, text, None);
+        tracing::debug!("{told}");
+    }
+
     /// The recent past after `after`, and the stream.
     pub fn feed(&self, after: Option<&EventPosition>) -> EventFeed {
         self.log.borrow().feed(after)

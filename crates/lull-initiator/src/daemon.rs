@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lull_admin::{
-    AdminListener, AdminServer, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus, Moment,
-    Reply, Status,
+    AdminListener, AdminServer, AlertLog, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus,
+    Moment, Reply, Status,
 };
 use lull_block::{DEFAULT_BUDGET, Pool};
 use lull_proto::initiator::{self, End, Initiator, Memory};
@@ -15,7 +15,7 @@ use lull_wire::{Access, AttachmentId, InstanceId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::attachment::{Attachment, Made};
 use crate::chronicle::Chronicle;
@@ -29,6 +29,8 @@ use crate::wording;
 
 /// How long a stop waits for targets before it leaves anyway.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks whether anything is wrong.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long requests have to be answered once it leaves anyway; then their consumers are cut off.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
@@ -99,6 +101,8 @@ pub async fn serve(
 enum Happening {
     /// An operator asks.
     Call(Call),
+    /// It is time to look whether anything is wrong.
+    Look,
     /// It is to stop.
     Stop,
     /// It was to stop, and the time for it is over.
@@ -129,6 +133,8 @@ struct Daemon {
     /// Who waits for the end of which attachment.
     detaching: HashMap<String, Vec<Reply<()>>>,
     stopping: Stopping,
+    looks: Interval,
+    alerts: AlertLog,
     admin: AdminServer,
     admin_socket: AdminListener,
 }
@@ -166,10 +172,13 @@ impl Daemon {
                 silence_ms: u32::try_from(config.silence.as_millis()).unwrap_or(u32::MAX),
                 kept,
                 fresh,
+                alone: config.attachments.len() == 1,
                 news: teller.clone(),
             };
             attachments.push(Attachment::new(made, machine, keeper));
         }
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let daemon = Self {
             node: config.node,
             instance,
@@ -180,6 +189,8 @@ impl Daemon {
             news,
             detaching: HashMap::new(),
             stopping: Stopping::No,
+            looks,
+            alerts: AlertLog::default(),
             admin,
             admin_socket,
         };
@@ -196,6 +207,7 @@ impl Daemon {
         while !self.attachments.is_empty() {
             match self.next(&mut calls, &mut stops).await {
                 Happening::Call(call) => self.answer(call),
+                Happening::Look => self.look(),
                 Happening::Stop => {
                     told(Moment::Ending { within: PATIENCE + LAST_CALL });
                     self.stop();
@@ -240,8 +252,19 @@ impl Daemon {
             Some(()) = stops.recv() => Happening::Stop,
             Some(news) = self.news.recv() => Happening::News(news),
             () = late => Happening::Late,
+            _ = self.looks.tick() => Happening::Look,
             Some(call) = calls.recv() => Happening::Call(call),
         }
+    }
+
+    /// Tells of what is wrong, once, and of what is not any more.
+    fn look(&mut self) {
+        if self.alerts.is_empty() && !self.attachments.iter().any(|one| one.may_alert()) {
+            return;
+        }
+        let status = self.status();
+        let events = self.alerts.compare(&status.name, status.at, &status.alerts);
+        events.into_iter().for_each(|event| self.chronicle.alert(event));
     }
 
     /// Goes a step further in stopping.
@@ -346,7 +369,9 @@ impl Daemon {
                 instance: self.instance.to_string(),
                 attachments,
             }),
+            alerts: Vec::new(),
         }
+        .with_alerts()
     }
 
     /// Leaves nothing behind.

@@ -1,10 +1,12 @@
 //! Writes an attachment's state beside the data path.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lull_admin::Fault;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -30,6 +32,7 @@ enum Wanted {
 pub struct Keeper {
     wanted: watch::Sender<Wanted>,
     written: Rc<Notify>,
+    fault: Rc<RefCell<Option<Fault>>>,
     task: JoinHandle<()>,
 }
 
@@ -38,9 +41,16 @@ impl Keeper {
     pub fn start(file: StateFile, name: String, chronicle: Rc<Chronicle>) -> Self {
         let (wanted, wishes) = watch::channel(Wanted::AsIs);
         let written = Rc::new(Notify::new());
-        let keeping = keep(Arc::new(file), name, wishes, chronicle, Rc::clone(&written));
+        let fault = Rc::default();
+        let telling = Telling { name, chronicle, fault: Rc::clone(&fault) };
+        let keeping = keep(Arc::new(file), wishes, telling, Rc::clone(&written));
         let task = tokio::task::spawn_local(keeping);
-        Self { wanted, written, task }
+        Self { wanted, written, fault, task }
+    }
+
+    /// Why the file cannot be written, and since when; none: the last wish came true.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault.borrow().clone()
     }
 
     /// The file should hold this, soon.
@@ -66,16 +76,27 @@ impl Keeper {
     }
 }
 
+/// What people are told of the file.
+struct Telling {
+    name: String,
+    chronicle: Rc<Chronicle>,
+    fault: Rc<RefCell<Option<Fault>>>,
+}
+
+impl Telling {
+    fn failed(&self) -> bool {
+        self.fault.borrow().is_some()
+    }
+}
+
 async fn keep(
     file: Arc<StateFile>,
-    name: String,
     mut wishes: watch::Receiver<Wanted>,
-    chronicle: Rc<Chronicle>,
+    telling: Telling,
     told: Rc<Notify>,
 ) {
-    let mut failed = false;
     loop {
-        let news = if failed {
+        let news = if telling.failed() {
             tokio::time::timeout(TRY_AGAIN, wishes.changed()).await.unwrap_or(Ok(()))
         } else {
             wishes.changed().await
@@ -92,20 +113,21 @@ async fn keep(
         });
         match written.await {
             Ok(Ok(())) => {
-                if failed {
+                if telling.fault.take().is_some() {
                     let text = "its state is written again".to_owned();
-                    chronicle.record(&name, "state_written", text, None);
+                    telling.chronicle.record(&telling.name, "state_written", text, None);
                 }
-                failed = false;
                 if writes {
                     told.notify_one();
                 }
             }
             Ok(Err(error)) => {
-                if !failed {
-                    chronicle.record(&name, "state_not_written", error.to_string(), None);
+                if !telling.failed() {
+                    let why = error.to_string();
+                    telling.chronicle.record(&telling.name, "state_not_written", why.clone(), None);
+                    let since = telling.chronicle.wall_ms();
+                    *telling.fault.borrow_mut() = Some(Fault { since, why });
                 }
-                failed = true;
             }
             // The runtime is being taken down.
             Err(_) => return,

@@ -108,7 +108,7 @@ impl Attachment {
                 core.told.longest_stall_ms = core.told.longest_stall_ms.max(stall);
             }
             Report::Pausing { reason, .. } => core.told.reason = reason.as_str().to_owned(),
-            Report::Refused(_) => {
+            Report::Refused { last, .. } => {
                 // What was never granted before, and is refused, is nowhere.
                 let present = core.connection.as_ref().map(|connection| connection.id);
                 if core.told.first_attach.take_if(|conn| Some(*conn) == present).is_some() {
@@ -119,12 +119,24 @@ impl Attachment {
                     return; // It was said.
                 }
                 core.told.refusal = text;
+                if last {
+                    // Its end says it.
+                    self.made.chronicle.detail(name, words.what, words.text);
+                    return;
+                }
             }
             Report::Connected { .. } => core.told.trouble = None,
             Report::Violation(_) | Report::Faulted { .. } => {
                 core.told.trouble = Some(words.text.clone());
             }
-            Report::Ended(end) => self.depart(core, end),
+            Report::Ended(end) => {
+                self.depart(core, end);
+                // What ends a daemon is what it says last.
+                if self.made.alone && !matches!(end, End::Detached | End::Left) {
+                    self.made.chronicle.detail(name, words.what, words.text);
+                    return;
+                }
+            }
             Report::Attached { .. }
             | Report::Replaying { .. }
             | Report::LogLost { .. }

@@ -9,6 +9,7 @@ use lull_proto::initiator::{self as proto, Course, End, Expiry, Phase, Stage, Vi
 use crate::attachment::{Attachment, Core};
 use crate::command::{Ending, Run};
 use crate::config::Policy;
+use crate::keeper::Keeper;
 use crate::wording;
 
 impl Attachment {
@@ -39,12 +40,23 @@ impl Attachment {
             held: view.held.into(),
             unflushed: view.retained.1,
             outage: self.outage(&core, &view),
+            // Who cannot be reached refuses nothing.
+            refused: core.told.refusal.clone().filter(|_| core.told.trouble.is_none()),
+            state_fault: self.keeper.borrow().as_ref().and_then(Keeper::fault),
             longest_stall_ms: core.told.longest_stall_ms,
             errors: core.told.errors,
             hook: core.told.hook.as_ref().map(|run| self.hook(&run.borrow())),
             shutdown: self.shutdown(&core, &view),
             waits_for: self.waits_for(&core, &view),
         }
+    }
+
+    /// Whether anything may be wrong with it; cheaper than its status.
+    pub fn may_alert(&self) -> bool {
+        let core = self.core.borrow();
+        core.told.phase != Phase::Sharing
+            || core.told.shutdown.is_some()
+            || self.keeper.borrow().as_ref().is_some_and(|keeper| keeper.fault().is_some())
     }
 
     fn outage(&self, core: &Core, view: &View) -> Option<Outage> {

@@ -83,7 +83,7 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::Away { why, in_flight, deadline } => {
             away(*why, *in_flight, deadline.is_some(), told, config)
         }
-        Report::Refused(refused) => ("refused", refusal(refused)),
+        Report::Refused { refused, .. } => ("refused", refusal(refused)),
         Report::Unusable => {
             let text = "the target's resource is smaller, or can do less, than the one that consumers know; \
                         give it its size and abilities back";
@@ -128,7 +128,7 @@ fn restart(report: &Report) -> Option<u64> {
         | Report::Faulted { .. }
         | Report::LogLost { .. }
         | Report::Away { .. }
-        | Report::Refused(_)
+        | Report::Refused { .. }
         | Report::Unusable
         | Report::Violation(_)
         | Report::Expired { .. }

@@ -122,6 +122,12 @@ impl Chronicle {
         }
     }
 
+    /// Tells what people have to know; a quiet daemon tells it too.
+    pub fn warn(&mut self, event: Event) {
+        let event = self.log.record(event);
+        tracing::warn!("{event}");
+    }
+
     /// A restart is ordered.
     pub fn begin(
         &mut self,

@@ -10,7 +10,7 @@ use crate::prepare::PrepareError;
 use crate::store::{Done, Store};
 use crate::successor::Successor;
 use crate::{Config, refusal};
-use lull_admin::{AgentlessStatus, RestartKind};
+use lull_admin::{AgentlessStatus, AlertLog, RestartKind};
 use lull_block::{Backend, Buffer, Pool};
 use lull_frontend::nbd::{self, Closer, OpenRefused};
 use lull_proto::target::{self, Actions, Agentless, Event, Order, ResourceIndex, Target};
@@ -103,6 +103,7 @@ pub struct Daemon {
 pub struct Core {
     pub machine: Target,
     pub chronicle: Chronicle,
+    pub alerts: AlertLog,
     pub store: Store,
     pub connections: BTreeMap<ConnId, Connection>,
     pub agentless: BTreeMap<u64, (AgentlessStatus, ResourceIndex)>,
@@ -139,6 +140,7 @@ impl Core {
         Self {
             machine,
             chronicle,
+            alerts: AlertLog::default(),
             store,
             connections: BTreeMap::new(),
             agentless: BTreeMap::new(),

@@ -23,6 +23,7 @@ mod stage;
 mod status;
 pub mod store;
 mod successor;
+mod waiting;
 
 pub use config::{Config, ResourceConfig};
 pub use life::{RunError, run};

@@ -7,6 +7,7 @@ use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Store, StoreError};
 use crate::successor::{Predecessor, Successor, SuccessorError, VARIABLE};
+use crate::waiting::{Rested, WaitingRoom};
 use crate::{Config, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, Moment};
 use lull_block::{DEFAULT_BUDGET, OpenError, Pool};
@@ -21,9 +22,10 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
 
-/// How long a target that served before waits before it tries to serve again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often a target looks whether anything is wrong with it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the last messages may take to leave before the process goes on.
 const FAREWELL: Duration = Duration::from_millis(250);
 
@@ -92,6 +94,8 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
     let mut predecessor = predecessor;
     let mut sockets = SocketsOf::Inherited(inherited);
     let mut lived = false;
+    // Since when, and why, the next life cannot begin.
+    let mut waiting: Option<WaitingRoom> = None;
     // Why the restart that this process begins its next life after has failed, although it serves again.
     let mut trouble: Option<String> = None;
     // One pair for all lives: what comes between two of them is seen by the next.
@@ -103,16 +107,21 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
             // Initiators hold their consumers' requests for this target: it does not leave them because of what may
             // pass, a lock that somebody holds for a moment or a full disk.
             Err(error) if lived => {
-                tracing::error!("{error}; trying again");
-                tokio::select! {
-                    () = signals.told_to_end() => return Err(error),
-                    () = tokio::time::sleep(AGAIN) => {}
+                let SocketsOf::Open(ready) = &sockets else {
+                    unreachable!("a life that ended had them open")
+                };
+                let waiting = waiting.get_or_insert_with(|| WaitingRoom::new(&config.node));
+                match waiting.rest(&ready.admin, &error, &mut signals).await {
+                    Rested::Again => continue,
+                    Rested::Over => {
+                        ready.remove_files();
+                        return Err(error);
+                    }
                 }
-                continue;
             }
             Err(error) => return Err(error),
         };
-        lived = true;
+        (lived, waiting) = (true, None);
         let SocketsOf::Open(ready) = &sockets else {
             unreachable!("a life that ended had them open")
         };
@@ -122,7 +131,7 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
                 ended.admin.end().await;
                 return Ok(());
             }
-            Plan::Exec(command) => match exec(&command, &mut signals).await {
+            Plan::Exec(command) => match exec(&command, config, ready, &mut signals).await {
                 Ok(()) => {}
                 Err(Interrupted::Failed(why)) => trouble = Some(why),
                 Err(Interrupted::ToldToEnd) => {
@@ -191,7 +200,7 @@ async fn life(
 }
 
 /// The signals that tell a target to end.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -204,7 +213,7 @@ impl Signals {
         })
     }
 
-    async fn told_to_end(&mut self) {
+    pub(crate) async fn told_to_end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -221,7 +230,18 @@ enum Interrupted {
 }
 
 /// Runs the command of a restart.
-async fn exec(command: &str, signals: &mut Signals) -> Result<(), Interrupted> {
+async fn exec(
+    command: &str,
+    config: &Config,
+    sockets: &Sockets,
+    signals: &mut Signals,
+) -> Result<(), Interrupted> {
+    let room = WaitingRoom::new(&config.node);
+    let status = room.for_command(command);
+    room.answering(&sockets.admin, status, run_command(command, signals)).await
+}
+
+async fn run_command(command: &str, signals: &mut Signals) -> Result<(), Interrupted> {
     tracing::info!("running: {command}");
     let mut shell = tokio::process::Command::new("/bin/sh");
     shell.arg("-c").arg(command).env_remove(VARIABLE).kill_on_drop(true);
@@ -253,10 +273,10 @@ struct Ended {
 }
 
 /// Answers to the operator that still leave, beside the handover: consumers do not wait for one who reads slowly.
-struct Leaving(tokio::task::JoinHandle<()>);
+pub(crate) struct Leaving(tokio::task::JoinHandle<()>);
 
 impl Leaving {
-    fn start(admin: AdminServer) -> Self {
+    pub(crate) fn start(admin: AdminServer) -> Self {
         Self(tokio::spawn(admin.stop()))
     }
 
@@ -285,8 +305,8 @@ async fn live(
         // The loop is gone only when nobody waits for this any more.
         let _ = committed.send(done);
     };
-    let store =
-        Store::start(database, &config.state_dir, done).map_err(system("the state's thread"))?;
+    let store = Store::start(database, &config.state_dir, clock, done)
+        .map_err(system("the state's thread"))?;
     // [PAUSE-5] The new incarnations are on stable storage before anybody is let in.
     store.commit(Some(target::Ticket(0)), vec![Commit::Resources(known.rows)]);
     match commits.recv().await {
@@ -344,6 +364,8 @@ async fn serve(
     asked: &mut mpsc::Receiver<Call>,
     told: &impl Fn(Moment<'_>),
 ) -> Result<(Plan, Option<Box<Successor>>), RunError> {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let deadline = {
             let mut core = daemon.core.borrow_mut();
@@ -360,6 +382,7 @@ async fn serve(
         };
         tokio::select! {
             biased;
+            _ = looks.tick() => daemon.look(),
             done = commits.recv() => match done {
                 Some(done) => daemon.input(Input::Committed(done)),
                 None => return Err(system("the state's thread")(io::Error::other("it is gone"))),

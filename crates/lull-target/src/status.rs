@@ -30,6 +30,8 @@ impl Daemon {
             agentless: core.agentless.values().map(|(status, _)| status.clone()).collect(),
             restart: self.restart_status(&core, now, &names),
             waits: self.going(&core).into_iter().collect(),
+            state_fault: core.store.fault(),
+            trouble: None,
         };
         Status {
             name: node,
@@ -39,6 +41,28 @@ impl Daemon {
             at: self.clock.unix_ms(now),
             target: Some(target),
             initiator: None,
+            alerts: Vec::new(),
+        }
+        .with_alerts()
+    }
+
+    /// Tells of what is wrong, once, and of what is not any more. The document is made only where something may be:
+    /// a target of many sessions looks every second.
+    pub(crate) fn look(&self) {
+        let told = {
+            let core = self.core.borrow();
+            let lost = |seat: &Seat| !matches!(seat.holder, Holder::Taken(_));
+            !core.alerts.is_empty()
+                || !matches!(core.machine.phase(), Phase::Serving)
+                || !core.agentless.is_empty()
+                || core.store.fault().is_some()
+                || core.machine.seats().any(lost)
+        };
+        if told {
+            let status = self.status();
+            let core = &mut *self.core.borrow_mut();
+            let events = core.alerts.compare(&status.name, status.at, &status.alerts);
+            events.into_iter().for_each(|event| core.chronicle.warn(event));
         }
     }
 

@@ -13,6 +13,7 @@ pub(crate) use exposition::CONTENT_TYPE;
 
 use prometheus_client::registry::Unit;
 
+use crate::alert::Alert;
 use crate::status::Status;
 use exposition::{Exposition, Family, Number};
 
@@ -28,6 +29,7 @@ pub(crate) fn render(status: &Status) -> Result<String, std::fmt::Error> {
     if let Some(of) = &status.initiator {
         families.extend(initiator::families(of, status.at));
     }
+    families.push(alerts(&status.alerts));
     Exposition::new(families).into_text()
 }
 
@@ -41,6 +43,24 @@ fn daemon(status: &Status) -> Vec<Family> {
     .of(Unit::Seconds);
     start.put([], Number::of_ms(status.since));
     vec![build, start]
+}
+
+/// A series for each alert that is present, as [`Alert`] names what it is about.
+fn alerts(alerts: &[Alert]) -> Family {
+    let mut family = Family::gauge("lull_alert", "What an operator should look at: 1 for each.");
+    for alert in alerts {
+        let name =
+            |name: &'static str, of: &'_ Option<String>| (name, of.clone().unwrap_or_default());
+        let labels = [
+            ("kind", alert.kind.as_str().to_owned()),
+            name("attachment", &alert.attachment),
+            name("resource", &alert.resource),
+            name("node", &alert.node),
+        ];
+        let labels = labels.each_ref().map(|(name, text)| (*name, text.as_str()));
+        family.put(labels, true);
+    }
+    family
 }
 
 /// From `since` to `at`, both in Unix milliseconds; zero where a clock was set back between them.

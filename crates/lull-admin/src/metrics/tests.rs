@@ -100,6 +100,7 @@ fn daemon() -> Status {
 #[test]
 fn the_text_of_a_daemon_with_both_roles() {
     let both = Status { target: Some(target()), initiator: Some(initiator()), ..daemon() };
+    let both = both.with_alerts();
     insta::assert_snapshot!(render(&both).unwrap());
 }
 
@@ -155,7 +156,7 @@ fn each_series_stands_once_and_under_its_help() {
 fn every_name_has_its_row_in_the_operators_page() {
     let page = include_str!("../../../../docs/operating.md");
     let both = Status { target: Some(target()), initiator: Some(initiator()), ..daemon() };
-    let text = render(&both).unwrap();
+    let text = render(&both.with_alerts()).unwrap();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap();
         assert!(page.contains(&format!("`{name}`")), "`{name}` is not in docs/operating.md");

@@ -184,8 +184,8 @@ impl Initiator {
         let after = Duration::from_millis(refused.retry_after_ms.into());
         // [SAFE-5] A state of ours that is behind learns where the target is.
         self.memory.epoch = Epoch(self.memory.epoch.0.max(refused.epoch.0));
-        actions.push(Action::Report(Report::Refused(refused)));
         if self.intent == Intent::LeaveOnceMore && names_another(code) {
+            actions.push(Action::Report(Report::Refused { refused, last: true }));
             self.let_go(actions);
             return Ok(());
         }
@@ -200,6 +200,7 @@ impl Initiator {
             (Retry::Final, _) if first || self.intent != Intent::Stay => Some(End::Refused),
             (Retry::Final, _) => None,
         };
+        actions.push(Action::Report(Report::Refused { refused, last: final_end.is_some() }));
         if let Some(end) = final_end {
             self.end(end, actions);
             return Ok(());

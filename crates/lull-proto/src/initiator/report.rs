@@ -49,8 +49,8 @@ pub enum Report {
     PauseAborted { restart: RestartId, longest: Duration },
     /// The session is gone.
     Away { why: Why, deadline: Option<MonoTime>, in_flight: u32 },
-    /// A dial or an ATTACH was refused.
-    Refused(Refused),
+    /// A dial or an ATTACH was refused; `last`: that ends the attachment.
+    Refused { refused: Refused, last: bool },
     /// The target's resource cannot take the place of the one that the consumers know [CONN-7].
     Unusable,
     /// The peer broke the protocol.

@@ -25,7 +25,7 @@ fn begin(pair: &mut Pair, at: usize) {
 
 fn refusals(pair: &Pair, at: usize) -> Vec<RefusalCode> {
     let refused = |report: &Report| match report {
-        Report::Refused(refused) => Some(refused.code),
+        Report::Refused { refused, .. } => Some(refused.code),
         _ => None,
     };
     pair.nodes[at].reports.iter().filter_map(refused).collect()

@@ -40,7 +40,7 @@ fn a_full_resource_takes_nobody_more() {
         .reports
         .iter()
         .filter_map(|report| match report {
-            Report::Refused(refused) => Some((refused.code, refused.retry)),
+            Report::Refused { refused, .. } => Some((refused.code, refused.retry)),
             _ => None,
         })
         .collect();

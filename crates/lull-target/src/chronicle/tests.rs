@@ -21,7 +21,7 @@ struct Desk {
 fn desk() -> Desk {
     let dir = tempfile::tempdir().unwrap();
     let (database, _) = store::open(dir.path()).unwrap();
-    let store = Store::start(database, dir.path(), |_| {}).unwrap();
+    let store = Store::start(database, dir.path(), Clock::start(), |_| {}).unwrap();
     Desk { chronicle: Chronicle::new(Clock::start(), "stor", "aa"), store, dir }
 }
 

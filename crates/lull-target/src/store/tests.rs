@@ -2,6 +2,7 @@
 
 use super::rows::ROSTER;
 use super::{Commit, FILE, Fault, ResourceRow, Store, StoreError, not_opened, open, open_waiting};
+use crate::clock::Clock;
 use lull_admin::RestartRecord;
 use lull_proto::target::Ticket;
 use redb::{Database, StorageBackend};
@@ -76,7 +77,10 @@ fn commits_succeed_again_once_the_disk_has_room() {
     let (again, medium) = (file.clone(), Arc::clone(&full));
     let reopen = move || on_disk(&again, &medium).map_err(Fault::from);
     let database = on_disk(&file, &full).unwrap();
-    let store = Store::start_with(database, reopen, move |done| told.send(done).unwrap()).unwrap();
+    let store = Store::start_with(database, reopen, Clock::start(), move |done| {
+        told.send(done).unwrap();
+    })
+    .unwrap();
     let commit = |id| {
         store.commit(Some(Ticket(id)), record(id));
         outcomes.recv().unwrap()
@@ -86,10 +90,13 @@ fn commits_succeed_again_once_the_disk_has_room() {
     for id in 2..5 {
         assert_eq!(commit(id), (Ticket(id), false));
     }
+    let fault = store.fault().expect("it is said");
+    assert!(!fault.why.is_empty() && fault.since > 0, "{fault:?}");
     full.store(false, SeqCst);
     for id in 5..8 {
         assert_eq!(commit(id), (Ticket(id), true), "it has room again");
     }
+    assert_eq!(store.fault(), None);
     drop(store);
     let stored: Vec<_> = super::histories(dir.path()).unwrap().iter().map(|one| one.id).collect();
     assert!(stored.starts_with(&[1]) && stored.ends_with(&[5, 6, 7]), "{stored:?}");
@@ -206,7 +213,7 @@ fn the_end_of_the_thread_ends_the_outcomes() {
         let Fatal(_told) = &fatal;
         panic!("as a defect would");
     };
-    let store = Store::start(database, dir.path(), done).unwrap();
+    let store = Store::start(database, dir.path(), Clock::start(), done).unwrap();
     store.commit(Some(Ticket(1)), record(1));
     assert!(outcomes.recv().is_err());
     store.commit(Some(Ticket(2)), record(2));

@@ -2,12 +2,15 @@
 
 use super::rows::{RESOURCES, RESTARTS, ROSTER};
 use super::{FILE, Fault, HISTORY_LIMIT, ResourceRow, SeatRow, read};
+use crate::clock::Clock;
 use lull_admin::RestartRecord;
 use lull_proto::target::Ticket;
 use redb::{Database, ReadableTable, WriteTransaction};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A change of the state.
@@ -35,6 +38,8 @@ enum Job {
 
 /// A handle on the thread. Dropping it waits until everything asked for is committed and the database is closed.
 pub struct Store {
+    /// Why the last commit failed, until one succeeds.
+    fault: Arc<Mutex<Option<lull_admin::Fault>>>,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -48,21 +53,30 @@ impl Store {
     pub fn start(
         database: Database,
         dir: &Path,
+        clock: Clock,
         done: impl Fn(Done) + Send + 'static,
     ) -> std::io::Result<Self> {
         let file = dir.join(FILE);
-        Self::start_with(database, move || Ok(Database::open(&file)?), done)
+        Self::start_with(database, move || Ok(Database::open(&file)?), clock, done)
     }
 
     pub(super) fn start_with(
         database: Database,
         reopen: impl Fn() -> Result<Database, Fault> + Send + 'static,
+        clock: Clock,
         done: impl Fn(Done) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
-        let work = move || run(Home { database: Some(database), reopen }, &queue, done);
+        let fault = Arc::default();
+        let health = Health { clock, fault: Arc::clone(&fault) };
+        let work = move || run(Home { database: Some(database), reopen }, &queue, &health, done);
         let thread = std::thread::Builder::new().name("lull-state".into()).spawn(work)?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { fault, jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Why the state cannot be written, and since when; none: the last commit succeeded.
+    pub fn fault(&self) -> Option<lull_admin::Fault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Commits durably, after everything asked for before.
@@ -114,12 +128,51 @@ impl<R: Fn() -> Result<Database, Fault>> Home<R> {
     }
 }
 
+/// How often a state that could not be written is tried again, where nobody asks for a commit.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What people are told of the medium.
+struct Health {
+    clock: Clock,
+    fault: Arc<Mutex<Option<lull_admin::Fault>>>,
+}
+
+impl Health {
+    fn is_good(&self) -> bool {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Notes the outcome of a commit; says it once.
+    fn note(&self, outcome: &Result<(), Fault>) {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        match (outcome, &*fault) {
+            (Ok(()), _) => *fault = None,
+            (Err(error), None) => {
+                let since = self.clock.unix_ms(self.clock.now());
+                *fault = Some(lull_admin::Fault { since, why: error.to_string() });
+            }
+            (Err(_), Some(_)) => {}
+        }
+    }
+}
+
 fn run<R: Fn() -> Result<Database, Fault>>(
     mut home: Home<R>,
     queue: &mpsc::Receiver<Job>,
+    health: &Health,
     done: impl Fn(Done),
 ) {
-    while let Ok(first) = queue.recv() {
+    loop {
+        let wait = if health.is_good() { Duration::MAX } else { TRY_AGAIN };
+        let first = match queue.recv_timeout(wait) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                let tried = home.with(|database| commit(database, &[]));
+                health.note(&tried);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let mut tickets = Vec::new();
         let mut changes = Vec::new();
         let mut readers = Vec::new();
@@ -134,6 +187,7 @@ fn run<R: Fn() -> Result<Database, Fault>>(
         }
         let ok = changes.is_empty() || {
             let committed = home.with(|database| commit(database, &changes));
+            health.note(&committed);
             if let Err(fault) = &committed {
                 tracing::error!(
                     "the state could not be written: {fault}; free space or mend its file system"

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use lull_admin::{
-    AttachmentStatus, HookOutcome, InitiatorStatus, Outage, RestartStatus, SessionStatus,
+    Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, RestartStatus, SessionStatus,
     ShutdownPhase, Status, TargetStatus, Wait,
 };
 
@@ -42,6 +42,7 @@ fn target_text(text: &mut String, status: &Status, target: &TargetStatus, zone: 
     if !target.nbd.is_empty() {
         let _ = writeln!(text, "  without agent, over NBD, on {}", target.nbd.join(", "));
     }
+    alerts(text, status, |alert| alert.attachment.is_none());
     resources(text, target);
     sessions(text, status, &target.initiators);
     agentless(text, status, target);
@@ -54,6 +55,20 @@ fn target_text(text: &mut String, status: &Status, target: &TargetStatus, zone: 
     }
     if let Some(restart) = &target.restart {
         restart_text(text, status, restart, zone);
+    }
+}
+
+/// What the operator should look at first.
+fn alerts(text: &mut String, status: &Status, of: impl Fn(&Alert) -> bool) {
+    for alert in status.alerts.iter().filter(|alert| of(alert)) {
+        let subject = alert.subject();
+        let lasts = match alert.since {
+            since if since < status.at => format!(" (for {})", age(status, since)),
+            _ => String::new(),
+        };
+        let subject = if subject.is_empty() { String::new() } else { format!("{subject}: ") };
+        let _ = writeln!(text, "  ! {subject}{}{lasts}", alert.text);
+        let _ = writeln!(text, "      next: {}", alert.next);
     }
 }
 
@@ -183,6 +198,7 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
         text.push('\n');
     }
     let _ = writeln!(text, "initiator {} ({})", initiator.name, process(status));
+    alerts(text, status, |alert| alert.attachment.is_some());
     if !initiator.attachments.is_empty() {
         let mut rows = table(&[
             "ATTACHMENT",

@@ -148,8 +148,9 @@ fn target_status() -> Status {
         since: NOW - 7_380_000,
         at: NOW,
         target: Some(target),
-        initiator: None,
+        ..Default::default()
     }
+    .with_alerts()
 }
 
 fn initiator_status() -> Status {
@@ -195,6 +196,7 @@ fn initiator_status() -> Status {
         }),
         ..Default::default()
     }
+    .with_alerts()
 }
 
 fn message(offset_us: u64, from: &str, to: &str, name: &str, detail: &str) -> Message {

@@ -1,0 +1,141 @@
+use super::{Alert, AlertKind, AlertLog};
+use crate::{
+    AgentlessStatus, AttachmentStatus, Fault, HookOutcome, HookStatus, InitiatorStatus, Outage,
+    Question, ResourceStatus, RestartPhase, RestartStatus, SessionPhase, SessionStatus,
+    ShutdownStatus, Status, TargetStatus, Wait,
+};
+
+/// When the made-up documents were made.
+const NOW: u64 = 1_700_000_100_000;
+
+fn of_attachment(of: AttachmentStatus) -> Vec<Alert> {
+    let of = AttachmentStatus { name: "db".into(), resource: "db1".into(), ..of };
+    let initiator = Some(InitiatorStatus { attachments: vec![of], ..Default::default() });
+    Status { at: NOW, initiator, ..Default::default() }.with_alerts().alerts
+}
+
+fn of_target(of: TargetStatus) -> Vec<Alert> {
+    Status { at: NOW, target: Some(of), ..Default::default() }.with_alerts().alerts
+}
+
+fn kinds(alerts: &[Alert]) -> Vec<AlertKind> {
+    alerts.iter().map(|alert| alert.kind).collect()
+}
+
+fn outage(expired: bool, expected: Option<u64>) -> Option<Outage> {
+    Some(Outage {
+        since: NOW - 60_000,
+        why: "lost".into(),
+        expired,
+        expected,
+        ..Default::default()
+    })
+}
+
+fn session(phase: SessionPhase, since: u64) -> SessionStatus {
+    let (initiator, resource) = ("web-1".into(), "db1".into());
+    SessionStatus { initiator, resource, phase, since, ..Default::default() }
+}
+
+#[test]
+fn what_goes_well_is_no_alert() {
+    assert_eq!(of_attachment(AttachmentStatus::default()), []);
+    let initiators =
+        vec![session(SessionPhase::Sharing, 0), session(SessionPhase::Lost, NOW - 900)];
+    assert_eq!(of_target(TargetStatus { initiators, ..Default::default() }), []);
+    let restart = Some(RestartStatus {
+        phase: RestartPhase::Pausing,
+        waits: vec![Wait { since: NOW - 900, ..Default::default() }],
+        ..Default::default()
+    });
+    assert_eq!(of_target(TargetStatus { restart, ..Default::default() }), []);
+    let announced = outage(false, Some(NOW + 1));
+    assert_eq!(of_attachment(AttachmentStatus { outage: announced, ..Default::default() }), []);
+    // What was wrong in an outage is over with it.
+    let hook = Some(HookStatus { outcome: HookOutcome::Failed, ..Default::default() });
+    assert_eq!(of_attachment(AttachmentStatus { hook, ..Default::default() }), []);
+}
+
+#[test]
+fn each_trouble_of_an_attachment_is_one_alert_with_its_begin_and_a_next_step() {
+    let fault = Some(Fault { since: 7, why: "full".into() });
+    let hook = |outcome| Some(HookStatus { outcome, since: 5, ..Default::default() });
+    let with = AttachmentStatus::default;
+    let cases = [
+        (AlertKind::TargetGone, AttachmentStatus { outage: outage(true, None), ..with() }),
+        (AlertKind::HeldLonger, AttachmentStatus { outage: outage(false, Some(9)), ..with() }),
+        (
+            AlertKind::Refused,
+            AttachmentStatus { outage: outage(false, None), refused: Some("no".into()), ..with() },
+        ),
+        (AlertKind::HookRunning, AttachmentStatus { hook: hook(HookOutcome::Running), ..with() }),
+        (
+            AlertKind::HookFailed,
+            AttachmentStatus {
+                outage: outage(false, None),
+                hook: hook(HookOutcome::Failed),
+                ..with()
+            },
+        ),
+        (
+            AlertKind::ShuttingDown,
+            AttachmentStatus {
+                shutdown: Some(ShutdownStatus { since: 3, ..Default::default() }),
+                ..with()
+            },
+        ),
+        (AlertKind::StateNotWritten, AttachmentStatus { state_fault: fault, ..with() }),
+    ];
+    for (kind, of) in cases {
+        complete(kind, &of_attachment(of));
+    }
+}
+
+#[test]
+fn each_trouble_of_a_target_is_one_alert_with_its_begin_and_a_next_step() {
+    let fault = || Some(Fault { since: 7, why: "full".into() });
+    let with = TargetStatus::default;
+    let wait = Wait { for_whom: "web-1".into(), since: NOW - 9_000, ..Default::default() };
+    let pausing =
+        RestartStatus { phase: RestartPhase::Pausing, waits: vec![wait], ..Default::default() };
+    let question = Some(Question { since: 7, ..Default::default() });
+    let asking = RestartStatus { question, phase: RestartPhase::Asking, ..Default::default() };
+    let broken = ResourceStatus { faulted: Some("fsync".into()), ..Default::default() };
+    let client = AgentlessStatus { resource: "db1".into(), since: 9, ..Default::default() };
+    let lost = session(SessionPhase::Lost, NOW - 9_000);
+    let cases = [
+        (AlertKind::NotServing, TargetStatus { trouble: fault(), ..with() }),
+        (AlertKind::StateNotWritten, TargetStatus { state_fault: fault(), ..with() }),
+        (AlertKind::Faulted, TargetStatus { resources: vec![broken], ..with() }),
+        (AlertKind::Question, TargetStatus { restart: Some(asking), ..with() }),
+        (AlertKind::NotReady, TargetStatus { restart: Some(pausing), ..with() }),
+        (AlertKind::Reserved, TargetStatus { initiators: vec![lost], ..with() }),
+        (AlertKind::Agentless, TargetStatus { agentless: vec![client.clone(), client], ..with() }),
+    ];
+    for (kind, of) in cases {
+        complete(kind, &of_target(of));
+    }
+}
+
+fn complete(kind: AlertKind, alerts: &[Alert]) {
+    assert_eq!(kinds(alerts), [kind]);
+    let alert = &alerts[0];
+    assert!(alert.since > 0 && alert.since <= NOW, "{alert:?}");
+    assert!(!alert.text.is_empty() && !alert.next.is_empty(), "{alert:?}");
+}
+
+#[test]
+fn an_alert_is_told_when_it_begins_and_when_it_is_over_and_not_between() {
+    let mut log = AlertLog::default();
+    let initiators = vec![session(SessionPhase::Lost, NOW - 9_000)];
+    let alerts = of_target(TargetStatus { initiators, ..Default::default() });
+    let told = log.compare("stor", NOW, &alerts);
+    assert_eq!(told.len(), 1);
+    assert_eq!((&*told[0].subject, &*told[0].what), ("web-1 on db1", "alert"));
+    assert!(told[0].text.contains("lull evict web-1 --resource db1"), "{}", told[0].text);
+    assert_eq!(log.compare("stor", NOW + 1, &alerts), []);
+    let over = log.compare("stor", NOW + 2, &[]);
+    assert_eq!(over.len(), 1);
+    assert_eq!((&*over[0].subject, &*over[0].what), ("web-1 on db1", "alert_over"));
+    assert!(log.is_empty());
+}
