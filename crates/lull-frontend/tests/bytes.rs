@@ -34,18 +34,46 @@ fn options() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn requests() -> impl Strategy<Value = Vec<u8>> {
-    let request =
-        (any::<u16>(), 0u16..10, any::<u64>(), 0..2 * MIB, prop_oneof![Just(512u32), 0..5000u32])
-            .prop_map(|(flags, command, cookie, offset, length)| {
-                let offset = offset & !511;
-                let length = u64::from(length);
-                let request = Request { flags: flags & 3, command, cookie, offset, length };
-                let mut bytes = request.encode().to_vec();
-                let payload = request.payload(Dialect::Simple);
-                bytes.resize(bytes.len() + payload as usize, 7);
-                bytes
-            });
+/// The options that lead to transmission in a dialect, with extents chosen where there can be any.
+fn opening(dialect: Dialect) -> Vec<u8> {
+    let name: &[u8] = b"\0\0\0\x04disk";
+    let context: &[u8] = b"\0\0\0\x01\0\0\0\x0fbase:allocation";
+    let options = match dialect {
+        Dialect::Simple => return b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\0".to_vec(),
+        Dialect::Structured => 8u32,
+        Dialect::Extended => 11,
+    };
+    let mut bytes = b"\0\0\0\x03".to_vec();
+    for (option, data) in
+        [(options, vec![]), (10, [name, context].concat()), (7, [name, b"\0\0"].concat())]
+    {
+        bytes.extend_from_slice(b"IHAVEOPT");
+        bytes.extend_from_slice(&option.to_be_bytes());
+        bytes.extend_from_slice(&(data.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(&data);
+    }
+    bytes
+}
+
+fn dialects() -> impl Strategy<Value = Dialect> {
+    prop_oneof![Just(Dialect::Simple), Just(Dialect::Structured), Just(Dialect::Extended)]
+}
+
+fn requests(dialect: Dialect) -> impl Strategy<Value = Vec<u8>> {
+    let length = prop_oneof![Just(512u64), 0..5000u64, Just(MIB), 0..4 * MIB];
+    let request = (0..64u16, 0u16..10, any::<u64>(), 0..2 * MIB, length).prop_map(
+        move |(flags, command, cookie, offset, length)| {
+            let offset = offset & !511;
+            let request = Request { flags, command, cookie, offset, length };
+            let mut bytes = match dialect {
+                Dialect::Simple | Dialect::Structured => request.encode().to_vec(),
+                Dialect::Extended => request.encode_extended().to_vec(),
+            };
+            let payload = request.payload(dialect).min(8192);
+            bytes.resize(bytes.len() + payload as usize, 7);
+            bytes
+        },
+    );
     let piece = prop_oneof![9 => request, 1 => proptest::collection::vec(any::<u8>(), 0..60)];
     proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
@@ -101,9 +129,7 @@ proptest! {
     fn an_accepted_request_lies_within_the_device(
         flags in 0u16..64, command in 0u16..12, offset: u64, length: u64, small in 0..3 * MIB,
         near: bool, short: bool, extents: bool,
-        dialect in prop_oneof![
-            Just(Dialect::Simple), Just(Dialect::Structured), Just(Dialect::Extended),
-        ],
+        dialect in dialects(),
     ) {
         let geometry = Memory::new(MIB).geometry;
         let offset = if near { small } else { offset };
@@ -176,7 +202,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_server_outlives_any_client_and_gives_every_buffer_back(handshake in options(), ready: bool, rest in requests()) {
+    fn the_server_outlives_any_client_and_gives_every_buffer_back(
+        handshake in options(), ready: bool,
+        (dialect, rest) in dialects().prop_flat_map(|dialect| (Just(dialect), requests(dialect))),
+    ) {
         // [SEC-4]
         local(async {
             let (disks, disk) = Disks::one(Memory::new(MIB));
@@ -185,7 +214,7 @@ proptest! {
             let listening = tokio::task::spawn_local(async move {
                 tokio::io::copy(&mut r, &mut tokio::io::sink()).await
             });
-            let opening = if ready { b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\0".to_vec() } else { handshake };
+            let opening = if ready { opening(dialect) } else { handshake };
             let _ = w.write_all(&[opening, rest].concat()).await;
             drop(w);
             let _ = served.task.await.unwrap();

@@ -190,3 +190,20 @@ fn requests_that_are_not_offered_are_invalid() {
         assert_eq!(answer[..], simple(4, Ok(())));
     });
 }
+
+#[test]
+fn a_read_only_export_permits_no_change() {
+    local(async {
+        let mut memory = Memory::new(MIB);
+        let geometry = &mut memory.geometry;
+        (geometry.read_only, geometry.discard, geometry.write_zeroes) = (true, false, false);
+        let mut raw = Raw::greeted(&Disks::one(memory).0, FIXED | NO_ZEROES).await;
+        raw.gone().await;
+        for command in [1, 4, 6] {
+            let request = Request { flags: 0, command, cookie: 3, offset: 0, length: 512 };
+            let payload = if command == 1 { vec![0; 512] } else { vec![] };
+            let refused = simple(3, Err(Errno::Perm));
+            raw.exchange(&[&request.encode()[..], &payload].concat(), &refused).await;
+        }
+    });
+}

@@ -4,7 +4,7 @@
 use crate::daemon::{Daemon, Input};
 use crate::executor::Executor;
 use lull_block::{Buffer, Completion, IoStatus, Op};
-use lull_frontend::nbd::{self, Device, Errno, Exports, Geometry, OpenRefused, Reply};
+use lull_frontend::nbd::{self, Closer, Device, Errno, Exports, Geometry, OpenRefused, Reply};
 use lull_proto::target::ResourceIndex;
 use std::rc::Rc;
 use std::time::Duration;
@@ -97,34 +97,43 @@ struct Part {
     rest: u64,
 }
 
+/// What runs the requests of one connection.
+struct Runner {
+    executor: Executor<Part>,
+    /// Used when the daemon lets its clients go.
+    closer: Closer,
+}
+
 /// One export in use by one connection.
 pub struct Disk {
     daemon: Rc<Daemon>,
     place: ResourceIndex,
     id: u64,
     geometry: Geometry,
-    executor: Rc<Executor<Part>>,
+    runner: Rc<Runner>,
     completer: JoinHandle<()>,
 }
 
 impl Disk {
     fn open(daemon: &Rc<Daemon>, place: ResourceIndex, read_only: bool, peer: &str) -> Self {
         let geometry = geometry(daemon, place, read_only);
-        let executor = Rc::new(Executor::new(daemon.shared(place).backend.clone()));
-        let completing = Rc::clone(&executor);
+        let executor = Executor::new(daemon.shared(place).backend.clone());
+        let closer = daemon.core.borrow().closer.clone();
+        let runner = Rc::new(Runner { executor, closer });
+        let completing = Rc::clone(&runner);
         let completer = tokio::task::spawn_local(async move {
             let mut done = Vec::new();
             loop {
-                completing.next(&mut done).await;
+                completing.executor.next(&mut done).await;
                 for completion in done.drain(..) {
-                    if let Some(part) = completing.ticket(&completion) {
-                        carry_on(&completing, part, completion);
+                    if let Some(part) = completing.executor.ticket(&completion) {
+                        completing.carry_on(part, completion);
                     }
                 }
             }
         });
         let id = daemon.agentless_came(place, geometry.read_only, peer);
-        Self { daemon: Rc::clone(daemon), place, id, geometry, executor, completer }
+        Self { daemon: Rc::clone(daemon), place, id, geometry, runner, completer }
     }
 }
 
@@ -174,8 +183,8 @@ impl Device for Disk {
         // A list of extents may end early: whoever wants the rest asks again.
         let rest = if op == Op::Extents { 0 } else { length - u64::from(first) };
         let part = Part { reply, op, next: offset + u64::from(first), rest };
-        if let Some((part, done)) = self.executor.start(op, offset, first, buffer, part) {
-            carry_on(&self.executor, part, done);
+        if let Some((part, done)) = self.runner.executor.start(op, offset, first, buffer, part) {
+            self.runner.carry_on(part, done);
         }
     }
 }
@@ -186,20 +195,27 @@ fn longest_part(length: u64) -> u32 {
     u32::try_from(length).unwrap_or(MOST).min(MOST)
 }
 
-/// A part is done: the next one, one after the other, or the answer.
-fn carry_on(executor: &Executor<Part>, mut part: Part, mut done: Completion) {
-    while part.rest > 0 && done.result.is_ok() && part.reply.is_heard() {
-        let (op, offset, length) = (part.op, part.next, longest_part(part.rest));
-        part.next += u64::from(length);
-        part.rest -= u64::from(length);
-        match executor.start(op, offset, length, Buffer::empty(), part) {
-            Some(next) => (part, done) = next,
-            None => return,
+impl Runner {
+    /// A part is done: the next one, one after the other, or the answer.
+    fn carry_on(&self, mut part: Part, mut done: Completion) {
+        while part.rest > 0 && done.result.is_ok() && part.reply.is_heard() {
+            if self.closer.is_closed() {
+                // [PAUSE-7] Terabytes to be zeroed do not hold a restart up, and are not answered with an error: the
+                // client finds its connection ended in the middle of its request.
+                return part.reply.abandon();
+            }
+            let (op, offset, length) = (part.op, part.next, longest_part(part.rest));
+            part.next += u64::from(length);
+            part.rest -= u64::from(length);
+            match self.executor.start(op, offset, length, Buffer::empty(), part) {
+                Some(next) => (part, done) = next,
+                None => return,
+            }
         }
-    }
-    match done.result {
-        Ok(()) => part.reply.done(Ok((!done.buffer.is_empty()).then_some(done.buffer))),
-        Err(status) => part.reply.fail(errno(status)),
+        match done.result {
+            Ok(()) => part.reply.done(Ok((!done.buffer.is_empty()).then_some(done.buffer))),
+            Err(status) => part.reply.fail(errno(status)),
+        }
     }
 }
 

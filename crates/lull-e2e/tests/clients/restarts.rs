@@ -1,10 +1,13 @@
 //! Restarts that pass under clients.
 
 use std::process::Command;
+use std::str::FromStr as _;
 use std::time::Duration;
 
-use lull_e2e::tools::{patterned, qemu_io_args, run, start, through_restarts};
+use lull_e2e::tools::{patterned, qemu_io, qemu_io_args, run, start, through_restarts};
 use lull_e2e::{Finished, PROMPT, Running, Use, World, wait_until};
+use lull_frontend::nbd::Uri;
+use lull_frontend::nbd::client::Connection;
 
 use crate::{Disk, MIB, read};
 
@@ -161,4 +164,51 @@ fn qemu_at_the_target_carries_on_when_it_may_connect_again() {
     let copying = start("qemu-img", &[&convert[..], &[&source, &options]].concat());
     disk.through(1, copying).ok();
     run("qemu-img", &["compare", "-f", "raw", "-F", "raw", &source, &disk.uri()]).ok();
+}
+
+/// [PAUSE-7] What takes long is ended with its connection, and not told as an error.
+#[test]
+fn terabytes_to_be_zeroed_do_not_hold_a_restart_up() {
+    let world = World::new();
+    let path = world.path("db1.img");
+    let backend = format!("faulty:delay=200ms:file:{},size=12T", path.display());
+    let target = world.target("stor").backend("db1", &backend).nbd().start();
+    let disk = Disk { target, web: None };
+    let uri = disk.uri();
+    let mut zeroing = start("qemu-io", &qemu_io_args(&[&uri], &["write -z -u -n 0 11T"]));
+    wait_until("the program is connected", PROMPT, || disk.is_in_use());
+    disk.target.restart(&["--daemon"]);
+    wait_until("the program has ended", PROMPT, || zeroing.has_ended());
+    let said = zeroing.finish(PROMPT).stderr.to_lowercase();
+    assert!(!said.contains("shutdown") && !said.contains("shutting"), "{said}");
+}
+
+/// A disk grows: consumers that connect see it, and one that was connected may use it.
+#[test]
+fn a_disk_that_has_grown_is_seen_by_whoever_connects() {
+    let world = World::new();
+    let path = world.path("db1.img");
+    let image = std::fs::File::create(&path).expect("a file can be made");
+    image.set_len(16 << 20).expect("a file can be given a size");
+    let backend = format!("file:{}", path.display());
+    let target = world.target("stor").backend("db1", &backend).nbd().start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let (attached, direct) = (web.nbd(), target.nbd_uri("db1"));
+    let disk = Disk { target, web: Some(web) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+        let uri = Uri::from_str(&attached).expect("an NBD URI");
+        let old = Connection::<Vec<u8>>::connect(&uri).await.expect("a connection");
+        assert_eq!(old.export().size, 16 << 20);
+        image.set_len(32 << 20).expect("a file can be given a size");
+        // It waits, and so does the connection, which has nothing to do.
+        disk.target.restart(&["--daemon"]);
+        for uri in [&attached, &direct] {
+            let size = || run("nbdinfo", &["--size", uri]).ok().stdout.trim() == "33554432";
+            wait_until("the new size is told", PROMPT, size);
+        }
+        old.write(24 << 20, vec![9; 4096], true).await.expect("a write where the disk has grown");
+        old.disconnect().await;
+    });
+    qemu_io(&attached, &[], &["read -P 9 24M 4k"]).ok();
 }

@@ -145,6 +145,10 @@ impl Request {
             cmd::READ => (Op::Read, if chunks { cmd_flag::DF } else { 0 }),
             cmd::WRITE => (Op::Write { fua }, if extended { cmd_flag::PAYLOAD_LEN } else { 0 }),
             cmd::FLUSH => (Op::Flush, 0),
+            // Neither is on offer there; a client that asks all the same learns why it may not.
+            cmd::TRIM | cmd::WRITE_ZEROES if export.read_only => {
+                return Verdict::Refuse(Errno::Perm);
+            }
             cmd::TRIM if export.discard => (Op::Discard, 0),
             cmd::CACHE if export.cache => (Op::Cache, 0),
             cmd::WRITE_ZEROES if export.write_zeroes => {
