@@ -5,6 +5,7 @@
 //! been parsed. Flags are applied on top by the verbs that have them.
 
 mod backend;
+mod claims;
 mod file;
 mod here;
 mod problem;
@@ -163,7 +164,7 @@ impl std::str::FromStr for OnTimeout {
                 Some(("hook", command)) => Ok(Self::Hook(command.to_owned())),
                 Some(("shutdown", command)) => Ok(Self::Shutdown(Some(command.to_owned()))),
                 Some(_) | None => Err(format!(
-                    "`{text}` is none of wait, error, hook:COMMAND, shutdown[:COMMAND]"
+                    "`{text}` is no policy: write wait, error, hook:COMMAND or shutdown[:COMMAND]"
                 )),
             },
         }

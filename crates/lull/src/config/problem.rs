@@ -80,14 +80,42 @@ impl fmt::Display for ConfigError {
     }
 }
 
-fn toml_help(message: &str) -> &'static str {
+/// Words that differ in more letters than this are no slips of each other.
+const SLIP: usize = 2;
+
+fn toml_help(message: &str) -> String {
     if message.starts_with("unknown field") {
-        "keys have the names of the flags; `lull target --help` and `lull attach --help` explain them"
-    } else if message.contains("expected a string") {
+        return match meant(message) {
+            Some(key) => format!("did you mean `{key}`?"),
+            None => {
+                "keys have the names of the flags; `lull target --help` and `lull attach --help` \
+                     explain them"
+                    .to_owned()
+            }
+        };
+    }
+    let help = if message.contains("expected a string") {
         "write it in quotes: addresses, paths, spans (\"30s\") and sizes are strings"
+    } else if message.contains("expected a boolean") {
+        "write true or false, without quotes"
+    } else if message.starts_with("invalid type: map, expected a sequence") {
+        "there may be several: write its name in double brackets, [[resource]] or [[attachment]]"
+    } else if message.contains("expected a sequence") {
+        "there may be several: write them in brackets, [\"unix:/path\"]"
+    } else if message.starts_with("duplicate key") {
+        "keep one of the two"
     } else if message.starts_with("missing field") {
         "add the key; `lull init` shows every one"
     } else {
         "`lull init` prints a complete example"
-    }
+    };
+    help.to_owned()
+}
+
+/// The key that was most likely meant by one that does not exist; `message` names it first and then those that do.
+fn meant(message: &str) -> Option<&str> {
+    let mut words = message.split('`').skip(1).step_by(2);
+    let typed = words.next()?;
+    let distance = |key: &&str| strsim::damerau_levenshtein(typed, key);
+    words.min_by_key(distance).filter(|key| distance(key) <= SLIP)
 }

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use lull_admin::{Access, OnPauseTimeout, Place, ResourceUri, is_resource_name};
+use lull_admin::{Access, AdminAddr, OnPauseTimeout, Place, ResourceUri, is_resource_name};
+use lull_block::BackendSpec;
 use lull_transport::Addr;
 use toml::Spanned;
 
+use super::claims::{Claims, Taken};
 use super::file::{FileAttachment, FileConfig, FileInitiator, FileResource, FileTarget, Text};
 use super::{
     AttachmentConfig, Config, InitiatorConfig, LEAST_RETAIN, OnTimeout, Problem, ResourceConfig,
-    ShutdownConfig, TargetConfig, check_backend,
+    ShutdownConfig, TargetConfig,
 };
 use crate::units::parse_span_ms;
 
@@ -34,13 +36,19 @@ pub fn resolve(file: FileConfig) -> Result<Config, Vec<Problem>> {
 #[derive(Default)]
 struct Checker {
     problems: Vec<Problem>,
-    /// Sockets that the daemons would listen on, and where each was first given.
-    sockets: HashMap<Addr, String>,
+    claims: Claims,
 }
 
 impl Checker {
     fn wrong(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(Problem::new(span, message, help));
+    }
+
+    /// Notes where something is wanted twice that only one may have.
+    fn claim(&mut self, span: Range<usize>, claim: impl FnOnce(&mut Claims) -> Result<(), Taken>) {
+        if let Err((what, how)) = claim(&mut self.claims) {
+            self.wrong(span, what, how);
+        }
     }
 
     /// Parses a text that may be absent; a wrong one is noted and counts as absent.
@@ -80,14 +88,14 @@ impl Checker {
         let file = section.map(Spanned::into_inner).unwrap_or_default();
         let mut config = TargetConfig::of_this_host();
         config.insecure = file.insecure;
-        config.listen = self.listeners(file.listen, "listen", file.insecure);
+        config.listen = self.listeners(file.listen, file.insecure);
         if config.listen.is_empty() {
             config.listen.push(TargetConfig::default_listen());
         }
-        config.nbd = self.listeners(file.nbd, "nbd", file.insecure);
+        config.nbd = self.listeners(file.nbd, file.insecure);
         set(&mut config.name, self.read(file.name, node_name));
-        set(&mut config.state_dir, self.read(file.state, path));
-        set(&mut config.admin, self.read(file.admin, str::parse));
+        set(&mut config.state_dir, self.state(file.state));
+        set(&mut config.admin, self.admin(file.admin));
         set(&mut config.pause_timeout_ms, self.read(file.pause_timeout, parse_span_ms));
         config.on_pause_timeout = self.read(file.on_pause_timeout, on_pause_timeout);
         set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
@@ -103,9 +111,13 @@ impl Checker {
             let resource = resource.into_inner();
             let span = resource.name.span();
             let backend = resource.backend.get_ref().clone();
-            if let Err(message) = check_backend(&backend) {
-                let help = "a backend is file:/path, mem:SIZE or null:SIZE, options after commas";
-                self.wrong(resource.backend.span(), message, help);
+            match backend.parse::<BackendSpec>() {
+                Ok(spec) => self.claim(resource.backend.span(), |claims| claims.medium(&spec)),
+                Err(error) => {
+                    let help =
+                        "a backend is file:/path, mem:SIZE or null:SIZE, options after commas";
+                    self.wrong(resource.backend.span(), error.to_string(), help);
+                }
             }
             if let Some(name) = self.read(Some(resource.name), resource_name) {
                 self.unique(&mut names, &name, span, "resource");
@@ -128,8 +140,8 @@ impl Checker {
         let mut config = InitiatorConfig::of_this_host();
         config.insecure = file.insecure;
         set(&mut config.name, self.read(file.name, node_name));
-        set(&mut config.state_dir, self.read(file.state, path));
-        set(&mut config.admin, self.read(file.admin, str::parse));
+        set(&mut config.state_dir, self.state(file.state));
+        set(&mut config.admin, self.admin(file.admin));
         set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
         let command = self.read(file.shutdown_command, command_line);
         let deadline = self.read(file.shutdown_deadline, parse_span_ms);
@@ -156,8 +168,9 @@ impl Checker {
 
     /// `None` where something without which it is no attachment is wrong; that is noted.
     fn attachment(&mut self, file: FileAttachment, insecure: bool) -> Option<AttachmentConfig> {
+        let place = file.uri.span();
         let uri = self.read(Some(file.uri), |text| reachable(text, insecure));
-        let nbd = self.listeners(vec![file.nbd], "nbd", insecure).pop();
+        let nbd = self.listeners(vec![file.nbd], insecure).pop();
         let name = self.read(file.name, resource_name);
         let access = self.read(file.access, access).unwrap_or(Access::Rw);
         let on_timeout = self.read(file.on_timeout, str::parse).unwrap_or(OnTimeout::Wait);
@@ -179,6 +192,9 @@ impl Checker {
             (text, false) => self.read(text, retain),
         };
         let uri = uri?;
+        if access == Access::Rw {
+            self.claim(place, |claims| claims.writer(&uri));
+        }
         let name = name.unwrap_or_else(|| uri.resource.clone());
         let mut config = AttachmentConfig::new(name, uri, nbd?);
         config.access = access;
@@ -191,7 +207,25 @@ impl Checker {
         Some(config)
     }
 
-    fn listeners(&mut self, texts: Vec<Text>, key: &str, insecure: bool) -> Vec<Addr> {
+    fn state(&mut self, text: Option<Text>) -> Option<PathBuf> {
+        let span = text.as_ref().map_or(0..0, Spanned::span);
+        let dir = self.read(text, path)?;
+        self.claim(span, |claims| claims.state(&dir));
+        Some(dir)
+    }
+
+    fn admin(&mut self, text: Option<Text>) -> Option<AdminAddr> {
+        let span = text.as_ref().map_or(0..0, Spanned::span);
+        let admin = self.read(text, |text| {
+            let admin: AdminAddr = text.parse().map_err(|error| format!("{error}"))?;
+            socket_path(admin.path()).map(|addr| (admin, addr))
+        });
+        let (admin, addr) = admin?;
+        self.claim(span, |claims| claims.socket(&addr));
+        Some(admin)
+    }
+
+    fn listeners(&mut self, texts: Vec<Text>, insecure: bool) -> Vec<Addr> {
         let mut addrs = Vec::new();
         for text in texts {
             let span = text.span();
@@ -201,11 +235,7 @@ impl Checker {
                 Ok(addr)
             };
             let Some(addr) = self.read(Some(text), parse) else { continue };
-            let chosen_by_kernel = matches!(addr, Addr::Tcp { port: 0, .. });
-            if !chosen_by_kernel && self.sockets.insert(addr.clone(), key.to_owned()).is_some() {
-                let message = format!("{addr} is listened on twice");
-                self.wrong(span, message, "give each its own address");
-            }
+            self.claim(span, |claims| claims.socket(&addr));
             addrs.push(addr);
         }
         addrs
@@ -301,8 +331,17 @@ pub fn on_pause_timeout(text: &str) -> Result<OnPauseTimeout, String> {
 /// A URI at an address that may be dialled. [SEC-1]
 fn reachable(text: &str, insecure: bool) -> Result<ResourceUri, String> {
     let uri: ResourceUri = text.parse().map_err(|error| format!("{error}"))?;
-    dial_addr(&uri).check_plain(insecure).map_err(|error| error.to_string())?;
+    let addr = dial_addr(&uri);
+    if let Addr::Unix(path) = &addr {
+        socket_path(path)?;
+    }
+    addr.check_plain(insecure).map_err(|error| error.to_string())?;
     Ok(uri)
+}
+
+/// A socket's path that the kernel takes.
+fn socket_path(path: &Path) -> Result<Addr, String> {
+    format!("unix:{}", path.display()).parse().map_err(|error| format!("{error}"))
 }
 
 /// Where a resource's target is dialled.
