@@ -25,6 +25,7 @@ use crate::connection::Connection;
 use crate::daemon::News;
 use crate::front_end::Face;
 use crate::keeper::Keeper;
+use crate::outstanding::Carries;
 use crate::receive::{Carried, Over};
 use crate::retained::Retained;
 use crate::shutdown::{Host, Shutdown};
@@ -296,17 +297,25 @@ impl Attachment {
         let sent = connection.and_then(|c| c.outstanding.replied(reply.number.0));
         let expected = match &sent {
             Some(sent) if reply.status == StatusCode::Done => sent.carries,
-            Some(_) | None => 0,
+            Some(_) | None => Carries::Nothing,
         };
-        if payload.length != expected {
+        if !expected.fits(payload.length) {
             return Err(DecodeError::PayloadLength(Kind::Reply, payload.length));
         }
-        if expected == 0 {
+        if payload.length == 0 {
             return Ok(Carried::Nothing);
         }
         let Some(slot) = sent.and_then(|sent| sent.slot) else { return Ok(Carried::Unwanted) };
         Ok(match core.slots.lend(slot) {
-            Some((tenant, bytes)) => Carried::Wanted { slot, tenant, bytes },
+            Some((tenant, bytes)) => {
+                let list_of = match expected {
+                    Carries::Extents(length) => {
+                        Some((length, core.geometry.map_or(1, |geometry| geometry.block)))
+                    }
+                    Carries::Data(_) | Carries::Nothing => None,
+                };
+                Carried::Wanted { slot, tenant, bytes, list_of }
+            }
             None => Carried::Unwanted,
         })
     }

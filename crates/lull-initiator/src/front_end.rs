@@ -6,9 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lull_admin::Access;
-use lull_frontend::nbd::{
-    self, Closer, Device, Errno, Exports, Limits, Op, OpenRefused, ServeEnd, Uri,
-};
+use lull_frontend::nbd::{self, Closer, Device, Exports, Limits, Op, OpenRefused, ServeEnd, Uri};
 use lull_proto::geometry::Geometry;
 use lull_proto::initiator::Ask;
 use lull_transport::{Addr, BindError, Listener, Stream};
@@ -223,10 +221,10 @@ impl Device for Disk {
             read_only: features.has(Features::READ_ONLY) || config.access == Access::Ro,
             discard: features.has(Features::DISCARD),
             write_zeroes: features.has(Features::WRITE_ZEROES),
-            // The protocol between the daemons has no words for these.
-            fast_zeroes: false,
-            cache: false,
-            extents: false,
+            // [CONN-7] Advice: a target that has none, or not any more, is made up for.
+            fast_zeroes: features.has(Features::WRITE_ZEROES),
+            cache: true,
+            extents: true,
             // All consumers go through one session: a flush covers whatever was answered on any connection.
             multi_conn: true,
             description: config.uri.to_string(),
@@ -255,19 +253,21 @@ impl Device for Disk {
             Op::Write { fua } => (OpCode::Write, durable(fua)),
             Op::Flush => (OpCode::Flush, RequestFlags::none()),
             Op::Discard => (OpCode::Discard, RequestFlags::none()),
-            Op::WriteZeroes { fua, keep_allocated: true, .. } => {
-                (OpCode::WriteZeroes, durable(fua).with(RequestFlags::KEEP_ALLOCATED))
+            Op::WriteZeroes { fua, keep_allocated, fast } => {
+                let flags = durable(fua).with_if(keep_allocated, RequestFlags::KEEP_ALLOCATED);
+                (OpCode::WriteZeroes, flags.with_if(fast, RequestFlags::FAST))
             }
-            Op::WriteZeroes { fua, keep_allocated: false, .. } => {
-                (OpCode::WriteZeroes, durable(fua))
-            }
-            // Not on offer, so no request for it gets here.
-            Op::Extents | Op::Cache => return reply.fail(Errno::NotSupported),
+            Op::Extents => (OpCode::Extents, RequestFlags::none()),
+            Op::Cache => (OpCode::ReadAhead, RequestFlags::none()),
         };
-        // What carries no data may be longer than the longest request: it is asked for piece by piece.
-        let longest = longest(&self.geometry);
-        let first = u32::try_from(length).map_or(longest, |length| length.min(longest));
+        // What carries no data may be longer than the longest request: it is asked for piece by piece. A list of
+        // extents may end early: whoever wants the rest asks again.
+        let asks = op == OpCode::Extents;
+        let most =
+            if asks { u32::MAX - u32::MAX % self.geometry.block } else { longest(&self.geometry) };
+        let first = u32::try_from(length).map_or(most, |length| length.min(most));
+        let rest = if asks { 0 } else { length - u64::from(first) };
         let ask = Ask { op, flags, offset, length: first };
-        self.attachment.submit(ask, length - u64::from(first), buffer, reply);
+        self.attachment.submit(ask, rest, buffer, reply);
     }
 }

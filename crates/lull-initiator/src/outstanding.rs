@@ -1,6 +1,8 @@
 //! Which slot a reply belongs to: the requests that are outstanding on one connection, by their numbers.
 
 use lull_proto::initiator::Slot;
+use lull_wire::OpCode;
+use lull_wire::extents::may_be_list;
 
 /// One request that was sent and not answered on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,8 +10,44 @@ pub struct Sent {
     number: u64,
     /// Whose it is; `None`: nobody waits for the answer any more.
     pub slot: Option<Slot>,
-    /// For a read, the bytes that its reply carries; otherwise 0.
-    pub carries: u32,
+    /// What its reply carries if it is done.
+    pub carries: Carries,
+}
+
+/// What the reply to a request that is done brings with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Nothing.
+    Nothing,
+    /// Exactly so many bytes.
+    Data(u32),
+    /// A list of extents of a range of so many bytes.
+    Extents(u32),
+}
+
+impl Carries {
+    /// Of a request.
+    pub fn of(op: OpCode, length: u32) -> Self {
+        match op {
+            OpCode::Read => Self::Data(length),
+            OpCode::Extents => Self::Extents(length),
+            OpCode::Write
+            | OpCode::Flush
+            | OpCode::Discard
+            | OpCode::WriteZeroes
+            | OpCode::ReadAhead
+            | OpCode::Unknown(_) => Self::Nothing,
+        }
+    }
+
+    /// Whether it may have so many bytes.
+    pub fn fits(self, payload_bytes: u32) -> bool {
+        match self {
+            Self::Nothing => payload_bytes == 0,
+            Self::Data(length) => payload_bytes == length,
+            Self::Extents(_) => may_be_list(payload_bytes),
+        }
+    }
 }
 
 /// All of them. Numbers lie within one window of the machine, so that a table indexed by a number's low bits
@@ -29,7 +67,7 @@ impl Outstanding {
     }
 
     /// Notes that request `number` was sent.
-    pub fn sent(&mut self, number: u64, slot: Option<Slot>, carries: u32) {
+    pub fn sent(&mut self, number: u64, slot: Option<Slot>, carries: Carries) {
         while self.table[self.place(number)].is_some_and(|other| other.number != number) {
             self.grow();
         }
@@ -77,7 +115,7 @@ mod tests {
         let mut outstanding = Outstanding::new();
         let numbers: Vec<u64> = (1..=4096).filter(|n| n % 3 != 0).collect();
         for &number in &numbers {
-            outstanding.sent(number, Some(Slot(number as u32)), 0);
+            outstanding.sent(number, Some(Slot(number as u32)), Carries::Nothing);
         }
         for &number in numbers.iter().rev() {
             let sent = outstanding.replied(number).unwrap();
@@ -90,9 +128,12 @@ mod tests {
     #[test]
     fn an_orphan_is_still_read() {
         let mut outstanding = Outstanding::new();
-        outstanding.sent(7, Some(Slot(1)), 512);
+        outstanding.sent(7, Some(Slot(1)), Carries::Data(512));
         outstanding.orphan(7, Slot(1));
         outstanding.orphan(8, Slot(1));
-        assert_eq!(outstanding.replied(7), Some(Sent { number: 7, slot: None, carries: 512 }));
+        assert_eq!(
+            outstanding.replied(7),
+            Some(Sent { number: 7, slot: None, carries: Carries::Data(512) })
+        );
     }
 }

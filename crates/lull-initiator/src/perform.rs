@@ -5,7 +5,7 @@ use std::rc::Rc;
 use lull_proto::MonoTime;
 use lull_proto::initiator::{Action, End, Origin, Report, Slot};
 use lull_wire::messages::Request;
-use lull_wire::{Digest, Message, OpCode, StatusCode};
+use lull_wire::{Digest, Message, StatusCode};
 
 use crate::attachment::{Attachment, Core};
 use crate::buffer::Shared;
@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::daemon::News;
 use crate::front_end::longest;
 use crate::hook;
+use crate::outstanding::Carries;
 use crate::slots::Data;
 use crate::state_file::Kept;
 use crate::wording;
@@ -195,7 +196,7 @@ fn transmit(core: &mut Core, origin: Origin, request: &Request) {
         }
         Origin::Nobody => (None, None),
     };
-    let carries = if request.op == OpCode::Read { request.length } else { 0 };
+    let carries = Carries::of(request.op, request.length);
     connection.outstanding.sent(request.number.0, slot, carries);
     core.frame.clear();
     match payload {

@@ -7,7 +7,7 @@ use lull_proto::ConnId;
 use lull_proto::initiator::{Event, Slot};
 use lull_transport::{Inlet, Outlet, ReadHalf};
 use lull_wire::messages::Reply;
-use lull_wire::{DecodeError, Digest, FrameHeader, HEADER_LENGTH, Kind, Message, Sender};
+use lull_wire::{DecodeError, Digest, FrameHeader, HEADER_LENGTH, Kind, Message, Sender, extents};
 
 use crate::attachment::Attachment;
 use crate::buffer::{Bytes, Shared};
@@ -56,8 +56,9 @@ impl From<DecodeError> for Over {
 pub enum Carried {
     /// Nothing.
     Nothing,
-    /// Data for this slot's memory; the memory, where it is there.
-    Wanted { slot: Slot, tenant: u64, bytes: Option<Bytes> },
+    /// Data for this slot's memory; the memory, where it is there. `list_of`: it is a list of extents, of so many bytes
+    /// in blocks of so many.
+    Wanted { slot: Slot, tenant: u64, bytes: Option<Bytes>, list_of: Option<(u32, u32)> },
     /// Data that nobody waits for any more.
     Unwanted,
 }
@@ -111,9 +112,12 @@ async fn frame(
         inlet.consume(header.length());
         match attachment.claim(conn, &reply, header.payload)? {
             Carried::Nothing => {}
-            Carried::Wanted { slot, tenant, bytes } => {
+            Carried::Wanted { slot, tenant, bytes, list_of } => {
                 let mut filling = Filling { attachment, slot, tenant, bytes, filled: false };
-                filling.fill(header.payload, inlet, r).await?;
+                match list_of {
+                    None => filling.fill(header.payload, inlet, r).await?,
+                    Some(range) => filling.list(header.payload, range, inlet, r).await?,
+                }
             }
             Carried::Unwanted => skip(header.payload, inlet, r).await?,
         }
@@ -154,6 +158,23 @@ impl Filling<'_> {
         inlet.read_exact_into(r, bytes.as_mut()).await?;
         payload.check(bytes.as_ref())?;
         self.filled = true;
+        Ok(())
+    }
+
+    /// Nobody knows beforehand how long a list is: it gets memory of its own instead of the slot's, which is for the
+    /// longest.
+    async fn list(
+        &mut self,
+        payload: Digest,
+        (length, block): (u32, u32),
+        inlet: &mut Inlet,
+        r: &mut ReadHalf,
+    ) -> Result<(), Over> {
+        self.bytes = None;
+        self.fill(payload, inlet, r).await?;
+        if let Some(bytes) = &self.bytes {
+            extents::check(bytes.as_ref(), length, block)?;
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The requests of consumers that are not answered: each one's memory and the duty to answer it.
 
+use lull_block::Buffer;
 use lull_frontend::nbd::{Errno, Reply};
 use lull_proto::initiator::{Ask, Slot};
 use lull_wire::{Digest, OpCode, StatusCode};
@@ -61,7 +62,7 @@ impl Slots {
         reply: Reply<Bytes>,
     ) -> Slot {
         let data = match (ask.op, buffer) {
-            (OpCode::Read, buffer) => Data::Fill(buffer),
+            (OpCode::Read | OpCode::Extents, buffer) => Data::Fill(buffer),
             (_, Some(bytes)) => {
                 let digest = Digest::of(bytes.as_ref());
                 Data::Send(Shared::new(bytes), digest)
@@ -119,6 +120,10 @@ impl Slots {
         let entry = self.entries.get_mut(slot.0 as usize)?.take()?;
         self.free.push(slot.0);
         let outcome = match (errno(status), entry.data) {
+            // [CONN-7] An empty list: nothing is known, so all of it counts as data.
+            (Some(Errno::NotSupported), _) if entry.ask.op == OpCode::Extents => {
+                Ok(Some(Bytes(Buffer::empty())))
+            }
             (Some(errno), _) => Err(errno),
             (None, Data::Fill(Some(bytes))) => Ok(Some(bytes)),
             // Only a bug of ours lets a read be done without its memory; its consumer is told the truth.

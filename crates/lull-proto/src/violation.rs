@@ -8,6 +8,8 @@ use lull_wire::{Kind, RequestNumber};
 pub enum Violation {
     /// A message that has no place in the session's state.
     OutOfPlace(Kind),
+    /// A message, or a bit in one, that the session's version does not have.
+    Newer(Kind, u16),
     /// WELCOME with a version that was not offered.
     Version(u16),
     /// A node without a name that can be shown.
@@ -30,6 +32,9 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfPlace(kind) => write!(f, "{kind} came where it has no place"),
+            Self::Newer(kind, version) => {
+                write!(f, "{kind} with what version {version} of the protocol does not have")
+            }
             Self::Version(version) => write!(f, "version {version} was not offered"),
             Self::NoName => {
                 write!(f, "the node gave no name, or one with a slash or control characters")

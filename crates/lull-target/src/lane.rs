@@ -7,6 +7,7 @@ use lull_block::{Backend, Buffer, Completion, IoStatus, Op};
 use lull_proto::MonoTime;
 use lull_proto::initiator::WINDOW;
 use lull_transport::Outlet;
+use lull_wire::extents::EXTENTS_PAYLOAD;
 use lull_wire::frame::Digest;
 use lull_wire::messages::{Reply, Request};
 use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber, StatusCode};
@@ -19,7 +20,8 @@ use tokio::sync::Notify;
 #[derive(Clone, Copy, Debug)]
 pub struct Ticket {
     number: RequestNumber,
-    reads: bool,
+    /// Its buffer is the answer.
+    fills: bool,
     bytes: usize,
 }
 
@@ -28,6 +30,8 @@ pub struct Open {
     executor: Executor<Ticket>,
     incarnation: Incarnation,
     read_only: bool,
+    /// Of the session.
+    version: u16,
     max_length: u32,
 }
 
@@ -64,6 +68,8 @@ pub enum BadRequest {
     Payload,
     #[error("a request's number is outstanding already, or outside the window")]
     Number,
+    #[error("a request has flags that the session's version does not have")]
+    Newer,
 }
 
 /// The numbers that are outstanding: one bit each, found by the number's remainder, since all of them lie within one
@@ -173,10 +179,11 @@ impl Lane {
         backend: Arc<dyn Backend>,
         incarnation: Incarnation,
         read_only: bool,
+        version: u16,
     ) -> Rc<Open> {
         let max_length = backend.geometry().max_length;
-        let open =
-            Rc::new(Open { executor: Executor::new(backend), incarnation, read_only, max_length });
+        let executor = Executor::new(backend);
+        let open = Rc::new(Open { executor, incarnation, read_only, version, max_length });
         *self.state.borrow_mut() = State::Open(Rc::clone(&open));
         *self.numbers.borrow_mut() = Some(Numbers::new());
         open
@@ -237,6 +244,13 @@ impl Lane {
             return Admission::Violation(BadRequest::Number);
         }
         drop(numbers);
+        // [CONN-8] What only a later version has: a bit is as wrong as any that means nothing, an op as unknown as any.
+        if request.since() > open.version {
+            return Admission::Violation(BadRequest::Newer);
+        }
+        if request.op.since() > open.version {
+            return Admission::Refuse(StatusCode::NotSupported);
+        }
         let fua = request.flags.has(RequestFlags::FUA);
         let op = match request.op {
             OpCode::Read => Op::Read,
@@ -246,8 +260,10 @@ impl Lane {
             OpCode::WriteZeroes => Op::WriteZeroes {
                 fua,
                 keep_allocated: request.flags.has(RequestFlags::KEEP_ALLOCATED),
-                fast: false,
+                fast: request.flags.has(RequestFlags::FAST),
             },
+            OpCode::Extents => Op::Extents,
+            OpCode::ReadAhead => Op::ReadAhead,
             OpCode::Unknown(_) => return Admission::Refuse(StatusCode::NotSupported),
         };
         let expected = if matches!(op, Op::Write { .. }) { request.length } else { 0 };
@@ -261,7 +277,12 @@ impl Lane {
         if moves && !(1..=open.max_length).contains(&request.length) {
             return Admission::Refuse(StatusCode::Invalid);
         }
-        Admission::Run(op, if moves { request.length } else { 0 })
+        let buffer = match op {
+            Op::Read | Op::Write { .. } => request.length,
+            Op::Extents => EXTENTS_PAYLOAD,
+            Op::ReadAhead | Op::Flush | Op::Discard | Op::WriteZeroes { .. } => 0,
+        };
+        Admission::Run(op, buffer)
     }
 
     /// Runs an admitted request, unless the lane was closed meanwhile.
@@ -271,7 +292,8 @@ impl Lane {
             State::NotYet | State::Closing(_) | State::Closed => return,
         };
         let bytes = buffer.len();
-        let ticket = Ticket { number: request.number, reads: request.op == OpCode::Read, bytes };
+        let fills = matches!(op, Op::Read | Op::Extents);
+        let ticket = Ticket { number: request.number, fills, bytes };
         self.bytes.set(self.bytes.get() + bytes);
         if let Some((ticket, done)) =
             open.executor.start(op, request.offset, request.length, buffer, ticket)
@@ -313,7 +335,7 @@ impl Lane {
         let reply = Reply { number: ticket.number, status, incarnation: open.incarnation };
         self.bytes.set(self.bytes.get() - ticket.bytes);
         self.freed.notify_waiters();
-        let carries = ticket.reads && status == StatusCode::Done;
+        let carries = ticket.fills && status == StatusCode::Done;
         self.send(&reply, if carries { done.buffer } else { Buffer::empty() });
     }
 

@@ -79,7 +79,7 @@ pub fn know(
             block: found.block,
             preferred: found.preferred,
             max_length: found.max_length,
-            features: Features::none()
+            features: Features::EXTENTS
                 .with_if(found.discard, Features::DISCARD)
                 .with_if(found.write_zeroes, Features::WRITE_ZEROES)
                 .with_if(found.read_only, Features::READ_ONLY),

@@ -23,8 +23,8 @@ impl Daemon {
                 self.send(core, now, conn, &message.into());
                 hang_up(core, conn);
             }
-            Action::Open { conn, resource, read_only } => {
-                self.open(core, conn, resource, read_only)
+            Action::Open { conn, resource, read_only, version } => {
+                self.open(core, conn, resource, read_only, version)
             }
             Action::Close { conn } => close(core, conn),
             Action::HangUp { conn } => hang_up(core, conn),
@@ -66,11 +66,12 @@ impl Daemon {
         conn: ConnId,
         resource: ResourceIndex,
         read_only: bool,
+        version: u16,
     ) {
         let Some(connection) = core.connections.get(&conn) else { return };
         let shared = self.shared(resource);
         let lane = Rc::clone(&connection.lane);
-        let open = lane.open(shared.backend.clone(), shared.incarnation, read_only);
+        let open = lane.open(shared.backend.clone(), shared.incarnation, read_only, version);
         let daemon = Rc::clone(self);
         let completer = tokio::task::spawn_local(async move {
             lane.complete(open).await;

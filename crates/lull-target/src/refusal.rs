@@ -60,7 +60,9 @@ fn written_by<'a>(resource: &str, agentless: impl Iterator<Item = &'a AgentlessS
 pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
     match refusal {
         Refusal::Version { min, max } => format!(
-            "this target speaks version {}, the initiator {min} to {max}; install releases that are at most one apart",
+            "this target speaks versions {} to {} of the protocol, the initiator {min} to {max}; install releases \
+             that are at most one apart",
+            lull_wire::OLDEST_VERSION,
             lull_wire::VERSION
         ),
         Refusal::UnknownResource { name } => {

@@ -1,9 +1,20 @@
-//! The macros behind [`crate::codes`]: numbers with names, unknown ones kept.
+//! The macros behind [`crate::codes`]: numbers with names, unknown ones kept; each may say since which version it is.
+
+/// The version that a row of a table names; the first where it names none.
+macro_rules! since {
+    () => {
+        1u16
+    };
+    ($version:literal) => {{
+        const { assert!(1 < $version && $version <= $crate::VERSION) };
+        $version as u16
+    }};
+}
 
 /// An enumeration on the wire. A number that this release does not know survives as `Unknown`, so that its
 /// receiver decides what to make of it rather than the decoder.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident: $raw:ident { $($(#[$item_doc:meta])* $item:ident = $number:literal $text:literal,)* })*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $raw:ident { $($(#[$item_doc:meta])* $item:ident = $number:literal $text:literal $(since $since:literal)?,)* })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
@@ -21,6 +32,15 @@ macro_rules! codes {
                 match self {
                     $(Self::$item => $number,)*
                     Self::Unknown(number) => number,
+                }
+            }
+
+            /// The first version that has it. In a session of an earlier one it is as unknown as any other number,
+            /// which makes no message invalid.
+            pub fn since(self) -> u16 {
+                match self {
+                    $(Self::$item => crate::code::since!($($since)?),)*
+                    Self::Unknown(_) => 1,
                 }
             }
         }
@@ -59,9 +79,9 @@ macro_rules! codes {
     )*};
 }
 
-/// A set of bits on the wire. A message with a bit that this version does not know is refused as a whole.
+/// A set of bits on the wire. A message with a bit that the session's version does not know is refused as a whole.
 macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident: $raw:ident { $($(#[$item_doc:meta])* $item:ident = $bit:literal,)* })*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $raw:ident { $($(#[$item_doc:meta])* $item:ident = $bit:literal $(since $since:literal)?,)* })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
         pub struct $name($raw);
@@ -74,8 +94,16 @@ macro_rules! flags {
                 Self(0)
             }
 
-            /// Every bit with its name.
-            pub const ALL: &'static [(&'static str, u32)] = &[$((stringify!($item), $bit),)*];
+            /// Every bit with its name and the first version that has it.
+            pub const ALL: &'static [(&'static str, u32, u16)] =
+                &[$((stringify!($item), $bit, crate::code::since!($($since)?)),)*];
+
+            /// The bits that a session of this version knows.
+            #[must_use]
+            pub fn within(self, version: u16) -> Self {
+                let known = 0 $(| if crate::code::since!($($since)?) <= version { 1 << $bit } else { 0 })*;
+                Self(self.0 & known)
+            }
 
             /// Whether all bits of `other` are set.
             #[inline]
@@ -89,13 +117,19 @@ macro_rules! flags {
                 Self(self.0 | other.0)
             }
 
+            /// The bits that `other` has not.
+            #[must_use]
+            pub fn without(self, other: Self) -> Self {
+                Self(self.0 & !other.0)
+            }
+
             /// `other`'s bits as well, where `wanted`.
             #[must_use]
             pub fn with_if(self, wanted: bool, other: Self) -> Self {
                 if wanted { self.with(other) } else { self }
             }
 
-            /// Whether no bit is set that this version does not know.
+            /// Whether no bit is set that this release does not know.
             #[inline]
             pub fn is_known(self) -> bool {
                 self.0 & !(0 $(| 1 << $bit)*) == 0
@@ -115,9 +149,14 @@ macro_rules! flags {
                 let set = <$raw as crate::field::Field>::take(from).map(Self)?;
                 if set.is_known() { Ok(set) } else { Err(crate::field::Fault::Reserved) }
             }
+            #[inline]
+            fn since(&self) -> u16 {
+                1 $(.max(if self.has(Self::$item) { crate::code::since!($($since)?) } else { 1 }))*
+            }
         }
     )*};
 }
 
 pub(crate) use codes;
 pub(crate) use flags;
+pub(crate) use since;

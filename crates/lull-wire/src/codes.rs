@@ -25,6 +25,10 @@ codes! {
         Discard = 4 "discard",
         /// The range reads as zeroes.
         WriteZeroes = 5 "write-zeroes",
+        /// Which parts of the range hold data: a list of [extents](crate::extents) back.
+        Extents = 6 "extents" since 2,
+        /// The range is read soon; nothing depends on it.
+        ReadAhead = 7 "read-ahead" since 2,
     }
 
     /// How a request ended.
@@ -107,6 +111,8 @@ flags! {
         FUA = 0,
         /// Zeroes must stay allocated: no hole may be made.
         KEEP_ALLOCATED = 1,
+        /// Zeroes that would have to be written out are refused as not supported, without effect.
+        FAST = 2 since 2,
     }
 
     /// What a resource can do.
@@ -117,5 +123,15 @@ flags! {
         WRITE_ZEROES = 1,
         /// Changes are refused.
         READ_ONLY = 2,
+        /// [`OpCode::Extents`].
+        EXTENTS = 3 since 2,
+    }
+
+    /// What is known of an extent; no bit: it holds data.
+    ExtentState: u32 {
+        /// Nothing is allocated for it.
+        HOLE = 0 since 2,
+        /// It reads as zeroes.
+        ZERO = 1 since 2,
     }
 }

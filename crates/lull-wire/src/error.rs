@@ -28,6 +28,8 @@ pub enum DecodeError {
     Text(Kind),
     /// A text or a list is longer than its bound.
     Bound(Kind),
+    /// A payload that is no [list of extents](crate::extents) for what was asked.
+    Extents,
 }
 
 use crate::Kind;
@@ -53,6 +55,7 @@ impl fmt::Display for DecodeError {
                 write!(f, "{kind} with a payload of {length} bytes")
             }
             Self::Text(kind) => write!(f, "{kind} with a text that is not UTF-8"),
+            Self::Extents => write!(f, "REPLY with a list of extents that makes no sense"),
             Self::Bound(kind) => write!(f, "{kind} with a text or list beyond its bound"),
         }
     }

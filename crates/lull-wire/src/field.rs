@@ -55,6 +55,11 @@ pub trait Field: Sized {
     fn put(&self, out: &mut Vec<u8>);
     /// Reads the field.
     fn take(from: &mut Reader<'_>) -> Result<Self, Fault>;
+    /// The first version that knows this value: of a set, the newest bit's. A code makes no message invalid.
+    #[inline]
+    fn since(&self) -> u16 {
+        1
+    }
 }
 
 macro_rules! integers {

@@ -12,6 +12,7 @@ extern crate alloc;
 mod code;
 pub mod codes;
 pub mod error;
+pub mod extents;
 pub mod field;
 pub mod frame;
 pub mod ident;
@@ -19,9 +20,11 @@ pub mod messages;
 mod table;
 
 pub use codes::{
-    Access, DisconnectCode, Features, OpCode, RefusalCode, RequestFlags, Retry, StatusCode,
+    Access, DisconnectCode, ExtentState, Features, OpCode, RefusalCode, RequestFlags, Retry,
+    StatusCode,
 };
 pub use error::DecodeError;
+pub use extents::Extent;
 pub use field::{List, Text};
 pub use frame::{Digest, FrameHeader, HEADER_LENGTH, MAX_PAYLOAD};
 pub use ident::{
@@ -29,8 +32,18 @@ pub use ident::{
 };
 pub use messages::{FieldInfo, Kind, Message, MessageInfo, Payload, Sender, TABLE};
 
-/// The one protocol version that this release speaks. HELLO offers a range, WELCOME picks from it [CONN-8].
-pub const VERSION: u16 = 1;
+/// The newest protocol version that this release speaks. HELLO offers a range, WELCOME picks from it [CONN-8].
+pub const VERSION: u16 = 2;
+
+/// The oldest version that this release speaks: the one before its own, so that two peers one release apart work
+/// together.
+pub const OLDEST_VERSION: u16 = 1;
+
+/// The highest version that this release and a peer both speak, where the peer speaks `min` to `max`.
+pub fn common_version(min: u16, max: u16) -> Option<u16> {
+    let (lowest, highest) = (min.max(OLDEST_VERSION), max.min(VERSION));
+    (lowest <= highest).then_some(highest)
+}
 
 /// The TCP port that a target listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 10820;

@@ -1,7 +1,7 @@
 //! The one table of messages: enumeration, codec, bounds and the specification's table all come from here.
 //!
 //! A new message takes a number that was never used; a changed one takes a new number and a new
-//! [`VERSION`](crate::VERSION). HELLO and REFUSED are read before a version is agreed on: their fields are never
+//! [`VERSION`](crate::VERSION). What is not in the first version says `since` which one it is. HELLO and REFUSED are read before a version is agreed on: their fields are never
 //! changed, only added to, and a receiver passes over what follows the fields that it knows.
 
 use crate::codes::{
@@ -302,7 +302,7 @@ messages! {
         flags: RequestFlags,
     }
 
-    /// How a request ended. The payload is the data of a read that is done.
+    /// How a request ended. The payload is the data of a read that is done, or its list of extents.
     Reply = 0x21 "REPLY" from Target payload Data tail false {
         /// The request's number.
         number: RequestNumber,

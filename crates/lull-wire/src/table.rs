@@ -38,6 +38,8 @@ pub struct MessageInfo {
     pub name: &'static str,
     /// Who sends it.
     pub from: Sender,
+    /// The first version that has it.
+    pub since: u16,
     /// What it says.
     pub doc: &'static str,
     /// Its fields in their order on the wire.
@@ -66,7 +68,8 @@ pub struct FieldInfo {
 macro_rules! messages {
     ($(
         $(#[doc = $doc:literal])+
-        $kind:ident = $number:literal $name:literal from $from:ident payload $payload:ident tail $tail:literal {
+        $kind:ident = $number:literal $name:literal from $from:ident payload $payload:ident tail $tail:literal
+        $(since $since:literal)? {
             $($(#[doc = $field_doc:literal])+ $field:ident: $type:ty,)*
         }
     )*) => {
@@ -99,6 +102,7 @@ macro_rules! messages {
             kind: Kind::$kind,
             name: $name,
             from: Sender::$from,
+            since: crate::code::since!($($since)?),
             doc: concat!($($doc),+),
             fields: &[$(FieldInfo {
                 name: stringify!($field),
@@ -117,6 +121,12 @@ macro_rules! messages {
             pub struct $kind { $($(#[doc = $field_doc])+ pub $field: $type,)* }
 
             impl $kind {
+                /// The first version in which this may be sent as it is [CONN-8].
+                #[inline]
+                pub fn since(&self) -> u16 {
+                    crate::code::since!($($since)?)$(.max(Field::since(&self.$field)))*
+                }
+
                 /// Appends header and body; `payload` describes what the caller sends behind them.
                 #[inline]
                 pub fn encode(&self, payload: Digest, out: &mut Vec<u8>) {
@@ -159,6 +169,11 @@ macro_rules! messages {
             /// Which message.
             pub fn kind(&self) -> Kind {
                 match self { $(Self::$kind(_) => Kind::$kind,)* }
+            }
+
+            /// The first version in which this may be sent as it is [CONN-8].
+            pub fn since(&self) -> u16 {
+                match self { $(Self::$kind(message) => message.since(),)* }
             }
 
             /// Appends header and body; `payload` describes what the caller sends behind them.

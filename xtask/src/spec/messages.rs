@@ -5,8 +5,8 @@ use crate::tree::Tree;
 use anyhow::{Context, Result};
 use lull_wire::field::Field;
 use lull_wire::{
-    Access, DisconnectCode, Features, FieldInfo, MessageInfo, OpCode, Payload, RefusalCode,
-    RequestFlags, Retry, Sender, StatusCode, TABLE,
+    Access, DisconnectCode, ExtentState, Features, FieldInfo, MessageInfo, OpCode, Payload,
+    RefusalCode, RequestFlags, Retry, Sender, StatusCode, TABLE,
 };
 use std::fmt::Write as _;
 
@@ -59,14 +59,15 @@ fn cut(page: &str) -> Option<(&str, &str, &str)> {
 
 fn section_text() -> String {
     let mut out = String::from("## All messages\n\n");
-    out += "| number | message | sent by | bytes of body | payload |\n";
-    out += "| --- | --- | --- | --- | --- |\n";
+    out += "| number | message | sent by | bytes of body | payload | since |\n";
+    out += "| --- | --- | --- | --- | --- | --- |\n";
     for message in TABLE {
         let number = message.kind.number();
         let body = span(message.min_body, message.max_body);
         let (name, from) = (message.name, sender(message.from));
-        let payload = payload(message.payload);
-        let _ = writeln!(out, "| `0x{number:02x}` | {name} | {from} | {body} | {payload} |");
+        let (payload, since) = (payload(message.payload), message.since);
+        let _ =
+            writeln!(out, "| `0x{number:02x}` | {name} | {from} | {body} | {payload} | {since} |");
     }
     for message in TABLE {
         describe(message, &mut out);
@@ -74,19 +75,20 @@ fn section_text() -> String {
     out += "\n## Numbers with names\n";
     for (name, bytes, rows) in codes() {
         let _ = write!(out, "\n### {name}\n\nBytes: {bytes}.\n\n");
-        out += "| number | meaning |\n| --- | --- |\n";
-        for (number, meaning) in rows {
-            let _ = writeln!(out, "| {number} | {meaning} |");
+        out += "| number | meaning | since |\n| --- | --- | --- |\n";
+        for (number, meaning, since) in rows {
+            let _ = writeln!(out, "| {number} | {meaning} | {since} |");
         }
     }
     out += "\n## Sets of bits\n";
     let requests = ("RequestFlags", RequestFlags::MAX, RequestFlags::ALL);
     let features = ("Features", Features::MAX, Features::ALL);
-    for (name, bytes, bits) in [requests, features] {
+    let extents = ("ExtentState", ExtentState::MAX, ExtentState::ALL);
+    for (name, bytes, bits) in [requests, features, extents] {
         let _ = write!(out, "\n### {name}\n\nBytes: {bytes}. Bit 0 is worth 1.\n\n");
-        out += "| bit | meaning |\n| --- | --- |\n";
-        for (meaning, bit) in bits {
-            let _ = writeln!(out, "| {bit} | {meaning} |");
+        out += "| bit | meaning | since |\n| --- | --- | --- |\n";
+        for (meaning, bit, since) in bits {
+            let _ = writeln!(out, "| {bit} | {meaning} | {since} |");
         }
     }
     out
@@ -111,8 +113,8 @@ fn describe(message: &MessageInfo, out: &mut String) {
     }
 }
 
-/// Name, bytes on the wire, and each number with its meaning.
-type Codes = (&'static str, usize, Vec<(u64, &'static str)>);
+/// Name, bytes on the wire, and each number with its meaning and first version.
+type Codes = (&'static str, usize, Vec<(u64, &'static str, u16)>);
 
 fn codes() -> Vec<Codes> {
     macro_rules! rows {
@@ -120,7 +122,10 @@ fn codes() -> Vec<Codes> {
             vec![$((
                 stringify!($name),
                 <$name as Field>::MAX,
-                $name::ALL.iter().map(|(_, number, text)| (*number, *text)).collect(),
+                $name::ALL
+                    .iter()
+                    .map(|(code, number, text)| (*number, *text, code.since()))
+                    .collect(),
             )),*]
         };
     }

@@ -13,8 +13,8 @@ use lull_wire::messages::{
 };
 use lull_wire::{
     AttachmentId, Digest, DisconnectCode, Epoch, Features, FrameHeader, HEADER_LENGTH, Incarnation,
-    InstanceId, Kind, List, Message, OpCode, RefusalCode, ResourceId, RestartId, Retry, Sender,
-    StatusCode, Tenure, VERSION,
+    InstanceId, Kind, List, Message, OLDEST_VERSION, OpCode, RefusalCode, ResourceId, RestartId,
+    Retry, Sender, StatusCode, Tenure, VERSION,
 };
 use tokio::sync::mpsc;
 
@@ -284,7 +284,7 @@ impl Session {
     fn message(&mut self, message: Message) -> io::Result<()> {
         match message {
             Message::Hello(hello) => {
-                assert_eq!((hello.min_version, hello.max_version), (VERSION, VERSION));
+                assert_eq!((hello.min_version, hello.max_version), (OLDEST_VERSION, VERSION));
                 let garbage = self.script.borrow().greet_with;
                 if let Some(garbage) = garbage {
                     self.outlet.push_bytes(garbage);
@@ -379,7 +379,8 @@ impl Session {
             OpCode::Write => script.disk[range].copy_from_slice(payload),
             OpCode::WriteZeroes | OpCode::Discard => script.disk[range].fill(0),
             OpCode::Flush => {}
-            OpCode::Unknown(code) => panic!("operation {code}"),
+            OpCode::ReadAhead => {}
+            OpCode::Extents | OpCode::Unknown(_) => panic!("{} was not offered", request.op),
         }
         let incarnation = Incarnation([script.incarnation; 16]);
         let mut digest = Digest::of(&data);

@@ -15,7 +15,9 @@ use core::time::Duration;
 use lull_wire::messages::{
     Attach, Attached, Connect, Disconnect, Hello, Prose, Refused, Stall, Welcome,
 };
-use lull_wire::{DisconnectCode, Epoch, InstanceId, RefusalCode, RestartId, Retry, VERSION};
+use lull_wire::{
+    DisconnectCode, Epoch, InstanceId, OLDEST_VERSION, RefusalCode, RestartId, Retry, VERSION,
+};
 
 /// How long a place is tried to be given back of which it is not known whether it is still kept.
 const LEAVE_LIMIT: Duration = Duration::from_secs(4);
@@ -41,7 +43,7 @@ impl Initiator {
 
     pub(super) fn dialled(&mut self, conn: ConnId, actions: &mut Actions) {
         let hello = Hello {
-            min_version: VERSION,
+            min_version: OLDEST_VERSION,
             max_version: VERSION,
             instance: self.config.instance,
             node: self.config.node.clone(),
@@ -101,11 +103,12 @@ impl Initiator {
         if dial.step != Step::Greeted {
             return Err(Violation::OutOfPlace(lull_wire::Kind::Welcome));
         }
-        if welcome.version != VERSION {
-            return Err(Violation::Version(welcome.version));
+        let version = welcome.version;
+        if !(OLDEST_VERSION..=VERSION).contains(&version) {
+            return Err(Violation::Version(version));
         }
-        dial.step =
-            Step::Welcomed { keep_alive: Duration::from_millis(welcome.keep_alive_ms.into()) };
+        let keep_alive = Duration::from_millis(welcome.keep_alive_ms.into());
+        dial.step = Step::Welcomed { keep_alive, version };
         Ok(())
     }
 
@@ -122,7 +125,7 @@ impl Initiator {
                 return Err(Violation::OutOfPlace(lull_wire::Kind::Connect));
             }
         };
-        let Step::Welcomed { keep_alive } = dial.step else {
+        let Step::Welcomed { keep_alive, version } = dial.step else {
             self.state = State::Dialling { outage, dial };
             return Err(Violation::OutOfPlace(lull_wire::Kind::Connect));
         };
@@ -135,8 +138,8 @@ impl Initiator {
         actions.push(Action::Send { conn, message });
         let by =
             now + crate::time::span(connect.barrier_ms).saturating_add(self.config.resume_timeout);
-        let link =
-            Link { conn, beat: Beat::new(now, keep_alive), incarnation: self.memory.incarnation };
+        let beat = Beat::new(now, keep_alive);
+        let link = Link { conn, beat, version, incarnation: self.memory.incarnation };
         self.state = State::Attaching { outage, link, resume: Resume { by, probe: Probe::NotYet } };
         Ok(())
     }
@@ -225,7 +228,7 @@ impl Initiator {
         let State::Attaching { link, .. } = &self.state else {
             return Err(Violation::OutOfPlace(lull_wire::Kind::Attached));
         };
-        let conn = link.conn;
+        let (conn, version) = (link.conn, link.version);
         if attached.epoch != self.memory.epoch {
             return Err(Violation::Epoch);
         }
@@ -256,6 +259,7 @@ impl Initiator {
             changed,
         }));
         self.promise(geometry, actions);
+        self.requests.offered(version, geometry.features);
         let State::Attaching { outage, mut link, resume } = self.take() else { return Ok(()) };
         link.incarnation = attached.incarnation;
         self.bring_up(now, outage, link, resume, actions);

@@ -39,6 +39,7 @@ use core::time::Duration;
 use lull_wire::messages::{Address, Name, Pong, Reply, Request};
 use lull_wire::{
     Access, AttachmentId, Epoch, Incarnation, InstanceId, Message, ResourceId, StatusCode, Tenure,
+    VERSION,
 };
 use requests::Requests;
 use state::{Intent, Probe, Step};
@@ -272,7 +273,26 @@ impl Initiator {
         if let Some(link) = self.link_mut() {
             link.beat.heard();
         }
-        let done = match message {
+        // [CONN-8] What only a later version has is as wrong as what no version has.
+        let version = self.version();
+        let done = if message.since() > version {
+            Err(Violation::Newer(message.kind(), version))
+        } else {
+            self.told(now, conn, message, actions)
+        };
+        if let Err(violation) = done {
+            self.violated(now, violation, actions);
+        }
+    }
+
+    fn told(
+        &mut self,
+        now: MonoTime,
+        conn: ConnId,
+        message: Message,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        match message {
             Message::Welcome(welcome) => self.welcomed(&welcome),
             Message::Connect(connect) => self.connected(now, &connect, actions),
             Message::Refused(refused) => self.refused(now, *refused, actions),
@@ -308,9 +328,6 @@ impl Initiator {
             | Message::Knock(_)
             | Message::Request(_)
             | Message::Reply(_) => Err(Violation::OutOfPlace(message.kind())),
-        };
-        if let Err(violation) = done {
-            self.violated(now, violation, actions);
         }
     }
 
@@ -367,6 +384,25 @@ impl Initiator {
             | State::Flushing { link, .. }
             | State::Paused { link, .. }
             | State::Leaving { link, .. } => Some(link.conn),
+        }
+    }
+
+    /// The version of the present connection; before WELCOME the highest.
+    fn version(&self) -> u16 {
+        match &self.state {
+            State::Dialling { dial, .. } => match dial.step {
+                Step::Welcomed { version, .. } => version,
+                Step::Connecting | Step::Greeted => VERSION,
+            },
+            State::Attaching { link, .. }
+            | State::Replaying { link, .. }
+            | State::Ready { link, .. }
+            | State::Sharing { link }
+            | State::Draining { link, .. }
+            | State::Flushing { link, .. }
+            | State::Paused { link, .. }
+            | State::Leaving { link, .. } => link.version,
+            State::Idle | State::Away { .. } | State::Ended(_) => VERSION,
         }
     }
 

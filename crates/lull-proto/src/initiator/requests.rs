@@ -8,7 +8,7 @@ use crate::{ConnId, MonoTime};
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 use lull_wire::messages::{Reply, Request};
-use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber, StatusCode};
+use lull_wire::{Features, Incarnation, OpCode, RequestFlags, RequestNumber, StatusCode};
 
 /// The most numbers between the lowest unanswered request and the newest, both included [SAFE-11]. Beyond it new
 /// requests are held.
@@ -35,6 +35,23 @@ impl Ask {
     /// A flush.
     pub const FLUSH: Self =
         Self { op: OpCode::Flush, flags: RequestFlags::none(), offset: 0, length: 0 };
+
+    /// [CONN-7] [CONN-8] The answer to what this target cannot be asked: it is advice only, so nobody waits for another
+    /// target. Who asks for extents takes everything for data then.
+    fn answer_without(&self, offer: Offer) -> Option<StatusCode> {
+        match self.op {
+            OpCode::Extents => (!offer.extents).then_some(StatusCode::NotSupported),
+            OpCode::ReadAhead => {
+                (offer.version < OpCode::ReadAhead.since()).then_some(StatusCode::Done)
+            }
+            OpCode::Read
+            | OpCode::Write
+            | OpCode::Flush
+            | OpCode::Discard
+            | OpCode::WriteZeroes
+            | OpCode::Unknown(_) => None,
+        }
+    }
 
     /// Whether it changes the resource.
     pub(super) fn changes(&self) -> bool {
@@ -86,6 +103,14 @@ pub(super) struct Sent {
 }
 
 impl Sent {
+    /// Its answer, where a consumer waits for one.
+    fn answer(&self, status: StatusCode) -> Option<Action> {
+        match self.origin {
+            Origin::Consumer(slot) => Some(Action::Answer { slot, status }),
+            Origin::Retained(_) | Origin::Nobody => None,
+        }
+    }
+
     /// What it counts in the log once it is answered.
     fn cost(&self) -> u64 {
         match self.origin {
@@ -125,6 +150,14 @@ pub(super) struct Requests {
     own_flush: Option<u64>,
     /// A flush failed: the next of our own waits for the next round of keep-alive.
     flush_failed: bool,
+    /// What the target of the present connection can do: it may be older than the one before it.
+    offer: Offer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+struct Offer {
+    version: u16,
+    extents: bool,
 }
 
 impl Requests {
@@ -142,7 +175,13 @@ impl Requests {
             settled: Incarnation::NONE,
             own_flush: None,
             flush_failed: false,
+            offer: Offer::default(),
         }
+    }
+
+    /// What may be asked on the present connection.
+    pub fn offered(&mut self, version: u16, features: Features) {
+        self.offer = Offer { version, extents: features.has(Features::EXTENTS) };
     }
 
     pub fn hold(&mut self, now: MonoTime, slot: Slot, ask: Ask) {
@@ -160,7 +199,10 @@ impl Requests {
             if ask.changes() && self.log.is_beyond(&ask) && ask.op != OpCode::Discard {
                 ask.flags = ask.flags.with(RequestFlags::FUA);
             }
-            self.send(conn, Origin::Consumer(slot), ask, since, actions);
+            match ask.answer_without(self.offer) {
+                None => self.send(conn, Origin::Consumer(slot), ask, since, actions),
+                Some(status) => actions.push(Action::Answer { slot, status }),
+            }
         }
         self.flush_in_time(now, conn, actions);
     }
@@ -232,6 +274,11 @@ impl Requests {
         let mut again = Again::default();
         for at in 0..self.window.len() {
             let Some(sent) = self.window[at].as_mut().filter(|sent| !sent.live) else { continue };
+            if let Some(status) = sent.ask.answer_without(self.offer) {
+                actions.extend(sent.answer(status));
+                self.window[at] = None;
+                continue;
+            }
             sent.live = true;
             sent.covers = self.log.end();
             let (origin, ask) = (sent.origin, sent.ask);
@@ -239,15 +286,22 @@ impl Requests {
             again.count(&ask);
             actions.push(self.transmit(conn, self.lowest + at as u64, origin, ask));
         }
-        while let Some(Sent { origin, ask, since, .. }) = self.unsent.pop_front() {
-            again.count(&ask);
-            self.send(conn, origin, ask, since, actions);
+        while let Some(sent) = self.unsent.pop_front() {
+            if let Some(status) = sent.ask.answer_without(self.offer) {
+                actions.extend(sent.answer(status));
+                continue;
+            }
+            again.count(&sent.ask);
+            self.send(conn, sent.origin, sent.ask, sent.since, actions);
         }
+        self.forget_answered();
         again
     }
 
     fn transmit(&self, conn: ConnId, number: u64, origin: Origin, ask: Ask) -> Action {
         let Ask { op, flags, offset, length } = ask;
+        // Zeroes that a target cannot be told to be quick about are written all the same.
+        let flags = flags.within(self.offer.version);
         let (number, lowest) = (RequestNumber(number), RequestNumber(self.lowest));
         let request = Request { number, lowest, offset, length, op, flags };
         Action::Transmit { conn, origin, request }
@@ -278,7 +332,9 @@ impl Requests {
         match sent.origin {
             Origin::Consumer(slot) => {
                 if done && sent.ask.changes() && self.is_to_be_kept(&sent.ask) {
-                    let place = self.log.push(sent.ask);
+                    // What was quick here is to be repeated anywhere.
+                    let flags = sent.ask.flags.without(RequestFlags::FAST);
+                    let place = self.log.push(Ask { flags, ..sent.ask });
                     actions.push(Action::Retain { slot, place });
                 }
                 actions.push(Action::Answer { slot, status: reply.status });

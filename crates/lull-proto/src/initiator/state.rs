@@ -11,6 +11,8 @@ use lull_wire::{Incarnation, RestartId};
 pub struct Link {
     pub(super) conn: ConnId,
     pub(super) beat: Beat,
+    /// What WELCOME said.
+    pub(super) version: u16,
     /// What ATTACHED said; every reply repeats it [SAFE-4].
     pub(super) incarnation: Incarnation,
 }
@@ -28,7 +30,7 @@ pub struct Dial {
 pub(super) enum Step {
     Connecting,
     Greeted,
-    Welcomed { keep_alive: Duration },
+    Welcomed { keep_alive: Duration, version: u16 },
 }
 
 /// The resume timer.

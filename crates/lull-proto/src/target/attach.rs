@@ -149,6 +149,7 @@ impl Target {
         let Entry { attachment, resource, access, epoch, .. } = claim.entry;
         let tenure = claim.tenure;
         let read_only = access == Access::ReadOnly;
+        let Some(version) = self.sessions.get(&conn).map(|session| session.version) else { return };
         self.take_seat(now, claim, Holder::Taken(conn));
         let shared = &self.resources[resource.0];
         let geometry = shared.geometry;
@@ -161,11 +162,11 @@ impl Target {
             block: geometry.block,
             preferred: geometry.preferred,
             max_length: geometry.max_length,
-            features: geometry.features.with_if(read_only, Features::READ_ONLY),
+            features: geometry.features.with_if(read_only, Features::READ_ONLY).within(version),
             path: shared.path.clone(),
         };
         let read_only = message.features.has(Features::READ_ONLY);
-        actions.push(Action::Open { conn, resource, read_only });
+        actions.push(Action::Open { conn, resource, read_only, version });
         actions.push(Action::Send { conn, message: message.into() });
         actions.push(Action::Report(Report::Attached { conn, attachment, epoch }));
         let pause = self.pause_message(now);

@@ -148,7 +148,8 @@ pub enum Action {
     /// Send REFUSED with words for people, then hang up.
     Refuse { conn: ConnId, refusal: Refusal },
     /// Requests of this connection may be executed on this resource from now on, before what follows is sent.
-    Open { conn: ConnId, resource: ResourceIndex, read_only: bool },
+    /// They are of this protocol version.
+    Open { conn: ConnId, resource: ResourceIndex, read_only: bool, version: u16 },
     /// No further request of this connection is executed; [`Event::Drained`] follows.
     Close { conn: ConnId },
     /// Close the connection once what was sent is written; nothing of it is wanted any more.
@@ -227,7 +228,27 @@ impl Target {
     fn received(&mut self, now: MonoTime, conn: ConnId, message: Message, actions: &mut Actions) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.beat.heard();
-        let done = match message {
+        // [CONN-8] What only a later version has is as wrong as what no version has.
+        let done = if message.since() > session.version {
+            Err(Violation::Newer(message.kind(), session.version))
+        } else {
+            self.told(now, conn, message, actions)
+        };
+        if let Err(violation) = done {
+            actions.push(Action::Report(Report::Violation { conn, violation }));
+            actions.push(Action::HangUp { conn });
+            self.lost(now, conn, actions);
+        }
+    }
+
+    fn told(
+        &mut self,
+        now: MonoTime,
+        conn: ConnId,
+        message: Message,
+        actions: &mut Actions,
+    ) -> Result<(), Violation> {
+        match message {
             Message::Hello(hello) => self.hello(now, conn, *hello, actions),
             Message::Attach(attach) => self.attach(now, conn, *attach, actions),
             Message::Ready(ready) => self.ready(conn, &ready, actions),
@@ -246,7 +267,7 @@ impl Target {
             }
             // [SEC-4] Nobody is answered who has not said who he is.
             Message::Ping(_) | Message::Pong(_)
-                if matches!(session.state, SessionState::Accepted { .. }) =>
+                if matches!(self.session(conn), Some(SessionState::Accepted { .. })) =>
             {
                 Err(Violation::OutOfPlace(message.kind()))
             }
@@ -269,11 +290,6 @@ impl Target {
             | Message::Resized(_)
             | Message::Request(_)
             | Message::Reply(_) => Err(Violation::OutOfPlace(message.kind())),
-        };
-        if let Err(violation) = done {
-            actions.push(Action::Report(Report::Violation { conn, violation }));
-            actions.push(Action::HangUp { conn });
-            self.lost(now, conn, actions);
         }
     }
 

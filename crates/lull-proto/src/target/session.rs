@@ -159,6 +159,8 @@ pub(super) struct Session {
     pub node: Name,
     pub instance: InstanceId,
     pub beat: Beat,
+    /// What WELCOME said; before it the highest of all, of which only HELLO is legal.
+    pub version: u16,
     pub state: SessionState,
     /// How many STALLs may come: one for each RESUME.
     pub stalls_due: u32,
@@ -183,6 +185,7 @@ impl Target {
             node: Name::default(),
             instance: InstanceId::NONE,
             beat: Beat::new(now, self.config.keep_alive),
+            version: VERSION,
             state: SessionState::Accepted { until: now + GREETING_LIMIT },
             stalls_due: 0,
         };
@@ -209,14 +212,15 @@ impl Target {
         }
         session.node = hello.node;
         session.instance = hello.instance;
-        if !(hello.min_version..=hello.max_version).contains(&VERSION) {
+        let Some(version) = lull_wire::common_version(hello.min_version, hello.max_version) else {
             let refusal = Refusal::Version { min: hello.min_version, max: hello.max_version };
             self.refuse(conn, refusal, actions);
             return Ok(());
-        }
+        };
+        session.version = version;
         session.state = SessionState::Greeted { until: now + GREETING_LIMIT };
         let welcome = Welcome {
-            version: VERSION,
+            version,
             instance: self.config.instance,
             node: self.config.node.clone(),
             software: self.config.software.clone(),

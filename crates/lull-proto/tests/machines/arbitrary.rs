@@ -260,7 +260,7 @@ fn target_event() -> impl Strategy<Value = target::Event> {
     ]
 }
 
-fn fresh_target() -> Target {
+pub fn fresh_target() -> Target {
     let resource = |name: &str, n: u8| Resource {
         name: Name::new(name).unwrap(),
         identity: ResourceId([n; 16]),
@@ -271,7 +271,7 @@ fn fresh_target() -> Target {
             block: 4096,
             preferred: 4096,
             max_length: 1 << 20,
-            features: Features::none(),
+            features: Features::EXTENTS,
         },
         path: Default::default(),
         agentless: Agentless::default(),

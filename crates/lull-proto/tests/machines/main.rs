@@ -14,3 +14,4 @@ mod retain;
 mod settling;
 mod shutdown;
 mod timers;
+mod versions;

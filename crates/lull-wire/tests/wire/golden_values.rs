@@ -26,6 +26,39 @@ pub fn telling(kind: Kind) -> (Message, Vec<u8>) {
     }
 }
 
+/// What a version has that none before it had, beside whole messages: a file's name, the message, its payload.
+pub fn news(version: u16) -> Vec<(&'static str, Message, Vec<u8>)> {
+    match version {
+        2 => {
+            let flags = RequestFlags::none();
+            let ask = Request { op: OpCode::Extents, length: 0x0102_0400, flags, ..request() };
+            let ahead = Request { op: OpCode::ReadAhead, ..ask.clone() };
+            let flags = RequestFlags::FAST.with(RequestFlags::KEEP_ALLOCATED);
+            let fast = Request { op: OpCode::WriteZeroes, flags, ..ask.clone() };
+            let mut list = Vec::new();
+            for (length, state) in [
+                (0x0101_0000, ExtentState::none()),
+                (0x0002_0304_0506_0800, ExtentState::HOLE.with(ExtentState::ZERO)),
+            ] {
+                Extent { length, state }.encode(&mut list);
+            }
+            let Message::Attached(granted) = attaching(Kind::Attached) else {
+                unreachable!("that is what was asked for")
+            };
+            let features = granted.features.with(Features::EXTENTS);
+            let granted = Attached { features, ..*granted };
+            vec![
+                ("attached-features", granted.into(), Vec::new()),
+                ("request-extents", ask.into(), Vec::new()),
+                ("request-read-ahead", ahead.into(), Vec::new()),
+                ("request-fast-zeroes", fast.into(), Vec::new()),
+                ("reply-extents", reply().into(), list),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn request() -> Request {
     Request {
         number: RequestNumber(0x1112_1314_1516_1718),

@@ -7,3 +7,4 @@ mod golden;
 mod golden_values;
 mod refusals;
 mod round_trip;
+mod versions;

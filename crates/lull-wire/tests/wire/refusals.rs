@@ -123,7 +123,7 @@ fn unknown_bits_in_flags_and_booleans_are_refused() {
     };
     let (kind, mut bytes) = body(request);
     assert!(Message::decode(kind, &bytes).is_ok());
-    *bytes.last_mut().expect("flags come last") |= 4;
+    *bytes.last_mut().expect("flags come last") |= 8;
     assert_eq!(Message::decode(kind, &bytes), Err(DecodeError::Reserved));
 
     let (kind, bytes) = body(attach());

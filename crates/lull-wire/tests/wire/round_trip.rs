@@ -27,8 +27,8 @@ fn list(count: usize, limit: usize) -> BoxedStrategy<Vec<u8>> {
         .boxed()
 }
 
-fn bits(known: &'static [(&'static str, u32)], size: usize) -> BoxedStrategy<Vec<u8>> {
-    let mask = known.iter().fold(0u32, |mask, (_, bit)| mask | 1 << bit);
+fn bits(known: &'static [(&'static str, u32, u16)], size: usize) -> BoxedStrategy<Vec<u8>> {
+    let mask = known.iter().fold(0u32, |mask, (_, bit, _)| mask | 1 << bit);
     any::<u32>().prop_map(move |bits| (bits & mask).to_le_bytes()[..size].to_vec()).boxed()
 }
 

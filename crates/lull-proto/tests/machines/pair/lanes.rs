@@ -57,7 +57,8 @@ impl Lanes {
     pub fn arrive(&mut self, conn: ConnId, request: &Request, value: u64) -> Option<u64> {
         let lane = self.lanes.get_mut(&conn).filter(|lane| !lane.closed)?;
         let range = |request: &Request| {
-            let changes = !matches!(request.op, OpCode::Read | OpCode::Flush);
+            let changes =
+                matches!(request.op, OpCode::Write | OpCode::WriteZeroes | OpCode::Discard);
             changes.then(|| request.offset..request.offset + u64::from(request.length))
         };
         for (other, _) in lane.running.values() {
@@ -88,6 +89,7 @@ impl Lanes {
                 self.durable[lane.resource.0].clone_from(medium);
                 (StatusCode::Done, Vec::new())
             }
+            OpCode::Extents | OpCode::ReadAhead => (StatusCode::Done, Vec::new()),
             OpCode::Write | OpCode::Discard | OpCode::WriteZeroes if lane.read_only => {
                 (StatusCode::ReadOnly, Vec::new())
             }

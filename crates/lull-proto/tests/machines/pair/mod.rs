@@ -179,7 +179,10 @@ impl Pair {
                 block: BLOCK as u32,
                 preferred: 65_536,
                 max_length: 1 << 20,
-                features: Features::DISCARD.with(Features::WRITE_ZEROES),
+                // [CONN-8] Each second life is one that does not know of extents.
+                features: Features::DISCARD
+                    .with(Features::WRITE_ZEROES)
+                    .with_if(life % 2 == 1, Features::EXTENTS),
             },
             path: Default::default(),
             agentless: Default::default(),

@@ -99,7 +99,11 @@ impl Node {
                 (value, Some(history.write(range, value)))
             }
             OpCode::WriteZeroes | OpCode::Discard => (0, Some(history.write(range, 0))),
-            OpCode::Read | OpCode::Flush | OpCode::Unknown(_) => (0, None),
+            OpCode::Read
+            | OpCode::Flush
+            | OpCode::Extents
+            | OpCode::ReadAhead
+            | OpCode::Unknown(_) => (0, None),
         };
         let asked = history.instant();
         self.waiting.insert(slot, Waiting { ask, value, asked, write });
@@ -116,7 +120,9 @@ impl Node {
         match chance(16) {
             0 => Ask::FLUSH,
             1 => ask(OpCode::WriteZeroes, fua),
-            2..=8 => ask(OpCode::Write, fua),
+            2 => ask(OpCode::Extents, RequestFlags::none()),
+            3 => ask(OpCode::ReadAhead, RequestFlags::none()),
+            4..=8 => ask(OpCode::Write, fua),
             _ => ask(OpCode::Read, RequestFlags::none()),
         }
     }
@@ -141,7 +147,9 @@ impl Node {
                 history.check(block, *value, waiting.asked);
             }
         }
-        self.answers.push((slot, status));
+        // [CONN-7] Extents are advice, of which a target may have none.
+        let no_advice = waiting.ask.op == OpCode::Extents && status == StatusCode::NotSupported;
+        self.answers.push((slot, if no_advice { StatusCode::Done } else { status }));
     }
 
     /// How many were answered with anything but success.

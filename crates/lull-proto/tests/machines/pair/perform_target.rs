@@ -29,7 +29,7 @@ impl Pair {
                 self.send_to_node(conn, Frame::Message(refused(&refusal).into()));
                 self.hang_up_target(conn);
             }
-            Action::Open { conn, resource, read_only } => {
+            Action::Open { conn, resource, read_only, version: _ } => {
                 self.lanes.open(conn, resource, read_only)
             }
             Action::Close { conn } => {

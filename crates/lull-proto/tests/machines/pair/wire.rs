@@ -4,7 +4,7 @@ use super::{LATENCY, Later, Pair, Seen};
 use lull_proto::target;
 use lull_proto::{ConnId, MonoTime, initiator};
 use lull_wire::messages::{Reply, Request};
-use lull_wire::{Kind, Message};
+use lull_wire::{Kind, Message, OpCode};
 
 /// What crosses a connection.
 #[derive(Clone, Debug)]
@@ -196,6 +196,8 @@ impl Pair {
             Frame::Message(message) => self.tell_target(target::Event::Received { conn, message }),
             Frame::Request(request, value) => {
                 if let Some(at) = self.lanes.arrive(conn, &request, value) {
+                    let offered = self.life % 2 == 1 || request.op != OpCode::Extents;
+                    assert!(offered, "[CONN-8] what was not offered is asked: {request:?}");
                     let span = self.chance(self.service.as_nanos() as u64);
                     let life = self.life;
                     let span = self.lag + std::time::Duration::from_nanos(span);
