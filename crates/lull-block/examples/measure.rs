@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mode = args.get(1).map_or("read", String::as_str).to_owned();
     let depth: usize = args.get(2).map_or(Ok(32), |text| text.parse())?;
     let count: u64 = args.get(3).map_or(Ok(200_000), |text| text.parse())?;
-    let context = Context { workers: Workers::new(16)?, lock_wait: Duration::ZERO };
+    let context = Context { workers: Workers::new(16)?, lock_wait: Duration::ZERO, remotes: None };
     let backend = open(&spec, &context)?;
     let pool = Pool::new(DEFAULT_BUDGET)?;
     let completions = Completions::new();

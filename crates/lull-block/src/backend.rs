@@ -1,6 +1,7 @@
 //! What everything that can lie under a shared resource has in common.
 
 use std::io;
+use std::time::Duration;
 
 use crate::{Completion, Request};
 
@@ -28,6 +29,17 @@ pub struct Geometry {
     pub read_only: bool,
 }
 
+/// What a medium waits for while its requests are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whom: the address of a server.
+    pub for_whom: String,
+    /// What it is to do, as in "waits for SERVER to …", and why it has not done it yet.
+    pub what: String,
+    /// For how long already.
+    pub elapsed: Duration,
+}
+
 /// A medium that takes requests.
 ///
 /// Requests outstanding at the same time are carried out in any order; whoever needs one of two
@@ -46,6 +58,12 @@ pub trait Backend: Send + Sync {
     /// for a medium. `None`: its answer will arrive at the [`Completions`](crate::Completions)
     /// that the token came from. Never blocks for long.
     fn start(&self, request: Request) -> Option<Completion>;
+
+    /// What it waits for, if its requests are held at this moment because of something that is not
+    /// here. A medium of this machine waits for nobody.
+    fn waiting(&self) -> Option<Waiting> {
+        None
+    }
 
     /// Begins to move unflushed data towards the medium, so that a flush soon after is short.
     /// Waits for nothing, promises nothing and consumes no error ([SAFE-4]).

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::{
     Backend, Completion, Completions, FaultySpec, Geometry, IoStatus, Op, OpenError, Request, Span,
+    Waiting,
 };
 
 pub(crate) struct Faulty {
@@ -117,6 +118,10 @@ impl Backend for Faulty {
             // Only if that thread has panicked.
             Err(mpsc::SendError(back)) => Some(back.request.finish(Err(IoStatus::Faulted))),
         }
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        self.inner.waiting()
     }
 
     fn start_write_back(&self) {

@@ -4,8 +4,9 @@
 //! [`Completions`]. Payload lives in [`Buffer`]s of a bounded [`Pool`]. What a backend is made from
 //! is a [`BackendSpec`], opened with [`open`].
 //!
-//! Deliberately absent: sessions, the wire, retries, ordering between requests (whoever shares the
-//! resource owns that), and any runtime but the reactor that an [`IoLoop`] waits with.
+//! Deliberately absent: networks (whoever has one brings it along as [`Remotes`]), sessions, the
+//! wire, retries, ordering between requests (whoever shares the resource owns that), and any runtime
+//! but the reactor that an [`IoLoop`] waits with.
 //!
 //! Unsafe code is in these modules only:
 //! * `pool::memory`: the mapping behind all payload and who owns which part of it;
@@ -28,14 +29,14 @@ mod token;
 mod volatile;
 mod workers;
 
-pub use backend::{Backend, Geometry, MAX_PAYLOAD};
+pub use backend::{Backend, Geometry, MAX_PAYLOAD, Waiting};
 pub use extents::Extent;
 pub use file::IoLoop;
-pub use open::{Context, Holder, OpenError, check, open};
+pub use open::{Context, Holder, OpenError, Remotes, check, open};
 pub use pool::{Buffer, DEFAULT_BUDGET, Pool};
 pub use request::{Op, Request};
 pub use size::parse_size;
-pub use spec::{BackendSpec, EngineChoice, FaultySpec, FileSpec, Span, SpecError};
+pub use spec::{BackendSpec, EngineChoice, FaultySpec, FileSpec, RemoteSpec, Span, SpecError};
 pub use status::IoStatus;
 pub use token::{Completion, Completions, Token};
 pub use workers::Workers;

@@ -9,7 +9,7 @@ use crate::memory::Memory;
 use crate::null::Null;
 use crate::size::Shown;
 use crate::volatile::Volatile;
-use crate::{Backend, BackendSpec, Geometry, Workers};
+use crate::{Backend, BackendSpec, Geometry, RemoteSpec, Workers};
 
 /// What the backends of one process share.
 #[derive(Clone)]
@@ -19,6 +19,17 @@ pub struct Context {
     /// How long to wait for a lock that another process holds: a dead predecessor keeps it while
     /// the kernel still has I/O of it in flight. Zero: do not wait.
     pub lock_wait: Duration,
+    /// Who opens what lies behind a network; `None`: it is refused.
+    pub remotes: Option<Arc<dyn Remotes>>,
+}
+
+/// The way to media that lie behind a network, which this crate knows nothing of.
+pub trait Remotes: Send + Sync {
+    /// Connects to what `spec` names and makes it ready to serve. May block.
+    ///
+    /// # Errors
+    /// [`OpenError::Remote`], with the next step.
+    fn open(&self, spec: &RemoteSpec) -> Result<Arc<dyn Backend>, OpenError>;
 }
 
 /// Who holds a lock.
@@ -86,6 +97,8 @@ pub enum OpenError {
     Replaced { path: PathBuf },
     #[error("mem: {size} bytes are more than this process can address: use a smaller size")]
     TooLarge { size: u64 },
+    #[error("{why}")]
+    Remote { why: String },
     #[error("cannot {doing} {path}: {source}", path = .path.display())]
     Io { path: PathBuf, doing: &'static str, source: io::Error },
 }
@@ -104,6 +117,13 @@ pub fn open(spec: &BackendSpec, context: &Context) -> Result<Arc<dyn Backend>, O
         BackendSpec::File(file) => Arc::new(crate::file::open(file, context)?),
         BackendSpec::Memory { size } => Arc::new(Memory::new(memory_size(*size)?)),
         BackendSpec::Null { size } => Arc::new(Null::new(*size)),
+        BackendSpec::Remote(spec) => match &context.remotes {
+            Some(remotes) => remotes.open(spec)?,
+            None => {
+                let why = format!("{spec} lies behind a network, which this program does not use");
+                return Err(OpenError::Remote { why });
+            }
+        },
         BackendSpec::Faulty(faults, inner) => {
             let opened = open(inner, context)?;
             let inner = match &**inner {
@@ -118,17 +138,19 @@ pub fn open(spec: &BackendSpec, context: &Context) -> Result<Arc<dyn Backend>, O
 }
 
 /// What [`open`] would serve, from looking only: nothing is opened for I/O, created or locked, so
-/// that a successor can check while its predecessor still serves.
+/// that a successor can check while its predecessor still serves. `None` where only a connection
+/// would tell: a server may have room for one, which the predecessor has.
 ///
 /// # Errors
 /// Whatever would keep [`open`] from succeeding, as far as it can be seen from outside.
-pub fn check(spec: &BackendSpec) -> Result<Geometry, OpenError> {
-    match spec {
-        BackendSpec::File(file) => crate::file::check(file),
-        BackendSpec::Memory { size } => Ok(Memory::geometry_of(memory_size(*size)?)),
-        BackendSpec::Null { size } => Ok(Null::new(*size).geometry()),
-        BackendSpec::Faulty(_, inner) => check(inner),
-    }
+pub fn check(spec: &BackendSpec) -> Result<Option<Geometry>, OpenError> {
+    Ok(match spec {
+        BackendSpec::File(file) => Some(crate::file::check(file)?),
+        BackendSpec::Memory { size } => Some(Memory::geometry_of(memory_size(*size)?)),
+        BackendSpec::Null { size } => Some(Null::new(*size).geometry()),
+        BackendSpec::Remote(_) => None,
+        BackendSpec::Faulty(_, inner) => check(inner)?,
+    })
 }
 
 fn memory_size(size: u64) -> Result<u64, OpenError> {

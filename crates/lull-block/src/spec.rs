@@ -14,9 +14,10 @@ use crate::size::{Shown, parse_size};
 /// | `file:/path` | a regular file or a block device |
 /// | `mem:64M` | memory of the serving process, lost with it |
 /// | `null:1G` | reads as zeroes, swallows writes |
+/// | `scheme://…` | what another server shares, such as `nbd://host:port/export` |
 /// | `faulty:OPTIONS:BACKEND` | another backend that fails and dawdles, for tests |
 ///
-/// Options follow after commas; a comma that belongs to a path is written `\,`. Sizes take K, M,
+/// Options follow after commas; a comma that belongs to a path or URI is written `\,`. Sizes take K, M,
 /// G, T and Ki, Mi, Gi, Ti, all powers of 1024.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BackendSpec {
@@ -32,6 +33,8 @@ pub enum BackendSpec {
         /// In bytes; a multiple of 512.
         size: u64,
     },
+    /// `scheme://`
+    Remote(RemoteSpec),
     /// `faulty:`
     Faulty(FaultySpec, Box<BackendSpec>),
 }
@@ -65,6 +68,20 @@ pub enum EngineChoice {
     Uring,
     /// `threads`: a few threads that wait.
     Threads,
+}
+
+/// `scheme://…[,read-only][,write-through]`
+///
+/// Which schemes there are, and what a URI of each must look like, is known to
+/// [`Remotes`](crate::Remotes) alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RemoteSpec {
+    /// The URI as it was written, without options.
+    pub uri: String,
+    /// `read-only`: refuse changes.
+    pub read_only: bool,
+    /// `write-through`: answer a change only when the server has it on stable storage.
+    pub write_through: bool,
 }
 
 /// `faulty:[delay=SPAN][,volatile][,fail-flush=N][,fail-flush-after=N][,fail-reads-at=OFFSET[+LENGTH]][,fail-writes-at=OFFSET[+LENGTH]]:BACKEND`
@@ -104,14 +121,10 @@ pub enum SpecError {
     )]
     NoKind { text: String },
     #[error(
-        "unknown kind of backend \"{kind}:\" in \"{text}\": there are file:, mem:, null: and faulty:"
+        "unknown kind of backend \"{kind}:\" in \"{text}\": there are file:, mem:, null:, \
+         faulty: and nbd://"
     )]
     UnknownKind { kind: String, text: String },
-    #[error(
-        "\"{text}\" is the address of a resource elsewhere, which cannot be shared on: name a \
-         local file: or mem: backend, or let its own owner share it"
-    )]
-    Remote { text: String },
     #[error(
         "unknown option \"{key}\" of {kind}: it takes {known} (a comma in a path is written \"\\,\")"
     )]
@@ -156,7 +169,7 @@ impl FromStr for BackendSpec {
                 }
                 Ok(Self::Faulty(faults, Box::new(inner)))
             }
-            _ if rest.starts_with("//") => Err(SpecError::Remote { text: text.into() }),
+            _ if rest.starts_with("//") => remote(text).map(Self::Remote),
             _ => Err(SpecError::UnknownKind { kind: kind.into(), text: text.into() }),
         }
     }
@@ -197,6 +210,29 @@ fn file(rest: &str) -> Result<FileSpec, SpecError> {
     }
     if spec.read_only && spec.size.is_some() {
         return Err(SpecError::CreateReadOnly);
+    }
+    Ok(spec)
+}
+
+fn remote(text: &str) -> Result<RemoteSpec, SpecError> {
+    let mut parts = split_unescaped(text).into_iter();
+    let uri = parts.next().unwrap_or_default();
+    let mut spec = RemoteSpec { uri, read_only: false, write_through: false };
+    let mut seen = Vec::new();
+    for part in parts {
+        let (key, value) = option(&part, &mut seen)?;
+        let on = || Ok(value.is_none() || switch(key, value)?);
+        match key {
+            "read-only" => spec.read_only = on()?,
+            "write-through" => spec.write_through = on()?,
+            _ => {
+                return Err(SpecError::UnknownOption {
+                    key: key.into(),
+                    kind: "a backend behind a URI",
+                    known: "read-only and write-through",
+                });
+            }
+        }
     }
     Ok(spec)
 }
@@ -355,6 +391,7 @@ impl fmt::Display for BackendSpec {
             Self::File(file) => file.fmt(f),
             Self::Memory { size } => write!(f, "mem:{}", Shown(*size)),
             Self::Null { size } => write!(f, "null:{}", Shown(*size)),
+            Self::Remote(remote) => remote.fmt(f),
             Self::Faulty(faulty, inner) => write!(f, "faulty:{faulty}:{inner}"),
         }
     }
@@ -379,6 +416,18 @@ impl fmt::Display for FileSpec {
         }
         if self.network {
             f.write_str(",network=on")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for RemoteSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.uri.replace(',', "\\,"))?;
+        for (set, word) in [(self.read_only, "read-only"), (self.write_through, "write-through")] {
+            if set {
+                write!(f, ",{word}")?;
+            }
         }
         Ok(())
     }

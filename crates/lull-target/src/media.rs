@@ -7,6 +7,7 @@ use crate::{Config, ResourceConfig, RunError};
 use lull_block::{Backend, BackendSpec, Context, IoLoop, Workers};
 use lull_proto::Geometry;
 use lull_proto::target::{Entry, Resource, ResourceIndex};
+use lull_upstream::{Notice, Upstreams};
 use lull_wire::messages::{Name, Path};
 use lull_wire::{Features, Incarnation, ResourceId};
 use std::io;
@@ -20,6 +21,11 @@ const WORKERS: usize = 8;
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 const FIRST_LOCK_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a start waits for the server of a medium. A successor's users wait too, and its predecessor takes over again
+/// if it is not done in time.
+const SERVER_WAIT: Duration = Duration::from_secs(20);
+const FIRST_SERVER_WAIT: Duration = Duration::from_secs(5);
+
 /// Media and state, locked and new: nobody is served yet.
 pub struct Media {
     pub database: redb::Database,
@@ -31,8 +37,12 @@ impl Media {
     pub fn open(config: &Config, first: bool) -> Result<Self, RunError> {
         let (database, remembered) = store::open(&config.state_dir)?;
         let workers = Workers::new(WORKERS).map_err(system("worker threads"))?;
-        let context =
-            Context { workers, lock_wait: if first { FIRST_LOCK_WAIT } else { LOCK_WAIT } };
+        let (lock_wait, server_wait) = match first {
+            true => (FIRST_LOCK_WAIT, FIRST_SERVER_WAIT),
+            false => (LOCK_WAIT, SERVER_WAIT),
+        };
+        let upstreams = Upstreams::new(server_wait, tell);
+        let context = Context { workers, lock_wait, remotes: Some(Arc::new(upstreams)) };
         let mut backends = Vec::new();
         for resource in &config.resources {
             let backend = lull_block::open(&resource.backend, &context)
@@ -52,6 +62,17 @@ pub fn give_ring() {
         }
         // The status names the engine of each resource.
         Err(error) => tracing::info!("files are served by threads: io_uring: {error}"),
+    }
+}
+
+/// Says what happens to a medium behind a network.
+fn tell(notice: &Notice) {
+    match notice {
+        Notice::Back { .. } => tracing::info!("{notice}"),
+        Notice::Unflushed { .. } => tracing::error!("{notice}"),
+        Notice::Lost { .. } | Notice::Away { .. } | Notice::NeverFlushes { .. } => {
+            tracing::warn!("{notice}");
+        }
     }
 }
 
@@ -150,7 +171,7 @@ pub fn is_volatile(backend: &BackendSpec) -> bool {
     match backend {
         BackendSpec::Memory { .. } => true,
         BackendSpec::Faulty(_, inner) => is_volatile(inner),
-        BackendSpec::File(_) | BackendSpec::Null { .. } => false,
+        BackendSpec::File(_) | BackendSpec::Null { .. } | BackendSpec::Remote(_) => false,
     }
 }
 

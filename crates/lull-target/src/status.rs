@@ -25,7 +25,7 @@ impl Daemon {
             phase: target_phase(&core),
             listen: self.config.listen.iter().map(ToString::to_string).collect(),
             nbd: self.config.nbd.iter().map(ToString::to_string).collect(),
-            resources: self.resources(&core),
+            resources: self.resources(&core, now),
             initiators: core.machine.seats().map(|seat| self.session(&core, seat)).collect(),
             agentless: core.agentless.values().map(|(status, _)| status.clone()).collect(),
             restart: self.restart_status(&core, now, &names),
@@ -79,7 +79,7 @@ impl Daemon {
         })
     }
 
-    fn resources(&self, core: &Core) -> Vec<ResourceStatus> {
+    fn resources(&self, core: &Core, now: MonoTime) -> Vec<ResourceStatus> {
         let mut held_by = vec![Vec::new(); self.shared.len()];
         for Seat { entry, .. } in core.machine.seats() {
             held_by[entry.resource.0].push(format!("{} {}", entry.node, access(entry.access)));
@@ -95,7 +95,16 @@ impl Daemon {
                 tenure: resource.tenure.0,
                 held_by,
                 faulted: None,
-                waits_for: None,
+                waits_for: shared.backend.waiting().map(|waiting| Wait {
+                    for_whom: waiting.for_whom,
+                    what: waiting.what,
+                    since: self
+                        .clock
+                        .unix_ms(now)
+                        .saturating_sub(waiting.elapsed.as_millis() as u64),
+                    deadline: None,
+                    then: String::new(),
+                }),
             })
             .collect()
     }

@@ -87,6 +87,13 @@ fn mistakes() -> Vec<(&'static str, String)> {
             "two resources on one file",
             resources(&["file:/srv/a.img", "file:/srv/./a.img,read-only"]),
         ),
+        ("two resources on one export", resources(&["nbd://localhost/a", "nbd://localhost/a"])),
+        ("a medium elsewhere without a server", resources(&["nbd:///x"])),
+        // [SEC-1]
+        ("a medium elsewhere over plain tcp", resources(&["nbd://store.example/x"])),
+        ("a medium elsewhere without a socket", resources(&["nbd+unix:///x"])),
+        ("an unknown option of a medium elsewhere", resources(&["nbd://localhost/x,sync"])),
+        ("a medium of another protocol", resources(&["lull://localhost/x"])),
         ("a uri of another protocol", ATTACHMENT.replace("lull://", "nbd://")),
         ("a uri without a resource", ATTACHMENT.replace("/db1\"\nnbd", "\"\nnbd")),
         ("a uri without a socket", ATTACHMENT.replace("lull://localhost/db1", "lull+unix:///db1")),

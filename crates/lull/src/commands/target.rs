@@ -47,7 +47,8 @@ pub struct Args {
     pub insecure: bool,
     #[command(flatten)]
     pub log: log::FormatArgs,
-    /// What is shared: file:/path[,direct=on|off][,engine=auto|uring|threads][,size=1G], mem:64M or null:1G
+    /// What is shared: file:/path[,direct=on|off][,engine=auto|uring|threads][,size=1G], mem:64M, null:1G or
+    /// nbd://host/export[,read-only][,write-through]
     #[arg(value_name = "NAME=BACKEND", value_parser = resource)]
     pub resources: Vec<ResourceConfig>,
 }
@@ -55,7 +56,8 @@ pub struct Args {
 fn resource(text: &str) -> Result<ResourceConfig, String> {
     let (name, backend) =
         text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=BACKEND"))?;
-    config::check_backend(backend)?;
+    // Whether it may lead off this host is seen when all flags are known.
+    config::backend_spec(backend, true)?;
     Ok(ResourceConfig { name: config::resource_name(name)?, backend: backend.to_owned() })
 }
 
@@ -106,6 +108,10 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
     }
     for addr in config.listen.iter().chain(&config.nbd) {
         addr.check_plain(config.insecure).map_err(|error| Failure::Usage(error.to_string()))?;
+    }
+    for ResourceConfig { name, backend } in &config.resources {
+        let wrong = |error| Failure::Usage(format!("{name}={backend}: {error}"));
+        config::backend_spec(backend, config.insecure).map_err(wrong)?;
     }
     Ok(config)
 }

@@ -13,7 +13,7 @@ use lull_transport::Addr;
 pub struct Claims {
     sockets: HashSet<Addr>,
     states: HashSet<PathBuf>,
-    /// Files and devices, and whether all that use one only read it.
+    /// Files, devices and exports elsewhere, and whether all that use one only read it.
     media: HashMap<PathBuf, bool>,
     written: HashSet<ResourceUri>,
 }
@@ -42,16 +42,18 @@ impl Claims {
 
     /// What a resource rests on. Memory is each resource's own; a file may be read by many.
     pub fn medium(&mut self, backend: &BackendSpec) -> Result<(), Taken> {
-        let file = match backend {
-            BackendSpec::File(file) => file,
+        let (place, reads) = match backend {
+            BackendSpec::File(file) => (plain(&file.path), file.read_only),
+            BackendSpec::Remote(remote) => (PathBuf::from(&remote.uri), remote.read_only),
             BackendSpec::Faulty(_, inner) => return self.medium(inner),
-            _ => return Ok(()),
+            BackendSpec::Memory { .. } | BackendSpec::Null { .. } => return Ok(()),
         };
-        match self.media.insert(plain(&file.path), file.read_only) {
+        let shown = place.display().to_string();
+        match self.media.insert(place, reads) {
             None => Ok(()),
-            Some(read_only) if read_only && file.read_only => Ok(()),
+            Some(read_only) if read_only && reads => Ok(()),
             Some(_) => Err((
-                format!("two resources rest on {}", file.path.display()),
+                format!("two resources rest on {shown}"),
                 "share one resource with several initiators instead, or give both `read-only`",
             )),
         }

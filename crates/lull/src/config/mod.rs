@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use lull_admin::{Access, AdminAddr, OnPauseTimeout, ResourceUri, Role};
 use lull_transport::Addr;
 
-pub use backend::check_backend;
+pub use backend::backend_spec;
 pub use here::{default_state_dir, host_name};
 pub use problem::{ConfigError, Problem};
 pub use resolve::{

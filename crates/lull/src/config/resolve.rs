@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use lull_admin::{Access, AdminAddr, OnPauseTimeout, Place, ResourceUri, is_resource_name};
-use lull_block::BackendSpec;
 use lull_transport::Addr;
 use toml::Spanned;
 
+use super::backend::backend_spec;
 use super::claims::{Claims, Taken};
 use super::file::{FileAttachment, FileConfig, FileInitiator, FileResource, FileTarget, Text};
 use super::{
@@ -16,6 +16,9 @@ use super::{
     ShutdownConfig, TargetConfig,
 };
 use crate::units::parse_span_ms;
+
+const A_BACKEND: &str =
+    "a backend is file:/path, mem:SIZE, null:SIZE or nbd://host/export, options after commas";
 
 /// Checks everything; either the whole configuration, or all that is wrong with it.
 pub fn resolve(file: FileConfig) -> Result<Config, Vec<Problem>> {
@@ -111,13 +114,9 @@ impl Checker {
             let resource = resource.into_inner();
             let span = resource.name.span();
             let backend = resource.backend.get_ref().clone();
-            match backend.parse::<BackendSpec>() {
+            match backend_spec(&backend, file.insecure) {
                 Ok(spec) => self.claim(resource.backend.span(), |claims| claims.medium(&spec)),
-                Err(error) => {
-                    let help =
-                        "a backend is file:/path, mem:SIZE or null:SIZE, options after commas";
-                    self.wrong(resource.backend.span(), error.to_string(), help);
-                }
+                Err(message) => self.wrong(resource.backend.span(), message, A_BACKEND),
             }
             if let Some(name) = self.read(Some(resource.name), resource_name) {
                 self.unique(&mut names, &name, span, "resource");

@@ -119,12 +119,35 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Connection<B> {
 
     /// Reads `buffer.as_ref().len()` bytes at `offset` into `buffer`.
     pub async fn read(&self, offset: u64, buffer: B) -> Result<B, RequestError> {
-        let length = self.check_length(buffer.as_ref().len())?;
-        let answer =
-            self.ask(cmd::READ, 0, offset, length, Kind::Read { offset, length, buffer })?;
-        match answer.await? {
-            Some(buffer) => Ok(buffer),
-            None => unreachable!("a read keeps its buffer until it is answered"),
+        match self.fetch(offset, buffer).await {
+            (Ok(()), Some(buffer)) => Ok(buffer),
+            (Ok(()), None) => unreachable!("a read keeps its buffer until it is answered"),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The same for memory that is needed again where the read fails: `buffer` has it back when
+    /// this ends, and an empty one meanwhile.
+    pub async fn fill(&self, offset: u64, buffer: &mut B) -> Result<(), RequestError>
+    where
+        B: Default,
+    {
+        let (result, back) = self.fetch(offset, std::mem::take(buffer)).await;
+        *buffer = back.unwrap_or_default();
+        result
+    }
+
+    async fn fetch(&self, offset: u64, buffer: B) -> (Result<(), RequestError>, Option<B>) {
+        let length = match self.check_length(buffer.as_ref().len()) {
+            Ok(length) => length,
+            Err(error) => return (Err(error), Some(buffer)),
+        };
+        if let Some(why) = self.shared.pending.borrow().dead() {
+            return (Err(RequestError::Lost(why)), Some(buffer));
+        }
+        match self.ask(cmd::READ, 0, offset, length, Kind::Read { offset, length, buffer }) {
+            Ok(answer) => answer.await,
+            Err(error) => (Err(error), None),
         }
     }
 
@@ -134,7 +157,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Connection<B> {
         let flags = self.fua(fua)?;
         let (request, answer) = self.prepare(cmd::WRITE, flags, offset, length, Kind::Plain)?;
         self.shared.outlet.push_frame(&request.encode(), payload);
-        answer.await.map(drop)
+        answer.await.0
     }
 
     /// Everything that was answered before this was asked is on stable storage when this ends.
@@ -142,7 +165,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Connection<B> {
         if !self.export().can_flush() {
             return Err(RequestError::NotOffered("flushing"));
         }
-        self.ask(cmd::FLUSH, 0, 0, 0, Kind::Plain)?.await.map(drop)
+        self.ask(cmd::FLUSH, 0, 0, 0, Kind::Plain)?.await.0
     }
 
     /// Says that the content of a range is no longer needed.
@@ -150,7 +173,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Connection<B> {
         if !self.export().can_trim() {
             return Err(RequestError::NotOffered("discarding"));
         }
-        self.ask(cmd::TRIM, 0, offset, length, Kind::Plain)?.await.map(drop)
+        self.ask(cmd::TRIM, 0, offset, length, Kind::Plain)?.await.0
     }
 
     /// Makes a range read as zeroes, without freeing it where it is to stay allocated.
@@ -166,7 +189,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Connection<B> {
         }
         let no_hole = if keep_allocated { cmd_flag::NO_HOLE } else { 0 };
         let flags = self.fua(fua)? | no_hole;
-        self.ask(cmd::WRITE_ZEROES, flags, offset, length, Kind::Plain)?.await.map(drop)
+        self.ask(cmd::WRITE_ZEROES, flags, offset, length, Kind::Plain)?.await.0
     }
 
     /// Ends when the connection has, with the reason.
@@ -181,6 +204,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Connection<B> {
             }
         })
         .await
+    }
+
+    /// Ends the connection at once, without a word to the server. Requests under way are lost.
+    pub fn abort(&self, why: &str) {
+        self.shared.pending.borrow_mut().doom(why);
+        self.shared.outlet.abort();
     }
 
     /// Takes leave of the server and waits until that is sent. Requests under way are lost.

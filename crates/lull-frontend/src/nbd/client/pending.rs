@@ -37,7 +37,7 @@ struct Slot<B> {
 enum State<B> {
     Free,
     Waiting(Waiting<B>),
-    Done(Result<Option<B>, RequestError>),
+    Done(Result<(), RequestError>, Option<B>),
 }
 
 /// A request without its whole answer.
@@ -103,7 +103,7 @@ impl<B> Pending<B> {
     pub(super) fn waiting(&mut self, cookie: u64) -> Option<&mut Waiting<B>> {
         match &mut self.slot(cookie)?.state {
             State::Waiting(waiting) => Some(waiting),
-            State::Free | State::Done(_) => None,
+            State::Free | State::Done(..) => None,
         }
     }
 
@@ -121,9 +121,14 @@ impl<B> Pending<B> {
         if waiting.abandoned {
             self.release(cookie);
         } else {
-            slot.state = State::Done(result.map(|()| waiting.buffer.take()));
+            slot.state = State::Done(result, waiting.buffer.take());
         }
         waker
+    }
+
+    /// Takes nothing more, because the connection is about to end for this reason.
+    pub(super) fn doom(&mut self, why: &str) {
+        self.dead.get_or_insert_with(|| why.into());
     }
 
     /// Fails whatever waits and all that comes later; returns whom to wake. The first reason stays.
@@ -152,7 +157,7 @@ impl<B> Pending<B> {
     }
 }
 
-/// Waits for one answer. Dropped before that, the answer goes nowhere.
+/// Waits for one answer, with which a read's memory comes back. Dropped before that, the answer goes nowhere.
 pub(super) struct Answer<'a, B> {
     pending: &'a RefCell<Pending<B>>,
     cookie: Option<u64>,
@@ -165,7 +170,7 @@ impl<'a, B> Answer<'a, B> {
 }
 
 impl<B> Future for Answer<'_, B> {
-    type Output = Result<Option<B>, RequestError>;
+    type Output = (Result<(), RequestError>, Option<B>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(cookie) = self.cookie else {
@@ -176,11 +181,11 @@ impl<B> Future for Answer<'_, B> {
             unreachable!("a slot belongs to its request until that is gone");
         };
         match std::mem::replace(&mut slot.state, State::Free) {
-            State::Done(result) => {
+            State::Done(result, buffer) => {
                 pending.release(cookie);
                 drop(pending);
                 self.cookie = None;
-                Poll::Ready(result)
+                Poll::Ready((result, buffer))
             }
             State::Waiting(mut waiting) => {
                 waiting.waker = Some(cx.waker().clone());
@@ -201,7 +206,7 @@ impl<B> Drop for Answer<'_, B> {
         match pending.slot(cookie).map(|slot| &mut slot.state) {
             // The memory stays, since bytes may be on their way into it.
             Some(State::Waiting(waiting)) => waiting.abandoned = true,
-            Some(State::Done(_)) => pending.release(cookie),
+            Some(State::Done(..)) => pending.release(cookie),
             Some(State::Free) | None => {}
         }
     }

@@ -108,14 +108,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Receiver<'_, B> {
 
     /// Receives `size` bytes into the buffer of a read, from its byte `from` on.
     async fn data(&mut self, cookie: u64, from: u32, size: u32) -> Result<(), Lost> {
-        let buffer = self.shared.pending.borrow_mut().waiting(cookie).and_then(|w| w.buffer.take());
-        let Some(mut buffer) = buffer else {
+        let Some(mut lent) = Lent::take(self.shared, cookie) else {
             return Err(Lost::Nonsense("data for a request that has none"));
         };
         let (from, to) = (from as usize, from as usize + size as usize);
-        self.inlet.read_exact_into(&mut self.r, &mut buffer.as_mut()[from..to]).await?;
+        self.inlet.read_exact_into(&mut self.r, &mut lent.bytes()[from..to]).await?;
+        drop(lent);
         if let Some(waiting) = self.shared.pending.borrow_mut().waiting(cookie) {
-            waiting.buffer = Some(buffer);
             waiting.received += u64::from(size);
         }
         Ok(())
@@ -185,6 +184,32 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Receiver<'_, B> {
         let waker = self.shared.pending.borrow_mut().finish(cookie, result);
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+/// A read's memory while bytes arrive in it; it goes back to its request however that ends.
+struct Lent<'a, B: AsRef<[u8]>> {
+    shared: &'a Shared<B>,
+    cookie: u64,
+    buffer: Option<B>,
+}
+
+impl<'a, B: AsRef<[u8]> + AsMut<[u8]>> Lent<'a, B> {
+    fn take(shared: &'a Shared<B>, cookie: u64) -> Option<Self> {
+        let buffer = shared.pending.borrow_mut().waiting(cookie)?.buffer.take()?;
+        Some(Lent { shared, cookie, buffer: Some(buffer) })
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        self.buffer.as_mut().map_or(&mut [], AsMut::as_mut)
+    }
+}
+
+impl<B: AsRef<[u8]>> Drop for Lent<'_, B> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.shared.pending.borrow_mut().waiting(self.cookie) {
+            waiting.buffer = self.buffer.take();
         }
     }
 }
