@@ -3,6 +3,8 @@
 
 mod restarts;
 
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
 use lull_e2e::tools::{patterned, qemu_io, run};
 use lull_e2e::{Initiator, Target, Use, World};
 
@@ -68,24 +70,15 @@ fn nbdinfo_learns_what_a_disk_is_and_can_do() {
         let sizes =
             ["minimum", "preferred", "maximum"].map(|one| &export[format!("block_size_{one}")]);
         assert_eq!(sizes.map(|size| size.as_u64()), [Some(512), Some(4096), Some(32 << 20)]);
-        for able in ["flush", "fua", "trim", "zero", "multi-conn", "df", "structured-reply"] {
+        for able in ["flush", "fua", "trim", "zero", "fast-zero", "cache", "multi-conn", "df"] {
             run("nbdinfo", &["--can", able, &uri]).ok();
         }
+        assert_eq!(export["contexts"][0], "base:allocation", "{told:#}");
         run("nbdinfo", &["--is", "read-only", &uri]).code(2);
         assert_eq!(run("nbdinfo", &["--size", &uri]).ok().stdout.trim(), "16777216");
         let listed = run("nbdinfo", &["--list", "--json", "--no-content", &uri]).ok().json();
         assert_eq!(listed["exports"][0]["export-name"], "db1", "{listed:#}");
     });
-}
-
-/// What a target's own clients have beyond those of an attachment.
-#[test]
-fn a_target_offers_fast_zeroes_and_reading_ahead() {
-    let world = World::new();
-    let disk = Disk::direct(&world, "16M");
-    for able in ["fast-zero", "cache"] {
-        run("nbdinfo", &["--can", able, &disk.uri()]).ok();
-    }
 }
 
 /// The stretches of a disk as `nbdinfo --map` tells them: offset, length and kind, neighbours of a kind as one.
@@ -105,50 +98,72 @@ fn map(uri: &str) -> Vec<(u64, u64, u64)> {
 
 #[test]
 fn tools_see_which_parts_of_a_disk_hold_data() {
-    let world = World::new();
-    let disk = Disk::direct(&world, "1G");
-    let (uri, mib) = (disk.uri(), MIB as u64);
-    let (data, hole) = (0, 3);
-    assert_eq!(map(&uri), [(0, 1024 * mib, hole)]);
-    let orders =
-        ["write -P 1 1M 2M", "write -P 2 512M 1M", "write -z -u 2M 1M", "discard 512M 512k"];
-    qemu_io(&uri, &[], &orders).ok();
-    let half = mib / 2;
-    let written = [
-        (0, mib, hole),
-        (mib, mib, data),
-        (2 * mib, 510 * mib + half, hole),
-        (512 * mib + half, half, data),
-        (513 * mib, 511 * mib, hole),
-    ];
-    assert_eq!(map(&uri), written);
-    let told = run("qemu-img", &["map", "--output=json", "-f", "raw", &uri]).ok().json();
-    let told: Vec<_> = told.as_array().expect("a list").iter().collect();
-    let kinds: Vec<_> =
-        told.iter().map(|one| (one["start"].as_u64(), one["data"].as_bool())).collect();
-    let expected: Vec<_> =
-        written.iter().map(|(start, _, kind)| (Some(*start), Some(*kind == data))).collect();
-    assert_eq!(kinds, expected, "{told:#?}");
+    in_both_places("1G", |_, disk| {
+        let (uri, mib) = (disk.uri(), MIB as u64);
+        let (data, hole) = (0, 3);
+        assert_eq!(map(&uri), [(0, 1024 * mib, hole)]);
+        let orders =
+            ["write -P 1 1M 2M", "write -P 2 512M 1M", "write -z -u 2M 1M", "discard 512M 512k"];
+        qemu_io(&uri, &[], &orders).ok();
+        let half = mib / 2;
+        let written = [
+            (0, mib, hole),
+            (mib, mib, data),
+            (2 * mib, 510 * mib + half, hole),
+            (512 * mib + half, half, data),
+            (513 * mib, 511 * mib, hole),
+        ];
+        assert_eq!(map(&uri), written);
+        let told = run("qemu-img", &["map", "--output=json", "-f", "raw", &uri]).ok().json();
+        let told = told.as_array().expect("a list");
+        let kinds: Vec<_> =
+            told.iter().map(|one| (one["start"].as_u64(), one["data"].as_bool())).collect();
+        let expected: Vec<_> =
+            written.iter().map(|(start, _, kind)| (Some(*start), Some(*kind == data))).collect();
+        assert_eq!(kinds, expected, "{told:#?}");
+    });
 }
 
 /// A gigabyte with a megabyte in it is copied by its megabyte: the copy is as sparse, and right.
 #[test]
 fn sparse_disks_are_copied_sparsely() {
-    use std::os::unix::fs::MetadataExt as _;
-    let world = World::new();
-    let disk = Disk::direct(&world, "1G");
-    let uri = disk.uri();
-    qemu_io(&uri, &[], &["write -P 7 300M 1M", "flush"]).ok();
-    let by_nbdcopy = world.path("nbdcopy.img").display().to_string();
-    let by_qemu = world.path("qemu.img").display().to_string();
-    run("nbdcopy", &[&uri, &by_nbdcopy]).ok();
-    run("qemu-img", &["convert", "-f", "raw", "-O", "raw", &uri, &by_qemu]).ok();
-    for copy in [&by_nbdcopy, &by_qemu] {
-        let found = std::fs::metadata(copy).expect("a copy");
-        assert_eq!(found.len(), 1 << 30);
-        assert!(found.blocks() * 512 < 16 << 20, "{copy} has {} blocks", found.blocks());
-        run("qemu-img", &["compare", "-f", "raw", "-F", "raw", copy, &uri]).ok();
-    }
+    in_both_places("1G", |world, disk| {
+        let uri = disk.uri();
+        qemu_io(&uri, &[], &["write -P 7 300M 1M", "flush"]).ok();
+        let by_nbdcopy = world.path("nbdcopy.img").display().to_string();
+        let by_qemu = world.path("qemu.img").display().to_string();
+        run("nbdcopy", &[&uri, &by_nbdcopy]).ok();
+        run("qemu-img", &["convert", "-f", "raw", "-O", "raw", &uri, &by_qemu]).ok();
+        for copy in [&by_nbdcopy, &by_qemu] {
+            let found = std::fs::metadata(copy).expect("a copy");
+            assert_eq!(found.len(), 1 << 30);
+            assert!(found.blocks() * 512 < 16 << 20, "{copy} has {} blocks", found.blocks());
+            run("qemu-img", &["compare", "-f", "raw", "-F", "raw", copy, &uri]).ok();
+        }
+    });
+}
+
+/// A sparse file onto a disk full of data: its holes read as zeroes there, and are holes again.
+#[test]
+fn sparse_files_are_copied_onto_a_used_disk() {
+    in_both_places("64M", |world, disk| {
+        let uri = disk.uri();
+        let source = world.path("source.img").display().to_string();
+        let file = std::fs::File::create(&source).expect("a file can be made");
+        file.set_len(64 << 20).expect("a file can be given a size");
+        file.write_all_at(&[3; MIB], 40 << 20).expect("a file can be written");
+        let mib = MIB as u64;
+        for copy in [
+            &["nbdcopy", "--flush", &source, &uri][..],
+            &["qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", &source, &uri],
+        ] {
+            qemu_io(&uri, &[], &["write -P 9 0 64M"]).ok();
+            run(copy[0], &copy[1..]).ok();
+            run("qemu-img", &["compare", "-f", "raw", "-F", "raw", &source, &uri]).ok();
+            let copied = [(0, 40 * mib, 3), (40 * mib, mib, 0), (41 * mib, 23 * mib, 3)];
+            assert_eq!(map(&uri), copied, "{copy:?}");
+        }
+    });
 }
 
 #[test]
@@ -197,22 +212,26 @@ fn qemu_io_writes_zeroes_discards_and_flushes() {
 }
 
 /// More than 32 bits of length in one request, which QEMU's client makes of extended headers.
-#[test]
-fn ten_terabytes_are_zeroed_by_one_request() {
-    let world = World::new();
-    let disk = Disk::direct(&world, "12T");
+fn zeroed_by_one_request(disk: &Disk, end: &str) {
+    let zeroes = format!("write -z -u -n 512k {end}");
     let orders = [
         "write -P 5 0 1M",
-        "write -P 6 5T 1M",
+        "write -P 6 5G 1M",
         "write -P 7 12287G 1M",
-        "write -z -u -n 512k 11T",
+        &zeroes,
         "read -P 5 0 512k",
         "read -P 0 512k 512k",
-        "read -P 0 5T 1M",
+        "read -P 0 5G 1M",
         "read -P 7 12287G 1M",
     ];
     let said = qemu_io(&disk.uri(), &[], &orders).ok();
     assert!(!said.stdout.contains("failed"), "{said:?}");
     let kinds: Vec<_> = map(&disk.uri()).into_iter().map(|(_, _, kind)| kind).collect();
     assert_eq!(kinds, [0, 3, 0, 3], "data at the beginning and at the end, and a hole between");
+}
+
+#[test]
+fn more_than_32_bits_of_zeroes_are_one_request() {
+    in_both_places("12T", |_, disk| zeroed_by_one_request(disk, "8G"));
+    zeroed_by_one_request(&Disk::direct(&World::new(), "12T"), "11T");
 }
