@@ -183,6 +183,8 @@ pub struct SessionStatus {
     pub instance: String,
     /// How long its resource stays reserved after a loss; none: without limit.
     pub hold_ms: Option<u64>,
+    /// Number of the target's thread that serves it; 0 as well while it is lost.
+    pub thread: u64,
     /// What the target waits for from it.
     pub waits_for: Option<Wait>,
 }
@@ -201,4 +203,6 @@ pub struct AgentlessStatus {
     pub since: u64,
     /// Requests that the target has not answered.
     pub in_flight: u64,
+    /// Number of the target's thread that serves it.
+    pub thread: u64,
 }

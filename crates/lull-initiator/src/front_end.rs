@@ -185,7 +185,7 @@ impl Exports for Names {
         vec![self.attachment.config().uri.resource.clone()]
     }
 
-    fn open(&self, name: &str) -> Result<Rc<Disk>, OpenRefused> {
+    async fn open(&self, name: &str) -> Result<Rc<Disk>, OpenRefused> {
         let config = self.attachment.config();
         let resource = &config.uri.resource;
         if !name.is_empty() && name != resource && name != config.name {

@@ -1,13 +1,17 @@
 //! Clients that speak NBD straight to the target [SAFE-9]: listed, counted against writers, held while the target is
 //! away; they cannot be paused.
 
-use crate::daemon::{Daemon, Input};
+use crate::daemon::{Input, Shared};
 use crate::executor::Executor;
+use crate::gauge::Gauge;
+use crate::local::Local;
 use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_frontend::nbd::{self, Closer, Device, Errno, Exports, Geometry, OpenRefused, Reply};
 use lull_proto::target::ResourceIndex;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// What one client may take: buffers are shared with initiators, and a client that does not read its last replies
@@ -18,31 +22,58 @@ pub fn limits() -> nbd::Limits {
 
 /// The target's resources as one NBD connection sees them.
 pub struct Shelf {
-    daemon: Rc<Daemon>,
+    local: Rc<Local>,
     peer: String,
 }
 
+/// A place beside the initiators, which the machine gave to one client. It is counted until it is dropped.
+pub struct Place {
+    pub id: u64,
+    pub resource: ResourceIndex,
+    /// The client must be content with reading.
+    pub read_only: bool,
+    pub control: mpsc::UnboundedSender<Input>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let left = Input::AgentlessLeft { id: self.id, resource: self.resource };
+        // The machine's thread ends after all others.
+        let _ = self.control.send(left);
+    }
+}
+
 impl Shelf {
-    pub fn new(daemon: Rc<Daemon>, peer: String) -> Self {
-        Self { daemon, peer }
+    pub fn new(local: Rc<Local>, peer: String) -> Self {
+        Self { local, peer }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.local.shared.iter().map(|shared| shared.name.clone()).collect()
     }
 
     fn find(&self, name: &str) -> Result<ResourceIndex, OpenRefused> {
-        let names = self.daemon.resource_names();
-        match name {
-            "" if names.len() == 1 => Ok(ResourceIndex(0)),
-            "" => {
-                Err(OpenRefused::Unknown(format!("name one of the exports: {}", names.join(", "))))
-            }
-            name => {
-                names.iter().position(|other| other == name).map(ResourceIndex).ok_or_else(|| {
-                    OpenRefused::Unknown(format!(
-                        "there is no \"{name}\" here; there is: {}",
-                        names.join(", ")
-                    ))
-                })
-            }
-        }
+        let place = match (name, &*self.local.shared) {
+            ("", [_]) => Some(0),
+            (name, shared) => shared.iter().position(|shared| shared.name == name),
+        };
+        let names = || self.names().join(", ");
+        let unknown = || match name {
+            "" => format!("name one of the exports: {}", names()),
+            name => format!("there is no \"{name}\" here; there is: {}", names()),
+        };
+        place.map(ResourceIndex).ok_or_else(|| OpenRefused::Unknown(unknown()))
+    }
+
+    /// What the machine says to a question that only it can answer.
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, OpenRefused>>) -> Input,
+    ) -> Result<T, OpenRefused> {
+        let (reply, answer) = oneshot::channel();
+        self.local.tell(question(reply));
+        let gone = |_| Err(OpenRefused::Shutdown("the target is ending".to_owned()));
+        answer.await.unwrap_or_else(gone)
     }
 }
 
@@ -50,32 +81,48 @@ impl Exports for Shelf {
     type Device = Disk;
 
     fn list(&self) -> Vec<String> {
-        self.daemon.resource_names()
+        self.names()
     }
 
     /// Where a writer has the resource, it is offered read-only, which goes beside it.
-    fn open(&self, name: &str) -> Result<Rc<Disk>, OpenRefused> {
-        let place = self.find(name)?;
-        let read_only = self.daemon.admit_agentless(place)?;
-        Ok(Rc::new(Disk::open(&self.daemon, place, read_only, &self.peer)))
+    async fn open(&self, name: &str) -> Result<Rc<Disk>, OpenRefused> {
+        let resource = self.find(name)?;
+        let gauge = Arc::new(Gauge::default());
+        let client = Client {
+            peer: self.peer.clone(),
+            thread: self.local.number,
+            gauge: Arc::clone(&gauge),
+            control: self.local.control(),
+        };
+        let place = self.ask(|reply| Input::AgentlessCame { resource, client, reply }).await?;
+        Ok(Rc::new(Disk::open(&self.local, place, gauge)))
     }
 
-    fn describe(&self, name: &str) -> Result<Geometry, OpenRefused> {
-        let place = self.find(name)?;
-        let read_only = self.daemon.admit_agentless(place)?;
-        Ok(geometry(&self.daemon, place, read_only))
+    async fn describe(&self, name: &str) -> Result<Geometry, OpenRefused> {
+        let resource = self.find(name)?;
+        let read_only = self.ask(|reply| Input::AgentlessLooks { resource, reply }).await?;
+        Ok(geometry(&self.local.shared[resource.0], read_only))
     }
 }
 
-fn geometry(daemon: &Daemon, place: ResourceIndex, read_only: bool) -> Geometry {
-    let shared = daemon.shared(place);
+/// Who asks for a place.
+pub struct Client {
+    pub peer: String,
+    /// The thread that has its connection.
+    pub thread: usize,
+    pub gauge: Arc<Gauge>,
+    /// The way back, by which the place is given up.
+    pub control: mpsc::UnboundedSender<Input>,
+}
+
+fn geometry(shared: &Shared, read_only: bool) -> Geometry {
     let found = shared.backend.geometry();
     Geometry {
         size: found.size,
         block: found.block,
         preferred: found.preferred,
         max_length: found.max_length,
-        read_only: read_only || found.read_only,
+        read_only,
         discard: found.discard,
         write_zeroes: found.write_zeroes,
         fast_zeroes: true,
@@ -106,21 +153,21 @@ struct Runner {
 
 /// One export in use by one connection.
 pub struct Disk {
-    daemon: Rc<Daemon>,
-    place: ResourceIndex,
-    id: u64,
+    local: Rc<Local>,
     geometry: Geometry,
     runner: Rc<Runner>,
+    gauge: Arc<Gauge>,
     completer: JoinHandle<()>,
+    _place: Place,
 }
 
 impl Disk {
-    fn open(daemon: &Rc<Daemon>, place: ResourceIndex, read_only: bool, peer: &str) -> Self {
-        let geometry = geometry(daemon, place, read_only);
-        let executor = Executor::new(daemon.shared(place).backend.clone());
-        let closer = daemon.core.borrow().closer.clone();
-        let runner = Rc::new(Runner { executor, closer });
-        let completing = Rc::clone(&runner);
+    fn open(local: &Rc<Local>, place: Place, gauge: Arc<Gauge>) -> Self {
+        let shared = &local.shared[place.resource.0];
+        let geometry = geometry(shared, place.read_only);
+        let executor = Executor::new(shared.backend.clone());
+        let runner = Rc::new(Runner { executor, closer: local.closer.clone() });
+        let (completing, seen) = (Rc::clone(&runner), Arc::clone(&gauge));
         let completer = tokio::task::spawn_local(async move {
             let mut done = Vec::new();
             loop {
@@ -130,17 +177,17 @@ impl Disk {
                         completing.carry_on(part, completion);
                     }
                 }
+                seen.set_in_flight(completing.executor.in_flight());
             }
         });
-        let id = daemon.agentless_came(place, geometry.read_only, peer);
-        Self { daemon: Rc::clone(daemon), place, id, geometry, runner, completer }
+        let local = Rc::clone(local);
+        Self { local, geometry, runner, gauge, completer, _place: place }
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
         self.completer.abort();
-        self.daemon.input(Input::AgentlessLeft { id: self.id, resource: self.place });
     }
 }
 
@@ -152,11 +199,11 @@ impl Device for Disk {
     }
 
     fn buffer(&self, length: u32) -> Option<Buffer> {
-        self.daemon.pool().take(length as usize)
+        self.local.pool.take(length as usize)
     }
 
     fn buffer_freed(&self) -> impl Future<Output = ()> {
-        self.daemon.pool().freed()
+        self.local.pool.freed()
     }
 
     fn submit(
@@ -186,6 +233,7 @@ impl Device for Disk {
         if let Some((part, done)) = self.runner.executor.start(op, offset, first, buffer, part) {
             self.runner.carry_on(part, done);
         }
+        self.gauge.set_in_flight(self.runner.executor.in_flight());
     }
 }
 

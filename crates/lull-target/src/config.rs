@@ -3,6 +3,7 @@
 use lull_admin::{AdminAddr, OnPauseTimeout};
 use lull_block::BackendSpec;
 use lull_transport::Addr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub admin: AdminAddr,
     /// What it owns.
     pub resources: Vec<ResourceConfig>,
+    /// Threads that serve requests, the machine's own among them.
+    pub threads: NonZeroUsize,
     /// The pause timer.
     pub pause_timeout: Duration,
     /// What happens when it ends; `None`: ask where somebody is there to answer, else abort.

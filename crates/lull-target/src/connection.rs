@@ -1,19 +1,25 @@
-//! One connection of an initiator: bytes to frames, requests into the lane, everything else to the daemon.
+//! One connection of an initiator: bytes to frames, requests into the lane, everything else to the machine.
 
-use crate::daemon::{Daemon, Input};
+use crate::daemon::Input;
+use crate::gauge::Gauge;
 use crate::lane::{Admission, BadRequest, Lane};
+use crate::local::Local;
+use crate::threads::Berth;
 use lull_block::{Buffer, Pool};
 use lull_proto::ConnId;
+use lull_proto::target::ResourceIndex;
 use lull_transport::{Inlet, Outlet, ReadHalf, Stream};
 use lull_wire::frame::Digest;
 use lull_wire::messages::Request;
 use lull_wire::messages::Sender;
 use lull_wire::{DecodeError, FrameHeader, HEADER_LENGTH, Kind, Message};
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// Received bytes that are kept for parsing; payloads go past it.
 const INLET: usize = 256 << 10;
@@ -24,58 +30,78 @@ const UNREAD_LIMIT: usize = 4 << 20;
 /// How long what was said last may take to leave, and the peer to close, once a connection is hung up.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What the daemon keeps of a connection.
+/// What its thread keeps of a connection.
 pub struct Connection {
-    pub lane: Rc<Lane>,
     pub outlet: Outlet<Buffer>,
-    pub peer: String,
-    pulse: Rc<Pulse>,
+    lane: Rc<Lane>,
     closing: Rc<Notify>,
-}
-
-/// Whether a peer gave a sign of life: any byte is one, not only a PING, which may stand behind requests.
-#[derive(Debug, Default)]
-struct Pulse {
-    felt: Cell<bool>,
-    /// It is not read because this side has no room for its requests: its silence is not its own.
-    kept_waiting: Cell<bool>,
+    completer: RefCell<Option<AbortHandle>>,
 }
 
 impl Connection {
     /// Starts the connection's tasks.
-    pub fn start(daemon: &Rc<Daemon>, conn: ConnId, stream: Stream) -> Self {
+    pub fn start(
+        local: &Rc<Local>,
+        conn: ConnId,
+        stream: Stream,
+        gauge: Arc<Gauge>,
+        berth: Berth,
+    ) -> Self {
         let outlet = Outlet::new();
-        let lane = Rc::new(Lane::new(outlet.clone(), daemon.watch()));
+        let lane = Lane::new(outlet.clone(), Arc::clone(&local.watch), Arc::clone(&gauge));
+        let lane = Rc::new(lane);
         let closing = Rc::new(Notify::new());
-        let peer = stream.peer();
         let (reader, mut writer) = stream.into_split();
         let pump = outlet.clone();
         let written = tokio::task::spawn_local(async move {
             // A failure to write shows as a failure to read.
             let _ = pump.pump(&mut writer).await;
         });
-        let pulse = Rc::new(Pulse::default());
         let task = Task {
-            daemon: Rc::clone(daemon),
+            local: Rc::clone(local),
             conn,
             lane: Rc::clone(&lane),
             outlet: outlet.clone(),
-            pulse: Rc::clone(&pulse),
+            gauge,
         };
         let hung_up = Rc::clone(&closing);
         tokio::task::spawn_local(async move {
+            let _berth = berth;
             task.serve(reader, &hung_up).await;
             if tokio::time::timeout(LINGER, written).await.is_err() {
                 // A peer that does not read keeps neither the socket nor the buffers.
                 task.outlet.abort();
             }
         });
-        Self { lane, outlet, peer, pulse, closing }
+        Self { outlet, lane, closing, completer: RefCell::default() }
     }
 
-    /// Whether the peer gave a sign of life since this was asked last.
-    pub fn take_pulse(&self) -> bool {
-        self.pulse.felt.take() || self.pulse.kept_waiting.get()
+    /// Opens the lane, for a session that may only read or not, in this version.
+    pub fn open(
+        &self,
+        local: &Rc<Local>,
+        conn: ConnId,
+        resource: ResourceIndex,
+        (read_only, version): (bool, u16),
+    ) {
+        let shared = &local.shared[resource.0];
+        let lane = Rc::clone(&self.lane);
+        let open = lane.open(shared.backend.clone(), shared.incarnation, read_only, version);
+        let local = Rc::clone(local);
+        let completer = tokio::task::spawn_local(async move {
+            lane.complete(open).await;
+            local.tell(Input::Drained { conn });
+        });
+        self.completer.replace(Some(completer.abort_handle()));
+    }
+
+    /// Closes the lane; says whether nothing is under way already. Otherwise the machine is told when that is so.
+    pub fn close(&self) -> bool {
+        let drained = self.lane.close();
+        if drained && let Some(completer) = self.completer.take() {
+            completer.abort();
+        }
+        drained
     }
 
     /// Lets what was queued leave, then closes.
@@ -86,11 +112,11 @@ impl Connection {
 }
 
 struct Task {
-    daemon: Rc<Daemon>,
+    local: Rc<Local>,
     conn: ConnId,
     lane: Rc<Lane>,
     outlet: Outlet<Buffer>,
-    pulse: Rc<Pulse>,
+    gauge: Arc<Gauge>,
 }
 
 /// Why reading ended.
@@ -120,7 +146,7 @@ impl Task {
         };
         if let Some(ended) = ended {
             self.outlet.finish();
-            self.daemon.input(Input::Lost { conn: self.conn, ended });
+            self.local.tell(Input::Lost { conn: self.conn, ended });
             return;
         }
         // To the peer's end, so that what was said last is not lost with what it still sent.
@@ -137,7 +163,7 @@ impl Task {
     }
 
     async fn read(&self, reader: &mut ReadHalf, inlet: &mut Inlet) -> Result<(), Ended> {
-        let pool = self.daemon.pool();
+        let pool = &self.local.pool;
         loop {
             while let Some(header) = FrameHeader::read(inlet.bytes(), Sender::Initiator)? {
                 if inlet.bytes().len() < header.length() {
@@ -156,22 +182,23 @@ impl Task {
                 } else {
                     let message = Message::decode(header.kind, body)?;
                     inlet.consume(header.length());
-                    self.daemon.input(Input::Frame { conn: self.conn, message });
+                    self.gauge.may_tell().await;
+                    self.local.tell(Input::Frame { conn: self.conn, message });
                 }
             }
             if inlet.fill(reader).await? == 0 {
                 return Err(Ended::Closed);
             }
-            self.pulse.felt.set(true);
+            self.gauge.feel();
         }
     }
 
     /// Waits for requests of this connection to end, and for a buffer.
     async fn wait_for_room(&self, length: u32, pool: &Pool) -> Option<Buffer> {
-        self.pulse.kept_waiting.set(true);
+        self.gauge.keep_waiting(true);
         self.lane.room(length).await;
         let buffer = pool.take_waiting(length as usize).await;
-        self.pulse.kept_waiting.set(false);
+        self.gauge.keep_waiting(false);
         buffer
     }
 

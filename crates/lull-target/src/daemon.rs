@@ -1,21 +1,23 @@
 //! The daemon: everything that can happen to it is an [`Input`]; each is taken by one turn, which reads the clock once,
 //! asks the machine, and performs what it says (`perform.rs`).
 
-use crate::agentless::{self, Shelf};
+use crate::agentless::{Client, Place};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
-use crate::connection::{Connection, Ended};
-use crate::lane::Watch;
+use crate::connection::Ended;
+use crate::gauge::Gauge;
+use crate::local::Command;
 use crate::prepare::PrepareError;
 use crate::store::{Done, Store};
 use crate::successor::Successor;
+use crate::threads::Threads;
 use crate::{Config, refusal};
-use lull_admin::{AgentlessStatus, AlertLog, RestartKind};
-use lull_block::{Backend, Buffer, Pool};
-use lull_frontend::nbd::{self, Closer, OpenRefused};
+use lull_admin::{AlertLog, RestartKind};
+use lull_block::Backend;
+use lull_frontend::nbd::OpenRefused;
 use lull_proto::target::{self, Actions, Agentless, Event, Order, ResourceIndex, Target};
 use lull_proto::{ConnId, MonoTime};
-use lull_transport::{Listener, Outlet, Stream};
+use lull_transport::{Listener, Socket, Stream};
 use lull_wire::messages::Name;
 use lull_wire::{Access, Incarnation, Message, RestartId};
 use std::cell::RefCell;
@@ -23,15 +25,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 /// How long accepting rests after the system had no descriptor left for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Turns of the runtime between a deadline and its tick: one to see which sockets have something, one for their
-/// readers, and as many again for what a first piece brought.
-const TURNS_BEFORE_TICK: usize = 8;
 /// The least time between two ticks: each looks at every session, whose deadlines differ by less than this.
 const TICK_REST: Duration = Duration::from_millis(20);
 /// Connections beyond it are closed at once: descriptors are needed for media, state and a successor as well.
@@ -40,15 +39,21 @@ const MOST_CONNECTIONS: usize = 16_384;
 /// What can happen.
 pub enum Input {
     /// An initiator connected.
-    Accepted { stream: Stream },
+    Accepted { socket: Socket, peer: String },
     /// A message that is no request came.
     Frame { conn: ConnId, message: Message },
     /// A connection ended.
     Lost { conn: ConnId, ended: Ended },
     /// A closed lane has nothing under way any more.
     Drained { conn: ConnId },
-    /// A client without an agent opened a resource.
-    AgentlessCame { id: u64, resource: ResourceIndex, read_only: bool, peer: String },
+    /// A client without an agent looks at a resource: is told whether it would have to be content with reading.
+    AgentlessLooks { resource: ResourceIndex, reply: oneshot::Sender<Result<bool, OpenRefused>> },
+    /// A client without an agent opens a resource.
+    AgentlessCame {
+        resource: ResourceIndex,
+        client: Client,
+        reply: oneshot::Sender<Result<Place, OpenRefused>>,
+    },
     /// A client without an agent is gone.
     AgentlessLeft { id: u64, resource: ResourceIndex },
     /// The state was written, or could not be.
@@ -76,6 +81,22 @@ pub struct Shared {
     pub incarnation: Incarnation,
 }
 
+/// A connection of an initiator, which lives on a thread.
+pub struct Link {
+    pub thread: usize,
+    pub gauge: Arc<Gauge>,
+    pub peer: String,
+}
+
+/// A client without an agent.
+pub struct Agent {
+    pub resource: ResourceIndex,
+    pub read_only: bool,
+    pub client: Client,
+    /// Since when, in Unix milliseconds.
+    pub since: u64,
+}
+
 /// What the process does once it is down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -91,9 +112,8 @@ pub enum Plan {
 pub struct Daemon {
     pub config: Config,
     pub clock: Clock,
-    pub shared: Vec<Shared>,
-    pool: Pool,
-    watch: Rc<Watch>,
+    pub shared: Arc<[Shared]>,
+    pub threads: Threads,
     /// Something changed that the loop looks at: a deadline, the end.
     pub changed: Notify,
     pub core: RefCell<Core>,
@@ -105,12 +125,10 @@ pub struct Core {
     pub chronicle: Chronicle,
     pub alerts: AlertLog,
     pub store: Store,
-    pub connections: BTreeMap<ConnId, Connection>,
-    pub agentless: BTreeMap<u64, (AgentlessStatus, ResourceIndex)>,
-    pub closer: Closer,
+    pub connections: BTreeMap<ConnId, Link>,
+    pub agentless: BTreeMap<u64, Agent>,
     pub accepting: Vec<AbortHandle>,
     pub queue: VecDeque<Input>,
-    pub completers: BTreeMap<ConnId, AbortHandle>,
     pub plan: Plan,
     pub successor: Option<Box<Successor>>,
     /// Tells when it dies while it waits.
@@ -120,8 +138,6 @@ pub struct Core {
     pub down: bool,
     pub since: MonoTime,
     pub instance: String,
-    /// What still leaves on connections that are hung up.
-    pub leaving: Vec<Outlet<Buffer>>,
     next_restart: u64,
     ids: u64,
     /// When the last tick was.
@@ -144,10 +160,8 @@ impl Core {
             store,
             connections: BTreeMap::new(),
             agentless: BTreeMap::new(),
-            closer: Closer::new(),
             accepting: Vec::new(),
             queue: VecDeque::new(),
-            completers: BTreeMap::new(),
             plan: Plan::Stop,
             successor: None,
             watcher: None,
@@ -155,7 +169,6 @@ impl Core {
             down: false,
             since,
             instance,
-            leaving: Vec::new(),
             next_restart,
             ids: 0,
             ticked: MonoTime(0),
@@ -180,12 +193,6 @@ impl Core {
         id
     }
 
-    /// A connection without a session any more.
-    pub fn forget(&mut self, conn: ConnId) {
-        self.connections.remove(&conn);
-        self.chronicle.forget(conn);
-    }
-
     fn next_id(&mut self) -> u64 {
         self.ids += 1;
         self.ids
@@ -196,27 +203,24 @@ impl Daemon {
     pub fn new(
         config: Config,
         clock: Clock,
-        shared: Vec<Shared>,
-        pool: Pool,
+        shared: Arc<[Shared]>,
+        threads: Threads,
         core: Core,
     ) -> Rc<Self> {
-        let watch = Rc::new(Watch::new(clock));
-        Rc::new(Self {
-            config,
-            clock,
-            shared,
-            pool,
-            watch,
-            changed: Notify::new(),
-            core: RefCell::new(core),
-        })
+        let (changed, core) = (Notify::new(), RefCell::new(core));
+        Rc::new(Self { config, clock, shared, threads, changed, core })
     }
 
-    /// Takes what happened. The clock is read here and nowhere else in a turn.
+    /// Takes what happened.
     pub fn input(self: &Rc<Self>, input: Input) {
+        self.inputs([input]);
+    }
+
+    /// Takes all that happened, in its order. The clock is read here and nowhere else in a turn.
+    pub fn inputs(self: &Rc<Self>, inputs: impl IntoIterator<Item = Input>) {
         let now = self.clock.now();
         let mut core = self.core.borrow_mut();
-        core.queue.push_back(input);
+        core.queue.extend(inputs);
         let mut actions = Actions::new();
         while let Some(input) = core.queue.pop_front() {
             self.turn(&mut core, now, input, &mut actions);
@@ -232,13 +236,25 @@ impl Daemon {
                 tracing::warn!("a connection beyond {MOST_CONNECTIONS} was closed");
                 return;
             }
-            Input::Accepted { stream } => {
+            Input::Accepted { socket, peer } => {
                 let conn = ConnId(core.next_id());
                 core.chronicle.accepted(now);
-                core.connections.insert(conn, Connection::start(self, conn, stream));
+                let ((thread, berth), gauge) = (self.threads.berth(), Arc::<Gauge>::default());
+                let link = Link { thread, gauge: Arc::clone(&gauge), peer };
+                core.connections.insert(conn, link);
+                self.threads.ask(thread, Command::Serve { conn, socket, gauge, berth });
                 Event::Accepted { conn }
             }
+            // It was on its way when the connection was given up.
+            Input::Frame { conn, .. } | Input::Lost { conn, .. } | Input::Drained { conn }
+                if !core.connections.contains_key(&conn) =>
+            {
+                return;
+            }
             Input::Frame { conn, message } => {
+                if let Some(link) = core.connections.get(&conn) {
+                    link.gauge.heard();
+                }
                 core.chronicle.received(now, &core.machine, conn, &message);
                 Event::Received { conn, message }
             }
@@ -248,19 +264,27 @@ impl Daemon {
                 Event::Lost { conn }
             }
             Input::Drained { conn } => {
-                core.completers.remove(&conn);
                 touched = Some(conn);
                 Event::Drained { conn }
             }
-            Input::AgentlessCame { id, resource, read_only, peer } => {
-                let status = AgentlessStatus {
-                    peer,
-                    resource: self.shared(resource).name.clone(),
-                    access: if read_only { lull_admin::Access::Ro } else { lull_admin::Access::Rw },
-                    since: self.clock.unix_ms(now),
-                    in_flight: 0,
+            Input::AgentlessLooks { resource, reply } => {
+                // Who does not wait any more has gone away.
+                let _ = reply.send(self.admit_agentless(core, now, resource));
+                return;
+            }
+            Input::AgentlessCame { resource, client, reply } => {
+                let read_only = match self.admit_agentless(core, now, resource) {
+                    Ok(read_only) => read_only,
+                    Err(refused) => {
+                        let _ = reply.send(Err(refused));
+                        return;
+                    }
                 };
-                core.agentless.insert(id, (status, resource));
+                let (id, control) = (core.next_id(), client.control.clone());
+                let agent = Agent { resource, read_only, client, since: self.clock.unix_ms(now) };
+                core.agentless.insert(id, agent);
+                // Dropped on its way, the place is given up like any other.
+                let _ = reply.send(Ok(Place { id, resource, read_only, control }));
                 Event::Agentless { resource, now: core.agentless_on(resource) }
             }
             Input::AgentlessLeft { id, resource } => {
@@ -270,7 +294,7 @@ impl Daemon {
             Input::Committed((ticket, ok)) => Event::Recorded { ticket, ok },
             Input::Durable { restart, ok } => Event::Durable { restart, ok },
             Input::Order(order) => {
-                self.watch.begin(now);
+                self.threads.begin_watch(now);
                 Event::Order(order)
             }
             Input::SuccessorGone => {
@@ -281,7 +305,7 @@ impl Daemon {
             }
             Input::Prepared(prepared) => match prepared_order(core, now, prepared) {
                 Some(order) => {
-                    self.watch.begin(now);
+                    self.threads.begin_watch(now);
                     self.watch_successor(core);
                     Event::Order(order)
                 }
@@ -291,8 +315,8 @@ impl Daemon {
             Input::Evict { node, resource } => Event::Evict { node, resource },
             Input::Tick => {
                 core.ticked = now;
-                for (conn, connection) in &core.connections {
-                    if connection.take_pulse() {
+                for (conn, link) in &core.connections {
+                    if link.gauge.take_pulse() {
                         core.machine.heard(*conn);
                     }
                 }
@@ -307,7 +331,15 @@ impl Daemon {
         if let Some(conn) = touched
             && core.machine.session(conn).is_none()
         {
-            core.forget(conn);
+            self.forget(core, conn);
+        }
+    }
+
+    /// A connection without a session any more.
+    pub fn forget(&self, core: &mut Core, conn: ConnId) {
+        core.chronicle.forget(conn);
+        if let Some(link) = core.connections.remove(&conn) {
+            self.threads.ask(link.thread, Command::Forget { conn });
         }
     }
 
@@ -326,10 +358,29 @@ impl Daemon {
     /// Accepts initiators on a socket until the task is ended.
     pub fn accept(self: &Rc<Self>, listener: Rc<Listener>) {
         let daemon = Rc::clone(self);
+        self.accept_with(listener, move |socket, peer| {
+            daemon.input(Input::Accepted { socket, peer });
+        });
+    }
+
+    /// Accepts clients without an agent on a socket until the task is ended.
+    pub fn accept_nbd(self: &Rc<Self>, listener: Rc<Listener>) {
+        let daemon = Rc::clone(self);
+        self.accept_with(listener, move |socket, _| {
+            let (thread, berth) = daemon.threads.berth();
+            daemon.threads.ask(thread, Command::ServeNbd { socket, berth });
+        });
+    }
+
+    fn accept_with(&self, listener: Rc<Listener>, take: impl Fn(Socket, String) + 'static) {
         let task = tokio::task::spawn_local(async move {
             loop {
-                match listener.accept().await {
-                    Ok(stream) => daemon.input(Input::Accepted { stream }),
+                let accepted = listener.accept().await.and_then(|stream| {
+                    let peer = stream.peer();
+                    Ok((Stream::into_socket(stream)?, peer))
+                });
+                match accepted {
+                    Ok((socket, peer)) => take(socket, peer),
                     Err(error) => {
                         tracing::warn!("a connection could not be accepted: {error}");
                         tokio::time::sleep(ACCEPT_REST).await;
@@ -338,51 +389,6 @@ impl Daemon {
             }
         });
         self.core.borrow_mut().accepting.push(task.abort_handle());
-    }
-
-    /// Accepts clients without an agent on a socket until the task is ended.
-    pub fn accept_nbd(self: &Rc<Self>, listener: Rc<Listener>) {
-        let daemon = Rc::clone(self);
-        let closer = self.core.borrow().closer.clone();
-        let task = tokio::task::spawn_local(async move {
-            loop {
-                match listener.accept().await {
-                    Ok(stream) => daemon.serve_nbd(stream, closer.clone()),
-                    Err(error) => {
-                        tracing::warn!("an NBD connection could not be accepted: {error}");
-                        tokio::time::sleep(ACCEPT_REST).await;
-                    }
-                }
-            }
-        });
-        self.core.borrow_mut().accepting.push(task.abort_handle());
-    }
-
-    fn serve_nbd(self: &Rc<Self>, stream: Stream, closer: Closer) {
-        let peer = stream.peer();
-        let shelf = Rc::new(Shelf::new(Rc::clone(self), peer.clone()));
-        tokio::task::spawn_local(async move {
-            if let Err(ended) = nbd::serve(stream, shelf, agentless::limits(), closer).await {
-                tracing::info!("NBD client {peer}: {ended}");
-            }
-        });
-    }
-
-    /// A deadline has come. What peers have sent already is read first [TIMER-6]: a target that slept with its host
-    /// wakes to what came meanwhile.
-    pub async fn tick(self: &Rc<Self>) {
-        for _ in 0..TURNS_BEFORE_TICK {
-            tokio::task::yield_now().await;
-        }
-        self.input(Input::Tick);
-    }
-
-    pub fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    pub fn watch(&self) -> Rc<Watch> {
-        Rc::clone(&self.watch)
     }
 
     pub fn shared(&self, place: ResourceIndex) -> &Shared {
@@ -394,41 +400,26 @@ impl Daemon {
     }
 
     /// Whether a client without an agent must be content with reading [SAFE-9].
-    pub fn admit_agentless(&self, place: ResourceIndex) -> Result<bool, OpenRefused> {
-        let now = self.clock.now();
-        let core = self.core.borrow();
+    fn admit_agentless(
+        &self,
+        core: &Core,
+        now: MonoTime,
+        place: ResourceIndex,
+    ) -> Result<bool, OpenRefused> {
         let refused = |refusal| OpenRefused::Shutdown(refusal::words(&refusal, now, &self.clock));
-        match core.machine.admits_agentless(now, place, false) {
-            Ok(()) => Ok(false),
-            Err(_) => {
-                core.machine.admits_agentless(now, place, true).map(|()| true).map_err(refused)
-            }
+        let only_reads = self.shared(place).backend.geometry().read_only;
+        if !only_reads && core.machine.admits_agentless(now, place, false).is_ok() {
+            return Ok(false);
         }
-    }
-
-    /// A client without an agent opened a resource; what it is known by.
-    pub fn agentless_came(
-        self: &Rc<Self>,
-        resource: ResourceIndex,
-        read_only: bool,
-        peer: &str,
-    ) -> u64 {
-        let id = self.core.borrow_mut().next_id();
-        let peer = peer.to_owned();
-        self.input(Input::AgentlessCame { id, resource, read_only, peer });
-        id
+        core.machine.admits_agentless(now, place, true).map(|()| true).map_err(refused)
     }
 }
 
 impl Core {
     fn agentless_on(&self, resource: ResourceIndex) -> Agentless {
-        let here = self.agentless.values().filter(|(_, place)| *place == resource);
         let mut count = Agentless::default();
-        for (status, _) in here {
-            match status.access {
-                lull_admin::Access::Ro => count.readers += 1,
-                _ => count.writers += 1,
-            }
+        for agent in self.agentless.values().filter(|agent| agent.resource == resource) {
+            if agent.read_only { count.readers += 1 } else { count.writers += 1 }
         }
         count
     }

@@ -1,10 +1,9 @@
 //! Where one connection's requests run: closed at first, open from ATTACHED on, closed again before anything that must
 //! not see them any more.
 
-use crate::clock::Clock;
 use crate::executor::Executor;
+use crate::gauge::{Gauge, Watch};
 use lull_block::{Backend, Buffer, Completion, IoStatus, Op};
-use lull_proto::MonoTime;
 use lull_proto::initiator::WINDOW;
 use lull_transport::Outlet;
 use lull_wire::extents::EXTENTS_PAYLOAD;
@@ -111,48 +110,13 @@ fn place(number: RequestNumber) -> (usize, u64) {
 /// read meanwhile. The buffers are everybody's.
 const UNDER_WAY_LIMIT: usize = 32 << 20;
 
-/// When the last answer was given, looked at only while a restart is under way: its downtime begins there.
-#[derive(Debug)]
-pub struct Watch {
-    clock: Clock,
-    on: Cell<bool>,
-    last: Cell<MonoTime>,
-}
-
-impl Watch {
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, on: Cell::new(false), last: Cell::new(MonoTime(0)) }
-    }
-
-    /// Begins to look, as if the last answer had been given now.
-    pub fn begin(&self, now: MonoTime) {
-        self.on.set(true);
-        self.last.set(now);
-    }
-
-    /// Looks no longer.
-    pub fn end(&self) {
-        self.on.set(false);
-    }
-
-    /// The last answer.
-    pub fn last(&self) -> MonoTime {
-        self.last.get()
-    }
-
-    fn answered(&self) {
-        if self.on.get() {
-            self.last.set(self.clock.now());
-        }
-    }
-}
-
 /// One connection's lane.
 pub struct Lane {
     state: RefCell<State>,
     outlet: Outlet<Buffer>,
     header: RefCell<Vec<u8>>,
-    watch: Rc<Watch>,
+    watch: Arc<Watch>,
+    gauge: Arc<Gauge>,
     /// Bytes of requests under way.
     bytes: Cell<usize>,
     freed: Notify,
@@ -161,12 +125,13 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn new(outlet: Outlet<Buffer>, watch: Rc<Watch>) -> Self {
+    pub fn new(outlet: Outlet<Buffer>, watch: Arc<Watch>, gauge: Arc<Gauge>) -> Self {
         Self {
             state: RefCell::new(State::NotYet),
             outlet,
             header: RefCell::default(),
             watch,
+            gauge,
             bytes: Cell::new(0),
             freed: Notify::new(),
             numbers: RefCell::new(None),
@@ -201,14 +166,6 @@ impl Lane {
         let drained = open.is_none();
         *state = open.map_or(State::Closed, State::Closing);
         drained
-    }
-
-    /// Requests under way.
-    pub fn in_flight(&self) -> usize {
-        match &*self.state.borrow() {
-            State::Open(open) | State::Closing(open) => open.executor.in_flight(),
-            State::NotYet | State::Closed => 0,
-        }
     }
 
     /// Whether a request of this length may be read now.
@@ -299,6 +256,8 @@ impl Lane {
             open.executor.start(op, request.offset, request.length, buffer, ticket)
         {
             self.answer(&open, ticket, done);
+        } else {
+            self.gauge.set_in_flight(open.executor.in_flight());
         }
     }
 
@@ -322,6 +281,7 @@ impl Lane {
                     self.answer(&open, ticket, completion);
                 }
             }
+            self.gauge.set_in_flight(open.executor.in_flight());
             let mut state = self.state.borrow_mut();
             if matches!(&*state, State::Closing(open) if open.executor.in_flight() == 0) {
                 *state = State::Closed;

@@ -12,8 +12,10 @@ mod config;
 mod connection;
 mod daemon;
 mod executor;
+mod gauge;
 mod lane;
 mod life;
+mod local;
 mod media;
 mod perform;
 mod prepare;
@@ -23,6 +25,7 @@ mod stage;
 mod status;
 pub mod store;
 mod successor;
+mod threads;
 mod waiting;
 
 pub use config::{Config, ResourceConfig};

@@ -7,12 +7,12 @@ use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Store, StoreError};
 use crate::successor::{Predecessor, Successor, SuccessorError, VARIABLE};
+use crate::threads::Threads;
 use crate::waiting::{Rested, WaitingRoom};
 use crate::{Config, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, Moment};
-use lull_block::{DEFAULT_BUDGET, OpenError, Pool};
+use lull_block::OpenError;
 use lull_proto::target::{self, Target};
-use lull_transport::Outlet;
 use lull_wire::messages::Name;
 use lull_wire::{InstanceId, RestartId};
 use std::io;
@@ -26,9 +26,9 @@ use tokio::time::MissedTickBehavior;
 
 /// How often a target looks whether anything is wrong with it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the last messages may take to leave before the process goes on.
-const FAREWELL: Duration = Duration::from_millis(250);
-
+/// The most inputs that are taken in one turn: a thousand sessions that speak at once must not keep the requests of
+/// this thread's connections waiting.
+const TURN_INPUTS: usize = 64;
 /// What ending takes beside the pause, on media that answer: a last flush, the record, the last messages.
 const LAST_WRITES: Duration = Duration::from_secs(60);
 
@@ -337,8 +337,10 @@ async fn live(
     let machine = Target::new(now, machine_config, resources, roster);
     let core =
         Core::new(machine, chronicle, store, now, instance.to_string(), remembered.next_restart);
-    let pool = Pool::new(DEFAULT_BUDGET).map_err(system("buffers"))?;
-    let daemon = Daemon::new(config.clone(), clock, shared, pool, core);
+    let (inputs, mut heard) = mpsc::unbounded_channel();
+    let threads = Threads::start(config.threads, clock, &shared, &inputs);
+    let threads = threads.map_err(system("the data path's threads"))?;
+    let daemon = Daemon::new(config.clone(), clock, shared, threads, core);
     sockets.listen.iter().for_each(|bound| daemon.accept(Rc::clone(&bound.listener)));
     sockets.nbd.iter().for_each(|bound| daemon.accept_nbd(Rc::clone(&bound.listener)));
     let (calls, mut asked) = mpsc::channel(CALLS_QUEUED);
@@ -349,23 +351,34 @@ async fn live(
     if let Some(predecessor) = before.predecessor {
         predecessor.serving().await;
     }
-    let (plan, successor) = serve(&daemon, signals, &mut commits, &mut asked, told).await?;
+    let mut sources = Sources { heard: &mut heard, commits: &mut commits, asked: &mut asked };
+    let (plan, successor) = serve(&daemon, signals, &mut sources, told).await?;
     // Calls that came too late are told so by this.
     drop(asked);
     let admin = Leaving::start(admin);
-    farewell(&daemon).await;
+    daemon.threads.end().await;
     Ok(Ended { plan, successor, admin })
+}
+
+/// Where what happens comes from.
+struct Sources<'a> {
+    /// The threads' connections.
+    heard: &'a mut mpsc::UnboundedReceiver<Input>,
+    /// The state.
+    commits: &'a mut mpsc::UnboundedReceiver<store::Done>,
+    /// Operators.
+    asked: &'a mut mpsc::Receiver<Call>,
 }
 
 async fn serve(
     daemon: &Rc<Daemon>,
     signals: &mut Signals,
-    commits: &mut mpsc::UnboundedReceiver<store::Done>,
-    asked: &mut mpsc::Receiver<Call>,
+    Sources { heard, commits, asked }: &mut Sources<'_>,
     told: &impl Fn(Moment<'_>),
 ) -> Result<(Plan, Option<Box<Successor>>), RunError> {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut committed, mut inputs) = (Vec::new(), Vec::new());
     loop {
         let deadline = {
             let mut core = daemon.core.borrow_mut();
@@ -383,31 +396,38 @@ async fn serve(
         tokio::select! {
             biased;
             _ = looks.tick() => daemon.look(),
-            done = commits.recv() => match done {
-                Some(done) => daemon.input(Input::Committed(done)),
-                None => return Err(system("the state's thread")(io::Error::other("it is gone"))),
-            },
+            count = commits.recv_many(&mut committed, TURN_INPUTS) => {
+                if count == 0 {
+                    return Err(gone("the state's thread"));
+                }
+                daemon.inputs(committed.drain(..).map(Input::Committed));
+            }
+            () = daemon.threads.lost() => return Err(gone("a thread of the data path")),
             () = signals.told_to_end() => {
                 told(Moment::Ending { within: daemon.config.pause_timeout + LAST_WRITES });
                 daemon.terminate();
             }
             Some(call) = asked.recv() => daemon.call(call),
             () = daemon.changed.notified() => {}
-            () = timer => daemon.tick().await,
+            () = timer => {
+                // What peers have sent already is read first [TIMER-6]: a target that slept with its host wakes to what
+                // came meanwhile.
+                daemon.threads.read().await;
+                let come = std::iter::from_fn(|| heard.try_recv().ok());
+                daemon.inputs(come.chain([Input::Tick]));
+            }
+            count = heard.recv_many(&mut inputs, TURN_INPUTS) => {
+                debug_assert!(count > 0, "the daemon has a sender itself");
+                daemon.inputs(inputs.drain(..));
+                // Between two turns the connections of this thread have theirs.
+                tokio::task::yield_now().await;
+            }
         }
     }
 }
 
-/// Lets the last messages leave.
-async fn farewell(daemon: &Rc<Daemon>) {
-    let leaving: Vec<Outlet<lull_block::Buffer>> =
-        std::mem::take(&mut daemon.core.borrow_mut().leaving);
-    let all = async {
-        for outlet in leaving {
-            outlet.below(1).await;
-        }
-    };
-    let _ = tokio::time::timeout(FAREWELL, all).await;
+fn gone(what: &'static str) -> RunError {
+    system(what)(io::Error::other("it is gone; its own words are in the log"))
 }
 
 fn introduction(config: &Config, sockets: &Sockets) -> String {

@@ -188,7 +188,7 @@ pub fn shared(
     config: &Config,
     resources: &[Resource],
     backends: Vec<Arc<dyn Backend>>,
-) -> Vec<Shared> {
+) -> Arc<[Shared]> {
     let named = config.resources.iter().zip(resources).zip(backends);
     named
         .map(|((named, resource), backend)| Shared {

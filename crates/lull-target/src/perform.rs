@@ -2,6 +2,7 @@
 
 use crate::daemon::{Core, Daemon, Input};
 use crate::executor::Executor;
+use crate::local::Command;
 use crate::refusal;
 use crate::store::{Commit, SeatRow};
 use lull_block::{Backend, Buffer, Op};
@@ -18,16 +19,16 @@ impl Daemon {
         match action {
             Action::Send { conn, message } => self.send(core, now, conn, &message),
             Action::Refuse { conn, refusal } => {
-                let agentless = core.agentless.values().map(|(status, _)| status);
-                let message = refusal::message(&refusal, now, &self.clock, agentless);
+                let agentless = self.agentless(core);
+                let message = refusal::message(&refusal, now, &self.clock, agentless.iter());
                 self.send(core, now, conn, &message.into());
-                hang_up(core, conn);
+                self.hang_up(core, conn);
             }
             Action::Open { conn, resource, read_only, version } => {
-                self.open(core, conn, resource, read_only, version)
+                self.ask(core, conn, Command::Open { conn, resource, read_only, version });
             }
-            Action::Close { conn } => close(core, conn),
-            Action::HangUp { conn } => hang_up(core, conn),
+            Action::Close { conn } => self.ask(core, conn, Command::Close { conn }),
+            Action::HangUp { conn } => self.hang_up(core, conn),
             Action::Record { ticket, change } => self.record(core, now, ticket, &change),
             Action::StartWriteBack => {
                 self.shared.iter().for_each(|shared| shared.backend.start_write_back())
@@ -35,16 +36,16 @@ impl Daemon {
             Action::MakeDurable { restart } => self.make_durable(restart),
             Action::StopAccepting => {
                 core.accepting.drain(..).chain(core.watcher.take()).for_each(|task| task.abort());
-                core.closer.close();
+                self.threads.let_agentless_go();
             }
             Action::Down { restart: _ } => {
-                core.chronicle.down(now, self.watch().last(), &core.store);
+                core.chronicle.down(now, self.threads.last_answer(), &core.store);
                 core.down = true;
             }
             Action::Report(report) => {
                 core.chronicle.report(now, &core.machine, &report, &core.store);
                 if let Report::Aborted { .. } = report {
-                    self.watch().end();
+                    self.threads.end_watch();
                     self.forget_successor(core);
                 }
             }
@@ -53,31 +54,23 @@ impl Daemon {
 
     fn send(&self, core: &mut Core, now: MonoTime, conn: ConnId, message: &Message) {
         core.chronicle.sent(now, &core.machine, conn, message);
-        if let Some(connection) = core.connections.get(&conn) {
-            let mut frame = Vec::new();
-            message.encode(Digest::NONE, &mut frame);
-            connection.outlet.push_bytes(&frame);
+        let mut frame = Vec::new();
+        message.encode(Digest::NONE, &mut frame);
+        self.ask(core, conn, Command::Send { conn, frame });
+    }
+
+    /// Asks the thread of a connection; what concerns one connection stays in order.
+    fn ask(&self, core: &Core, conn: ConnId, command: Command) {
+        if let Some(link) = core.connections.get(&conn) {
+            self.threads.ask(link.thread, command);
         }
     }
 
-    fn open(
-        self: &Rc<Self>,
-        core: &mut Core,
-        conn: ConnId,
-        resource: ResourceIndex,
-        read_only: bool,
-        version: u16,
-    ) {
-        let Some(connection) = core.connections.get(&conn) else { return };
-        let shared = self.shared(resource);
-        let lane = Rc::clone(&connection.lane);
-        let open = lane.open(shared.backend.clone(), shared.incarnation, read_only, version);
-        let daemon = Rc::clone(self);
-        let completer = tokio::task::spawn_local(async move {
-            lane.complete(open).await;
-            daemon.input(Input::Drained { conn });
-        });
-        core.completers.insert(conn, completer.abort_handle());
+    fn hang_up(&self, core: &mut Core, conn: ConnId) {
+        self.ask(core, conn, Command::HangUp { conn });
+        if core.machine.session(conn).is_none() {
+            self.forget(core, conn);
+        }
     }
 
     fn record(&self, core: &mut Core, now: MonoTime, ticket: Ticket, change: &Change) {
@@ -141,27 +134,5 @@ impl Daemon {
         if let Some(successor) = core.successor.take() {
             tokio::task::spawn_local(successor.end());
         }
-    }
-}
-
-fn close(core: &mut Core, conn: ConnId) {
-    let drained = core.connections.get(&conn).is_none_or(|connection| connection.lane.close());
-    if drained {
-        if let Some(completer) = core.completers.remove(&conn) {
-            completer.abort();
-        }
-        core.queue.push_back(Input::Drained { conn });
-    }
-}
-
-fn hang_up(core: &mut Core, conn: ConnId) {
-    if let Some(connection) = core.connections.get(&conn) {
-        connection.hang_up();
-        // Only a target that goes down waits for it, and it has few that are still there.
-        core.leaving.retain(|outlet| outlet.queued() > 0);
-        core.leaving.push(connection.outlet.clone());
-    }
-    if core.machine.session(conn).is_none() {
-        core.forget(conn);
     }
 }

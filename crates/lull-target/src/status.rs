@@ -1,10 +1,11 @@
 //! How the target stands, as a document.
 
 use crate::chronicle::{because, lingering, not_ready};
-use crate::daemon::{Core, Daemon, Plan, access};
+use crate::daemon::{Agent, Core, Daemon, Plan, access};
 use lull_admin::{
-    NotReady, Question as AdminQuestion, RecordRow, ResourceStatus, RestartPhase, RestartRow,
-    RestartStatus, RowPhase, SessionPhase, SessionStatus, Status, TargetPhase, TargetStatus, Wait,
+    Access, AgentlessStatus, NotReady, Question as AdminQuestion, RecordRow, ResourceStatus,
+    RestartPhase, RestartRow, RestartStatus, RowPhase, SessionPhase, SessionStatus, Status,
+    TargetPhase, TargetStatus, Wait,
 };
 use lull_proto::MonoTime;
 use lull_proto::target::{
@@ -27,7 +28,7 @@ impl Daemon {
             nbd: self.config.nbd.iter().map(ToString::to_string).collect(),
             resources: self.resources(&core, now),
             initiators: core.machine.seats().map(|seat| self.session(&core, seat)).collect(),
-            agentless: core.agentless.values().map(|(status, _)| status.clone()).collect(),
+            agentless: self.agentless(&core),
             restart: self.restart_status(&core, now, &names),
             waits: self.going(&core).into_iter().collect(),
             state_fault: core.store.fault(),
@@ -84,7 +85,7 @@ impl Daemon {
         for Seat { entry, .. } in core.machine.seats() {
             held_by[entry.resource.0].push(format!("{} {}", entry.node, access(entry.access)));
         }
-        let known = core.machine.resources().iter().zip(&self.shared).zip(held_by);
+        let known = core.machine.resources().iter().zip(self.shared.iter()).zip(held_by);
         known
             .map(|((resource, shared), held_by)| ResourceStatus {
                 name: shared.name.clone(),
@@ -107,6 +108,19 @@ impl Daemon {
                 }),
             })
             .collect()
+    }
+
+    /// The clients without an agent.
+    pub(crate) fn agentless(&self, core: &Core) -> Vec<AgentlessStatus> {
+        let status = |agent: &Agent| AgentlessStatus {
+            peer: agent.client.peer.clone(),
+            resource: self.shared(agent.resource).name.clone(),
+            access: if agent.read_only { Access::Ro } else { Access::Rw },
+            since: agent.since,
+            in_flight: agent.client.gauge.in_flight() as u64,
+            thread: agent.client.thread as u64,
+        };
+        core.agentless.values().map(status).collect()
     }
 
     fn session(&self, core: &Core, seat: &Seat) -> SessionStatus {
@@ -134,9 +148,10 @@ impl Daemon {
             });
             return status;
         };
-        if let Some(connection) = core.connections.get(&conn) {
-            status.peer.clone_from(&connection.peer);
-            status.in_flight = connection.lane.in_flight() as u64;
+        if let Some(link) = core.connections.get(&conn) {
+            status.peer.clone_from(&link.peer);
+            status.in_flight = link.gauge.in_flight() as u64;
+            status.thread = link.thread as u64;
         }
         status.phase = match core.machine.session(conn) {
             Some(SessionState::Arriving { .. }) => SessionPhase::Replaying,

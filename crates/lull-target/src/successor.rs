@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
@@ -30,7 +30,7 @@ const SERVING: &[u8] = b"serving";
 /// A successor that waits.
 pub struct Successor {
     child: Child,
-    channel: Rc<Channel>,
+    channel: Arc<Channel>,
 }
 
 /// Why there is no successor.
@@ -64,7 +64,7 @@ impl Successor {
         let mut command = Command::from(command);
         let child = command.spawn().map_err(|source| SuccessorError::Start { binary, source })?;
         drop(command);
-        let mut successor = Self { child, channel: Rc::new(Channel::new(mine)?) };
+        let mut successor = Self { child, channel: Arc::new(Channel::new(mine)?) };
         match successor.answer(CHECKED, "check itself", CHECK_LIMIT).await {
             Ok(()) => Ok(successor),
             Err(error) => {
@@ -76,7 +76,7 @@ impl Successor {
 
     /// Ends when the successor does, or speaks out of turn. To be dropped before it is given the sockets.
     pub fn gone(&self) -> impl Future<Output = ()> + 'static {
-        let channel = Rc::clone(&self.channel);
+        let channel = Arc::clone(&self.channel);
         async move {
             let _ = channel.recv().await;
         }

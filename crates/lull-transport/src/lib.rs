@@ -14,10 +14,12 @@ pub mod handover;
 mod inlet;
 mod listener;
 mod outlet;
+mod socket;
 mod stream;
 
 pub use addr::{Addr, AddrError, DEFAULT_PORT, PlainRefused};
 pub use inlet::Inlet;
 pub use listener::{BindError, Listener};
 pub use outlet::Outlet;
+pub use socket::Socket;
 pub use stream::{DialError, PeerCredentials, ReadHalf, Stream, WriteHalf};

@@ -90,11 +90,11 @@ pub trait Exports {
 
     /// Opens the export `name` for transmission. "" is the default export, which exists where there
     /// is exactly one. The device is dropped when its connection ends.
-    fn open(&self, name: &str) -> Result<Rc<Self::Device>, OpenRefused>;
+    fn open(&self, name: &str) -> impl Future<Output = Result<Rc<Self::Device>, OpenRefused>>;
 
     /// Looks at an export without using it. To be overridden where opening means taking.
-    fn describe(&self, name: &str) -> Result<Geometry, OpenRefused> {
-        self.open(name).map(|device| device.geometry())
+    fn describe(&self, name: &str) -> impl Future<Output = Result<Geometry, OpenRefused>> {
+        async move { self.open(name).await.map(|device| device.geometry()) }
     }
 }
 

@@ -244,7 +244,7 @@ impl Exports for Disks {
         self.0.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    fn open(&self, name: &str) -> Result<Rc<Memory>, OpenRefused> {
+    async fn open(&self, name: &str) -> Result<Rc<Memory>, OpenRefused> {
         if name == "guarded" {
             return Err(OpenRefused::Policy("`guarded` is not for you: ask its owner".into()));
         }

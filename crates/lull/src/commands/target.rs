@@ -1,5 +1,6 @@
 //! `lull target`: share resources.
 
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ pub struct Args {
     /// Where its operator reaches it [default: /run/lull/target.sock, or below $XDG_RUNTIME_DIR]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<AdminAddr>,
+    /// Threads that serve requests, 1 to 255 [default: one for each processor that it may use]
+    #[arg(long, value_name = "COUNT")]
+    pub threads: Option<NonZeroU8>,
     /// How long initiators may take to pause [default: 30s]
     #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
     pub pause_timeout: Option<u64>,
@@ -90,6 +94,7 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
     config.name = args.name.unwrap_or(config.name);
     config.state_dir = args.state.unwrap_or(config.state_dir);
     config.admin = args.admin.unwrap_or(config.admin);
+    config.threads = args.threads.unwrap_or(config.threads);
     config.pause_timeout_ms = args.pause_timeout.unwrap_or(config.pause_timeout_ms);
     config.on_pause_timeout = args.on_pause_timeout.or(config.on_pause_timeout);
     config.keep_alive_ms = args.keep_alive.unwrap_or(config.keep_alive_ms);
@@ -148,6 +153,7 @@ fn daemon_config(config: TargetConfig) -> Result<lull_target::Config, Failure> {
         state_dir: config.state_dir,
         admin: config.admin,
         resources: config.resources.into_iter().map(resource).collect::<Result<_, _>>()?,
+        threads: config.threads.into(),
         pause_timeout: Duration::from_millis(config.pause_timeout_ms),
         on_pause_timeout: config.on_pause_timeout,
         silence: Duration::from_millis(config.keep_alive_ms),

@@ -1,5 +1,7 @@
 //! The configuration as it was typed. Keys have the names of the flags.
 
+use std::num::NonZeroU8;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -29,6 +31,7 @@ pub struct FileTarget {
     pub nbd: Vec<Text>,
     pub state: Option<Text>,
     pub admin: Option<Text>,
+    pub threads: Option<NonZeroU8>,
     pub pause_timeout: Option<Text>,
     pub on_pause_timeout: Option<Text>,
     pub keep_alive: Option<Text>,

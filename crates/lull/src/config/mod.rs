@@ -12,6 +12,7 @@ mod problem;
 mod resolve;
 
 use std::io::Read as _;
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
 use lull_admin::{Access, AdminAddr, OnPauseTimeout, ResourceUri, Role};
@@ -48,6 +49,8 @@ pub struct TargetConfig {
     pub admin: AdminAddr,
     /// What it owns, at least one.
     pub resources: Vec<ResourceConfig>,
+    /// Threads that serve requests; by default one for each processor that it may use.
+    pub threads: NonZeroU8,
     /// The pause timer.
     pub pause_timeout_ms: u64,
     /// What happens when it ends; none: `ask` where somebody is there to answer, else `abort`.
@@ -190,6 +193,12 @@ pub const LEAST_RETAIN: u64 = 1 << 20;
 /// The resume timer where nothing else is said.
 pub const DEFAULT_RESUME_TIMEOUT_MS: u64 = 60_000;
 
+/// How many processors this process may use, as far as threads can be counted here.
+fn processors() -> NonZeroU8 {
+    let found = std::thread::available_parallelism().ok();
+    found.map_or(NonZeroU8::MIN, |count| count.try_into().unwrap_or(NonZeroU8::MAX))
+}
+
 impl TargetConfig {
     /// A target without resources, as this host would run it.
     pub fn of_this_host() -> Self {
@@ -200,6 +209,7 @@ impl TargetConfig {
             state_dir: default_state_dir(Role::Target),
             admin: Role::Target.default_socket(),
             resources: Vec::new(),
+            threads: processors(),
             pause_timeout_ms: DEFAULT_PAUSE_TIMEOUT_MS,
             on_pause_timeout: None,
             keep_alive_ms: DEFAULT_KEEP_ALIVE_MS,

@@ -99,6 +99,7 @@ impl Checker {
         set(&mut config.name, self.read(file.name, node_name));
         set(&mut config.state_dir, self.state(file.state));
         set(&mut config.admin, self.admin(file.admin));
+        set(&mut config.threads, file.threads);
         set(&mut config.pause_timeout_ms, self.read(file.pause_timeout, parse_span_ms));
         config.on_pause_timeout = self.read(file.on_pause_timeout, on_pause_timeout);
         set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));

@@ -118,7 +118,7 @@ impl Exports for OneDisk {
         vec!["disk".into()]
     }
 
-    fn open(&self, _: &str) -> Result<Rc<Disk>, OpenRefused> {
+    async fn open(&self, _: &str) -> Result<Rc<Disk>, OpenRefused> {
         Ok(Rc::clone(&self.0))
     }
 }

@@ -137,6 +137,7 @@ fn target_status() -> Status {
             access: Access::Ro,
             since: NOW - 1000,
             in_flight: 1,
+            ..Default::default()
         }],
         restart: Some(restart()),
         ..Default::default()

@@ -32,14 +32,14 @@ pub(super) async fn negotiate<E: Exports>(
             Step::Went => {}
             Step::List => server.listed(&exports.list(), &mut out),
             Step::Open(question) => {
-                let found = open(&mut server, &question, exports, &mut out)?;
+                let found = open(&mut server, &question, exports, &mut out).await?;
                 opened = found.map(|(device, geometry)| {
                     let terms = server.terms(&question.name);
                     Agreed { device, geometry, terms }
                 });
             }
             Step::Contexts(question) => {
-                let export = exports.describe(&question.name);
+                let export = exports.describe(&question.name).await;
                 server.answer_contexts(question, export.as_ref().map_err(Clone::clone), &mut out);
             }
             Step::Leave => {
@@ -62,7 +62,7 @@ pub(super) async fn negotiate<E: Exports>(
 
 type Opened<D> = Option<(Rc<D>, Geometry)>;
 
-fn open<E: Exports>(
+async fn open<E: Exports>(
     server: &mut Server,
     question: &Question,
     exports: &E,
@@ -72,13 +72,13 @@ fn open<E: Exports>(
         server.answer(question, Err(refused), out).map(|()| None)
     };
     if question.how == How::Info {
-        match exports.describe(&question.name) {
+        match exports.describe(&question.name).await {
             Ok(geometry) => server.answer(question, Ok(&geometry.bounded()), out)?,
             Err(refused) => return Ok(refuse(server, refused, out)?),
         }
         return Ok(None);
     }
-    match exports.open(&question.name) {
+    match exports.open(&question.name).await {
         Ok(device) => {
             let geometry = device.geometry().bounded();
             server.answer(question, Ok(&geometry), out)?;
