@@ -5,13 +5,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program and the Debian package that brings it.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 13] = [
+    ("curl", "curl"),
     ("debootstrap", "debootstrap"),
     ("fio", "fio"),
     // These two for disks of a test's own, which only root can make.
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
     ("nbdcopy", "libnbd-bin"),
+    ("nbdfuse", "libnbd-bin"),
     ("nbdinfo", "libnbd-bin"),
     ("nbdkit", "nbdkit"),
     // It is the sign of libnbd's Python module, for the system's own interpreter.
@@ -103,8 +105,8 @@ mod tests {
     fn each_missing_package_is_named_once() {
         assert_eq!(packages_for(|program| program != "qemu-io"), ["qemu-utils"]);
         let all = packages_for(|_| false);
-        assert_eq!(all[..4], ["debootstrap", "fio", "mount", "e2fsprogs"]);
-        assert_eq!(all[4..], ["libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"]);
+        assert_eq!(all[..5], ["curl", "debootstrap", "fio", "mount", "e2fsprogs"]);
+        assert_eq!(all[5..], ["libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"]);
         assert!(packages_for(|_| true).is_empty());
     }
 }
