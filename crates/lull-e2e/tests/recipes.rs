@@ -1,4 +1,4 @@
-//! The recipes of `docs/recipes/`: what a page tells people to type works, from its first block to its last.
+//! The recipes of `docs/recipes/`, and the README: what a page tells people to type works, from its first block to its last.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +21,11 @@ fn page(name: &str) -> String {
     text.unwrap_or_else(|error| panic!("docs/recipes/{name}: {error}"))
 }
 
+/// A line without the comment at its end.
+fn uncommented(line: &str) -> &str {
+    line.split(" # ").next().unwrap_or(line).trim_end()
+}
+
 /// The blocks of a page that are in this language.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
@@ -36,7 +41,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 /// background, and its sockets are waited for.
 fn script(page: &str) -> String {
     let mut script = PRELUDE.to_owned();
-    for line in blocks(page, "sh").concat().replace("\\\n", " ").lines() {
+    for line in blocks(page, "sh").concat().replace("\\\n", " ").lines().map(uncommented) {
         let is_daemon = ["lull target ", "lull attach "].iter().any(|verb| line.starts_with(verb));
         if !is_daemon {
             script += &format!("{line}\n");
@@ -92,6 +97,11 @@ fn a_disk_for_qemu_is_filled_compared_and_restarted() {
 #[test]
 fn a_file_system_for_a_container_is_written_through_a_restart() {
     follow("container.md");
+}
+
+#[test]
+fn what_the_readme_shows_works_as_it_stands() {
+    follow("../../README.md");
 }
 
 #[test]
