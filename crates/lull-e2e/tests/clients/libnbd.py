@@ -171,9 +171,14 @@ class Disk:
         self.summary["rounds"] += 1
 
     def again(self):
-        self.connect()
-        self.compare()
-        self.asked.clear()
+        while True:
+            self.connect()
+            try:
+                self.compare()
+            except Lost:
+                continue
+            self.asked.clear()
+            return
 
 
 def main():

@@ -136,9 +136,9 @@ fn libnbd_at_the_target_finds_everything_when_it_connects_again() {
     let disk = Disk::direct(&world, "32M");
     let (mut program, stop) = libnbd(&world, &disk, &["--again"]);
     for _ in 0..3 {
-        wait_until("the program is connected", PROMPT, || disk.is_in_use());
-        disk.target.restart(&["--daemon"]);
+        wait_until("the program is connected", PROMPT, || program.has_ended() || disk.is_in_use());
         assert!(!program.has_ended(), "{:?}", program.finish(PROMPT));
+        disk.target.restart(&["--daemon"]);
     }
     std::fs::write(stop, "").expect("a file can be written");
     let told = program.finish(LONG).ok().json();
