@@ -6,6 +6,8 @@
 //! and none costs a hop between threads.
 
 mod kernel;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
