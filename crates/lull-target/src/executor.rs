@@ -11,6 +11,9 @@ pub struct Executor<T> {
     waiting: RefCell<Waiting<T>>,
 }
 
+/// Places that are kept while nothing is under way; what had more gives all of them back then.
+const KEPT: usize = 64;
+
 /// A slab: places are found again by their number, which is the request's tag.
 struct Waiting<T> {
     places: Vec<Option<T>>,
@@ -74,6 +77,9 @@ impl<T> Waiting<T> {
         let place = usize::try_from(done.tag).ok()?;
         let ticket = self.places.get_mut(place)?.take()?;
         self.free.push(place as u32);
+        if self.free.len() == self.places.len() && self.places.len() > KEPT {
+            *self = Self { places: Vec::new(), free: Vec::new() };
+        }
         Some(ticket)
     }
 }

@@ -1,9 +1,8 @@
 //! What a connection's own thread shows to the one that decides, without a message.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
 use crate::clock::Clock;
 use lull_proto::MonoTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 
 /// Messages of one connection that are on their way to the machine; the next one is not read before one of them was
@@ -106,5 +105,41 @@ impl Watch {
         if self.on.load(Ordering::Relaxed) {
             self.last.store(self.clock.now().0, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    fn may_tell_now(gauge: &Gauge) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(gauge.may_tell()).poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn a_peer_that_talks_faster_than_it_is_heard_is_not_read_on() {
+        // [SEC-4]
+        let gauge = Gauge::default();
+        assert!((0..UNHEARD_LIMIT).all(|_| may_tell_now(&gauge)));
+        assert!(!may_tell_now(&gauge));
+        gauge.heard();
+        assert!(may_tell_now(&gauge));
+        assert!(!may_tell_now(&gauge));
+    }
+
+    #[test]
+    fn a_pulse_is_felt_once_and_who_is_kept_waiting_has_one() {
+        let gauge = Gauge::default();
+        assert!(!gauge.take_pulse());
+        gauge.feel();
+        assert!(gauge.take_pulse() && !gauge.take_pulse());
+        gauge.keep_waiting(true);
+        assert!(gauge.take_pulse() && gauge.take_pulse());
+        gauge.keep_waiting(false);
+        assert!(!gauge.take_pulse());
     }
 }

@@ -15,6 +15,10 @@ use crate::WriteHalf;
 /// The most slices that the kernel takes in one `writev` (`IOV_MAX`).
 const MOST_SLICES: usize = 1024;
 
+/// Memory that an outlet with nothing in it keeps, twice: headers, and pieces of headers and payloads.
+const KEPT_BYTES: usize = 4096;
+const KEPT_PIECES: usize = 64;
+
 /// The outgoing side of one connection: a handle for whoever answers, and [`Outlet::pump`] for the
 /// one task that writes. All of them live on one thread.
 ///
@@ -315,11 +319,13 @@ impl<B: AsRef<[u8]>> Batch<B> {
         }
     }
 
-    /// Makes the memory of a written batch ready for the next one, unless it has grown fat.
+    /// Makes the memory of a written batch ready for the next one. What a connection with some dozens of requests in
+    /// flight needs stays; more is taken anew by each batch that needs it, so that a crowd that was busy once does not
+    /// keep it.
     fn rewind(&mut self) {
-        const KEPT: usize = 64 * 1024;
         self.copied.clear();
-        self.copied.shrink_to(KEPT);
+        self.copied.shrink_to(KEPT_BYTES);
+        self.pieces.shrink_to(KEPT_PIECES);
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Args {
     /// Only those whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// Only loads whose name contains this
+    #[arg(long)]
+    load: Option<String>,
     /// Where the files lie: not in memory [default: target/bench]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -70,7 +73,8 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
         args.seconds
     );
     let mut rows = Vec::new();
-    for workload in &WORKLOADS {
+    let loads = |one: &&Workload| args.load.as_ref().is_none_or(|part| one.name.contains(part));
+    for workload in WORKLOADS.iter().filter(loads) {
         let mut all: Vec<Vec<Measured>> = contestants.iter().map(|_| Vec::new()).collect();
         for _ in 0..args.rounds {
             for (contestant, measured) in contestants.iter().zip(&mut all) {

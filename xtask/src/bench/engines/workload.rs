@@ -12,20 +12,30 @@ pub struct Workload {
     pub name: &'static str,
     pattern: &'static str,
     block: &'static str,
+    /// Requests in flight on each connection.
     depth: &'static str,
+    connections: &'static str,
     /// Whether the targets are for this one.
     pub judged: bool,
 }
 
 /// In the order in which they run.
-pub const WORKLOADS: [Workload; 6] = [
+pub const WORKLOADS: [Workload; 9] = [
     load("4 KiB read, depth 1", "randread", "4k", "1", false),
     load("4 KiB read, depth 32", "randread", "4k", "32", true),
     load("4 KiB write, depth 1", "randwrite", "4k", "1", false),
     load("4 KiB write, depth 32", "randwrite", "4k", "32", true),
     load("128 KiB read, depth 8", "read", "128k", "8", false),
     load("128 KiB write, depth 8", "write", "128k", "8", false),
+    crowd("4 KiB read, 4 × depth 32", "4", "32"),
+    crowd("4 KiB read, 16 × depth 32", "16", "32"),
+    crowd("4 KiB read, 512 × depth 1", "512", "1"),
 ];
+
+/// Many connections, each with a thread of fio's.
+const fn crowd(name: &'static str, connections: &'static str, depth: &'static str) -> Workload {
+    Workload { connections, ..load(name, "randread", "4k", depth, false) }
+}
 
 const fn load(
     name: &'static str,
@@ -34,7 +44,7 @@ const fn load(
     depth: &'static str,
     judged: bool,
 ) -> Workload {
-    Workload { name, pattern, block, depth, judged }
+    Workload { name, pattern, block, depth, connections: "1", judged }
 }
 
 /// One turn.
@@ -63,6 +73,7 @@ impl Workload {
         fio.arg(format!("--uri={}", contestant.uri()));
         fio.arg(format!("--rw={}", self.pattern)).arg(format!("--bs={}", self.block));
         fio.arg(format!("--iodepth={}", self.depth));
+        fio.args(["--thread", "--group_reporting", "--numjobs"]).arg(self.connections);
         fio.arg(format!("--runtime={}s", span.as_secs())).arg("--output-format=json");
         fio.current_dir(contestant.dir()).stdin(Stdio::null());
         let before = contestant.cpu()?;
