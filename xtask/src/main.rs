@@ -4,6 +4,7 @@ mod bench;
 mod finding;
 mod package;
 mod rust_source;
+mod sim;
 mod spec;
 mod test;
 mod tidy;
@@ -31,6 +32,8 @@ enum Task {
     Spec(spec::Args),
     /// Build the Debian package, or prove that it can be lived with
     Package(package::Args),
+    /// Run simulated worlds: seeds, faults, and judges from outside (`cargo xtask sim -- --help`)
+    Sim(sim::Args),
     /// Measure what moves with the machine, against its targets
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -43,6 +46,7 @@ fn main() -> Result<ExitCode> {
         Task::Tidy => tidy::run(&tree)?,
         Task::Spec(args) => spec::run(&tree, &args)?,
         Task::Package(args) => package::run(&tree, &args)?,
+        Task::Sim(args) => sim::run(&tree, &args)?,
         Task::Bench(bench) => bench::run(&tree, &bench)?,
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

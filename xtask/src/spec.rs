@@ -15,6 +15,9 @@ use std::io::Write as _;
 /// Where the specification lies.
 const PAGES: &str = "docs/spec/";
 
+/// Crates that keep no rule and look after all of them: what they say of one is a test of it.
+const JUDGES: [&str; 2] = ["crates/lull-sim/", "crates/lull-history/"];
+
 /// What `cargo xtask spec` was asked for.
 #[derive(clap::Args, Default)]
 pub struct Args {
@@ -54,7 +57,8 @@ fn ledger(tree: &Tree) -> Ledger {
     }
     let tests = TestFiles::of(tree);
     for (path, text) in tree.below("crates/", ".rs") {
-        ledger.read_rust(path, &RustSource::new(text), tests.contains(path));
+        let is_test = tests.contains(path) || JUDGES.iter().any(|judge| path.starts_with(judge));
+        ledger.read_rust(path, &RustSource::new(text), is_test);
     }
     ledger
 }

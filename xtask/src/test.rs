@@ -83,6 +83,7 @@ fn checks(tree: &Tree) -> Vec<Step<'_>> {
             true => command("tests", "cargo nextest run --workspace --no-fail-fast"),
             false => command("tests", "cargo test --workspace --all-targets --no-fail-fast"),
         },
+        command("simulator", "cargo xtask sim --seeds 3000"),
         command("doc tests", "cargo test --workspace --doc"),
         step("package", "cargo xtask package --prove", || package::prove(tree)),
     ]

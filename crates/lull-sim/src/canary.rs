@@ -1,0 +1,71 @@
+//! What can be left out on purpose, to see that it is missed. A canary that sings is one that the judges heard.
+
+/// One thing that a target or an initiator does not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Canary {
+    /// The initiator does not flush before PAUSE COMPLETE [PAUSE-3].
+    NoPauseFlush,
+    /// The target does not flush its backends before it goes [PAUSE-5].
+    NoMakeDurable,
+    /// A closed lane goes on executing [SAFE-5].
+    NoFence,
+    /// Overlapping changes are outstanding together [SAFE-3].
+    NoOverlapWait,
+    /// The restart's intent is not stored [PAUSE-5].
+    NoIntent,
+    /// Owner and epoch are not stored [PAUSE-5].
+    NoOwnerRecord,
+    /// Flushes go on after one that failed [SAFE-4].
+    FlushAfterFailure,
+    /// What a killed target had under way reaches the medium after its successor opened it [SAFE-6].
+    StaleIo,
+    /// A request is replied to twice [CONN-3].
+    AnswerTwice,
+    /// What is retained is not replayed [SAFE-2].
+    NoReplay,
+    /// What is unanswered is not executed again in a new incarnation [SAFE-2].
+    NoResend,
+    /// PAUSE is answered and not obeyed [PAUSE-2].
+    IgnoresPause,
+}
+
+impl Canary {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::NoPauseFlush,
+        Self::NoMakeDurable,
+        Self::NoFence,
+        Self::NoOverlapWait,
+        Self::NoIntent,
+        Self::NoOwnerRecord,
+        Self::FlushAfterFailure,
+        Self::StaleIo,
+        Self::AnswerTwice,
+        Self::NoReplay,
+        Self::NoResend,
+        Self::IgnoresPause,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoPauseFlush => "no-pause-flush",
+            Self::NoMakeDurable => "no-make-durable",
+            Self::NoFence => "no-fence",
+            Self::NoOverlapWait => "no-overlap-wait",
+            Self::NoIntent => "no-intent",
+            Self::NoOwnerRecord => "no-owner-record",
+            Self::FlushAfterFailure => "flush-after-failure",
+            Self::StaleIo => "stale-io",
+            Self::AnswerTwice => "answer-twice",
+            Self::NoReplay => "no-replay",
+            Self::NoResend => "no-resend",
+            Self::IgnoresPause => "ignores-pause",
+        }
+    }
+
+    /// The canary of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|canary| canary.name() == name)
+    }
+}

@@ -1,0 +1,207 @@
+//! The judges: they stand outside, see what goes in and comes out, and know the rules.
+//!
+//! They never ask a machine what it believes of itself, but for what an operator would see as well.
+
+mod at_node;
+mod at_target;
+
+use crate::world::World;
+use lull_history::{Checker, Fault, Kind, Loss, Op, Outcome, Promise};
+use lull_proto::MonoTime;
+use lull_wire::{AttachmentId, Epoch};
+use std::collections::BTreeMap;
+
+/// The first thing that is wrong in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// When.
+    pub at: MonoTime,
+    /// The rule, or `history`, `progress`, `panic`.
+    pub rule: &'static str,
+    /// What was seen.
+    pub text: String,
+}
+
+/// What is not called wrong because this release does not promise it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excuses {
+    /// Others than the writer may read what a crash left until the writer has replayed.
+    pub stale_reads: bool,
+    /// What a failed write-back dropped may be gone until the writer has replayed it after a restart.
+    pub broken_disks: bool,
+    /// An initiator's daemon that dies between its first ATTACH and its note of having been let in has no heir.
+    pub lost_heirs: bool,
+    /// A replay that nobody finishes may leave older content over newer, be that durable by itself.
+    pub torn_replays: bool,
+}
+
+/// What the judges know of one disk.
+#[derive(Clone, Debug)]
+struct Disk {
+    checker: Checker,
+    /// A life of the target began and its writer has not replayed since.
+    stale: bool,
+    /// Its cache was lost since then.
+    lost: bool,
+    /// A write-back failed in this life of the target, and its writer has not replayed in a later one.
+    broken: Option<u64>,
+    /// When it was in either way in doubt last.
+    doubtful: MonoTime,
+}
+
+/// What the judges remember.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    excuses: Excuses,
+    /// One for each disk of each target.
+    disks: Vec<Vec<Disk>>,
+    /// When each read was asked for.
+    reads: BTreeMap<u64, MonoTime>,
+    /// Whose each acknowledged change is, with the life of its initiator.
+    done: BTreeMap<u64, (usize, u64)>,
+    /// The last epoch that each target granted.
+    granted: BTreeMap<(usize, AttachmentId), Epoch>,
+    /// Targets that go without everybody's PAUSE COMPLETE.
+    proceeds: BTreeMap<usize, bool>,
+    /// Requests that were answered.
+    pub answered: u64,
+}
+
+impl Judge {
+    /// Judges that excuse some things.
+    pub fn new(excuses: Excuses) -> Self {
+        Self {
+            excuses,
+            disks: Vec::new(),
+            reads: BTreeMap::new(),
+            done: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            proceeds: BTreeMap::new(),
+            answered: 0,
+        }
+    }
+
+    /// One more target with so many disks, full of zeroes.
+    pub fn add_target(&mut self, disks: usize) {
+        let disk = Disk {
+            checker: Checker::new(Promise::Retained, Some(0)),
+            stale: false,
+            lost: false,
+            broken: None,
+            doubtful: MonoTime(0),
+        };
+        self.disks.push(vec![disk; disks]);
+    }
+
+    /// A request is answered, or cut off; a fault of a read is not looked at.
+    pub fn ends(
+        &mut self,
+        target: usize,
+        resource: usize,
+        request: u64,
+        outcome: Outcome,
+        data: &[u64],
+    ) -> Option<Fault> {
+        self.reads.remove(&request);
+        self.disks[target][resource].checker.end(request, outcome, data).err()
+    }
+
+    /// A change cannot happen any more.
+    pub fn settles(&mut self, target: usize, resource: usize, request: u64) {
+        self.disks[target][resource].checker.settle(request);
+    }
+
+    /// What nobody keeps and no flush covered on a disk may be lost.
+    pub fn lost(&mut self, target: usize, resource: usize, loss: Loss) {
+        let disk = &mut self.disks[target][resource];
+        disk.lost |= loss == Loss::Cache;
+        disk.stale |= disk.lost;
+        disk.checker.lost(loss);
+    }
+
+    /// Nobody keeps anything for this one any more. If it had still to replay, it never will.
+    pub fn forsaken(&mut self, target: usize, resource: usize, by: u64) {
+        let disk = &mut self.disks[target][resource];
+        disk.checker.forsaken(by);
+        if disk.stale && self.excuses.torn_replays {
+            disk.checker.give_up(by);
+        }
+        if disk.stale || disk.broken.is_some() {
+            let pages = disk.broken.is_some() && !disk.lost;
+            disk.checker.lost(if pages { Loss::Pages } else { Loss::Cache });
+        }
+    }
+}
+
+impl World {
+    /// A consumer asks.
+    pub(crate) fn judge_begins(
+        &mut self,
+        target: usize,
+        resource: usize,
+        request: u64,
+        by: u64,
+        op: Op,
+    ) {
+        if op.kind() == Kind::Read {
+            self.judge.reads.insert(request, self.now);
+        }
+        self.judge.disks[target][resource].checker.begin(request, by, op);
+    }
+
+    /// A consumer is answered; what it read has to be explained. `writes`: it is whoever changes the disk.
+    pub(crate) fn judge_ends(
+        &mut self,
+        target: usize,
+        resource: usize,
+        request: u64,
+        outcome: Outcome,
+        data: &[u64],
+        writes: bool,
+    ) {
+        self.judge.answered += 1;
+        let Excuses { stale_reads, broken_disks, .. } = self.judge.excuses;
+        let begun = self.judge.reads.get(&request).copied();
+        let disk = &self.judge.disks[target][resource];
+        let broken = disk.broken.is_some() && broken_disks;
+        let stale = disk.stale || begun.is_some_and(|begun| begun <= disk.doubtful);
+        let excused = broken || (stale && stale_reads && !writes);
+        let outcome = if excused && begun.is_some() { Outcome::Failed } else { outcome };
+        if let Some(fault) = self.judge.ends(target, resource, request, outcome, data) {
+            self.found("history", || format!("disk-{resource} of target-{target}: {fault}"));
+        }
+    }
+
+    /// An initiator's daemon dies before it could note that it was attached: its successor may not be let in.
+    pub(crate) fn judge_dies(&mut self, at: usize) {
+        let lost_heirs = self.judge.excuses.lost_heirs;
+        let node = &mut self.attachments[at];
+        let noted = node.kept.is_some_and(|kept| kept.instance == node.config.instance);
+        node.watch.excused |= lost_heirs && !noted;
+    }
+
+    /// An attachment's log is gone, and with it what only the log kept.
+    pub(crate) fn forsake(&mut self, at: usize) {
+        let node = &self.attachments[at];
+        let (target, resource) = (node.target, node.resource);
+        self.judge.forsaken(target, resource, crate::node::writer(at, node.life));
+    }
+
+    /// A write-back failed.
+    pub(crate) fn judge_broken(&mut self, target: usize, resource: usize) {
+        self.judge.lost(target, resource, Loss::Pages);
+        self.judge.disks[target][resource].broken = Some(self.targets[target].life);
+    }
+
+    /// The writer of a disk has replayed what it keeps.
+    pub(crate) fn judge_replayed(&mut self, target: usize, resource: usize) {
+        let life = self.targets[target].life;
+        let disk = &mut self.judge.disks[target][resource];
+        if disk.stale || disk.broken.is_some() {
+            disk.doubtful = self.now;
+        }
+        disk.stale = false;
+        disk.lost = false;
+        disk.broken = disk.broken.filter(|broken| *broken == life);
+    }
+}

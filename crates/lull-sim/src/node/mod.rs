@@ -1,0 +1,488 @@
+//! An attachment of an initiator's daemon: the real machine, and around it what `lull-initiator` does with it.
+
+pub mod client;
+pub mod load;
+mod perform;
+pub mod slots;
+
+use crate::canary::Canary;
+use crate::target::MOST_SECTORS;
+use crate::world::World;
+use crate::world::queue::Happening;
+use crate::world::wire::Payload;
+use load::Load;
+use lull_history::{Op, Outcome};
+use lull_proto::initiator::{Config, Event, Initiator, Memory, Phase, Slot};
+use lull_proto::{ConnId, Geometry, MonoTime};
+use lull_wire::messages::{PauseComplete, Reply};
+use lull_wire::{InstanceId, Message, OpCode, RequestFlags, RestartId, StatusCode};
+use slots::{Slots, Wanted};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// What an attachment's state file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The last life that was attached.
+    pub instance: InstanceId,
+    /// What it knew.
+    pub memory: Memory,
+}
+
+/// The connection that a machine stands on.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Its number here.
+    pub conn: ConnId,
+    /// Its number in the world.
+    pub wire: usize,
+    /// The slot and its tenant of what was sent and not replied to; `None`: nobody waits any more.
+    pub outstanding: BTreeMap<u64, Option<(Slot, u64)>>,
+}
+
+/// What somebody outside knows of an attachment.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// PAUSE came for this restart, and neither RESUME nor the end of its connection.
+    pub pausing: Option<RestartId>,
+    /// PAUSE COMPLETE was said since.
+    pub quiet: bool,
+    /// When it shared no more.
+    pub gone: Option<MonoTime>,
+    /// When CONNECT came last.
+    pub connected: Option<MonoTime>,
+    /// Its policy gives errors.
+    pub failing: bool,
+    /// An operator did something after which it may end or fail.
+    pub excused: bool,
+    /// It shared at least once.
+    pub shared: bool,
+    /// How it ended.
+    pub ended: bool,
+    /// Changes that may still happen although nobody waits for them.
+    pub orphans: Vec<u64>,
+}
+
+/// An attachment.
+pub struct Attachment {
+    /// The host of its daemon.
+    pub host: usize,
+    /// The target.
+    pub target: usize,
+    /// The resource there.
+    pub resource: usize,
+    /// What its machine is made from.
+    pub config: Config,
+    /// The machine, while the daemon runs.
+    pub machine: Option<Initiator>,
+    /// How often it was started.
+    pub life: u64,
+    /// The state file.
+    pub kept: Option<Kept>,
+    /// The system keeps the state file from being written.
+    pub state_fails: bool,
+    /// What it is to hold.
+    wish: Option<Memory>,
+    writing: bool,
+    told: bool,
+    /// Its connection.
+    pub connection: Option<Connection>,
+    /// Its consumers' requests.
+    pub slots: Slots,
+    /// What was acknowledged and is not flushed, by its place in the log.
+    /// With each, how many sectors it carries.
+    pub retained: BTreeMap<u64, (Payload, u64)>,
+    /// What they know of the resource.
+    pub geometry: Option<Geometry>,
+    /// It gets no time from its system.
+    pub frozen: bool,
+    pub(crate) backlog: VecDeque<Happening>,
+    /// Until then the network between it and its target carries nothing.
+    pub blackout_until: MonoTime,
+    /// Its consumers.
+    pub load: Load,
+    /// What is known of it from outside.
+    pub watch: Watch,
+    /// The longest that its state file takes to be written.
+    pub keeping: Duration,
+    /// Whether it is to share again once faults are over.
+    pub demanded: bool,
+    /// Its daemon was told to stay away.
+    pub stays_away: bool,
+    armed: Option<MonoTime>,
+}
+
+/// A phase in a word.
+pub fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Idle => "idle",
+        Phase::Away => "away",
+        Phase::Dialling => "dialling",
+        Phase::Attaching => "attaching",
+        Phase::Replaying => "replaying",
+        Phase::Ready => "ready",
+        Phase::Sharing => "sharing",
+        Phase::Draining => "draining",
+        Phase::Flushing => "flushing",
+        Phase::Paused => "paused",
+        Phase::Detaching => "detaching",
+        Phase::Ended(_) => "ended",
+    }
+}
+
+impl Attachment {
+    /// One that was never started.
+    pub fn new(host: usize, target: usize, resource: usize, config: Config) -> Self {
+        Self {
+            host,
+            target,
+            resource,
+            config,
+            machine: None,
+            life: 0,
+            kept: None,
+            state_fails: false,
+            wish: None,
+            writing: false,
+            told: false,
+            connection: None,
+            slots: Slots::default(),
+            retained: BTreeMap::new(),
+            geometry: None,
+            frozen: false,
+            backlog: VecDeque::new(),
+            blackout_until: MonoTime(0),
+            load: Load::none(),
+            watch: Watch::default(),
+            keeping: Duration::from_millis(2),
+            demanded: true,
+            stays_away: false,
+            armed: None,
+        }
+    }
+
+    /// Whether this life still runs.
+    pub fn lives(&self, life: u64) -> bool {
+        self.machine.is_some() && self.life == life
+    }
+
+    /// How far its machine is; `None` without one.
+    pub fn phase(&self) -> Option<Phase> {
+        self.machine.as_ref().map(Initiator::phase)
+    }
+
+    /// The same in a word.
+    pub fn phase_word(&self) -> &'static str {
+        self.phase().map_or("dead", phase_word)
+    }
+}
+
+impl World {
+    /// Gives an attachment's machine what happened and does at once what it wants done.
+    pub fn tell_node(&mut self, at: usize, event: Event) {
+        let mut actions = Vec::new();
+        let Some(machine) = &mut self.attachments[at].machine else { return };
+        let before = phase_word(machine.phase());
+        machine.handle(self.now, event, &mut actions);
+        loop {
+            let mut pieces = Vec::new();
+            for action in actions.drain(..) {
+                self.perform_node(at, action, &mut pieces);
+            }
+            if pieces.is_empty() {
+                break;
+            }
+            for (slot, ask) in pieces {
+                let Some(machine) = &mut self.attachments[at].machine else { break };
+                machine.handle(self.now, Event::Submit { slot, ask }, &mut actions);
+            }
+        }
+        let after = self.attachments[at].phase_word();
+        if before != after {
+            self.coverage.moved("initiator", before, after);
+            self.note(|| format!("node-{at}: {before} → {after}"));
+            self.ambush(crate::fault::Watch::Node(after), at);
+        }
+        self.arm_node(at);
+    }
+
+    fn arm_node(&mut self, at: usize) {
+        let now = self.now;
+        let node = &mut self.attachments[at];
+        let life = node.life;
+        let Some(deadline) = node.machine.as_ref().and_then(Initiator::deadline) else { return };
+        if node.armed.is_none_or(|armed| deadline < armed) {
+            node.armed = Some(deadline);
+            self.queue.push(deadline.max(now), Happening::TickNode { attachment: at, life });
+        }
+    }
+
+    pub(crate) fn tick_node(&mut self, at: usize) {
+        self.attachments[at].armed = None;
+        let due = |world: &Self| {
+            let machine = world.attachments[at].machine.as_ref();
+            machine.and_then(Initiator::deadline).is_some_and(|deadline| deadline <= world.now)
+        };
+        // One turn may end a dial and the next begin another.
+        for _ in 0..3 {
+            if due(self) {
+                self.tell_node(at, Event::Tick);
+            }
+        }
+        if due(self) {
+            self.found("progress", || format!("node-{at} wants to be woken at once, again"));
+        }
+        self.arm_node(at);
+    }
+
+    /// A message reached an initiator.
+    pub(crate) fn node_receives(&mut self, at: usize, conn: ConnId, message: Message) {
+        if self.attachments[at].connection.as_ref().is_none_or(|present| present.conn != conn) {
+            return;
+        }
+        self.judge_node_receives(at, &message);
+        if let Message::Pause(pause) = &message
+            && self.sings(Canary::IgnoresPause)
+        {
+            let complete = PauseComplete {
+                restart: pause.restart,
+                in_flight_at_pause: 0,
+                not_executed: 0,
+                retained: 0,
+                retained_bytes: 0,
+                drain_us: 0,
+                flush_us: 0,
+            };
+            self.send_from_node(at, conn, complete.into());
+            return;
+        }
+        self.tell_node(at, Event::Received { conn, message });
+    }
+
+    /// A reply reached an initiator: its data goes where the request's memory is, as `receive.rs` does.
+    pub(crate) fn node_hears_reply(
+        &mut self,
+        at: usize,
+        conn: ConnId,
+        reply: Reply,
+        data: Vec<u64>,
+    ) {
+        let node = &mut self.attachments[at];
+        let Some(present) = node.connection.as_mut().filter(|present| present.conn == conn) else {
+            return;
+        };
+        if let Some(Some((slot, tenant))) = present.outstanding.remove(&reply.number.0)
+            && let Some(entry) = node.slots.get_mut(slot).filter(|entry| entry.tenant == tenant)
+        {
+            entry.failed_there = reply.status != StatusCode::Done;
+            entry.piece = data;
+        }
+        self.tell_node(at, Event::Replied { conn, reply });
+    }
+
+    /// A consumer asks.
+    pub fn submit(&mut self, at: usize, mut wanted: Wanted) -> u64 {
+        self.requests += 1;
+        wanted.request = self.requests;
+        if wanted.op == OpCode::Write {
+            wanted.content = self.fresh_content(wanted.count);
+        }
+        let node = &mut self.attachments[at];
+        let (target, resource) = (node.target, node.resource);
+        let slot = node.slots.insert(wanted, MOST_SECTORS);
+        let mut ask = node
+            .slots
+            .get(slot)
+            .map(slots::Entry::ask)
+            .unwrap_or(lull_proto::initiator::Ask::FLUSH);
+        self.judge_begins(
+            target,
+            resource,
+            wanted.request,
+            writer(at, self.attachments[at].life),
+            history_op(&wanted),
+        );
+        self.note(|| format!("node-{at}: a consumer asks {wanted:?}"));
+        if self.sings(Canary::NoOverlapWait) {
+            // The machine believes that no two requests touch.
+            ask.offset += wanted.request << 32;
+        }
+        self.tell_node(at, Event::Submit { slot, ask });
+        wanted.request
+    }
+
+    /// A consumer is answered.
+    pub(super) fn answered(&mut self, at: usize, slot: Slot, status: StatusCode) {
+        let node = &mut self.attachments[at];
+        let Some(entry) = node.slots.remove(slot) else {
+            self.found("CONN-3", || format!("node-{at} answers {slot:?}, where nobody waits"));
+            return;
+        };
+        if let (Some(number), Some(connection)) = (entry.number, &mut node.connection)
+            && let Some(waits) = connection.outstanding.get_mut(&number)
+        {
+            *waits = None;
+        }
+        let request = entry.wanted.request;
+        self.note(|| format!("node-{at}: request {request} is answered {status}"));
+        self.judge_answered(at, &entry, status);
+        if self.attachments[at].load.left > 0 && self.chance.one_in(2) {
+            let span = self.chance.scattered(Duration::from_millis(5));
+            let life = self.attachments[at].life;
+            self.after(span, Happening::Consume { attachment: at, life, again: false });
+        }
+    }
+
+    /// Consumers ask for some more, and come again.
+    pub(crate) fn consume(&mut self, at: usize, life: u64, again: bool) {
+        let node = &mut self.attachments[at];
+        if !node.lives(life) {
+            return;
+        }
+        let usable = node.geometry.is_some() && !node.watch.ended;
+        let room = node.load.depth.saturating_sub(node.slots.taken());
+        let burst = self.chance.below(room as u64 + 1).min(node.load.left);
+        if usable {
+            for _ in 0..burst {
+                let node = &mut self.attachments[at];
+                node.load.left = node.load.left.saturating_sub(1);
+                let sectors = self.targets[node.target].disks[node.resource].sectors();
+                let wanted = self.attachments[at].load.next(&mut self.chance, sectors);
+                self.submit(at, wanted);
+            }
+        }
+        if again {
+            self.keep_consuming(at);
+        }
+    }
+
+    /// The rhythm of an attachment's consumers.
+    pub fn keep_consuming(&mut self, at: usize) {
+        let node = &mut self.attachments[at];
+        if node.load.left == 0 || node.machine.is_none() {
+            return;
+        }
+        let (life, think) = (node.life, node.load.think);
+        let span = self.chance.scattered(think).max(Duration::from_micros(100));
+        self.after(span, Happening::Consume { attachment: at, life, again: true });
+    }
+
+    /// Starts an initiator's daemon for one attachment, if it does not run: the heir of what its state file names.
+    pub fn start_node(&mut self, at: usize) {
+        let instance = InstanceId(self.chance.id());
+        let seed = self.chance.number();
+        let node = &mut self.attachments[at];
+        if node.machine.is_some() || node.stays_away {
+            return;
+        }
+        self.hosts[node.host].up = true;
+        node.life += 1;
+        let found = node.kept;
+        // Before its first ATTACH a new attachment notes itself: no other life can have been there before it.
+        let memory = found.map(|kept| kept.memory).unwrap_or_default();
+        if found.is_none() {
+            node.kept = Some(Kept { instance, memory });
+        }
+        node.config = Config {
+            instance,
+            predecessor: found.map_or(InstanceId::NONE, |kept| kept.instance),
+            memory,
+            seed,
+            ..node.config.clone()
+        };
+        node.machine = Some(Initiator::new(node.config.clone()));
+        (node.wish, node.writing, node.told, node.armed) = (None, false, false, None);
+        let life = node.life;
+        self.note(|| format!("node-{at}: life {life} begins"));
+        self.tell_node(at, Event::Begin);
+        self.keep_consuming(at);
+    }
+
+    /// The process dies, or with `power` its operating system: its consumers are cut off.
+    pub fn kill_node(&mut self, at: usize, power: bool) {
+        let node = &mut self.attachments[at];
+        if node.machine.take().is_none() {
+            return;
+        }
+        self.judge_dies(at);
+        let node = &mut self.attachments[at];
+        node.frozen = false;
+        node.backlog.clear();
+        node.geometry = None;
+        node.retained.clear();
+        let (target, resource) = (node.target, node.resource);
+        let connection = node.connection.take();
+        let entries = node.slots.take_all();
+        let orphans = std::mem::take(&mut node.watch.orphans);
+        node.watch = Watch { orphans, excused: node.watch.excused, ..Watch::default() };
+        self.note(|| format!("node-{at} is killed"));
+        self.forsake(at);
+        for entry in entries {
+            let request = entry.wanted.request;
+            self.judge.ends(target, resource, request, Outcome::Unknown, &[]);
+            self.attachments[at].watch.orphans.push(request);
+        }
+        for wire in 0..self.wires.len() {
+            if self.wires[wire].attachment != at || !self.wires[wire].at_node {
+                continue;
+            }
+            if power {
+                self.wires[wire].at_node = false;
+                self.wires[wire].up.dead = true;
+            } else {
+                self.close_at_node(wire);
+            }
+        }
+        drop(connection);
+    }
+
+    /// A frozen initiator runs again.
+    pub fn thaw_node(&mut self, at: usize) {
+        if std::mem::take(&mut self.attachments[at].frozen) {
+            self.note(|| format!("node-{at} runs again"));
+            for happening in std::mem::take(&mut self.attachments[at].backlog) {
+                self.happen(happening);
+            }
+            self.tick_node(at);
+        }
+    }
+
+    /// An operator ends an attachment.
+    pub fn detach(&mut self, at: usize, at_once: bool) {
+        self.note(|| format!("node-{at} is detached, at once: {at_once}"));
+        self.attachments[at].watch.excused = true;
+        self.tell_node(at, Event::Detach { at_once });
+    }
+
+    /// Reads everything, in pieces of the longest request.
+    pub fn read_all(&mut self, at: usize) {
+        let node = &self.attachments[at];
+        let sectors = self.targets[node.target].disks[node.resource].sectors();
+        for first in (0..sectors).step_by(MOST_SECTORS as usize) {
+            let count = MOST_SECTORS.min(sectors - first);
+            let flags = RequestFlags::none();
+            let wanted = Wanted { request: 0, op: OpCode::Read, flags, first, count, content: 0 };
+            self.submit(at, wanted);
+        }
+    }
+}
+
+/// One life of an attachment, as the history knows it.
+pub(crate) fn writer(attachment: usize, life: u64) -> u64 {
+    (attachment as u64 + 1) * 1_000_000 + life
+}
+
+/// A request as the history has it.
+pub(crate) fn history_op(wanted: &Wanted) -> Op {
+    let Wanted { op, flags, first, count, content, .. } = *wanted;
+    let durable = flags.has(RequestFlags::FUA);
+    match op {
+        OpCode::Write => Op::Write { first, count, content, durable },
+        OpCode::WriteZeroes => Op::Zero { first, count, durable },
+        OpCode::Discard => Op::Discard { first, count },
+        OpCode::Flush => Op::Flush,
+        OpCode::Read | OpCode::Extents | OpCode::ReadAhead | OpCode::Unknown(_) => {
+            Op::Read { first, count }
+        }
+    }
+}

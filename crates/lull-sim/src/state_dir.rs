@@ -1,0 +1,110 @@
+//! A target's state directory: changes are committed together, in their order, and are durable when they are told.
+//!
+//! Models `lull-target`'s store: one thread that commits what was asked for while it committed last.
+
+use lull_proto::target::{Change, Entry, Ticket};
+use lull_wire::{AttachmentId, RestartId, Tenure};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a restart left on stable storage, and which life of the target wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The life.
+    pub life: u64,
+    /// The restart.
+    pub restart: RestartId,
+}
+
+/// A state directory.
+#[derive(Clone, Debug, Default)]
+pub struct StateDir {
+    /// Everybody who has a place.
+    pub roster: BTreeMap<AttachmentId, Entry>,
+    /// Of each resource.
+    pub tenures: Vec<Tenure>,
+    /// The last restart that was intended.
+    pub intent: Option<Noted>,
+    /// The last restart before which everything was durable, if it was not given up.
+    pub clean: Option<Noted>,
+    /// The restart that is not over.
+    pub unfinished: Option<RestartId>,
+    /// Commits fail for now.
+    pub fails: bool,
+    pending: VecDeque<(Ticket, Change)>,
+    /// How many of them are being committed.
+    committing: usize,
+}
+
+impl StateDir {
+    /// An empty one for a target with so many resources.
+    pub fn new(resources: usize) -> Self {
+        Self { tenures: vec![Tenure(0); resources], ..Self::default() }
+    }
+
+    /// Notes what is to be committed; whether a commit has to be begun for it.
+    pub fn ask(&mut self, ticket: Ticket, change: Change) -> bool {
+        self.pending.push_back((ticket, change));
+        self.begin()
+    }
+
+    /// Begins a commit of all that waits, if none runs; whether one was begun.
+    pub fn begin(&mut self) -> bool {
+        if self.committing > 0 || self.pending.is_empty() {
+            return false;
+        }
+        self.committing = self.pending.len();
+        true
+    }
+
+    /// The commit that runs ends; what became of each.
+    pub fn commit(&mut self, life: u64) -> Vec<(Ticket, Change, bool)> {
+        let count = std::mem::take(&mut self.committing).min(self.pending.len());
+        let ok = !self.fails;
+        let all: Vec<_> = self.pending.drain(..count).collect();
+        all.into_iter()
+            .map(|(ticket, change)| {
+                if ok {
+                    self.apply(&change, life);
+                }
+                (ticket, change, ok)
+            })
+            .collect()
+    }
+
+    /// The process ends well: what was asked for is committed first.
+    pub fn close(&mut self, life: u64) {
+        self.committing = self.pending.len();
+        self.commit(life);
+    }
+
+    /// The process dies; `lucky`: a commit that ran has just come through, and nobody was told.
+    pub fn crash(&mut self, life: u64, lucky: bool) {
+        if lucky && self.committing > 0 {
+            self.commit(life);
+        }
+        self.pending.clear();
+        self.committing = 0;
+    }
+
+    fn apply(&mut self, change: &Change, life: u64) {
+        match change {
+            Change::Owner(entry, tenure) => {
+                self.roster.insert(entry.attachment, entry.clone());
+                self.tenures[entry.resource.0] = *tenure;
+            }
+            Change::Gone(attachment) => {
+                self.roster.remove(attachment);
+            }
+            Change::Evicted(attachment, resource, tenure) => {
+                self.roster.remove(attachment);
+                self.tenures[resource.0] = *tenure;
+            }
+            Change::Intent(restart) => {
+                self.intent = Some(Noted { life, restart: *restart });
+                self.unfinished = Some(*restart);
+            }
+            Change::Clean(restart) => self.clean = Some(Noted { life, restart: *restart }),
+            Change::Revoked(_) => self.clean = None,
+        }
+    }
+}

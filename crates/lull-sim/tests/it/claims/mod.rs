@@ -1,0 +1,6 @@
+//! Claims, each with a schedule of faults by hand. What worlds of chance found is here as well, cut down to what it
+//! takes.
+
+mod crash;
+mod fencing;
+mod pause;
