@@ -55,19 +55,22 @@ pub enum Call {
         /// Accepted, or there is none, or it is past the point of no return.
         reply: Reply<()>,
     },
-    /// `POST /v1/attachments/{name}/detach`, at an initiator. Answered when it is off the roster.
+    /// `POST /v1/attachments/{name}/detach`, at an initiator. Answered when it is off the roster; `not_ready`: it has
+    /// ended, and its place at the target stays reserved.
     Detach {
         /// Name of the attachment.
         name: String,
         /// Done, or why not.
         reply: Reply<()>,
     },
-    /// `POST /v1/evict`, at a target: end a lost attachment's reservation.
+    /// `POST /v1/evict`, at a target: end a lost attachment's reservation, or with `force` a connected one's.
     Evict {
         /// Name of the initiator.
         name: String,
         /// Only on this resource; none: on all.
         resource: Option<String>,
+        /// Also where it is connected.
+        force: bool,
         /// What was ended and declared lost, one sentence for each.
         reply: Reply<Vec<String>>,
     },

@@ -170,13 +170,15 @@ impl Client {
         Ok(())
     }
 
-    /// Ends the reservation of a lost initiator; says what was declared lost.
+    /// Ends the reservation of a lost initiator, with `force` that of a connected one too; says what was declared
+    /// lost.
     pub async fn evict(
         &self,
         name: &str,
         resource: Option<&str>,
+        force: bool,
     ) -> Result<Vec<String>, ClientError> {
-        let order = EvictOrder { name: name.into(), resource: resource.map(Into::into) };
+        let order = EvictOrder { name: name.into(), resource: resource.map(Into::into), force };
         let Evicted { lost } = self.post("/v1/evict", &order, PROMPT).await?;
         Ok(lost)
     }

@@ -18,6 +18,9 @@ pub(crate) struct EvictOrder {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) resource: Option<String>,
+    /// Left out where it is not set, so that an older daemon understands the rest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) force: bool,
 }
 
 /// What an eviction ended.

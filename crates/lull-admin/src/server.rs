@@ -184,8 +184,8 @@ async fn detach(State(api): State<Api>, Path(name): Path<String>) -> Response {
 
 async fn evict(State(api): State<Api>, body: Body) -> Response {
     match parse::<EvictOrder>(body) {
-        Ok(EvictOrder { name, resource }) => {
-            let ended = api.ask(|reply| Call::Evict { name, resource, reply }).await;
+        Ok(EvictOrder { name, resource, force }) => {
+            let ended = api.ask(|reply| Call::Evict { name, resource, force, reply }).await;
             answer(ended.map(|lost| Evicted { lost }))
         }
         Err(error) => error.into_response(),

@@ -62,8 +62,8 @@ impl FakeDaemon {
                     ApiError::new(ErrorCode::NotFound, format!("no `{name}`"), "see status");
                 let _ = reply.send(Err(error));
             }
-            Call::Evict { name, resource, reply } => {
-                let _ = reply.send(Ok(vec![format!("{name} {resource:?}")]));
+            Call::Evict { name, resource, force, reply } => {
+                let _ = reply.send(Ok(vec![format!("{name} {resource:?} {force}")]));
             }
             Call::Histories { reply } => {
                 let _ = reply.send(Ok(vec![RestartRecord { id: 7, ..Default::default() }]));
@@ -127,7 +127,10 @@ async fn every_call_arrives_and_is_answered() {
     client.abort().await.unwrap();
     let error = api_error(client.detach("a/b c?%").await.unwrap_err());
     assert_eq!((error.code, &*error.message), (ErrorCode::NotFound, "no `a/b c?%`"));
-    assert_eq!(client.evict("web-2", Some("db1")).await.unwrap(), ["web-2 Some(\"db1\")"]);
+    assert_eq!(
+        client.evict("web-2", Some("db1"), true).await.unwrap(),
+        ["web-2 Some(\"db1\") true"]
+    );
     assert_eq!(client.histories().await.unwrap().len(), 1);
     server.stop().await;
 }

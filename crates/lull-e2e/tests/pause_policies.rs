@@ -252,7 +252,7 @@ fn a_pause_ends_well_when_the_missing_one_is_gone_for_good() {
     let words = ["restart", "--daemon", "--pause-timeout", "500ms", "--on-pause-timeout", "abort"];
     target.lull(&words).code(3).says("web2");
     load.wait_progress(100);
-    target.lull(&["evict", "web2"]).ok();
+    target.lull(&["evict", "web2", "--yes"]).ok();
     target.lull(&words).ok();
     assert_eq!(web1.wait_phase(AttachmentPhase::Sharing).errors, 0);
     load.finish().clean();

@@ -41,7 +41,8 @@ fn a_lost_writers_disk_is_kept_for_it_until_it_is_evicted() {
     web2.spawn();
     wait_until("web2 is told for whom it waits", PROMPT, || web2.log().contains("web1"));
     eprintln!("{}", web2.log());
-    let ended = target.lull(&["evict", "web1"]).ok();
+    target.lull(&["evict", "web1"]).code(2).says("--yes");
+    let ended = target.lull(&["evict", "web1", "--yes"]).ok();
     assert!(ended.stderr.contains("web1"), "{}", ended.stderr);
     if web2.process().ended().is_some() {
         web2.spawn();

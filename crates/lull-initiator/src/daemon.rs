@@ -302,12 +302,12 @@ impl Daemon {
     }
 
     fn departed(&mut self, name: String, end: End) -> Result<(), RunError> {
-        for reply in self.detaching.remove(&name).into_iter().flatten() {
-            let _ = reply.send(Ok(()));
-        }
         let gone = self.attachments.extract_if(.., |a| a.config().name == name).next();
         let Some(gone) = gone else { return Ok(()) };
         let told = &gone.core.borrow().told;
+        for reply in self.detaching.remove(&name).into_iter().flatten() {
+            let _ = reply.send(wording::detached(end, told, gone.config(), &self.node));
+        }
         if told.failure.is_none() && matches!(end, End::Detached | End::Left) {
             return Ok(());
         }

@@ -28,6 +28,7 @@ mod shutdown;
 mod slots;
 mod state_file;
 mod status;
+mod stored;
 mod timer;
 mod wording;
 
@@ -35,3 +36,4 @@ pub use config::{AttachmentConfig, Config, ConfigError, Policy, ShutdownConfig};
 pub use daemon::{run, serve};
 pub use error::RunError;
 pub use state_file::StateError;
+pub use stored::{has_state, stored_status};

@@ -30,7 +30,7 @@ pub enum StateError {
     },
     /// Another daemon has the attachment.
     #[error(
-        "another daemon{holder} uses {path}; stop it, give this attachment another name, or give another --state"
+        "another daemon{holder} uses {path}; stop it, or give this attachment another name (--attachment-name) or another --state"
     )]
     InUse {
         /// The lock.
@@ -125,6 +125,55 @@ pub struct StateFile {
     _lock: File,
 }
 
+/// What people may know of an attachment whose daemon does not run.
+#[derive(Debug)]
+pub struct Stored {
+    /// The node.
+    pub node: String,
+    /// The last epoch.
+    pub epoch: u64,
+    /// The last incarnation.
+    pub incarnation: String,
+}
+
+/// Reads the state of attachment `name` without taking it.
+///
+/// # Errors
+/// A file that is not there, cannot be read, or is not what was written.
+pub fn read_stored(dir: &Path, name: &str) -> Result<Stored, StateError> {
+    let path = dir.join(format!("{name}.json"));
+    match read_written(&path)? {
+        Some(Written { node, epoch, incarnation, .. }) => Ok(Stored { node, epoch, incarnation }),
+        None => Err(StateError::Unreadable { path, source: io::ErrorKind::NotFound.into() }),
+    }
+}
+
+/// What a file says, if there is one.
+fn read_written(path: &Path) -> Result<Option<Written>, StateError> {
+    let at = || path.to_owned();
+    let damaged = |what: String| StateError::Damaged { path: at(), what };
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(damaged("it is no text".into()));
+        }
+        Err(source) => return Err(StateError::Unreadable { path: at(), source }),
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } =
+        serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    if version != VERSION {
+        return Err(StateError::Version { path: at(), version });
+    }
+    serde_json::from_str(&text).map(Some).map_err(|error| damaged(error.to_string()))
+}
+
 impl StateFile {
     /// Takes the state of attachment `name` of `node`, and what it holds, if it was ever written.
     ///
@@ -141,30 +190,9 @@ impl StateFile {
     }
 
     fn read(&self) -> Result<Option<Kept>, StateError> {
+        let Some(written) = read_written(&self.path)? else { return Ok(None) };
         let path = || self.path.clone();
-        let mut text = String::new();
-        let read =
-            File::open(&self.path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
         let damaged = |what: String| StateError::Damaged { path: path(), what };
-        match read {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(damaged("it is no text".into()));
-            }
-            Err(source) => return Err(StateError::Unreadable { path: path(), source }),
-        }
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let Version { version } =
-            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        if version != VERSION {
-            return Err(StateError::Version { path: path(), version });
-        }
-        let written: Written =
-            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if written.node != self.node {
             let (theirs, ours) = (written.node, self.node.clone());
             return Err(StateError::OtherNode { path: path(), theirs, ours });

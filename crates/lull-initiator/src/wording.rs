@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lull_admin::{ApiError, ErrorCode};
 use lull_proto::initiator::{End, Policy, Report, Timer, Why};
 use lull_wire::messages::Refused;
 use lull_wire::{RefusalCode, Retry};
@@ -214,6 +215,41 @@ fn ended(end: End, told: &Told) -> (&'static str, String) {
         }
         End::Refused => ("ended", ended_text(end, told)),
         End::Fenced => ("fenced", ended_text(end, told)),
+    }
+}
+
+/// What an operator is told who ended it.
+///
+/// # Errors
+/// Where it ended otherwise than by leaving the target's roster.
+pub fn detached(
+    end: End,
+    told: &Told,
+    config: &AttachmentConfig,
+    node: &str,
+) -> Result<(), ApiError> {
+    let name = &config.name;
+    match end {
+        End::Detached => Ok(()),
+        End::Left if !told.known_there => Ok(()),
+        End::Left => {
+            let target = told.target.clone().unwrap_or_else(|| config.target().to_string());
+            Err(ApiError::new(
+                ErrorCode::NotReady,
+                format!(
+                    "{name} has ended here, but {target} is away: its place there stays reserved"
+                ),
+                format!(
+                    "when {target} is back: lull evict {node} --resource {} there",
+                    config.uri.resource
+                ),
+            ))
+        }
+        End::Refused | End::Fenced => Err(ApiError::new(
+            ErrorCode::Failed,
+            format!("{name} has ended, but not by leaving: {}", ended_text(end, told)),
+            "lull status at the target shows what it knows of it",
+        )),
     }
 }
 

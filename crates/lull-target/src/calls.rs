@@ -5,7 +5,7 @@ use lull_admin::{
     ApiError, Call, Decision, ErrorCode, OnPauseTimeout, PauseOrder, Reply, RestartKind,
     RestartOrder, RestartPhase, RestartStarted,
 };
-use lull_proto::target::{self, OnTimeout, Order, Purpose, ResourceIndex};
+use lull_proto::target::{self, Holder, OnTimeout, Order, Purpose, ResourceIndex, Seat};
 use lull_wire::RestartId;
 use lull_wire::messages::{Name, Prose};
 use std::rc::Rc;
@@ -35,8 +35,8 @@ impl Daemon {
                     "lull detach NAME at the initiator, or lull evict NODE here for one that is lost",
                 )),
             ),
-            Call::Evict { name, resource, reply } => {
-                answer(reply, self.evict(&name, resource.as_deref()))
+            Call::Evict { name, resource, force, reply } => {
+                answer(reply, self.evict(&name, resource.as_deref(), force))
             }
             Call::Histories { reply } => self.histories(reply),
             Call::History { id, reply } => self.history(id, reply),
@@ -216,7 +216,12 @@ impl Daemon {
         Ok(())
     }
 
-    fn evict(self: &Rc<Self>, name: &str, resource: Option<&str>) -> Result<Vec<String>, ApiError> {
+    fn evict(
+        self: &Rc<Self>,
+        name: &str,
+        resource: Option<&str>,
+        force: bool,
+    ) -> Result<Vec<String>, ApiError> {
         let place = match resource {
             None => None,
             Some(wanted) => Some(
@@ -233,12 +238,23 @@ impl Daemon {
                     })?,
             ),
         };
-        let evicted: Vec<_> = {
+        let (evicted, connected): (Vec<_>, Vec<_>) = {
             let core = self.core.borrow();
             let seats = core.machine.seats().filter(|seat| seat.entry.node.as_str() == name);
-            let seats = seats.filter(|seat| place.is_none_or(|place| place == seat.entry.resource));
-            seats.map(|seat| self.shared(seat.entry.resource).name.clone()).collect()
+            let seats: Vec<_> = seats
+                .filter(|seat| place.is_none_or(|place| place == seat.entry.resource))
+                .collect();
+            let resource = |seat: &&Seat| self.shared(seat.entry.resource).name.clone();
+            let here = seats.iter().filter(|seat| seat.holder != Holder::Lost);
+            (seats.iter().map(resource).collect(), here.map(resource).collect())
         };
+        if !force && !connected.is_empty() {
+            return Err(ApiError::new(
+                ErrorCode::Conflict,
+                format!("{name} is not lost: it is connected, and uses {}", connected.join(", ")),
+                "lull detach NAME there ends that without a loss; --force here cuts it off",
+            ));
+        }
         let Some(node) = Name::new(name).filter(|_| !evicted.is_empty()) else {
             return Err(ApiError::new(
                 ErrorCode::NotFound,

@@ -510,7 +510,11 @@ impl Chronicle {
                 self.phase(
                     now,
                     RestartPhase::Pausing,
-                    format!("PAUSE to {} attachments", rows.len()),
+                    format!(
+                        "PAUSE to {} attachment{}",
+                        rows.len(),
+                        if rows.len() == 1 { "" } else { "s" }
+                    ),
                 );
             }
             Report::Asking { rows, .. } => {

@@ -30,4 +30,4 @@ mod waiting;
 
 pub use config::{Config, ResourceConfig};
 pub use life::{RunError, run};
-pub use store::{StoreError, histories, status as stored_status};
+pub use store::{StoreError, has_state, histories, status as stored_status};

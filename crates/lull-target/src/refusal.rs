@@ -71,7 +71,7 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
         }
         Refusal::Identity { name } => format!(
             "\"{name}\" is not the resource that this attachment knew: the disk behind the name is another one; \
-             attach it under another --name if that is meant"
+             attach it with another --attachment-name if that is meant"
         ),
         Refusal::AccessNotOffered { access } => {
             format!("access {access} is not offered by this release; use --access rw or ro")
@@ -79,7 +79,7 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
         Refusal::Pausing => "a restart of the target is under way; new attachments wait for its end".to_owned(),
         Refusal::OtherInstance { node, since, lost } => format!(
             "another instance of {node} {} {}; stop it, or take the attachment over with --take-over",
-            if *lost { "owns this attachment and is away" } else { "is attached" },
+            if *lost { "owns this attachment and was lost" } else { "was attached" },
             ago(now.since(*since)),
         ),
         Refusal::StaleEpoch { current } => format!("the target has epoch {current} already; a higher one follows"),
@@ -118,7 +118,7 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
 }
 
 fn ago(span_since: Duration) -> String {
-    format!("since {}", span(span_since))
+    format!("{} ago", span(span_since))
 }
 
 fn span(span: Duration) -> String {

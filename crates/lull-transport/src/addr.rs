@@ -60,7 +60,7 @@ pub enum AddrError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0} is not a loopback address and plain TCP is neither encrypted nor authenticated: \
-     use a loopback address or unix:/path, or set insecure = true"
+     use a loopback address or unix:/path, or set insecure = true (on the command line --insecure)"
 )]
 pub struct PlainRefused(pub Addr);
 

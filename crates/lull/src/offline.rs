@@ -15,9 +15,11 @@ use crate::exit::Failure;
 pub struct Reader {
     /// Whose directories it reads.
     pub role: Role,
+    /// Whether a directory holds the state of such a daemon.
+    pub has_state: fn(&Path) -> bool,
     /// The daemon's state as it left it: roster, resources, no connections.
     pub status: fn(&Path) -> anyhow::Result<Status>,
-    /// All records, the newest last.
+    /// All records, the newest last; none where such a daemon keeps none.
     pub histories: fn(&Path) -> anyhow::Result<Vec<RestartRecord>>,
 }
 
@@ -25,10 +27,17 @@ pub struct Reader {
 pub fn readers() -> Vec<Reader> {
     let target = Reader {
         role: Role::Target,
+        has_state: lull_target::has_state,
         status: |dir| Ok(lull_target::stored_status(dir)?),
         histories: |dir| Ok(lull_target::histories(dir)?),
     };
-    vec![target]
+    let initiator = Reader {
+        role: Role::Initiator,
+        has_state: lull_initiator::has_state,
+        status: |dir| Ok(lull_initiator::stored_status(dir)?),
+        histories: |_| Ok(Vec::new()),
+    };
+    vec![target, initiator]
 }
 
 /// A state directory and how to read it.
@@ -38,12 +47,29 @@ pub struct Found {
 }
 
 /// The state directory at `said`, or at the default place of the role, where there is one.
-pub fn find(which: Option<Which>, said: Option<&Path>) -> Option<Found> {
+///
+/// # Errors
+/// `Failed` where nothing is at `said`, `unreachable` where nothing is anywhere.
+pub fn find(
+    which: Option<Which>,
+    said: Option<&Path>,
+    unreachable: String,
+) -> Result<Found, Failure> {
     let wanted = roles(which);
-    readers().into_iter().filter(|reader| wanted.contains(&reader.role)).find_map(|reader| {
-        let default = || crate::config::default_state_dir(reader.role);
-        let dir = said.map_or_else(default, Path::to_owned);
-        dir.is_dir().then_some(Found { reader, dir })
+    let found =
+        readers().into_iter().filter(|reader| wanted.contains(&reader.role)).find_map(|reader| {
+            let default = || crate::config::default_state_dir(reader.role);
+            let dir = said.map_or_else(default, Path::to_owned);
+            (reader.has_state)(&dir).then_some(Found { reader, dir })
+        });
+    found.ok_or_else(|| match said {
+        Some(dir) => Failure::failed(format!(
+            "no daemon answers, and there is no {}'s state in {}\n  next: say where its --state is, or \
+             with --admin where it runs",
+            wanted.iter().map(|role| role.as_str()).collect::<Vec<_>>().join("'s or "),
+            dir.display()
+        )),
+        None => Failure::Unreachable(unreachable),
     })
 }
 

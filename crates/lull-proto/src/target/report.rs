@@ -157,8 +157,8 @@ pub enum Report {
     Leaving { restart: RestartId, rows: alloc::vec::Vec<Row> },
     /// The target would go, and waits for what these initiators asked it, and so many clients without an agent.
     Lingering { restart: RestartId, sessions: alloc::vec::Vec<Name>, agentless: u32 },
-    /// DISCONNECT was sent.
-    Disconnected { attachment: AttachmentId, code: DisconnectCode },
+    /// DISCONNECT was sent; the attachment may be off the roster by then.
+    Disconnected { node: Name, attachment: AttachmentId, code: DisconnectCode },
     /// The restart was given up; everybody shares again.
     Aborted { restart: RestartId, why: Why, rows: alloc::vec::Vec<Row> },
     /// What an interruption cost an attachment.

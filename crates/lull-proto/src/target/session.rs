@@ -456,10 +456,11 @@ impl Target {
                 self.sessions.remove(&conn);
             }
             Then::Disconnect(code) => {
+                let node = session.node.clone();
                 let message = self.disconnect_message(code).into();
                 actions.push(Action::Send { conn, message });
                 actions.push(Action::HangUp { conn });
-                actions.push(Action::Report(Report::Disconnected { attachment, code }));
+                actions.push(Action::Report(Report::Disconnected { node, attachment, code }));
                 self.sessions.remove(&conn);
             }
             Then::Detach => {

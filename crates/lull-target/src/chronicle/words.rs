@@ -19,9 +19,10 @@ pub fn name_of(machine: &Target, conn: ConnId) -> String {
 }
 
 fn name(machine: &Target, attachment: AttachmentId) -> String {
-    machine
-        .seat(attachment)
-        .map_or_else(|| attachment.to_string(), |seat| seat.entry.node.to_string())
+    machine.seat(attachment).map_or_else(
+        || "an initiator that left the roster".to_owned(),
+        |seat| seat.entry.node.to_string(),
+    )
 }
 
 /// What of a message matters to somebody who looks at a restart; `None`: not drawn.
@@ -73,7 +74,10 @@ pub fn say(
         Report::Resumed { attachment, replayed, bytes, .. } => (
             name(machine, *attachment),
             "resumed",
-            format!("shares after {replayed} requests again, {bytes} bytes"),
+            format!(
+                "shares after {replayed} request{} again, {bytes} bytes",
+                if *replayed == 1 { "" } else { "s" }
+            ),
         ),
         Report::Lost { attachment } => (
             name(machine, *attachment),
@@ -116,8 +120,8 @@ pub fn say(
                 span(proof.flush)
             ),
         ),
-        Report::Disconnected { attachment, code } => {
-            (name(machine, *attachment), "away", format!("told to disconnect: {code}"))
+        Report::Disconnected { node, code, .. } => {
+            (node.to_string(), "away", format!("told to disconnect: {code}"))
         }
         Report::Stall { attachment, stall } => (
             name(machine, *attachment),
@@ -207,7 +211,7 @@ pub fn because(state: &RowState) -> String {
             )
         }
         RowState::Complete(_) => "it is paused".to_owned(),
-        RowState::Lost { since } => format!("its connection is lost since {}", span(*since)),
+        RowState::Lost { since } => format!("its connection was lost {} ago", span(*since)),
     }
 }
 
@@ -228,7 +232,8 @@ pub fn span(span: Duration) -> String {
     match span.as_micros() {
         us @ 0..1_000 => format!("{us} µs"),
         us @ 1_000..10_000 => format!("{}.{} ms", us / 1000, us / 100 % 10),
-        us @ 10_000..10_000_000 => format!("{} ms", us / 1000),
+        us @ 10_000..1_000_000 => format!("{} ms", us / 1000),
+        us @ 1_000_000..10_000_000 => format!("{}.{} s", us / 1_000_000, us / 100_000 % 10),
         us => format!("{} s", us / 1_000_000),
     }
 }

@@ -11,7 +11,7 @@ mod tests;
 mod thread;
 
 pub(crate) use fault::Fault;
-pub use read::{histories, status};
+pub use read::{has_state, histories, status};
 pub use rows::{ResourceRow, SeatRow};
 pub use thread::{Commit, Done, Store};
 

@@ -3,7 +3,8 @@
 use super::rows::RESTARTS;
 use super::{FILE, Fault, StoreError, read_all};
 use lull_admin::{
-    Access, ResourceStatus, RestartRecord, SessionPhase, SessionStatus, Status, TargetStatus,
+    Access, ResourceStatus, RestartRecord, SessionPhase, SessionStatus, Status, TargetPhase,
+    TargetStatus,
 };
 use redb::{ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,11 @@ fn open(dir: &Path) -> Result<(ReadOnlyDatabase, PathBuf), StoreError> {
         }
         Err(error) => Err(super::not_opened(dir, &file, error)),
     }
+}
+
+/// Whether the directory holds a target's state.
+pub fn has_state(dir: &Path) -> bool {
+    dir.join(FILE).exists()
 }
 
 /// Resources and roster as the daemon left them: everybody is lost.
@@ -59,12 +65,17 @@ pub fn status(dir: &Path) -> Result<Status, StoreError> {
         hold_ms: seat.hold_ms,
         ..SessionStatus::default()
     });
+    // The state does not name its node; the last restart does.
+    let last = records(&database).map_err(|fault| fault.at(&file))?.pop();
+    let name = last.map(|record| record.node).unwrap_or_default();
     let target = TargetStatus {
+        name: name.clone(),
+        phase: TargetPhase::Down,
         resources: resources.collect(),
         initiators: initiators.collect(),
         ..TargetStatus::default()
     };
-    Ok(Status { target: Some(target), ..Status::default() })
+    Ok(Status { name, target: Some(target), ..Status::default() })
 }
 
 /// Every restart that is remembered, the newest last.

@@ -37,6 +37,9 @@ pub struct Args {
     /// Name of this node [default: the host's name]
     #[arg(long, value_name = "NODE", value_parser = config::node_name)]
     pub name: Option<String>,
+    /// Name of the attachment in `lull status` and `lull detach` [default: the resource's name]
+    #[arg(long, value_name = "NAME", value_parser = config::resource_name)]
+    pub attachment_name: Option<String>,
     /// Where its identity is kept [default: /var/lib/lull/initiator, or below ~/.local/state]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -122,7 +125,7 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
     for addr in [&args.nbd, &config::dial_addr(&args.uri)] {
         addr.check_plain(args.insecure).map_err(|error| Failure::Usage(error.to_string()))?;
     }
-    let name = args.uri.resource.clone();
+    let name = args.attachment_name.unwrap_or_else(|| args.uri.resource.clone());
     let mut attachment = AttachmentConfig::new(name, args.uri, args.nbd);
     attachment.access = args.access;
     let shutdown = args.shutdown.resolve(&args.on_timeout)?;

@@ -14,7 +14,7 @@ use crate::output::{Zone, print_json, record_list, record_text, size_of};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Number of a restart: all of it, with the sequence drawn [default: a list]
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = number)]
     pub id: Option<u64>,
     /// One JSON document on standard output
     #[arg(long)]
@@ -26,6 +26,10 @@ pub struct Args {
     pub admin: AdminArgs,
 }
 
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "restarts have numbers; `lull history` lists them".to_owned())
+}
+
 /// Shows the list, or one record.
 pub async fn run(args: Args) -> Result<(), Failure> {
     match (find(Role::Target, &args.admin).await, args.id) {
@@ -33,9 +37,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         (Ok(client), None) => show_all(&client.histories().await?, args.json),
         (Err(Failure::Unreachable(why)), id) => {
             let target = Some(Which::Target);
-            let Some(found) = offline::find(target, args.state.as_deref()) else {
-                return Err(Failure::Unreachable(why));
-            };
+            let found = offline::find(target, args.state.as_deref(), why)?;
             let records = found.histories()?;
             eprintln!("no daemon answers; this is what {} says", found.dir().display());
             match id {

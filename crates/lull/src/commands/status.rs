@@ -9,7 +9,7 @@ use lull_admin::{Client, Status};
 use crate::daemon::{AdminArgs, Which, find_all, roles};
 use crate::exit::Failure;
 use crate::offline;
-use crate::output::{Screen, Zone, print_json, size_of, status_text};
+use crate::output::{Screen, Zone, fit, print_json, size_of, status_text};
 
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -71,9 +71,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 /// The state that a daemon left on disk, or the error that none is reachable.
 fn from_disk(args: &Args, error: Failure) -> Result<(), Failure> {
     let Failure::Unreachable(why) = error else { return Err(error) };
-    let Some(found) = offline::find(args.which, args.state.as_deref()) else {
-        return Err(Failure::Unreachable(why));
-    };
+    let found = offline::find(args.which, args.state.as_deref(), why)?;
     let status = found.status()?;
     eprintln!("no daemon answers; this is what {} says", found.dir().display());
     show(&[status], args.json, &Zone::local())
@@ -103,6 +101,7 @@ fn text(all: &[Status], zone: &Zone) -> String {
 
 fn lines(text: &str) -> Vec<String> {
     let (width, height) = size_of(std::io::stdout());
-    let fit = |line: &str| line.chars().take(width).collect();
-    text.lines().take(height - 1).map(fit).collect()
+    let mut lines = fit(text, width);
+    lines.truncate(height - 1);
+    lines
 }

@@ -2,6 +2,7 @@
 
 use lull_admin::{Question, RestartKind, RestartPhase, RestartRow, RestartStatus, RowPhase};
 
+use super::fit::cut;
 use crate::units::{show_bytes, show_ms};
 
 /// What is known of a restart while it runs, also while no daemon answers.
@@ -60,7 +61,7 @@ impl RestartView {
             return format!("  down: no daemon has answered for {}", show_ms(away_ms));
         }
         let restart = &self.restart;
-        let phase = phase_words(restart.phase);
+        let phase = phase_words(restart.phase, restart.kind);
         let lasted = show_ms(self.at.saturating_sub(restart.phase_since));
         let Some(deadline) = restart.deadline else {
             return format!("  {phase} for {lasted}");
@@ -73,9 +74,12 @@ impl RestartView {
     }
 }
 
-fn phase_words(phase: RestartPhase) -> &'static str {
+fn phase_words(phase: RestartPhase, kind: RestartKind) -> &'static str {
     match phase {
-        RestartPhase::StartingSuccessor => "the successor checks itself; nobody is paused yet",
+        RestartPhase::StartingSuccessor if kind == RestartKind::Daemon => {
+            "the successor checks itself; nobody is paused yet"
+        }
+        RestartPhase::StartingSuccessor => "writing back; nobody is paused yet",
         RestartPhase::Pausing => "pausing",
         RestartPhase::Asking => "somebody is not ready",
         RestartPhase::Settling => "making everything durable",
@@ -88,9 +92,9 @@ fn phase_words(phase: RestartPhase) -> &'static str {
 }
 
 fn row_name(row: &RestartRow) -> String {
-    match &*row.attachment {
+    match &*row.resource {
         "" => row.initiator.clone(),
-        attachment => format!("{}/{attachment}", row.initiator),
+        resource => format!("{} on {resource}", row.initiator),
     }
 }
 
@@ -128,15 +132,6 @@ fn details(row: &RestartRow) -> String {
     parts.join(", ")
 }
 
-fn cut(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    let mut cut: String = line.chars().take(width.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
-}
-
 /// The question of an ended pause timer, the last line without its end: the answer goes there.
 pub fn question_lines(question: &Question, at: u64) -> Vec<String> {
     let mut lines = vec!["The pause timer has ended, and not everybody is ready:".to_owned()];
@@ -144,7 +139,13 @@ pub fn question_lines(question: &Question, at: u64) -> Vec<String> {
     lines.push("  wait     another pause timer's span".to_owned());
     lines.push("  proceed  restart without them; they hold, and replay afterwards".to_owned());
     lines.push("  abort    do not restart; everybody goes on".to_owned());
-    let left = show_ms(question.deadline.saturating_sub(at));
-    lines.push(format!("wait, proceed or abort? (abort in {left}) "));
+    lines.push(question_prompt(question, at));
     lines
+}
+
+/// The question's last line. Its length does not change while its time runs, so that it can be written over beside
+/// what is being typed.
+pub fn question_prompt(question: &Question, at: u64) -> String {
+    let left = question.deadline.saturating_sub(at).div_ceil(1000);
+    format!("wait, proceed or abort? (abort in {left:>3} s) ")
 }

@@ -1,6 +1,7 @@
 //! What people see: text made from documents, so that it can be tested without a terminal.
 
 mod clock_time;
+mod fit;
 mod live;
 mod record;
 mod screen;
@@ -9,7 +10,8 @@ mod status;
 mod table;
 
 pub use clock_time::Zone;
-pub use live::{RestartView, question_lines};
+pub use fit::fit;
+pub use live::{RestartView, question_lines, question_prompt};
 pub use record::{record_list, record_text, summary};
 pub use screen::{Screen, size_of};
 pub use status::status_text;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lull_admin::{Outcome, OutcomeKind, PhaseSpan, RestartRecord};
+use lull_admin::{Outcome, OutcomeKind, PhaseSpan, RestartPhase, RestartRecord};
 
 use super::clock_time::Zone;
 use super::event_line;
@@ -72,15 +72,7 @@ pub fn summary(record: &RestartRecord) -> String {
         text.push_str("no initiator was attached\n");
         return text;
     }
-    let heads = [
-        "INITIATOR",
-        "ATTACHMENT",
-        "RESOURCE",
-        "IN FLIGHT AT PAUSE>",
-        "PAUSED AFTER>",
-        "STALL>",
-        "",
-    ];
+    let heads = ["INITIATOR", "RESOURCE", "IN FLIGHT AT PAUSE>", "PAUSED AFTER>", "STALL>", ""];
     let mut rows = table(&heads);
     for row in &record.rows {
         let span = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), show_ms);
@@ -92,7 +84,6 @@ pub fn summary(record: &RestartRecord) -> String {
         };
         rows.add_row([
             row.initiator.clone(),
-            row.attachment.clone(),
             row.resource.clone(),
             row.in_flight_at_pause.to_string(),
             span(row.pause_complete_ms),
@@ -122,7 +113,11 @@ fn outcome_sentence(record: &RestartRecord) -> String {
 }
 
 fn phase_time(span: &PhaseSpan) -> String {
-    let name = span.phase.as_str().replace('_', " ");
+    // Most kinds of a restart have no successor.
+    let name = match span.phase {
+        RestartPhase::StartingSuccessor => "preparing",
+        phase => phase.as_str(),
+    };
     match span.end {
         Some(end) => format!("{name} {}", show_ms(end.saturating_sub(span.start))),
         None => format!("{name} (not ended)"),

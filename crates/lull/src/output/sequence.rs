@@ -90,20 +90,32 @@ impl Drawing {
         heads.trim_end().to_owned()
     }
 
-    /// One message; what there is no room for is left out of its label. `None` where it is not
-    /// between the target and one of the peers.
+    /// One message; a label that is longer than its arrow goes on beside it, and what there is no room for is left
+    /// out. `None` where it is not between the target and one of the peers.
     pub fn line(&self, message: &Message) -> Option<String> {
         let place = |name: &str| self.columns.iter().position(|column| column == name);
         let (from, to) = (place(&message.from)?, place(&message.to)?);
         let room = (from.abs_diff(to) * self.gap).checked_sub(6)?;
-        let label = [label(message), message.name.clone()]
-            .into_iter()
-            .find(|label| label.chars().count() <= room)
-            .unwrap_or_else(|| message.name.chars().take(room).collect());
-        let line = arrow(from, to, self.columns.len(), self.gap, &label);
+        let whole = label(message);
+        let fits = whole.chars().count() <= room;
+        let shown = if fits { whole } else { message.name.chars().take(room).collect::<String>() };
+        let mut line = arrow(from, to, self.columns.len(), self.gap, &shown);
+        if !fits && !message.detail.is_empty() {
+            line = beside(&line, from.max(to) * self.gap + 1, &message.detail);
+        }
         let time = format!("{}.{:01} ms", message.offset_us / 1000, message.offset_us / 100 % 10);
         Some(format!("{time:>width$}  {line}", width = TIME_WIDTH - 2))
     }
+}
+
+/// The line with a remark in it from `at` on, over the lifelines of others, if there is room for it.
+fn beside(line: &str, at: usize, remark: &str) -> String {
+    let mut cells: Vec<char> = line.chars().collect();
+    let remark: Vec<char> = format!(" ({remark}) ").chars().collect();
+    if let Some(room) = cells.get_mut(at..at + remark.len()) {
+        room.copy_from_slice(&remark);
+    }
+    cells.into_iter().collect()
 }
 
 /// One line: the columns' lifelines, and an arrow between two of them with its label on it.
@@ -135,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_growing_drawing_keeps_its_columns_and_drops_what_has_no_room() {
+    fn a_growing_drawing_keeps_its_columns_and_puts_a_long_label_beside_its_arrow() {
         let drawing = Drawing::new("t", &["a", "b"], 62);
         let message = |to: &str| Message {
             offset_us: 1_500,
@@ -146,7 +158,9 @@ mod tests {
         };
         let near = drawing.line(&message("a")).unwrap();
         let far = drawing.line(&message("b")).unwrap();
-        assert_eq!(near, "    1.5 ms  │─ PAUSE ──────────────▶│                       │");
+        assert_eq!(near, "    1.5 ms  │─ PAUSE ──────────────▶│ (within half a minute) ");
+        let narrow = Drawing::new("t", &["a", "b"], 60).line(&message("a")).unwrap();
+        assert_eq!(narrow, "    1.5 ms  │─ PAUSE ─────────────▶│                      │");
         assert_eq!(far, "    1.5 ms  │─ PAUSE (within half a minute) ───────────────▶│");
         assert_eq!(
             drawing.heads(),

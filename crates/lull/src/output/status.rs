@@ -24,6 +24,10 @@ pub fn status_text(status: &Status, zone: &Zone) -> String {
 }
 
 fn age(status: &Status, since: u64) -> String {
+    // A state that was left behind has no times.
+    if since == 0 {
+        return or_dash("").to_owned();
+    }
     show_ms(status.at.saturating_sub(since))
 }
 
@@ -35,7 +39,11 @@ fn process(status: &Status) -> String {
 }
 
 fn target_text(text: &mut String, status: &Status, target: &TargetStatus, zone: &Zone) {
-    let _ = writeln!(text, "target {}: {} ({})", target.name, target.phase, process(status));
+    let name = or_dash(&target.name);
+    let _ = match status.pid {
+        0 => writeln!(text, "target {name}: not running"),
+        _ => writeln!(text, "target {name}: {} ({})", target.phase, process(status)),
+    };
     if !target.listen.is_empty() {
         let _ = writeln!(text, "  listens on {}", target.listen.join(", "));
     }
@@ -76,7 +84,7 @@ fn resources(text: &mut String, target: &TargetStatus) {
     if target.resources.is_empty() {
         return;
     }
-    let heads = ["RESOURCE", "SIZE>", "BACKEND", "ENGINE", "INCARNATION", "HELD BY"];
+    let heads = ["RESOURCE", "SIZE>", "BACKEND", "HELD BY", "INCARNATION", "ENGINE"];
     let mut rows = table(&heads);
     for resource in &target.resources {
         let held = match &resource.faulted {
@@ -87,9 +95,9 @@ fn resources(text: &mut String, target: &TargetStatus) {
             resource.name.clone(),
             show_bytes(resource.size),
             resource.backend.clone(),
-            resource.engine.clone(),
-            short(&resource.incarnation).to_owned(),
             held,
+            short(&resource.incarnation).to_owned(),
+            resource.engine.clone(),
         ]);
     }
     let _ = write!(text, "\n{}", indented(&rows));
@@ -101,7 +109,6 @@ fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
     }
     let mut rows = table(&[
         "INITIATOR",
-        "ATTACHMENT",
         "RESOURCE",
         "ACCESS",
         "PHASE",
@@ -109,15 +116,14 @@ fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
         "IN FLIGHT>",
         "OLDEST>",
         "UNFLUSHED>",
-        "EPOCH>",
         "FROM",
+        "EPOCH>",
     ]);
     for session in sessions {
         let oldest =
             if session.in_flight == 0 { String::new() } else { show_ms(session.oldest_ms) };
         rows.add_row([
             session.initiator.clone(),
-            session.attachment.clone(),
             session.resource.clone(),
             session.access.to_string(),
             session.phase.to_string(),
@@ -125,8 +131,8 @@ fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
             session.in_flight.to_string(),
             or_dash(&oldest).to_owned(),
             show_bytes(session.unflushed),
-            session.epoch.to_string(),
             or_dash(&session.peer).to_owned(),
+            session.epoch.to_string(),
         ]);
     }
     let _ = write!(text, "\n{}", indented(&rows));
@@ -203,16 +209,16 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
         let mut rows = table(&[
             "ATTACHMENT",
             "TARGET",
-            "ACCESS",
-            "SIZE>",
             "PHASE",
             "FOR>",
             "IN FLIGHT>",
             "HELD>",
+            "ERRORS>",
             "UNFLUSHED>",
             "LONGEST STALL>",
-            "ERRORS>",
             "CLIENTS>",
+            "ACCESS",
+            "SIZE>",
             "AT",
         ]);
         for attachment in &initiator.attachments {
@@ -267,17 +273,17 @@ fn policy_text(text: &mut String, status: &Status, attachment: &AttachmentStatus
 fn attachment_row(status: &Status, attachment: &AttachmentStatus) -> [String; 13] {
     [
         attachment.name.clone(),
-        attachment.target.clone().unwrap_or_else(|| attachment.uri.clone()),
-        attachment.access.to_string(),
-        show_bytes(attachment.size),
+        or_dash(attachment.target.as_ref().unwrap_or(&attachment.uri)).to_owned(),
         attachment.phase.to_string(),
         age(status, attachment.since),
         attachment.in_flight.to_string(),
         attachment.held.to_string(),
+        attachment.errors.to_string(),
         show_bytes(attachment.unflushed),
         show_ms(attachment.longest_stall_ms),
-        attachment.errors.to_string(),
         attachment.clients.to_string(),
+        attachment.access.to_string(),
+        show_bytes(attachment.size),
         attachment.front_end.clone(),
     ]
 }

@@ -304,6 +304,18 @@ fn the_question_names_who_is_not_ready_and_why() {
 }
 
 #[test]
+fn the_prompt_keeps_its_length_while_its_time_runs() {
+    let question = question();
+    let lengths = [0, 1, 9_999, 50_000, 70_000].map(|passed| {
+        let prompt = question_prompt(&question, NOW + passed);
+        assert!(prompt.starts_with("wait, proceed or abort? (abort in "), "{prompt}");
+        prompt.len()
+    });
+    assert_eq!(lengths, [lengths[0]; 5]);
+    assert_ne!(question_prompt(&question, NOW), question_prompt(&question, NOW + 9_000));
+}
+
+#[test]
 fn an_asking_target_shows_its_question_in_status_too() {
     let mut status = target_status();
     if let Some(target) = &mut status.target {

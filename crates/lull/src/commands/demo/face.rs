@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Stdout, Write as _};
 
-use crate::output::{Screen, size_of};
+use crate::output::{Screen, fit, size_of};
 
 /// A colour, where there are any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,21 +67,27 @@ impl Face {
     /// A line that stays.
     pub fn line(&mut self, text: &str) -> io::Result<()> {
         self.clear()?;
-        writeln!(io::stdout(), "{text}")
+        let whole = text.contains('\x1b') || !io::stdout().is_terminal();
+        let width = if whole { usize::MAX } else { self.width() };
+        fit(text, width).iter().try_for_each(|line| writeln!(io::stdout(), "{line}"))?;
+        // A blank line is none of a text's.
+        if text.is_empty() { writeln!(io::stdout()) } else { Ok(()) }
     }
 
-    /// A line about the moment `ms` milliseconds after the begin of what is told, cut where it does
-    /// not fit.
+    /// A line about the moment `ms` milliseconds after the begin of what is told; it goes on below where it does not
+    /// fit.
     pub fn moment(&mut self, ms: u128, colour: Option<Colour>, text: &str) -> io::Result<()> {
-        let mut line = format!("{ms:>7} ms  {text}");
-        let width = self.width();
-        if line.chars().count() > width {
-            line = line.chars().take(width.saturating_sub(1)).chain(['…']).collect();
+        const TIME: usize = 12;
+        let mut begin = format!("{ms:>7} ms");
+        for part in fit(text, self.width().saturating_sub(TIME)) {
+            let line = format!("{begin:TIME$}{part}");
+            match colour {
+                Some(colour) => self.coloured(colour, &line)?,
+                None => self.line(&line)?,
+            }
+            begin.clear();
         }
-        match colour {
-            Some(colour) => self.coloured(colour, &line),
-            None => self.line(&line),
-        }
+        Ok(())
     }
 
     /// A line that stays, in a colour.

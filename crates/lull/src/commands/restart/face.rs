@@ -3,9 +3,17 @@
 use std::io::{self, IsTerminal as _, Stderr, Write as _};
 use std::time::Duration;
 
+use crossterm::cursor::{MoveToColumn, RestorePosition, SavePosition};
+use crossterm::queue;
+use crossterm::style::Print;
 use lull_admin::{Event, Question};
 
-use crate::output::{RestartView, Screen, Zone, event_line, question_lines, size_of};
+use crate::output::{
+    RestartView, Screen, Zone, event_line, question_lines, question_prompt, size_of,
+};
+
+/// Room for an answer behind the prompt: on a narrower terminal it would wrap, and the countdown stands still.
+const TYPED: usize = 10;
 
 /// One of the two; both write to standard error.
 pub enum Face {
@@ -21,6 +29,8 @@ pub struct Live {
     view: Option<RestartView>,
     /// While a question stands, nothing is drawn over the answer that is being typed.
     asking: bool,
+    /// What the answer is typed behind.
+    prompt: String,
 }
 
 impl Face {
@@ -28,7 +38,7 @@ impl Face {
     pub fn choose() -> Self {
         if io::stderr().is_terminal() {
             let screen = Screen::new(io::stderr());
-            Self::Live(Box::new(Live { screen, view: None, asking: false }))
+            Self::Live(Box::new(Live { screen, view: None, asking: false, prompt: String::new() }))
         } else {
             Self::Plain(Zone::local())
         }
@@ -72,6 +82,9 @@ impl Face {
         }
         let mut lines = question_lines(question, at);
         let prompt = lines.pop().unwrap_or_default();
+        if let Self::Live(live) = self {
+            live.prompt.clone_from(&prompt);
+        }
         let mut err = io::stderr();
         for line in lines {
             writeln!(err, "{line}")?;
@@ -79,6 +92,17 @@ impl Face {
         if typed {
             write!(err, "{prompt}")?;
         }
+        err.flush()
+    }
+
+    /// The question stands still unanswered: its countdown goes on, beside what is being typed.
+    pub fn tick(&mut self, question: &Question, at: u64) -> io::Result<()> {
+        let prompt = question_prompt(question, at);
+        if !self.is_asking() || size_of(io::stderr()).0 < prompt.len() + TYPED {
+            return Ok(());
+        }
+        let mut err = io::stderr();
+        queue!(err, SavePosition, MoveToColumn(0), Print(prompt), RestorePosition)?;
         err.flush()
     }
 
@@ -98,7 +122,10 @@ impl Face {
     /// What was typed is no answer.
     pub fn ask_again(&mut self) -> io::Result<()> {
         let mut err = io::stderr();
-        write!(err, "please type wait, proceed or abort: ")?;
+        writeln!(err, "please type one of the three words, or its first letter")?;
+        if let Self::Live(live) = self {
+            write!(err, "{}", live.prompt)?;
+        }
         err.flush()
     }
 

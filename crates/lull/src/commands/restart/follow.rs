@@ -149,7 +149,7 @@ impl Follower {
 
     async fn question(&mut self, question: &Question, at: u64) -> Result<(), Failure> {
         if self.open == Some(question.since) {
-            return Ok(());
+            return Ok(self.face.tick(question, at)?);
         }
         self.open = Some(question.since);
         self.face.question(question, at, self.typed)?;
