@@ -81,6 +81,24 @@ fn a_configuration_that_became_wrong_pauses_nobody() {
     load.finish().clean();
 }
 
+/// [PAUSE-9] [CONN-8] An older release is put in the place of one that has brought the state up to a later format.
+#[test]
+fn a_release_too_old_for_the_state_pauses_nobody() {
+    let world = World::new();
+    let binary = own_binary(&world);
+    let target = world.target("stor").file("db1", "16M").binary(&binary).start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let load = Load::start(&web.nbd(), Shape::default());
+    // What a later release would say of its state, in place of what this one says.
+    let later = "LULL_STATE_FORMAT='99 99 lull 9.0.0' exec";
+    replace(&binary, &format!("#!/bin/sh\n{later} {} \"$@\"\n", lull().display()));
+    let reason = "target.redb has format 99, written by lull 9.0.0";
+    refused_before_the_pause(&target, &load, reason);
+    own_binary(&world);
+    target.restart(&["--daemon"]);
+    load.finish().clean();
+}
+
 /// [PAUSE-9]
 #[test]
 fn a_medium_that_is_gone_pauses_nobody() {

@@ -10,8 +10,11 @@ use lull_wire::{AttachmentId, Epoch, InstanceId, Tenure};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-/// The format that this release writes, and the only one that it reads.
-const VERSION: u32 = 1;
+/// The format that this release writes, and the newest that it reads. A later format says which one its readers must
+/// know (`needs`), and who wrote it (`writer`).
+const FORMAT: u32 = 1;
+/// This release, for people.
+const RELEASE: &str = concat!("lull ", env!("CARGO_PKG_VERSION"));
 /// No state is longer; what is longer is something else and is not read.
 const LONGEST: u64 = 64 * 1024;
 
@@ -67,15 +70,18 @@ pub enum StateError {
         /// What is wrong.
         what: String,
     },
-    /// A file of a release with another format.
+    /// A file of a later release.
     #[error(
-        "{path} was written by another release (format {version}); use that release, or another --state"
+        "{path} has format {format}{writer}; {RELEASE} reads formats up to {FORMAT}: run the release that wrote it, or \
+         a later one, or put back a copy of the file from before"
     )]
-    Version {
+    Format {
         /// The file.
         path: PathBuf,
         /// Its format.
-        version: u32,
+        format: u32,
+        /// `, written by lull 9.0.0`, or nothing.
+        writer: String,
     },
     /// A file of another node.
     #[error(
@@ -102,8 +108,15 @@ pub struct Kept {
     pub memory: Memory,
 }
 
+/// What any format says of itself.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+    needs: Option<u32>,
+    writer: Option<String>,
+}
+
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Written {
     version: u32,
     node: String,
@@ -162,14 +175,12 @@ fn read_written(path: &Path) -> Result<Option<Written>, StateError> {
         }
         Err(source) => return Err(StateError::Unreadable { path: at(), source }),
     }
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
-    let Version { version } =
+    let Head { version: format, needs, writer } =
         serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-    if version != VERSION {
-        return Err(StateError::Version { path: at(), version });
+    if needs.unwrap_or(format) > FORMAT {
+        let by = |writer: String| format!(", written by {}", writer.escape_debug());
+        let writer = writer.map(by).unwrap_or_default();
+        return Err(StateError::Format { path: at(), format, writer });
     }
     serde_json::from_str(&text).map(Some).map_err(|error| damaged(error.to_string()))
 }
@@ -226,7 +237,7 @@ impl StateFile {
     pub fn write(&self, kept: &Kept) -> Result<(), StateError> {
         let Kept { attachment, instance, memory } = kept;
         let written = Written {
-            version: VERSION,
+            version: FORMAT,
             node: self.node.clone(),
             attachment: attachment.to_string(),
             instance: instance.to_string(),
@@ -357,9 +368,48 @@ mod tests {
         drop(file);
         let said = StateFile::open(dir.path(), "db1", "web-2").unwrap_err().to_string();
         assert!(said.contains("belongs to the node `web-1`"), "{said}");
-        fs::write(dir.path().join("db1.json"), "{\"version\": 2, \"anything\": 1}").unwrap();
-        let said = StateFile::open(dir.path(), "db1", "web-1").unwrap_err().to_string();
-        assert!(said.contains("another release (format 2)"), "{said}");
+    }
+
+    /// [CONN-8] The words of a release that is put back too late.
+    #[test]
+    fn a_file_of_a_later_format_is_refused_with_the_next_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db1.json");
+        let said = |text: &str| {
+            fs::write(&path, text).unwrap();
+            let error = StateFile::open(dir.path(), "db1", "web-1").unwrap_err();
+            error
+                .to_string()
+                .replace(dir.path().to_str().unwrap(), "STATE")
+                .replace(RELEASE, "lull X")
+        };
+        let reads = "lull X reads formats up to 1: run the release that wrote it, or a later one, or put back a copy \
+                     of the file from before";
+        for (text, what) in [
+            (
+                r#"{"version": 99, "writer": "lull 9.0.0", "more": 1}"#,
+                "format 99, written by lull 9.0.0",
+            ),
+            (r#"{"version": 99}"#, "format 99"),
+            (
+                r#"{"version": 99, "needs": 2, "writer": "a\u001b"}"#,
+                r"format 99, written by a\u{1b}",
+            ),
+        ] {
+            assert_eq!(said(text), format!("STATE/db1.json has {what}; {reads}"));
+        }
+    }
+
+    /// [CONN-8] A later format that a reader of this one may read is read; what is not known is passed over.
+    #[test]
+    fn a_file_of_a_later_format_that_says_so_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = StateFile::open(dir.path(), "db1", "web-1").unwrap();
+        file.write(&kept()).unwrap();
+        let text = fs::read_to_string(&file.path).unwrap();
+        let later = r#""version": 2, "needs": 1, "writer": "lull 9.0.0", "mood": "good""#;
+        fs::write(&file.path, text.replace(r#""version": 1"#, later)).unwrap();
+        assert_eq!(file.read().unwrap(), Some(kept()));
     }
 
     #[test]

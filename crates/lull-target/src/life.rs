@@ -5,8 +5,8 @@ use crate::clock::Clock;
 use crate::daemon::{Core, Daemon, Input, Plan};
 use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
-use crate::store::{Commit, Store, StoreError};
-use crate::successor::{Predecessor, Successor, SuccessorError, VARIABLE};
+use crate::store::{Commit, Format, Store, StoreError};
+use crate::successor::{Predecessor, STATE_VARIABLE, Successor, SuccessorError, VARIABLE};
 use crate::threads::Threads;
 use crate::waiting::{Rested, WaitingRoom};
 use crate::{Config, store};
@@ -86,7 +86,8 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
     let predecessor = Predecessor::of_this_process()?;
     let inherited = match &predecessor {
         Some(predecessor) => {
-            let checked = check(config).map_err(|error| error.to_string());
+            let format = predecessor.state_format();
+            let checked = check(config, format).map_err(|error| error.to_string());
             predecessor.wait_for_sockets(checked).await?.fds
         }
         None => Vec::new(),
@@ -167,14 +168,14 @@ enum SocketsOf {
 }
 
 /// What a successor looks at before anybody is paused [PAUSE-9].
-fn check(config: &Config) -> Result<(), RunError> {
+fn check(config: &Config, format: Option<Format>) -> Result<(), RunError> {
     for resource in &config.resources {
         lull_block::check(&resource.backend)
             .map_err(|source| RunError::Backend { name: resource.name.clone(), source })?;
         media::name(&resource.name)?;
     }
     media::name(&config.node)?;
-    store::check(&config.state_dir)?;
+    store::check(&config.state_dir, format)?;
     Ok(())
 }
 
@@ -244,7 +245,7 @@ async fn exec(
 async fn run_command(command: &str, signals: &mut Signals) -> Result<(), Interrupted> {
     tracing::info!("running: {command}");
     let mut shell = tokio::process::Command::new("/bin/sh");
-    shell.arg("-c").arg(command).env_remove(VARIABLE).kill_on_drop(true);
+    shell.arg("-c").arg(command).env_remove(VARIABLE).env_remove(STATE_VARIABLE).kill_on_drop(true);
     let ended = tokio::select! {
         ended = shell.status() => ended,
         () = signals.told_to_end() => return Err(Interrupted::ToldToEnd),
@@ -317,6 +318,7 @@ async fn live(
             return Err(StoreError::Directory { dir, source }.into());
         }
     }
+    let is_behind = remembered.is_behind;
     let resources = known.resources;
     let roster = media::roster(&remembered, &resources);
     let now = clock.now();
@@ -350,6 +352,11 @@ async fn live(
     told(Moment::Serving(&introduction(config, sockets)));
     if let Some(predecessor) = before.predecessor {
         predecessor.serving().await;
+    }
+    // Where the format is a newer one, the release before this one cannot be put back from here on without a copy of the
+    // state. A start that fails has changed nothing of that.
+    if is_behind {
+        daemon.core.borrow().store.commit(None, vec![Commit::Upgrade]);
     }
     let mut sources = Sources { heard: &mut heard, commits: &mut commits, asked: &mut asked };
     let (plan, successor) = serve(&daemon, signals, &mut sources, told).await?;

@@ -2,6 +2,7 @@
 //! and is given the sockets when the predecessor has closed everything else.
 
 use crate::sockets::Sockets;
+use crate::store::Format;
 use lull_transport::handover::{self, Channel, Parcel};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,6 +14,9 @@ use tokio::process::{Child, Command};
 
 /// The variable that tells a process which descriptor its predecessor speaks through.
 pub const VARIABLE: &str = "LULL_PREDECESSOR";
+/// The variable that tells it in which format the state is that it is to take over. One that does not know it has never
+/// written another format than the first.
+pub const STATE_VARIABLE: &str = "LULL_STATE_FORMAT";
 /// How long a successor may take to check itself.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take from the sockets to serving. Beyond it the predecessor starts over: initiators' restart
@@ -61,6 +65,7 @@ impl Successor {
         command.args(std::env::args_os().skip(1)).stdin(Stdio::null());
         let number = handover::inherit(&mut command, theirs, LOWEST)?;
         command.env(VARIABLE, number.to_string());
+        command.env(STATE_VARIABLE, Format::ours().to_words());
         let mut command = Command::from(command);
         let child = command.spawn().map_err(|source| SuccessorError::Start { binary, source })?;
         drop(command);
@@ -154,6 +159,11 @@ impl Predecessor {
         };
         let end: OwnedFd = handover::inherited(number).map_err(io::Error::other)?;
         Ok(Some(Self { channel: Channel::new(end)? }))
+    }
+
+    /// The format of the state that it has, as it told this process; `None` where it is a release that told none.
+    pub fn state_format(&self) -> Option<Format> {
+        Format::of_words(&std::env::var(STATE_VARIABLE).ok()?)
     }
 
     /// Says whether the check went well, and waits for the sockets.

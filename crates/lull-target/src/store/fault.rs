@@ -1,6 +1,6 @@
 //! What is wrong with the database: damage, another format, or a medium that does not do its work at the moment.
 
-use super::{FORMAT, StoreError};
+use super::{Format, StoreError};
 use std::io;
 use std::path::Path;
 
@@ -10,9 +10,9 @@ pub(crate) enum Fault {
     /// What it holds makes no sense.
     #[error("it is damaged: {0}")]
     Damaged(String),
-    /// Another release wrote it.
-    #[error("it has format {0}, this release knows {FORMAT}")]
-    Format(u64),
+    /// A later release wrote it.
+    #[error("it has {0}")]
+    Format(Format),
     /// The system failed to read or write it; this may pass.
     #[error("{0}")]
     Io(String),

@@ -4,6 +4,7 @@
 //! format is versioned: an unknown one is refused, never guessed at.
 
 mod fault;
+mod format;
 mod read;
 mod rows;
 #[cfg(test)]
@@ -11,12 +12,14 @@ mod tests;
 mod thread;
 
 pub(crate) use fault::Fault;
+pub(crate) use format::Format;
+use format::{FORMAT, RELEASE};
 pub use read::{has_state, histories, status};
 pub use rows::{ResourceRow, SeatRow};
 pub use thread::{Commit, Done, Store};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use rows::{META, RESOURCES, RESTARTS, ROSTER};
+use rows::{RESOURCES, RESTARTS, ROSTER};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,10 +27,6 @@ use std::time::Duration;
 
 use lull_admin::RestartRecord;
 
-/// The format that this release reads and writes.
-pub const FORMAT: u64 = 1;
-/// Where it is noted in the database.
-const FORMAT_KEY: &str = "format";
 /// The database's file in the state directory.
 const FILE: &str = "target.redb";
 /// How many restarts are remembered; the oldest are forgotten beyond it.
@@ -69,13 +68,13 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
-    /// It was written by another release.
-    #[error("the state in {file} has format {found}, this release knows {FORMAT}; run the release that wrote it", file = .file.display())]
+    /// A later release wrote it.
+    #[error("the state in {file} has {found}; {} reads formats up to {}: run the release that wrote it, or a later one, or put back a copy of the state from before", RELEASE, FORMAT, file = .file.display())]
     Format {
         /// Which file.
         file: PathBuf,
         /// Its format.
-        found: u64,
+        found: Format,
     },
     /// There is none.
     #[error("there is no target's state in {dir}; give the directory of one with --state", dir = .dir.display())]
@@ -96,6 +95,8 @@ pub struct Remembered {
     pub unfinished: Option<RestartRecord>,
     /// The number for the next restart.
     pub next_restart: u64,
+    /// Whether the state is to be brought up to the format of this release once it serves.
+    pub is_behind: bool,
 }
 
 /// Opens the state for writing, makes it where there is none, and reads all of it.
@@ -160,8 +161,11 @@ fn create(dir: &Path, file: &Path) -> Result<(), StoreError> {
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(unusable)
 }
 
-/// What a successor looks at while its predecessor has the database open.
-pub(crate) fn check(dir: &Path) -> Result<(), StoreError> {
+/// What a successor looks at while its predecessor has the database open, and says in which format it is.
+pub(crate) fn check(dir: &Path, format: Option<Format>) -> Result<(), StoreError> {
+    if let Some(found) = format.filter(|format| !format.is_known()) {
+        return Err(StoreError::Format { file: dir.join(FILE), found });
+    }
     let unusable = |source| StoreError::Directory { dir: dir.to_owned(), source };
     make_directory(dir)?;
     let probe = dir.join(".probe");
@@ -186,7 +190,7 @@ fn not_opened(dir: &Path, file: &Path, error: redb::DatabaseError) -> StoreError
 /// Makes the tables of a database that is new, in one transaction.
 fn found(database: &Database) -> Result<(), Fault> {
     let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+    format::upgrade(&transaction)?;
     transaction.open_table(RESOURCES)?;
     transaction.open_table(ROSTER)?;
     transaction.open_table(RESTARTS)?;
@@ -196,12 +200,8 @@ fn found(database: &Database) -> Result<(), Fault> {
 
 fn read_all(database: &impl ReadableDatabase) -> Result<Remembered, Fault> {
     let transaction = database.begin_read()?;
-    match transaction.open_table(META)?.get(FORMAT_KEY)?.map(|value| value.value()) {
-        Some(FORMAT) => {}
-        Some(other) => return Err(Fault::Format(other)),
-        None => return Err(Fault::Damaged("it has no format".to_owned())),
-    }
-    let mut remembered = Remembered { next_restart: 1, ..Remembered::default() };
+    let is_behind = format::known(&transaction)?.is_behind();
+    let mut remembered = Remembered { next_restart: 1, is_behind, ..Remembered::default() };
     for row in transaction.open_table(RESOURCES)?.iter()? {
         let (name, row) = row?;
         let (name, row) = (name.value(), serde_json::from_str::<ResourceRow>(row.value())?);

@@ -1,7 +1,7 @@
 //! The state of a target that does not run, for people.
 
 use super::rows::RESTARTS;
-use super::{FILE, Fault, StoreError, read_all};
+use super::{FILE, Fault, StoreError, format, read_all};
 use lull_admin::{
     Access, ResourceStatus, RestartRecord, SessionPhase, SessionStatus, Status, TargetPhase,
     TargetStatus,
@@ -89,6 +89,7 @@ pub fn histories(dir: &Path) -> Result<Vec<RestartRecord>, StoreError> {
 
 pub(super) fn records(database: &impl ReadableDatabase) -> Result<Vec<RestartRecord>, Fault> {
     let transaction = database.begin_read()?;
+    format::known(&transaction)?;
     let mut records = Vec::new();
     for row in transaction.open_table(RESTARTS)?.iter()? {
         records.push(serde_json::from_str(row?.1.value())?);

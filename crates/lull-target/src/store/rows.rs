@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
+pub(super) const NOTES: Table = Table::new("notes");
 pub(super) const RESOURCES: Table = Table::new("resources");
 pub(super) const ROSTER: Table = Table::new("roster");
 pub(super) const RESTARTS: TableDefinition<'static, u64, &str> = TableDefinition::new("restarts");

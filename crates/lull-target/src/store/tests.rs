@@ -1,11 +1,13 @@
 //! What the state does when its medium, or somebody else, is not as it should be.
 
-use super::rows::ROSTER;
-use super::{Commit, FILE, Fault, ResourceRow, Store, StoreError, not_opened, open, open_waiting};
+use super::rows::{META, NOTES, ROSTER};
+use super::{
+    Commit, FILE, Fault, Format, ResourceRow, Store, StoreError, not_opened, open, open_waiting,
+};
 use crate::clock::Clock;
 use lull_admin::RestartRecord;
 use lull_proto::target::Ticket;
-use redb::{Database, StorageBackend};
+use redb::{Database, ReadableDatabase, StorageBackend};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -217,4 +219,108 @@ fn the_end_of_the_thread_ends_the_outcomes() {
     store.commit(Some(Ticket(1)), record(1));
     assert!(outcomes.recv().is_err());
     store.commit(Some(Ticket(2)), record(2));
+}
+
+/// A state of the first format, as its release left it.
+fn of_the_first_format() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lull-e2e/frozen/v1/state/target");
+    std::fs::copy(frozen.join(FILE), dir.path().join(FILE)).unwrap();
+    dir
+}
+
+/// Gives a state another format, as a later release would.
+fn of_format(dir: &Path, number: u64, needs: Option<u64>, writer: Option<&str>) {
+    let database = Database::open(dir.join(FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.insert("format", number).unwrap();
+        meta.remove("needs").unwrap();
+        needs.map(|needs| meta.insert("needs", needs).unwrap().is_none());
+        let mut notes = transaction.open_table(NOTES).unwrap();
+        notes.remove("writer").unwrap();
+        writer.map(|writer| notes.insert("writer", writer).unwrap().is_none());
+    }
+    transaction.commit().unwrap();
+}
+
+fn format_of(dir: &Path) -> Format {
+    super::format::known(&Database::open(dir.join(FILE)).unwrap().begin_read().unwrap()).unwrap()
+}
+
+/// [CONN-8] Whatever this release writes before it serves, the one before it can read; then the state is its own.
+#[test]
+fn a_state_of_the_first_format_is_brought_up_only_when_asked_for() {
+    let dir = of_the_first_format();
+    let first = Format { number: 1, needs: 1, writer: String::new() };
+    let (database, remembered) = open(dir.path()).unwrap();
+    assert!(remembered.is_behind);
+    assert_eq!(remembered.resources["db1"].tenure, 1);
+    assert_eq!((remembered.seats.len(), &*remembered.seats[0].node), (1, "web1"));
+    assert_eq!(remembered.next_restart, 3, "one was asked for, one was the end of the process");
+    let (told, outcomes) = mpsc::channel();
+    let clock = Clock::start();
+    let done = move |done| told.send(done).unwrap();
+    let store = Store::start(database, dir.path(), clock, done).unwrap();
+    let rows = remembered.resources.into_iter().collect();
+    store.commit(Some(Ticket(1)), vec![Commit::Resources(rows)]);
+    assert_eq!(outcomes.recv().unwrap(), (Ticket(1), true));
+    drop(store);
+    assert_eq!(format_of(dir.path()), first, "a start that came no further changed nothing of it");
+    let (told, outcomes) = mpsc::channel();
+    let (database, _) = open(dir.path()).unwrap();
+    let done = move |done| told.send(done).unwrap();
+    let store = Store::start(database, dir.path(), clock, done).unwrap();
+    store.commit(Some(Ticket(1)), vec![Commit::Upgrade]);
+    assert_eq!(outcomes.recv().unwrap(), (Ticket(1), true));
+    drop(store);
+    assert_eq!(format_of(dir.path()), Format::ours());
+    assert!(!open(dir.path()).unwrap().1.is_behind);
+    assert_eq!(super::histories(dir.path()).unwrap().len(), 2);
+}
+
+/// [CONN-8] The words of a release that is put back too late, to the daemon and to people who read its state.
+#[test]
+fn a_state_of_a_later_format_is_refused_with_the_next_step() {
+    let dir = of_the_first_format();
+    of_format(dir.path(), 99, None, Some("lull 9.0.0"));
+    let words = |error: StoreError| {
+        let text = error.to_string().replace(dir.path().to_str().unwrap(), "STATE");
+        text.replace(super::RELEASE, "lull X")
+    };
+    let daemon = words(open(dir.path()).unwrap_err());
+    let reads = "lull X reads formats up to 1: run the release that wrote it, or a later one, or put back a copy of the \
+                 state from before";
+    let expected =
+        format!("the state in STATE/target.redb has format 99, written by lull 9.0.0; {reads}");
+    assert_eq!(daemon, expected);
+    assert_eq!(words(super::status(dir.path()).unwrap_err()), daemon);
+    assert_eq!(words(super::histories(dir.path()).unwrap_err()), daemon);
+    of_format(dir.path(), 99, Some(2), None);
+    let expected = format!("the state in STATE/target.redb has format 99; {reads}");
+    assert_eq!(words(open(dir.path()).unwrap_err()), expected);
+}
+
+/// [CONN-8] What was added to the state is no reason to refuse it where its writer says so; it stays what it is.
+#[test]
+fn a_later_format_that_this_release_may_read_is_read_and_kept() {
+    let dir = of_the_first_format();
+    of_format(dir.path(), 7, Some(1), Some("lull 3.0.0"));
+    assert!(!open(dir.path()).unwrap().1.is_behind);
+    assert_eq!(super::status(dir.path()).unwrap().target.unwrap().initiators.len(), 1);
+}
+
+/// [PAUSE-9] What a successor is told is what it is asked about.
+#[test]
+fn a_successor_judges_the_format_that_it_is_told() {
+    let dir = made();
+    let later = Format { number: 99, needs: 99, writer: "lull 9.0.0 (a build)".to_owned() };
+    for format in [Format::ours(), later] {
+        let told = Format::of_words(&format.to_words());
+        assert_eq!(told.as_ref(), Some(&format));
+        assert_eq!(super::check(dir.path(), told).is_ok(), format.number == 1);
+    }
+    assert_eq!(Format::of_words("2 two"), None);
+    super::check(dir.path(), None).unwrap();
 }

@@ -1,7 +1,7 @@
 //! The thread that commits: what is asked for while one commit runs shares the next one.
 
 use super::rows::{RESOURCES, RESTARTS, ROSTER};
-use super::{FILE, Fault, HISTORY_LIMIT, ResourceRow, SeatRow, read};
+use super::{FILE, Fault, HISTORY_LIMIT, ResourceRow, SeatRow, format, read};
 use crate::clock::Clock;
 use lull_admin::RestartRecord;
 use lull_proto::target::Ticket;
@@ -26,6 +26,8 @@ pub enum Commit {
     Resources(Vec<(String, ResourceRow)>),
     /// A restart as far as it is.
     Restart(Box<RestartRecord>),
+    /// This release serves: the state gets its format.
+    Upgrade,
 }
 
 /// What became of a ticket.
@@ -232,6 +234,7 @@ fn apply(transaction: &WriteTransaction, change: &Commit) -> Result<(), Fault> {
                 table.insert(name.as_str(), serde_json::to_string(row)?.as_str())?;
             }
         }
+        Commit::Upgrade => format::upgrade(transaction)?,
         Commit::Restart(record) => {
             let mut table = transaction.open_table(RESTARTS)?;
             table.insert(record.id, serde_json::to_string(record)?.as_str())?;

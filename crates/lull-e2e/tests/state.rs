@@ -1,0 +1,121 @@
+//! What daemons left on a disk, and which release may go on with it.
+
+use std::path::{Path, PathBuf};
+
+use lull_admin::SessionPhase;
+use lull_e2e::{PROMPT, Running, Target, Use, World, wait_until};
+use redb::{Database, ReadableDatabase, TableDefinition};
+
+const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
+const NOTES: TableDefinition<'static, &str, &str> = TableDefinition::new("notes");
+
+/// A daemon's state as the release of the first format left it, copied to where a daemon of this world looks for it: a
+/// target of `null:16M` with one initiator on its roster, or that initiator's.
+fn frozen(role: &str, to: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("frozen/v1/state").join(role);
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a state of the first format") {
+        let path = entry.expect("a readable entry").path();
+        let name = path.file_name().expect("a name");
+        std::fs::copy(&path, to.join(name)).expect("a copy");
+    }
+}
+
+fn target(world: &World) -> Target {
+    let target = world.target("stor").backend("db1", "null:16M").prepare();
+    frozen("target", target.state_dir());
+    target
+}
+
+fn database(target: &Target) -> PathBuf {
+    target.state_dir().join("target.redb")
+}
+
+/// The format of a state and the release that gave it that; no daemon may run.
+fn format(target: &Target) -> (u64, Option<String>) {
+    let database = Database::open(database(target)).expect("a database that nobody uses");
+    let transaction = database.begin_read().expect("a transaction");
+    let meta = transaction.open_table(META).expect("meta");
+    let format = meta.get("format").expect("a row").expect("a format").value();
+    let writer = transaction
+        .open_table(NOTES)
+        .ok()
+        .and_then(|notes| Some(notes.get("writer").expect("a row")?.value().to_owned()));
+    (format, writer)
+}
+
+/// [CONN-8] Both daemons go on where the release before them stopped, as if it had been they.
+#[test]
+fn daemons_go_on_with_the_state_of_the_first_format() {
+    let world = World::new();
+    let mut target = target(&world);
+    target.start();
+    assert_eq!(target.wait_session("web1", SessionPhase::Lost).epoch, 2);
+    assert_eq!(target.history().len(), 2);
+    let mut web = world.initiator("web1").uses(Use::of(&target, "db1")).prepare();
+    frozen("initiator", web.state_dir());
+    web.start();
+    assert_eq!(target.wait_session("web1", SessionPhase::Sharing).epoch, 3);
+    target.restart(&["--daemon"]);
+    web.wait_sharing();
+    web.lull(&["detach", "db1"]).ok();
+    target.kill();
+    let (format, writer) = format(&target);
+    assert_eq!(format, 1);
+    assert!(writer.is_some_and(|writer| writer.starts_with("lull ")));
+}
+
+/// [CONN-8] A release that does not come to serve leaves the state to the one before it.
+#[test]
+fn a_start_that_fails_leaves_the_format_as_it_was() {
+    let world = World::new();
+    let target = target(&world);
+    std::fs::write(world.path("stor-admin.sock"), "in the way of a socket").expect("a file");
+    Running::start(target.command()).finish(PROMPT).code(1).says("stor-admin.sock");
+    assert_eq!(format(&target), (1, None));
+}
+
+/// [CONN-8] Who is put back too late says who wrote the state and what to do, and changes nothing.
+#[test]
+fn a_state_of_a_later_release_is_refused_by_daemons_and_readers() {
+    let world = World::new();
+    let target = target(&world);
+    {
+        let database = Database::open(database(&target)).expect("a database");
+        let transaction = database.begin_write().expect("a transaction");
+        transaction.open_table(META).expect("meta").insert("format", 99).expect("a row");
+        let mut notes = transaction.open_table(NOTES).expect("notes");
+        notes.insert("writer", "lull 9.0.0").expect("a row");
+        drop(notes);
+        transaction.commit().expect("a commit");
+    }
+    let state = target.state_dir().display().to_string();
+    for command in [
+        target.command(),
+        world.command(&["status", "--state", &state]),
+        world.command(&["history", "--state", &state]),
+    ] {
+        let said = Running::start(command).finish(PROMPT).code(1);
+        said.says("target.redb has format 99, written by lull 9.0.0")
+            .says("reads formats up to 1: run the release that wrote it");
+    }
+    assert_eq!(format(&target), (99, Some("lull 9.0.0".to_owned())));
+}
+
+/// [CONN-8] The same of an initiator.
+#[test]
+fn a_file_of_a_later_release_is_refused_by_an_initiator() {
+    let world = World::new();
+    let target = world.target("stor").backend("db1", "null:16M").start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).prepare();
+    frozen("initiator", web.state_dir());
+    let file = web.state_dir().join("db1.json");
+    let text = std::fs::read_to_string(&file).expect("its text");
+    let later = text.replace("\"version\": 1", "\"version\": 99, \"writer\": \"lull 9.0.0\"");
+    std::fs::write(&file, &later).expect("a file");
+    let said = Running::start(web.command()).finish(PROMPT).code(1);
+    said.says("db1.json has format 99, written by lull 9.0.0")
+        .says("run the release that wrote it");
+    assert_eq!(std::fs::read_to_string(&file).expect("its text"), later);
+    wait_until("the target knows nobody", PROMPT, || target.status().initiators.is_empty());
+}
