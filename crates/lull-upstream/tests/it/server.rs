@@ -148,7 +148,7 @@ impl Exports for Shelf {
         vec!["disk".into()]
     }
 
-    fn open(&self, name: &str) -> Result<Rc<Open>, OpenRefused> {
+    async fn open(&self, name: &str) -> Result<Rc<Open>, OpenRefused> {
         if name != "disk" {
             return Err(OpenRefused::Unknown(format!("no export `{name}`")));
         }
