@@ -5,6 +5,7 @@ mod finding;
 mod package;
 mod rust_source;
 mod sim;
+mod soak;
 mod spec;
 mod test;
 mod tidy;
@@ -34,6 +35,8 @@ enum Task {
     Package(package::Args),
     /// Run simulated worlds: seeds, faults, and judges from outside (`cargo xtask sim -- --help`)
     Sim(sim::Args),
+    /// Disturb again and again: the end-to-end tests at counts of 10, 20 and 50
+    Soak(soak::Args),
     /// Measure what moves with the machine, against its targets
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -47,6 +50,7 @@ fn main() -> Result<ExitCode> {
         Task::Spec(args) => spec::run(&tree, &args)?,
         Task::Package(args) => package::run(&tree, &args)?,
         Task::Sim(args) => sim::run(&tree, &args)?,
+        Task::Soak(args) => soak::run(&tree, &args)?,
         Task::Bench(bench) => bench::run(&tree, &bench)?,
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

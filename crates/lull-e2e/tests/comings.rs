@@ -1,7 +1,7 @@
 //! Initiators that come and go at moments that do not suit.
 
 use lull_admin::{AttachmentPhase, RestartPhase, SessionPhase};
-use lull_e2e::{Load, PROMPT, Shape, Signal, Target, Use, World, check_disk, wait_until};
+use lull_e2e::{Load, PROMPT, Shape, Signal, Target, Use, World, check_disk, rounds, wait_until};
 
 fn target(world: &World) -> Target {
     world.target("stor").file("db1", "16M").file("db2", "16M").start()
@@ -82,7 +82,8 @@ fn both_sides_killed_at_once_find_each_other_again() {
     let world = World::new();
     let mut target = target(&world);
     let mut web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
-    for target_first in [true, false] {
+    for round in 0..rounds(2) {
+        let target_first = round % 2 == 0;
         let load = Load::start(&web.nbd(), Shape { seed: 1, ..Shape::default() });
         target.kill();
         web.kill();

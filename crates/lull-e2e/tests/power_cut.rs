@@ -2,7 +2,7 @@
 
 use std::str::FromStr as _;
 
-use lull_e2e::{Initiator, Load, Shape, Target, Use, World};
+use lull_e2e::{Initiator, Load, Shape, Target, Use, World, rounds};
 use lull_frontend::nbd::Uri;
 use lull_frontend::nbd::client::Connection;
 use tokio::runtime::{Builder, Runtime};
@@ -134,7 +134,7 @@ fn power_cuts_under_load_lose_nothing() {
     let shape = |seed| Shape { depth: 32, seed, ..Shape::default() };
     let loads: Vec<Load> =
         webs.iter().zip(1..).map(|(web, seed)| Load::start(&web.nbd(), shape(seed))).collect();
-    for _ in 0..cuts() {
+    for _ in 0..rounds(5) {
         target.kill();
         target.start();
         target.wait_all_sharing();
@@ -147,10 +147,4 @@ fn power_cuts_under_load_lose_nothing() {
             report.done, report.verified, report.longest_gap
         );
     }
-}
-
-/// How many power cuts follow each other. `LULL_E2E_CUTS` says another number.
-fn cuts() -> usize {
-    let said = std::env::var("LULL_E2E_CUTS").ok().and_then(|text| text.parse().ok());
-    said.unwrap_or(5)
 }

@@ -7,7 +7,7 @@ use lull_admin::{
 };
 use lull_e2e::{
     Fio, FioRounds, Initiator, Load, PROMPT, Shape, Signal, Target, Use, World, has_program,
-    wait_for, wait_until,
+    rounds, wait_for, wait_until,
 };
 
 const DISKS: [&str; 3] = ["db1", "db2", "db3"];
@@ -18,12 +18,6 @@ const REGIONS: [u64; 3] = [24, 32, 40];
 
 /// Restarts that may find all three fios between two rounds; they do not count.
 const IDLE: usize = 10;
-
-/// How many restarts stand in a row. `LULL_E2E_RESTARTS` says another number.
-fn restarts() -> usize {
-    let said = std::env::var("LULL_E2E_RESTARTS").ok().and_then(|text| text.parse().ok());
-    said.unwrap_or(20)
-}
 
 /// A target with three disks, and an initiator for each.
 fn three(world: &World, tcp: bool) -> (Target, Vec<Initiator>) {
@@ -59,13 +53,13 @@ fn many_restarts_under_fio(tcp: bool) {
         job("mixed", web).mixed(&size(*region)).arg("--fsync=6")
     };
     let loads: Vec<FioRounds> = disks.iter().map(|disk| mixed(disk).rounds()).collect();
-    let (mut done, mut busy) = (0, 0);
-    while busy < restarts() {
+    let (wanted, mut done, mut busy) = (rounds(20), 0, 0);
+    while busy < wanted {
         wait_until("requests are in flight", PROMPT, || {
             initiators.iter().any(|web| web.attachment().in_flight > 8)
         });
         done += 1;
-        assert!(done <= restarts() + IDLE, "only {busy} restarts found requests in flight");
+        assert!(done <= wanted + IDLE, "only {busy} restarts found requests in flight");
         let record = target.restart(&["--daemon", "--reason", "the next in a row"]);
         let counts = show(done, &record);
         busy += usize::from(counts.iter().any(|&count| count > 0));
@@ -251,9 +245,12 @@ fn a_paused_target_may_be_killed_and_loses_nothing() {
 fn a_killed_target_is_resumed_when_it_is_back() {
     let world = World::new();
     let (mut target, web, load) = one(&world);
-    target.kill();
-    wait_for("the loss is known", Duration::from_secs(5), || web.attachment().outage);
-    target.start();
-    load.wait_progress(100);
+    for _ in 0..rounds(1) {
+        target.kill();
+        wait_for("the loss is known", Duration::from_secs(5), || web.attachment().outage);
+        target.start();
+        target.wait_all_sharing();
+        load.wait_progress(100);
+    }
     load.finish().clean();
 }

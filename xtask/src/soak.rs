@@ -1,0 +1,99 @@
+//! `cargo xtask soak`: the end-to-end tests that disturb, each at greater counts; what came of it is kept in a page.
+
+use crate::tree::Tree;
+use anyhow::{Context, Result, ensure};
+use std::fmt::Write as _;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The tests, and what one round of each is.
+const TESTS: [(&str, &str); 5] = [
+    ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
+    ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
+    ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
+    ("power_cuts_under_load_lose_nothing", "target killed, its unflushed writes lost"),
+    ("both_sides_killed_at_once_find_each_other_again", "target and initiator killed"),
+];
+
+/// Where the last outcome is kept.
+const PAGE: &str = "docs/soak.md";
+
+/// The flags of `cargo xtask soak`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// How often each disturbance comes
+    #[arg(long, value_delimiter = ',', default_value = "10,20,50")]
+    counts: Vec<u32>,
+    /// Write the outcome to docs/soak.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// Runs every test at every count. True if all passed.
+pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
+    ensure!(!args.counts.contains(&0), "a count of 0 disturbs nothing");
+    // Beforehand: building is no part of any time.
+    for build in
+        [&["build", "--package", "lull"][..], &["test", "--no-run", "--package", "lull-e2e"]]
+    {
+        ensure!(cargo(tree, build).status()?.success(), "`cargo {}` failed", build.join(" "));
+    }
+    let mut page = head(tree, &args.counts)?;
+    let mut passed = true;
+    for (test, what) in TESTS {
+        write!(page, "| {what} |")?;
+        for count in &args.counts {
+            eprintln!("soak: {what}, {count} times");
+            let begun = now();
+            let ok = soak(tree, test, *count)?;
+            let word = if ok { "passed" } else { "FAILED" };
+            write!(page, " {word}, {:.0} s |", (now() - begun).as_secs_f64())?;
+            passed &= ok;
+        }
+        page.push('\n');
+    }
+    println!("{page}");
+    if args.write {
+        fs::write(tree.root().join(PAGE), page)?;
+    }
+    Ok(passed)
+}
+
+/// One test at one count, alone on the machine as far as it is up to us.
+fn soak(tree: &Tree, test: &str, count: u32) -> Result<bool> {
+    let mut command =
+        cargo(tree, &["nextest", "run", "--profile", "soak", "--package", "lull-e2e"]);
+    command.arg(test).env("LULL_E2E_ROUNDS", count.to_string());
+    Ok(command.status().context("cargo nextest, which `cargo xtask test` installs")?.success())
+}
+
+fn head(tree: &Tree, counts: &[u32]) -> Result<String> {
+    let said = |command: &mut Command| -> Result<String> {
+        Ok(String::from_utf8_lossy(&command.output()?.stdout).trim().to_owned())
+    };
+    let date = said(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
+    let kernel = said(Command::new("uname").args(["--kernel-release", "--machine"]))?;
+    let release =
+        said(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(tree.root()))?;
+    let cores = std::thread::available_parallelism()?;
+    let columns: String = counts.iter().map(|count| format!(" {count} times |")).collect();
+    Ok(format!(
+        "# Soak\n\nWhat `cargo xtask soak` last printed: disturbances that the end-to-end tests make, one after the \
+         other, with\nevery block checked in the end. The time is the whole test's, and moves with the machine.\n\n\
+         {date}, {cores} cores, Linux {kernel}, on top of {release}, development build.\n\n\
+         | one round |{columns}\n| --- |{}\n",
+        " --- |".repeat(counts.len())
+    ))
+}
+
+fn cargo(tree: &Tree, words: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(words).current_dir(tree.root()).stdin(Stdio::null());
+    command
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a test took")]
+fn now() -> Instant {
+    Instant::now()
+}
