@@ -31,8 +31,9 @@ use tokio::task::AbortHandle;
 /// How long accepting rests after the system had no descriptor left for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// The least time between two ticks: each looks at every session, whose deadlines differ by less than this.
-const TICK_REST: Duration = Duration::from_millis(20);
+/// How long after something happened the deadlines are looked at, and the least time between two ticks: both look at
+/// every session. No span of the protocol is so short that it would matter.
+const LOOK_REST: Duration = Duration::from_millis(20);
 /// Connections beyond it are closed at once: descriptors are needed for media, state and a successor as well.
 const MOST_CONNECTIONS: usize = 16_384;
 
@@ -140,8 +141,10 @@ pub struct Core {
     pub instance: String,
     next_restart: u64,
     ids: u64,
-    /// When the last tick was.
-    ticked: MonoTime,
+    /// The next deadline, as far as it is known.
+    armed: Option<MonoTime>,
+    /// When all deadlines are looked at again.
+    look: Option<MonoTime>,
 }
 
 impl Core {
@@ -171,19 +174,30 @@ impl Core {
             instance,
             next_restart,
             ids: 0,
-            ticked: MonoTime(0),
+            armed: None,
+            look: Some(since),
         }
     }
 
-    /// When the next tick is due.
-    pub fn deadline(&self) -> Option<MonoTime> {
-        let due = [self.machine.deadline(), self.chronicle.deadline()].into_iter().flatten().min();
-        due.map(|due| due.max(self.ticked + TICK_REST))
+    /// When the deadlines are to be looked at: the next one known, or soon after something happened that may have
+    /// made an earlier one.
+    pub fn wake(&self) -> Option<MonoTime> {
+        [self.armed, self.look].into_iter().flatten().min()
+    }
+
+    /// Looks at the deadlines; says whether one has come.
+    pub fn is_due(&mut self, now: MonoTime) -> bool {
+        if self.look.take_if(|at| *at <= now).is_some() {
+            let all = [self.machine.deadline(), self.chronicle.deadline()];
+            self.armed = all.into_iter().flatten().min();
+        }
+        self.armed.is_some_and(|at| at <= now)
     }
 
     /// What is done once for all that a turn brought.
     fn turned(&mut self, now: MonoTime) {
         self.chronicle.turned(now, &self.store);
+        self.look.get_or_insert(now + LOOK_REST);
     }
 
     /// A number for a restart, given once.
@@ -314,7 +328,7 @@ impl Daemon {
             Input::Decide(decision) => Event::Decide(decision),
             Input::Evict { node, resource } => Event::Evict { node, resource },
             Input::Tick => {
-                core.ticked = now;
+                core.armed = None;
                 for (conn, link) in &core.connections {
                     if link.gauge.take_pulse() {
                         core.machine.heard(*conn);

@@ -392,7 +392,7 @@ async fn serve(
             if core.down {
                 return Ok((core.plan.clone(), core.successor.take()));
             }
-            core.deadline()
+            core.wake()
         };
         let timer = async {
             match deadline {
@@ -417,6 +417,10 @@ async fn serve(
             Some(call) = asked.recv() => daemon.call(call),
             () = daemon.changed.notified() => {}
             () = timer => {
+                let now = daemon.clock.now();
+                if !daemon.core.borrow_mut().is_due(now) {
+                    continue;
+                }
                 // What peers have sent already is read first [TIMER-6]: a target that slept with its host wakes to what
                 // came meanwhile.
                 daemon.threads.read().await;

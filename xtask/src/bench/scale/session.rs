@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use lull_wire::frame::{Digest, FrameHeader, HEADER_LENGTH};
 use lull_wire::messages::{Attach, Hello, Name, PauseComplete, Ping, Ready, Sender, Stall};
 use lull_wire::{
-    Access, AttachmentId, Epoch, InstanceId, Message, RequestNumber, RestartId, VERSION,
+    Access, AttachmentId, Epoch, InstanceId, Message, OLDEST_VERSION, RequestNumber, RestartId,
+    VERSION,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -127,7 +128,7 @@ pub fn attach(number: usize, resource: &str, access: Access, epoch: Epoch) -> At
 /// The HELLO of a session of this number.
 pub fn hello(number: usize) -> Hello {
     Hello {
-        min_version: VERSION,
+        min_version: OLDEST_VERSION,
         max_version: VERSION,
         instance: InstanceId(id(number, 1)),
         node: Name::clipped(&format!("node{number}")),
