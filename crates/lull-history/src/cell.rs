@@ -223,6 +223,14 @@ impl Cell {
         }
     }
 
+    /// What nobody was told may have gone under what is done again.
+    pub fn redo(&mut self) {
+        let untold = |write: &&mut Write| !write.kept && write.answered.is_none();
+        for write in self.writes.iter_mut().filter(untold) {
+            write.certain = None;
+        }
+    }
+
     /// Forgets what no read can return any more, not even after a loss of the cache where that `may_be`.
     pub fn forget(&mut self, flushed: u64, may_be: bool) {
         if self.writes.len() < 2 {

@@ -283,6 +283,14 @@ impl Checker {
         }
     }
 
+    /// Changes that failed or were never answered may be undone from here on: older ones are done again.
+    pub fn redone(&mut self) {
+        self.tick();
+        for cell in self.cells.values_mut() {
+            cell.redo();
+        }
+    }
+
     /// Nothing is kept any more for this one: what it was answered is safe from the next flush on only.
     pub fn forsaken(&mut self, by: u64) {
         self.forsaken.insert(by);

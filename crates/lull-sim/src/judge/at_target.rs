@@ -82,6 +82,12 @@ impl World {
             self.found(rule, || format!("target-{at} grants {claim:?} while {running:?} runs"));
         }
         self.judge.granted.insert((at, id), claim.epoch);
+        // Whoever had the place before has it no more.
+        for other in 0..self.attachments.len() {
+            if other != claim.attachment && self.attachments[other].config.attachment == id {
+                self.forsake(other);
+            }
+        }
         // Whatever older epochs left behind cannot happen any more.
         for other in 0..self.attachments.len() {
             if self.attachments[other].config.attachment == id {

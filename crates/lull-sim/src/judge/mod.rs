@@ -200,6 +200,9 @@ impl World {
         if disk.stale || disk.broken.is_some() {
             disk.doubtful = self.now;
         }
+        if disk.stale {
+            disk.checker.redone();
+        }
         disk.stale = false;
         disk.lost = false;
         disk.broken = disk.broken.filter(|broken| *broken == life);

@@ -255,7 +255,7 @@ impl World {
         let conn = ConnId(wire as u64);
         let attachment = self.wires[wire].attachment;
         if let (Message::Attach(attach), Some(daemon)) = (&message, &mut self.targets[at].daemon) {
-            let instance = self.attachments[attachment].config.instance;
+            let instance = self.wires[wire].instance;
             daemon.claims.insert(conn, Claim { attachment, epoch: attach.epoch, instance });
         }
         self.tell_target(at, Event::Received { conn, message });

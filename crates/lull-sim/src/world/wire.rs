@@ -3,8 +3,8 @@
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_proto::{ConnId, MonoTime, initiator, target};
-use lull_wire::Message;
 use lull_wire::messages::{Reply, Request};
+use lull_wire::{InstanceId, Message};
 use std::time::Duration;
 
 /// What crosses a connection.
@@ -45,6 +45,8 @@ pub struct Wire {
     pub attachment: usize,
     /// Its number there.
     pub conn: ConnId,
+    /// The instance that dialled.
+    pub instance: InstanceId,
     /// The target that it leads to.
     pub target: usize,
     /// Whether that end still wants to hear of it.
@@ -75,9 +77,18 @@ impl World {
     /// An attachment dials.
     pub(crate) fn dial(&mut self, attachment: usize, conn: ConnId) -> usize {
         let target = self.attachments[attachment].target;
+        let instance = self.attachments[attachment].config.instance;
         let way = Way { due: self.now, dead: false };
-        let wire =
-            Wire { attachment, conn, target, at_node: true, at_target: false, up: way, down: way };
+        let wire = Wire {
+            attachment,
+            conn,
+            instance,
+            target,
+            at_node: true,
+            at_target: false,
+            up: way,
+            down: way,
+        };
         self.wires.push(wire);
         let wire = self.wires.len() - 1;
         let at = (self.now + self.delay()).max(self.attachments[attachment].blackout_until);
