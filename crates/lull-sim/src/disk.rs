@@ -38,6 +38,8 @@ pub struct Disk {
     pub dropped: bool,
     /// Whether anything failed on it since it was opened.
     pub failed: bool,
+    /// Whether anything failed before that: an answer that says so may still be on its way.
+    pub failed_before: bool,
 }
 
 /// How an operating system dies.
@@ -59,6 +61,7 @@ impl Disk {
             fails: false,
             dropped: false,
             failed: false,
+            failed_before: false,
         }
     }
 
@@ -151,6 +154,7 @@ impl Disk {
     /// A new process opens it: errors are told anew.
     pub fn open(&mut self) {
         self.dropped = false;
+        self.failed_before |= self.failed;
         self.failed = false;
     }
 

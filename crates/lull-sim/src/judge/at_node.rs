@@ -168,7 +168,8 @@ impl World {
             }
             Report::Faulted { status, .. } => {
                 let (target, resource) = (node.target, node.resource);
-                if !self.targets[target].disks[resource].failed {
+                let disk = &self.targets[target].disks[resource];
+                if !disk.failed && !disk.failed_before {
                     self.found("SAFE-2", || {
                         format!("node-{at}: a replay fails with {status} on a good disk")
                     });
