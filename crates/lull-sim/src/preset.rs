@@ -146,7 +146,8 @@ impl Preset {
                 let storage = [K::SyncFails, K::DiskFails, K::StateFails, K::WriteBack];
                 [&storage[..], &planned, &[K::KillTarget, K::PowerTarget, K::Cut]].concat()
             }
-            Self::Nodes | Self::Heirs | Self::Torn => [
+            Self::Torn => vec![K::KillTarget, K::KillTarget, K::KillNode],
+            Self::Nodes | Self::Heirs => [
                 &[K::KillNode, K::KillNode, K::NodeStateFails, K::KillTarget, K::Restart][..],
                 &network,
             ]

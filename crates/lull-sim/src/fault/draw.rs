@@ -10,7 +10,7 @@ use std::time::Duration;
 const MOST_AMBUSHES: usize = 3;
 
 /// Moments at which much is about to be decided.
-const WATCHES: [Watch; 32] = [
+const WATCHES: [Watch; 37] = [
     Watch::Target("intending"),
     Watch::Target("pausing"),
     Watch::Target("asking"),
@@ -29,6 +29,11 @@ const WATCHES: [Watch; 32] = [
     Watch::Node("flushing"),
     Watch::Node("paused"),
     Watch::Node("detaching"),
+    Watch::Session("fencing"),
+    Watch::Session("recording"),
+    Watch::Session("arriving"),
+    Watch::Session("closing"),
+    Watch::Session("detaching"),
     Watch::Down(Message::Welcome),
     Watch::Down(Message::Attached),
     Watch::Down(Message::Resume),
@@ -79,7 +84,9 @@ impl World {
                 }
                 (who, *self.plan.chance.pick(&of))
             }
-            Watch::Node(_) | Watch::Down(_) | Watch::Up(_) => (self.attachments[who].target, who),
+            Watch::Node(_) | Watch::Session(_) | Watch::Down(_) | Watch::Up(_) => {
+                (self.attachments[who].target, who)
+            }
         };
         let span = self.plan.chance.scattered(Duration::from_millis(3));
         self.after(span, Happening::Strike(Fault { kind, target, attachment }));

@@ -136,6 +136,8 @@ pub enum Watch {
     Target(&'static str),
     /// An initiator did.
     Node(&'static str),
+    /// A session did.
+    Session(&'static str),
     /// A target has sent this.
     Down(Message),
     /// An initiator has.

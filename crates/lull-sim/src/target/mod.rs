@@ -156,6 +156,21 @@ impl TargetHost {
     }
 }
 
+/// The connection that an event is about.
+fn conn_of(event: &Event) -> Option<ConnId> {
+    match *event {
+        Event::Received { conn, .. } | Event::Lost { conn } | Event::Drained { conn } => Some(conn),
+        Event::Accepted { .. }
+        | Event::Recorded { .. }
+        | Event::Durable { .. }
+        | Event::Agentless { .. }
+        | Event::Order(_)
+        | Event::Decide(_)
+        | Event::Evict { .. }
+        | Event::Tick => None,
+    }
+}
+
 /// A phase in a word.
 pub fn phase_word(phase: &Phase) -> &'static str {
     match phase {
@@ -201,6 +216,7 @@ impl World {
         while let Some(daemon) = &mut self.targets[at].daemon
             && let Some(event) = daemon.inputs.pop_front()
         {
+            let conn = conn_of(&event);
             let before = phase_word(daemon.machine.phase());
             daemon.machine.handle(self.now, event, &mut actions);
             let after = phase_word(daemon.machine.phase());
@@ -211,6 +227,11 @@ impl World {
                 self.coverage.moved("target", before, after);
                 self.note(|| format!("target-{at}: {before} → {after}"));
                 self.ambush(crate::fault::Watch::Target(after), at);
+            }
+            if let Some(conn) = conn {
+                let wire = conn.0 as usize;
+                let session = self.session_word(wire);
+                self.ambush(crate::fault::Watch::Session(session), self.wires[wire].attachment);
             }
         }
         if let Some(daemon) = &mut self.targets[at].daemon {
