@@ -5,3 +5,4 @@ mod ahead;
 mod crash;
 mod fencing;
 mod pause;
+mod timers;
