@@ -161,8 +161,13 @@ impl Disk {
     /// A request whose change is in the cache only, of those that `counts`.
     /// It is given the request and what that put there.
     pub fn unsynced(&self, counts: impl Fn(u64, u64) -> bool) -> Option<u64> {
-        let mut all = self.sectors.iter().flat_map(|sector| &sector.dirty);
-        all.find(|dirty| counts(dirty.request, dirty.content)).map(|dirty| dirty.request)
+        // What the medium holds already loses nothing by being written once more.
+        let missing = |sector: &Sector, dirty: &Dirty| sector.stable != dirty.content;
+        let each = |sector: &Sector| {
+            let mut all = sector.dirty.iter().filter(|dirty| missing(sector, dirty));
+            all.find(|dirty| counts(dirty.request, dirty.content)).map(|dirty| dirty.request)
+        };
+        self.sectors.iter().find_map(each)
     }
 }
 

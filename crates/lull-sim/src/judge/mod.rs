@@ -119,6 +119,11 @@ impl Judge {
         disk.checker.lost(loss);
     }
 
+    /// Nobody ever keeps anything for this one.
+    pub fn never_kept(&mut self, target: usize, resource: usize, by: u64) {
+        self.disks[target][resource].checker.forsaken(by);
+    }
+
     /// Nobody keeps anything for this one any more. If it had still to replay, it never will.
     pub fn forsaken(&mut self, target: usize, resource: usize, by: u64) {
         let disk = &mut self.disks[target][resource];
@@ -127,8 +132,7 @@ impl Judge {
             disk.checker.give_up(by);
         }
         if disk.stale || disk.broken.is_some() {
-            let pages = disk.broken.is_some() && !disk.lost;
-            disk.checker.lost(if pages { Loss::Pages } else { Loss::Cache });
+            disk.checker.lost(if disk.lost { Loss::Cache } else { Loss::Pages });
         }
     }
 }

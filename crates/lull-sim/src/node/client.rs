@@ -120,7 +120,7 @@ impl World {
         client.waiting.insert(wanted.request, wanted);
         // Nothing is kept for it, from the first.
         let by = u64::MAX - at as u64;
-        self.judge.forsaken(target, resource, by);
+        self.judge.never_kept(target, resource, by);
         self.judge_begins(target, resource, wanted.request, by, history_op(&wanted));
         let running = Running {
             owner: Owner::Client(at),
