@@ -69,6 +69,12 @@ pub trait Backend: Send + Sync {
     /// Waits for nothing, promises nothing and consumes no error ([SAFE-4]).
     fn start_write_back(&self);
 
+    /// Begins anew after a flush, or a durable change, was answered with
+    /// [`IoStatus::WriteBackFailed`](crate::IoStatus::WriteBackFailed): from here on a flush is
+    /// worth something again, for what is written from here on. The caller sees to it that
+    /// nothing is outstanding, and that whatever may be lost is written again ([SAFE-4]).
+    fn renew(&self) {}
+
     /// The marker that was stored with the medium ([SAFE-8]); `None` where there is none or where
     /// the medium cannot carry one.
     fn identity(&self) -> Option<[u8; 16]>;

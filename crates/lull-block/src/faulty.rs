@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::volatile::Volatile;
 use crate::{
     Backend, Completion, Completions, FaultySpec, Geometry, IoStatus, Op, OpenError, Request, Span,
     Waiting,
@@ -22,6 +23,8 @@ pub(crate) struct Faulty {
 struct Faults {
     spec: FaultySpec,
     flushes: AtomicU64,
+    /// Loses what it was given when a flush fails, as a page cache does.
+    volatile: Option<Arc<Volatile>>,
 }
 
 /// A request to be started later, and where its answer goes.
@@ -31,8 +34,12 @@ struct Late {
 }
 
 impl Faulty {
-    pub(crate) fn new(spec: FaultySpec, inner: Arc<dyn Backend>) -> Result<Self, OpenError> {
-        let faults = Arc::new(Faults { spec, flushes: AtomicU64::new(0) });
+    pub(crate) fn new(
+        spec: FaultySpec,
+        inner: Arc<dyn Backend>,
+        volatile: Option<Arc<Volatile>>,
+    ) -> Result<Self, OpenError> {
+        let faults = Arc::new(Faults { spec, flushes: AtomicU64::new(0), volatile });
         let mut late = None;
         if !faults.spec.delay.is_zero() {
             let (sender, receiver) = mpsc::channel();
@@ -87,6 +94,9 @@ impl Faults {
                 let number = self.flushes.fetch_add(1, Ordering::Relaxed) + 1;
                 let fails = self.spec.fail_flush == Some(number)
                     || self.spec.fail_flush_after.is_some_and(|n| number > n);
+                if let Some(volatile) = self.volatile.as_ref().filter(|_| fails) {
+                    volatile.lose();
+                }
                 fails.then_some(IoStatus::WriteBackFailed)
             }
             Op::Write { .. } | Op::Discard | Op::WriteZeroes { .. } => {
@@ -126,6 +136,10 @@ impl Backend for Faulty {
 
     fn start_write_back(&self) {
         self.inner.start_write_back();
+    }
+
+    fn renew(&self) {
+        self.inner.renew();
     }
 
     fn identity(&self) -> Option<[u8; 16]> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::faulty::Faulty;
 use crate::memory::Memory;
 use crate::null::Null;
 use crate::size::Shown;
@@ -126,13 +127,14 @@ pub fn open(spec: &BackendSpec, context: &Context) -> Result<Arc<dyn Backend>, O
         },
         BackendSpec::Faulty(faults, inner) => {
             let opened = open(inner, context)?;
-            let inner = match &**inner {
+            match &**inner {
                 BackendSpec::File(file) if faults.volatile => {
-                    Arc::new(Volatile::new(opened, &file.path)?)
+                    let volatile = Arc::new(Volatile::new(opened, &file.path)?);
+                    let inner = Arc::clone(&volatile);
+                    Arc::new(Faulty::new(faults.clone(), inner, Some(volatile))?)
                 }
-                _ => opened,
-            };
-            Arc::new(crate::faulty::Faulty::new(faults.clone(), inner)?)
+                _ => Arc::new(Faulty::new(faults.clone(), opened, None)?),
+            }
         }
     })
 }

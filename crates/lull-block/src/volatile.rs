@@ -62,6 +62,19 @@ impl Volatile {
         self.file.sync_data().map_err(failed)
     }
 
+    /// What was not stored is gone.
+    pub(crate) fn lose(&self) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut page = [0; PAGE as usize];
+        for offset in std::mem::take(&mut *dirty).into_iter().map(|page| page * PAGE) {
+            let page = &mut page[..(self.geometry().size - offset).min(PAGE) as usize];
+            if self.file.read_exact_at(page, offset).is_ok() {
+                // It had room for the page before.
+                let _ = self.cache.write(offset, page);
+            }
+        }
+    }
+
     fn after_change(&self, request: &Request, fua: bool) -> Result<(), IoStatus> {
         // Only now: a flush takes the mark, and must find the bytes.
         self.changed(request.offset, request.length);
@@ -114,6 +127,10 @@ impl Backend for Volatile {
     }
 
     fn start_write_back(&self) {}
+
+    fn renew(&self) {
+        self.inner.renew();
+    }
 
     fn identity(&self) -> Option<[u8; 16]> {
         self.inner.identity()

@@ -2,7 +2,7 @@
 
 use std::str::FromStr as _;
 
-use lull_e2e::{Initiator, Load, Shape, Target, Use, World, rounds};
+use lull_e2e::{Initiator, Load, PROMPT, Shape, Target, Use, World, rounds, wait_until};
 use lull_frontend::nbd::Uri;
 use lull_frontend::nbd::client::Connection;
 use tokio::runtime::{Builder, Runtime};
@@ -105,6 +105,50 @@ fn a_hundred_and_forty_nine_unflushed_writes_outlive_a_power_cut() {
 #[test]
 fn ten_thousand_unflushed_writes_outlive_a_power_cut() {
     all_are_kept(10_000);
+}
+
+/// [SAFE-4] The disk loses what it was given and says so once: nobody hears of it, everything is there.
+#[test]
+fn a_failed_write_back_loses_nothing() {
+    let world = World::new();
+    let path = world.path("db1.img");
+    let backend = format!("faulty:volatile,fail-flush=1:file:{},size=64M", path.display());
+    let target = world.target("stor").backend("db1", &backend).start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let before = web.attachment().incarnation;
+    let consumer = Consumer::connect(&web.nbd());
+    consumer.write(500);
+    consumer.flush();
+    assert_eq!(consumer.lost(500), 0);
+    let now = web.attachment();
+    assert_ne!(now.incarnation, before, "it is another life");
+    assert_eq!((now.unflushed, now.errors), (0, 0));
+    let log = target.log();
+    assert!(log.contains("could not be written back"), "{log}");
+}
+
+/// [SAFE-2] A reader sees what was acknowledged or nothing: it waits for the writer that was lost with the target.
+#[test]
+fn a_reader_waits_for_the_writers_replay() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    let consumer = Consumer::connect(&web.nbd());
+    consumer.write(200);
+    web.freeze();
+    target.kill();
+    target.start();
+    let reader = world.initiator("reader").uses(Use::of(&target, "db1").set("access", "ro"));
+    let mut reader = reader.prepare();
+    reader.spawn();
+    wait_until("the reader is told for whom it waits", PROMPT, || {
+        reader.log().contains("waits for web1")
+    });
+    web.thaw();
+    reader.wait_sharing();
+    assert_eq!(Consumer::connect(&reader.nbd()).lost(200), 0);
+    assert_eq!(consumer.lost(200), 0);
+    reader.kill();
+    web.kill();
 }
 
 /// What the tests above see is there to be seen: a client that talks to the target by itself loses what it wrote.

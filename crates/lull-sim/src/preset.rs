@@ -99,17 +99,11 @@ impl Preset {
     /// Why findings are expected of it: a promise that this release does not make yet.
     pub fn not_yet_kept(self) -> Option<&'static str> {
         match self {
-            Self::Readers => Some(
-                "readers are served before the writer of their resource has replayed: see docs/spec/ahead.md",
-            ),
             Self::Torn => Some(
                 "a replay writes older content over newer before it writes that again; an initiator that dies in between leaves it so, even where the newer was durable",
             ),
             Self::Heirs => Some(
                 "a daemon that was let in and dies before it has noted so leaves a state whose owner is another: its successor is refused",
-            ),
-            Self::WriteBack => Some(
-                "a failed write-back is no new incarnation, and what it lost is replayed only after a restart: see docs/spec/ahead.md",
             ),
             _ => None,
         }

@@ -3,7 +3,7 @@
 //! Models `lull-target`'s store: one thread that commits what was asked for while it committed last.
 
 use lull_proto::target::{Change, Entry, Ticket};
-use lull_wire::{AttachmentId, RestartId, Tenure};
+use lull_wire::{Access, AttachmentId, RestartId, Tenure};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a restart left on stable storage, and which life of the target wrote it.
@@ -102,6 +102,11 @@ impl StateDir {
             Change::Intent(restart) => {
                 self.intent = Some(Noted { life, restart: *restart });
                 self.unfinished = Some(*restart);
+            }
+            // What is not known to be clean is dirty, which costs readers a wait and nobody anything else.
+            Change::Incarnation(resource, _) => {
+                let there = self.roster.values_mut().filter(|entry| entry.resource == *resource);
+                there.for_each(|entry| entry.dirty = entry.access == Access::ReadWrite);
             }
             Change::Clean(restart) => self.clean = Some(Noted { life, restart: *restart }),
             Change::Revoked(_) => self.clean = None,

@@ -32,6 +32,8 @@ pub struct Place {
     pub resource: ResourceIndex,
     /// The client must be content with reading.
     pub read_only: bool,
+    /// The resource's life in which it was given.
+    pub life: u64,
     pub control: mpsc::UnboundedSender<Input>,
 }
 
@@ -149,6 +151,10 @@ struct Runner {
     executor: Executor<Part>,
     /// Used when the daemon lets its clients go.
     closer: Closer,
+    local: Rc<Local>,
+    resource: ResourceIndex,
+    /// The life of the resource in which the client was let in.
+    life: u64,
 }
 
 /// One export in use by one connection.
@@ -166,7 +172,10 @@ impl Disk {
         let shared = &local.shared[place.resource.0];
         let geometry = geometry(shared, place.read_only);
         let executor = Executor::new(shared.backend.clone());
-        let runner = Rc::new(Runner { executor, closer: local.closer.clone() });
+        let (resource, life) = (place.resource, place.life);
+        let closer = local.closer.clone();
+        let runner = Runner { executor, closer, local: Rc::clone(local), resource, life };
+        let runner = Rc::new(runner);
         let (completing, seen) = (Rc::clone(&runner), Arc::clone(&gauge));
         let completer = tokio::task::spawn_local(async move {
             let mut done = Vec::new();
@@ -246,6 +255,16 @@ fn longest_part(length: u64) -> u32 {
 impl Runner {
     /// A part is done: the next one, one after the other, or the answer.
     fn carry_on(&self, mut part: Part, mut done: Completion) {
+        let life = &self.local.shared[self.resource.0].life;
+        if let Err(IoStatus::WriteBackFailed | IoStatus::Faulted) = done.result
+            && life.end(self.life)
+        {
+            // [SAFE-4] This client is told by the error.
+            self.local.tell(Input::WriteBackFailed { resource: self.resource });
+        } else if !life.lasts(self.life) {
+            // What it wrote may be lost, and no answer says so: it finds its connection ended.
+            return part.reply.abandon();
+        }
         while part.rest > 0 && done.result.is_ok() && part.reply.is_heard() {
             if self.closer.is_closed() {
                 // [PAUSE-7] Terabytes to be zeroed do not hold a restart up, and are not answered with an error: the

@@ -2,7 +2,7 @@
 
 use crate::daemon::Input;
 use crate::gauge::Gauge;
-use crate::lane::{Admission, BadRequest, Lane};
+use crate::lane::{Admission, BadRequest, Lane, Terms};
 use crate::local::Local;
 use crate::threads::Berth;
 use lull_block::{Buffer, Pool};
@@ -76,17 +76,10 @@ impl Connection {
         Self { outlet, lane, closing, completer: RefCell::default() }
     }
 
-    /// Opens the lane, for a session that may only read or not, in this version.
-    pub fn open(
-        &self,
-        local: &Rc<Local>,
-        conn: ConnId,
-        resource: ResourceIndex,
-        (read_only, version): (bool, u16),
-    ) {
-        let shared = &local.shared[resource.0];
+    /// Opens the lane.
+    pub fn open(&self, local: &Rc<Local>, conn: ConnId, resource: ResourceIndex, terms: Terms) {
         let lane = Rc::clone(&self.lane);
-        let open = lane.open(shared.backend.clone(), shared.incarnation, read_only, version);
+        let open = lane.open(local, resource, terms);
         let local = Rc::clone(local);
         let completer = tokio::task::spawn_local(async move {
             lane.complete(open).await;

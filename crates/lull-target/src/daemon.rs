@@ -19,11 +19,12 @@ use lull_proto::target::{self, Actions, Agentless, Event, Order, ResourceIndex, 
 use lull_proto::{ConnId, MonoTime};
 use lull_transport::{Listener, Socket, Stream};
 use lull_wire::messages::Name;
-use lull_wire::{Access, Incarnation, Message, RestartId};
+use lull_wire::{Access, Message, RestartId};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
@@ -57,6 +58,8 @@ pub enum Input {
     },
     /// A client without an agent is gone.
     AgentlessLeft { id: u64, resource: ResourceIndex },
+    /// A resource's medium lost what it was given.
+    WriteBackFailed { resource: ResourceIndex },
     /// The state was written, or could not be.
     Committed(Done),
     /// The backends were flushed, or could not be.
@@ -79,7 +82,29 @@ pub enum Input {
 pub struct Shared {
     pub name: String,
     pub backend: Arc<dyn Backend>,
-    pub incarnation: Incarnation,
+    pub life: Life,
+}
+
+/// The number of a resource's present life, seen by every thread. It ends when a flush of it fails [SAFE-4].
+#[derive(Debug, Default)]
+pub struct Life(AtomicU64);
+
+impl Life {
+    /// The present one.
+    pub fn number(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether this one has not ended: nothing of one that has is answered [SAFE-1].
+    pub fn lasts(&self, number: u64) -> bool {
+        self.number() == number
+    }
+
+    /// Ends this one; whether it had not ended already.
+    pub fn end(&self, number: u64) -> bool {
+        let next = number + 1;
+        self.0.compare_exchange(number, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
 }
 
 /// A connection of an initiator, which lives on a thread.
@@ -128,6 +153,8 @@ pub struct Core {
     pub store: Store,
     pub connections: BTreeMap<ConnId, Link>,
     pub agentless: BTreeMap<u64, Agent>,
+    /// The life of each resource in which lanes are opened.
+    pub lives: Vec<u64>,
     pub accepting: Vec<AbortHandle>,
     pub queue: VecDeque<Input>,
     pub plan: Plan,
@@ -156,8 +183,10 @@ impl Core {
         instance: String,
         next_restart: u64,
     ) -> Self {
+        let lives = vec![0; machine.resources().len()];
         Self {
             machine,
+            lives,
             chronicle,
             alerts: AlertLog::default(),
             store,
@@ -298,13 +327,15 @@ impl Daemon {
                 let agent = Agent { resource, read_only, client, since: self.clock.unix_ms(now) };
                 core.agentless.insert(id, agent);
                 // Dropped on its way, the place is given up like any other.
-                let _ = reply.send(Ok(Place { id, resource, read_only, control }));
+                let life = core.lives[resource.0];
+                let _ = reply.send(Ok(Place { id, resource, read_only, life, control }));
                 Event::Agentless { resource, now: core.agentless_on(resource) }
             }
             Input::AgentlessLeft { id, resource } => {
                 core.agentless.remove(&id);
                 Event::Agentless { resource, now: core.agentless_on(resource) }
             }
+            Input::WriteBackFailed { resource } => Event::WriteBackFailed { resource },
             Input::Committed((ticket, ok)) => Event::Recorded { ticket, ok },
             Input::Durable { restart, ok } => Event::Durable { restart, ok },
             Input::Order(order) => {

@@ -1,10 +1,13 @@
 //! Where one connection's requests run: closed at first, open from ATTACHED on, closed again before anything that must
 //! not see them any more.
 
+use crate::daemon::{Input, Life};
 use crate::executor::Executor;
 use crate::gauge::{Gauge, Watch};
-use lull_block::{Backend, Buffer, Completion, IoStatus, Op};
+use crate::local::Local;
+use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_proto::initiator::WINDOW;
+use lull_proto::target::ResourceIndex;
 use lull_transport::Outlet;
 use lull_wire::extents::EXTENTS_PAYLOAD;
 use lull_wire::frame::Digest;
@@ -27,11 +30,35 @@ pub struct Ticket {
 /// What an open lane leads to.
 pub struct Open {
     executor: Executor<Ticket>,
-    incarnation: Incarnation,
-    read_only: bool,
-    /// Of the session.
-    version: u16,
+    local: Rc<Local>,
+    resource: ResourceIndex,
+    terms: Terms,
     max_length: u32,
+}
+
+/// What a session was granted.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub read_only: bool,
+    /// Of the protocol.
+    pub version: u16,
+    /// Of the resource; replies say it.
+    pub incarnation: Incarnation,
+    /// The number of that incarnation in this life of the process.
+    pub life: u64,
+}
+
+impl Open {
+    fn life(&self) -> &Life {
+        &self.local.shared[self.resource.0].life
+    }
+
+    /// [SAFE-4] A flush failed: nothing of this life is answered any more, by nobody.
+    fn fail(&self) {
+        if self.life().end(self.terms.life) {
+            self.local.tell(Input::WriteBackFailed { resource: self.resource });
+        }
+    }
 }
 
 enum State {
@@ -139,16 +166,12 @@ impl Lane {
     }
 
     /// Opens the lane; gives back what completes later requests, to be run until it ends.
-    pub fn open(
-        &self,
-        backend: Arc<dyn Backend>,
-        incarnation: Incarnation,
-        read_only: bool,
-        version: u16,
-    ) -> Rc<Open> {
+    pub fn open(&self, local: &Rc<Local>, resource: ResourceIndex, terms: Terms) -> Rc<Open> {
+        let backend = Arc::clone(&local.shared[resource.0].backend);
         let max_length = backend.geometry().max_length;
         let executor = Executor::new(backend);
-        let open = Rc::new(Open { executor, incarnation, read_only, version, max_length });
+        let local = Rc::clone(local);
+        let open = Rc::new(Open { executor, local, resource, terms, max_length });
         *self.state.borrow_mut() = State::Open(Rc::clone(&open));
         *self.numbers.borrow_mut() = Some(Numbers::new());
         open
@@ -202,10 +225,10 @@ impl Lane {
         }
         drop(numbers);
         // [CONN-8] What only a later version has: a bit is as wrong as any that means nothing, an op as unknown as any.
-        if request.since() > open.version {
+        if request.since() > open.terms.version {
             return Admission::Violation(BadRequest::Newer);
         }
-        if request.op.since() > open.version {
+        if request.op.since() > open.terms.version {
             return Admission::Refuse(StatusCode::NotSupported);
         }
         let fua = request.flags.has(RequestFlags::FUA);
@@ -227,7 +250,7 @@ impl Lane {
         if payload != expected {
             return Admission::Violation(BadRequest::Payload);
         }
-        if open.read_only && op.is_change() {
+        if open.terms.read_only && op.is_change() {
             return Admission::Refuse(StatusCode::ReadOnly);
         }
         let moves = matches!(op, Op::Read | Op::Write { .. });
@@ -264,7 +287,7 @@ impl Lane {
     /// Answers an admitted request without running it.
     pub fn refuse(&self, number: RequestNumber, status: StatusCode) {
         let incarnation = match &*self.state.borrow() {
-            State::Open(open) => open.incarnation,
+            State::Open(open) => open.terms.incarnation,
             State::NotYet | State::Closing(_) | State::Closed => return,
         };
         self.send(&Reply { number, status, incarnation }, Buffer::empty());
@@ -291,10 +314,17 @@ impl Lane {
     }
 
     fn answer(&self, open: &Open, ticket: Ticket, done: Completion) {
-        let status = done.result.map_or_else(status_code, |()| StatusCode::Done);
-        let reply = Reply { number: ticket.number, status, incarnation: open.incarnation };
         self.bytes.set(self.bytes.get() - ticket.bytes);
         self.freed.notify_waiters();
+        if let Err(IoStatus::WriteBackFailed | IoStatus::Faulted) = done.result {
+            open.fail();
+        }
+        // [SAFE-1] What a read found may be older than what was acknowledged, once it is gone.
+        if !open.life().lasts(open.terms.life) {
+            return;
+        }
+        let status = done.result.map_or_else(status_code, |()| StatusCode::Done);
+        let reply = Reply { number: ticket.number, status, incarnation: open.terms.incarnation };
         let carries = ticket.fills && status == StatusCode::Done;
         self.send(&reply, if carries { done.buffer } else { Buffer::empty() });
     }

@@ -335,7 +335,7 @@ async fn live(
         barrier: Duration::ZERO,
         from: RestartId(from),
     };
-    let shared = media::shared(config, &resources, backends);
+    let shared = media::shared(config, backends);
     let machine = Target::new(now, machine_config, resources, roster);
     let core =
         Core::new(machine, chronicle, store, now, instance.to_string(), remembered.next_restart);

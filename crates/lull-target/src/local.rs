@@ -5,6 +5,7 @@ use crate::agentless::{self, Shelf};
 use crate::connection::{Connection, Ended};
 use crate::daemon::{Input, Shared};
 use crate::gauge::{Gauge, Watch};
+use crate::lane::Terms;
 use crate::threads::Berth;
 use lull_block::{Buffer, Pool};
 use lull_frontend::nbd::{self, Closer};
@@ -35,7 +36,7 @@ pub enum Command {
     /// Send a frame.
     Send { conn: ConnId, frame: Vec<u8> },
     /// Requests may be executed from now on, before what follows is sent.
-    Open { conn: ConnId, resource: ResourceIndex, read_only: bool, version: u16 },
+    Open { conn: ConnId, resource: ResourceIndex, terms: Terms },
     /// No further request is executed; [`Input::Drained`] follows.
     Close { conn: ConnId },
     /// Close the connection once what was sent is written.
@@ -110,8 +111,8 @@ impl Local {
             Command::Serve { conn, socket, gauge, berth } => self.serve(conn, socket, gauge, berth),
             Command::ServeNbd { socket, berth } => self.serve_nbd(socket, berth),
             Command::Send { conn, frame } => self.with(conn, |one| one.outlet.push_bytes(&frame)),
-            Command::Open { conn, resource, read_only, version } => {
-                self.with(conn, |one| one.open(self, conn, resource, (read_only, version)));
+            Command::Open { conn, resource, terms } => {
+                self.with(conn, |one| one.open(self, conn, resource, terms));
             }
             Command::Close { conn } => {
                 let known = self.connections.borrow().get(&conn).map(Connection::close);

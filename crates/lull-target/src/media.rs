@@ -1,6 +1,6 @@
 //! What a starting target takes and learns: media, locked; the state, read; what each resource is.
 
-use crate::daemon::Shared;
+use crate::daemon::{Life, Shared};
 use crate::life::system;
 use crate::store::{self, Remembered, ResourceRow};
 use crate::{Config, ResourceConfig, RunError};
@@ -184,18 +184,10 @@ pub fn roster(remembered: &Remembered, resources: &[Resource]) -> Vec<Entry> {
     remembered.seats.iter().filter_map(entry).collect()
 }
 
-pub fn shared(
-    config: &Config,
-    resources: &[Resource],
-    backends: Vec<Arc<dyn Backend>>,
-) -> Arc<[Shared]> {
-    let named = config.resources.iter().zip(resources).zip(backends);
+pub fn shared(config: &Config, backends: Vec<Arc<dyn Backend>>) -> Arc<[Shared]> {
+    let named = config.resources.iter().zip(backends);
     named
-        .map(|((named, resource), backend)| Shared {
-            name: named.name.clone(),
-            backend,
-            incarnation: resource.incarnation,
-        })
+        .map(|(named, backend)| Shared { name: named.name.clone(), backend, life: Life::default() })
         .collect()
 }
 

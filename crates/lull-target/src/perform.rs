@@ -2,14 +2,15 @@
 
 use crate::daemon::{Core, Daemon, Input};
 use crate::executor::Executor;
+use crate::lane::Terms;
 use crate::local::Command;
 use crate::refusal;
 use crate::store::{Commit, SeatRow};
 use lull_block::{Backend, Buffer, Op};
-use lull_proto::target::{Action, Change, Report, ResourceIndex, Ticket};
+use lull_proto::target::{Action, Change, Report, ResourceIndex, Row, RowState, Ticket};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire::frame::Digest;
-use lull_wire::{Message, RestartId};
+use lull_wire::{Access, Message, RestartId};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,8 +25,16 @@ impl Daemon {
                 self.send(core, now, conn, &message.into());
                 self.hang_up(core, conn);
             }
+            Action::Renew { resource } => {
+                let shared = self.shared(resource);
+                shared.backend.renew();
+                core.lives[resource.0] = shared.life.number();
+            }
             Action::Open { conn, resource, read_only, version } => {
-                self.ask(core, conn, Command::Open { conn, resource, read_only, version });
+                let incarnation = core.machine.resources()[resource.0].incarnation;
+                let life = core.lives[resource.0];
+                let terms = Terms { read_only, version, incarnation, life };
+                self.ask(core, conn, Command::Open { conn, resource, terms });
             }
             Action::Close { conn } => self.ask(core, conn, Command::Close { conn }),
             Action::HangUp { conn } => self.hang_up(core, conn),
@@ -83,9 +92,19 @@ impl Daemon {
             Change::Evicted(attachment, place, tenure) => {
                 vec![Commit::Gone(attachment.to_string()), Commit::Tenure(name(place), tenure.0)]
             }
+            Change::Incarnation(place, incarnation) => vec![
+                Commit::Incarnation(name(place), incarnation.to_string()),
+                Commit::Dirty(writers(core, |row| row.entry.resource == *place, now), true),
+            ],
             Change::Intent(_) => vec![Commit::Restart(Box::new(core.chronicle.record()))],
-            Change::Clean(_) => vec![Commit::Restart(Box::new(core.chronicle.clean(now)))],
-            Change::Revoked(_) => vec![Commit::Restart(Box::new(core.chronicle.revoked(now)))],
+            Change::Clean(_) => vec![
+                Commit::Restart(Box::new(core.chronicle.clean(now))),
+                Commit::Dirty(writers(core, is_clean, now), false),
+            ],
+            Change::Revoked(_) => vec![
+                Commit::Restart(Box::new(core.chronicle.revoked(now))),
+                Commit::Dirty(writers(core, |_| true, now), true),
+            ],
         };
         core.store.commit(Some(ticket), commits);
     }
@@ -93,21 +112,33 @@ impl Daemon {
     fn make_durable(self: &Rc<Self>, restart: RestartId) {
         let daemon = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let ok = daemon.flush_all().await;
+            let ok = daemon.flush_or_fail().await;
             daemon.input(Input::Durable { restart, ok });
         });
     }
 
-    /// Flushes every backend at the same time; false where one failed.
-    pub(crate) async fn flush_all(&self) -> bool {
+    /// Flushes every backend; false where one failed, whose life ends [SAFE-4].
+    pub(crate) async fn flush_or_fail(self: &Rc<Self>) -> bool {
+        let lives = self.core.borrow().lives.clone();
+        let failed = self.flush_all().await;
+        for &resource in &failed {
+            if self.shared[resource].life.end(lives[resource]) {
+                self.input(Input::WriteBackFailed { resource: ResourceIndex(resource) });
+            }
+        }
+        failed.is_empty()
+    }
+
+    /// Flushes every backend at the same time; those that failed.
+    async fn flush_all(&self) -> Vec<usize> {
         let start = |backend: &Arc<dyn Backend>| {
             let executor = Executor::new(Arc::clone(backend));
             let done = executor.start(Op::Flush, 0, 0, Buffer::empty(), ());
             (executor, done)
         };
         let started: Vec<_> = self.shared.iter().map(|shared| start(&shared.backend)).collect();
-        let mut ok = true;
-        for (executor, done) in started {
+        let mut failed = Vec::new();
+        for (resource, (executor, done)) in started.into_iter().enumerate() {
             let mut completions: Vec<_> = done.into_iter().map(|((), done)| done).collect();
             if completions.is_empty() {
                 executor.next(&mut completions).await;
@@ -119,11 +150,11 @@ impl Daemon {
                         "{} could not be flushed: {status}",
                         executor.backend().describe()
                     );
-                    ok = false;
+                    failed.push(resource);
                 }
             }
         }
-        ok
+        failed
     }
 
     /// A successor that is not wanted is ended without waiting for it here.
@@ -135,4 +166,16 @@ impl Daemon {
             tokio::task::spawn_local(successor.end());
         }
     }
+}
+
+/// The attachments that may write, of those in these rows.
+fn writers(core: &Core, which: impl Fn(&Row) -> bool, now: MonoTime) -> Vec<String> {
+    let rows = core.machine.rows(now);
+    let writes = |row: &&Row| row.entry.access == Access::ReadWrite && which(row);
+    rows.iter().filter(writes).map(|row| row.entry.attachment.to_string()).collect()
+}
+
+/// Whether it has completed a pause and retains nothing.
+fn is_clean(row: &Row) -> bool {
+    matches!(row.state, RowState::Complete(proof) if proof.retained == 0)
 }

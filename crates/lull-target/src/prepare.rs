@@ -58,7 +58,10 @@ impl Daemon {
         volatile.find(|(place, _)| attached(*place)).map(|(_, one)| one.name.clone())
     }
 
-    async fn prepared(&self, successor: bool) -> Result<Option<Box<Successor>>, PrepareError> {
+    async fn prepared(
+        self: &Rc<Self>,
+        successor: bool,
+    ) -> Result<Option<Box<Successor>>, PrepareError> {
         let flushed = async {
             tokio::time::timeout(FLUSH_LIMIT, self.write_back())
                 .await
@@ -78,10 +81,10 @@ impl Daemon {
         }
     }
 
-    async fn write_back(&self) -> Result<(), PrepareError> {
+    async fn write_back(self: &Rc<Self>) -> Result<(), PrepareError> {
         for _ in 0..ROUNDS {
             let begun = self.clock.now();
-            if !self.flush_all().await {
+            if !self.flush_or_fail().await {
                 return Err(PrepareError::Flush);
             }
             if self.clock.now().since(begun) < SHORT {

@@ -111,6 +111,25 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
             "\"{resource}\" has as many attachments as a target keeps ({SEATS_LIMIT}); lull evict at the target ends \
              those that are lost for good"
         ),
+        Refusal::NotReplayed { resource, node, since, reserved } => {
+            let lost = match reserved {
+                Some(Some(until)) => format!(", lost {}, for another {}", ago(now.since(*since)), span(until.since(now))),
+                Some(None) => format!(", lost {}", ago(now.since(*since))),
+                None => String::new(),
+            };
+            format!(
+                "\"{resource}\" waits for {node}{lost}: what it wrote may have to be written again first (lull evict \
+                 {node} at the target declares it lost)"
+            )
+        }
+        Refusal::WriteBackFailed { resource, failures: 0 | 1, .. } => {
+            format!("\"{resource}\" could not be written back and begins anew")
+        }
+        Refusal::WriteBackFailed { resource, failures, rest } => format!(
+            "\"{resource}\" could not be written back {failures} times in a row and rests for {}; look at its disk, and \
+             for free space",
+            span(*rest)
+        ),
         Refusal::NotRecorded => {
             "the target cannot write its state directory; see its log, free space or mend the directory".to_owned()
         }

@@ -28,6 +28,8 @@ impl Drop for Reader {
 #[derive(Default)]
 struct State {
     requests: Vec<Request>,
+    /// What comes from here on begins anew after a failed write-back.
+    renewed: bool,
     closed: bool,
 }
 
@@ -46,6 +48,16 @@ impl Inbox {
             self.arrived.notify_one();
         }
         None
+    }
+
+    /// What is pushed from here on begins anew after a failed write-back. Nothing else is outstanding.
+    pub(crate) fn renew(&self) {
+        self.lock().renewed = true;
+    }
+
+    /// Whether that was said since this was asked last.
+    pub(crate) fn take_renewed(&self) -> bool {
+        mem::take(&mut self.lock().renewed)
     }
 
     /// Takes nothing more.

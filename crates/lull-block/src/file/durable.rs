@@ -6,7 +6,8 @@
 //! load that also saves most of the calls.
 //!
 //! For the same reason no call follows one that failed: it would succeed, about pages that are
-//! gone. Until the file is opened again nothing on it counts as durable.
+//! gone. Nothing on the file counts as durable then, until its owner knows that whatever may be gone
+//! is written again.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Idle ────────────────▶ Running ───────────────────▶ Idle
 ///                        │  ▲ │ leave, some wait: the caller runs the next call for them
 ///                  enter └──┘ └──────────────▶ Failed
-///                                leave_failed
+///                                leave_failed          renew: Failed ──▶ Idle
 /// ```
 pub(super) struct Durable<T>(Mutex<State<T>>);
 
@@ -27,7 +28,7 @@ enum State<T> {
     Running {
         waiting: Vec<T>,
     },
-    /// A call has failed: for good.
+    /// A call has failed.
     Failed,
 }
 
@@ -103,6 +104,14 @@ impl<T> Durable<T> {
         }
     }
 
+    /// After a call that failed: begins anew.
+    pub(super) fn renew(&self) {
+        let mut state = self.lock();
+        if matches!(*state, State::Failed) {
+            *state = State::Idle;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,5 +145,7 @@ mod tests {
         assert_eq!(durable.leave_failed(), [1]);
         assert_eq!(durable.enter(2), Entered::Failed(2));
         assert!(!durable.claim() && durable.has_failed());
+        durable.renew();
+        assert!(durable.claim(), "what is written from here on can be made durable");
     }
 }

@@ -370,6 +370,10 @@ impl Backend for FileBackend {
         None
     }
 
+    fn renew(&self) {
+        self.home.core.durable.renew();
+    }
+
     fn start_write_back(&self) {
         if self.home.core.medium.direct() || self.home.core.geometry.read_only {
             return;

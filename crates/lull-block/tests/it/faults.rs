@@ -53,3 +53,15 @@ fn a_volatile_file_keeps_what_was_flushed_and_loses_the_rest() {
     assert_eq!(bench.read(0, 8192).unwrap(), [1; 8192]);
     assert_eq!(bench.read(8192, 4096).unwrap(), [3; 4096]);
 }
+
+#[test]
+fn a_flush_that_fails_loses_what_a_volatile_file_had_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display();
+    let bench = Bench::open(&format!("faulty:volatile,fail-flush=2:file:{path}/disk,size=1M"));
+    bench.write(0, &[1; 4096], false).unwrap();
+    bench.plain(Op::Flush, 0, 0).unwrap();
+    bench.write(0, &[2; 4096], false).unwrap();
+    assert_eq!(bench.plain(Op::Flush, 0, 0), Err(IoStatus::WriteBackFailed));
+    assert_eq!(bench.read(0, 4096).unwrap(), [1; 4096]);
+}

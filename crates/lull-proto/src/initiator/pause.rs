@@ -4,6 +4,7 @@ use super::{
     Action, Actions, Again, Initiator, Link, Marks, PAUSE_MARGIN, PROGRESS_EVERY, Pause, Report,
     State,
 };
+use crate::initiator::replay::say_ready;
 use crate::initiator::state::Probe;
 use crate::time::{micros, span};
 use crate::{ConnId, MonoTime, Violation};
@@ -196,6 +197,8 @@ impl Initiator {
         let (longest, held) = (self.requests.longest_wait(now), self.requests.held());
         actions.push(Action::Report(Report::PauseAborted { restart: pause.restart, longest }));
         if let Some(outage) = pause.before {
+            // [SAFE-2] The replay was finished in the pause: others wait to hear that.
+            say_ready(link.conn, Again::default(), actions);
             self.share(now, link, outage, Again::default(), pause.restart, actions);
             return;
         }

@@ -223,7 +223,7 @@ impl Initiator {
     }
 }
 
-fn say_ready(conn: ConnId, again: Again, actions: &mut Actions) {
+pub(super) fn say_ready(conn: ConnId, again: Again, actions: &mut Actions) {
     let message = Ready { replayed: again.requests, replayed_bytes: again.bytes }.into();
     actions.push(Action::Send { conn, message });
 }

@@ -100,6 +100,9 @@ impl Target {
         ok: bool,
         actions: &mut Actions,
     ) {
+        if self.renewed(now, ticket, ok) {
+            return;
+        }
         if let Some(claim) = self.orphans.remove(&ticket) {
             if ok {
                 self.take_seat(now, claim, Holder::Lost);
@@ -127,7 +130,14 @@ impl Target {
             Some((conn, Some(_))) if self.phase.is_leaving() => {
                 self.refuse(conn, Refusal::Pausing, actions)
             }
-            Some((conn, Some(claim))) => self.grant(now, conn, claim, actions),
+            Some((conn, Some(claim))) => match self.check_life(now, claim.entry.resource) {
+                Ok(()) => self.grant(now, conn, claim, actions),
+                // The place is its own already.
+                Err(refusal) => {
+                    self.take_seat(now, claim, Holder::Lost);
+                    self.refuse(conn, refusal, actions);
+                }
+            },
             Some((conn, None)) => self.detach_recorded(now, conn, ok, actions),
             None => self.restart_recorded(now, ticket, ok, actions),
         }
@@ -141,7 +151,9 @@ impl Target {
         let Claim { entry, tenure } = claim;
         let shared = &mut self.resources[entry.resource.0];
         shared.tenure = shared.tenure.max(tenure);
-        self.roster.insert(entry.attachment, Seat { entry, holder, since: now });
+        // Who has never been here has left nothing behind.
+        let settled = self.roster.get(&entry.attachment).is_none_or(|seat| seat.settled);
+        self.roster.insert(entry.attachment, Seat { entry, holder, since: now, settled });
     }
 
     /// [PAUSE-5] Owner and epoch are on stable storage: ATTACHED. [PAUSE-8] During a pause PAUSE follows it.

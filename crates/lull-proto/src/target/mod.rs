@@ -18,6 +18,7 @@
 //! ```
 
 mod attach;
+mod life;
 mod report;
 mod restart;
 mod roster;
@@ -35,6 +36,7 @@ use crate::{ConnId, MonoTime, Violation};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
+use life::Life;
 use lull_wire::messages::{Name, Path, Pong};
 use lull_wire::{AttachmentId, Incarnation, InstanceId, Message, ResourceId, RestartId, Tenure};
 use session::{Claim, Session};
@@ -101,12 +103,14 @@ pub enum Change {
     Gone(AttachmentId),
     /// This attachment was evicted from this resource, which has a new tenure.
     Evicted(AttachmentId, ResourceIndex, Tenure),
+    /// This resource has a new incarnation: every writer on its roster may have to replay.
+    Incarnation(ResourceIndex, Incarnation),
     /// A restart is intended: before PAUSE.
     Intent(RestartId),
     /// Every backend is durable, after all have completed or were given up ([`Target::rows`] tells whom): before
-    /// the first DISCONNECT.
+    /// the first DISCONNECT. Who has completed and retains nothing is not dirty from here on.
     Clean(RestartId),
-    /// The restart was aborted.
+    /// The restart was aborted: every writer is dirty again.
     Revoked(RestartId),
 }
 
@@ -126,6 +130,9 @@ pub enum Event {
     Recorded { ticket: Ticket, ok: bool },
     /// All backends have flushed; or one failed.
     Durable { restart: RestartId, ok: bool },
+    /// A flush of this resource, or a durable write, failed: what the medium was given since the last one that did not
+    /// is lost, or may be. Nothing of that life is answered any more, by any lane.
+    WriteBackFailed { resource: ResourceIndex },
     /// Clients without an agent came or went.
     Agentless { resource: ResourceIndex, now: Agentless },
     /// An operator, or the end of the process, orders a restart. Taken only while [`Target::is_serving`]; in the
@@ -163,6 +170,9 @@ pub enum Action {
     /// Accept nothing more: who dials waits for the successor. Clients without an agent are let go once what they
     /// asked is answered; [`Event::Agentless`] follows.
     StopAccepting,
+    /// Nothing that initiators asked of this resource is under way: it begins a new life, in which a flush is worth
+    /// something again. Clients without an agent are cut off: nothing else tells them that what they wrote is lost.
+    Renew { resource: ResourceIndex },
     /// Every session is told and closed: the process may go.
     Down { restart: RestartId },
     /// Tell people.
@@ -179,6 +189,7 @@ pub struct Target {
     resources: Vec<Resource>,
     sessions: BTreeMap<ConnId, Session>,
     roster: BTreeMap<AttachmentId, Seat>,
+    lives: Vec<Life>,
     phase: Phase,
     /// Owners that are being written and whose connection ended meanwhile.
     orphans: BTreeMap<Ticket, Claim>,
@@ -193,10 +204,13 @@ impl Target {
         resources: Vec<Resource>,
         roster: Vec<Entry>,
     ) -> Self {
-        let lost =
-            |entry: Entry| (entry.attachment, Seat { entry, holder: Holder::Lost, since: now });
+        let lost = |entry: Entry| {
+            let settled = !entry.dirty;
+            (entry.attachment, Seat { entry, holder: Holder::Lost, since: now, settled })
+        };
         Self {
             config,
+            lives: resources.iter().map(|_| Life::default()).collect(),
             resources,
             sessions: BTreeMap::new(),
             roster: roster.into_iter().map(lost).collect(),
@@ -215,6 +229,9 @@ impl Target {
             Event::Drained { conn } => self.drained(now, conn, actions),
             Event::Recorded { ticket, ok } => self.recorded(now, ticket, ok, actions),
             Event::Durable { restart, ok } => self.durable(now, restart, ok, actions),
+            Event::WriteBackFailed { resource } => {
+                self.write_back_failed(now, resource, actions);
+            }
             Event::Agentless { resource, now: count } => {
                 self.agentless(now, resource, count, actions)
             }

@@ -1,7 +1,7 @@
 //! What the machine tells people, and what it says when it refuses.
 
 use super::restart::Decision;
-use super::{Entry, Progress, Proof};
+use super::{Entry, Progress, Proof, ResourceIndex};
 use crate::{ConnId, MonoTime, Violation};
 use core::time::Duration;
 use lull_wire::messages::{Name, Stall};
@@ -33,6 +33,10 @@ pub enum Refusal {
     Agentless { resource: Name, clients: u32 },
     /// Another writer was let in since.
     StaleTenure { current: Tenure },
+    /// A writer may have something to replay; who only reads waits for it.
+    NotReplayed { resource: Name, node: Name, since: MonoTime, reserved: Option<Option<MonoTime>> },
+    /// Its medium lost what it was given: it begins a new life, or rests after so many failures in a row.
+    WriteBackFailed { resource: Name, failures: u32, rest: Duration },
     /// The target's own state could not be written.
     NotRecorded,
     /// The resource has as many places as a target keeps.
@@ -50,9 +54,11 @@ impl Refusal {
             Self::Pausing => RefusalCode::Pausing,
             Self::OtherInstance { .. } => RefusalCode::OtherInstance,
             Self::StaleEpoch { .. } => RefusalCode::StaleEpoch,
-            Self::Conflict { .. } | Self::Agentless { .. } => RefusalCode::Conflict,
+            Self::Conflict { .. } | Self::Agentless { .. } | Self::NotReplayed { .. } => {
+                RefusalCode::Conflict
+            }
             Self::StaleTenure { .. } => RefusalCode::StaleTenure,
-            Self::NotRecorded => RefusalCode::Unavailable,
+            Self::NotRecorded | Self::WriteBackFailed { .. } => RefusalCode::Unavailable,
             Self::Limit { .. } => RefusalCode::Limit,
         }
     }
@@ -70,6 +76,9 @@ impl Refusal {
             | Self::StaleTenure { .. } => (Retry::Final, Duration::ZERO),
             Self::StaleEpoch { .. } => (Retry::Later, Duration::ZERO),
             Self::Pausing => (Retry::Later, Duration::from_millis(500)),
+            Self::WriteBackFailed { rest, .. } => (Retry::Later, *rest),
+            Self::NotReplayed { reserved: None, .. } => (Retry::Later, Duration::from_millis(100)),
+            Self::NotReplayed { reserved: Some(_), .. } => (Retry::Later, Duration::from_secs(1)),
             Self::Conflict { reserved: Some(_), .. } | Self::NotRecorded => {
                 (Retry::Later, Duration::from_secs(2))
             }
@@ -157,6 +166,8 @@ pub enum Report {
     Leaving { restart: RestartId, rows: alloc::vec::Vec<Row> },
     /// The target would go, and waits for what these initiators asked it, and so many clients without an agent.
     Lingering { restart: RestartId, sessions: alloc::vec::Vec<Name>, agentless: u32 },
+    /// A resource's medium lost what it was given; so many times in a row. Everybody on it replays.
+    WriteBackFailed { resource: ResourceIndex, failures: u32 },
     /// DISCONNECT was sent; the attachment may be off the roster by then.
     Disconnected { node: Name, attachment: AttachmentId, code: DisconnectCode },
     /// The restart was given up; everybody shares again.

@@ -29,6 +29,9 @@ pub struct Entry {
     pub epoch: Epoch,
     /// How long the place is kept after a loss; [`Duration::MAX`] for without limit [SAFE-7].
     pub hold: Duration,
+    /// Whether it may have something to replay in another incarnation; not where it only reads, and not after a pause
+    /// that it completed [SAFE-10].
+    pub dirty: bool,
 }
 
 /// Who sits there.
@@ -49,6 +52,8 @@ pub struct Seat {
     pub holder: Holder,
     /// Since when.
     pub since: MonoTime,
+    /// In the present incarnation nothing is left for it to replay.
+    pub settled: bool,
 }
 
 impl Seat {
@@ -102,10 +107,13 @@ impl Target {
         }
         // Whose hold is over for good need not wait for the one who has it now.
         let tenure = next_tenure(resource, known, instance, &attach)?;
+        self.check_life(now, place)?;
         self.check_access(now, place, &attach)?;
         let hold = crate::time::span(attach.hold_ms);
         let Attach { attachment, access, epoch, .. } = attach;
-        let entry = Entry { node, attachment, resource: place, access, instance, epoch, hold };
+        let dirty = access == Access::ReadWrite;
+        let entry =
+            Entry { node, attachment, resource: place, access, instance, epoch, hold, dirty };
         Ok(Claim { entry, tenure })
     }
 
@@ -144,7 +152,7 @@ impl Target {
         attach: &Attach,
     ) -> Result<(), Refusal> {
         if attach.access != Access::ReadWrite {
-            return Ok(());
+            return self.check_replayed(now, place, Some(attach.attachment));
         }
         let agentless = self.resources[place.0].agentless.writers;
         if agentless > 0 {
@@ -187,8 +195,9 @@ impl Target {
         if self.phase.is_leaving() {
             return Err(Refusal::Pausing);
         }
+        self.check_life(now, place)?;
         if read_only {
-            return Ok(());
+            return self.check_replayed(now, place, None);
         }
         let resource = &self.resources[place.0];
         let writes = |entry: &Entry| entry.resource == place && entry.access == Access::ReadWrite;

@@ -279,12 +279,14 @@ impl Target {
             SessionState::Arriving { attachment } => {
                 session.state = SessionState::Sharing { attachment };
                 session.stalls_due += 1;
+                self.settle_seat(attachment);
                 actions.push(Action::Send { conn, message: Resume { restart }.into() });
                 let (replayed, bytes) = (ready.replayed, ready.replayed_bytes);
                 actions.push(Action::Report(Report::Resumed { conn, attachment, replayed, bytes }));
             }
             // It was replaying when a pause was asked for and aborted again.
-            SessionState::Sharing { .. } => {
+            SessionState::Sharing { attachment } => {
+                self.settle_seat(attachment);
                 actions.push(Action::Send { conn, message: Resume { restart }.into() });
             }
             // It crossed a PAUSE, which it answers.
@@ -342,6 +344,7 @@ impl Target {
                 flush: Duration::from_micros(told.flush_us),
             };
             session.state = SessionState::Complete { attachment, proof };
+            self.settle_seat(attachment);
             actions.push(Action::Report(Report::Complete { attachment, proof }));
             self.check_complete(now, actions);
         }
@@ -457,7 +460,7 @@ impl Target {
             }
             Then::Disconnect(code) => {
                 let node = session.node.clone();
-                let message = self.disconnect_message(code).into();
+                let message = self.disconnect_message(code, attachment).into();
                 actions.push(Action::Send { conn, message });
                 actions.push(Action::HangUp { conn });
                 actions.push(Action::Report(Report::Disconnected { node, attachment, code }));
@@ -470,17 +473,22 @@ impl Target {
                 }
             }
         }
+        self.renew(now, actions);
         self.fenced(now, actions);
         self.check_gone(actions);
     }
 
-    fn disconnect_message(&self, code: DisconnectCode) -> Disconnect {
+    fn disconnect_message(&self, code: DisconnectCode, attachment: AttachmentId) -> Disconnect {
+        let seat = self.roster.get(&attachment);
+        let failed = seat.filter(|_| code == DisconnectCode::WriteBackFailed);
         let restart = self.phase.restart().filter(|_| code == DisconnectCode::Restart);
         Disconnect {
             restart: restart.map_or(RestartId(0), |restart| restart.id),
             code,
             downtime_ms: restart.map_or(0, |restart| crate::time::millis(restart.order.downtime)),
-            resource: Name::default(),
+            resource: failed.map_or_else(Name::default, |seat| {
+                self.resources[seat.entry.resource.0].name.clone()
+            }),
             where_to: Default::default(),
             detail: restart.map_or_else(Prose::default, |restart| restart.order.reason.clone()),
         }
@@ -528,6 +536,12 @@ impl Target {
             };
             session.state = SessionState::Sharing { attachment };
             session.stalls_due += 1;
+            // In version 1 nobody says READY after a pause in which it replayed.
+            if session.version == lull_wire::OLDEST_VERSION
+                && let Some(seat) = self.roster.get_mut(&attachment)
+            {
+                seat.settled = true;
+            }
             actions.push(Action::Send { conn, message: Resume { restart }.into() });
             actions.push(Action::Report(Report::Resumed {
                 conn,

@@ -23,7 +23,13 @@ impl Target {
             };
             [greeting, session.state.is_heard().then(|| session.beat.deadline())]
         });
-        let others = [self.pause_deadline(), self.renew_at(), self.linger_at(), self.next_over()];
+        let others = [
+            self.pause_deadline(),
+            self.renew_at(),
+            self.linger_at(),
+            self.next_over(),
+            self.renew_life_at(),
+        ];
         earliest(sessions.chain(others))
     }
 
@@ -81,6 +87,7 @@ impl Target {
         if self.linger_at().is_some_and(|at| at <= now) {
             self.linger(now, actions);
         }
+        self.renew(now, actions);
         self.give_up_places(now, actions);
     }
 }

@@ -23,6 +23,7 @@ fn the_first_attach_takes_the_road() {
             | Seen::MakeDurable
             | Seen::StopAccepting
             | Seen::Replayed(..)
+            | Seen::Renewed(_)
             | Seen::Gone => None,
         })
         .collect();

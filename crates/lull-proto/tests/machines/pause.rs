@@ -92,6 +92,7 @@ fn a_paused_initiator_sends_no_new_request() {
             | Seen::MakeDurable
             | Seen::StopAccepting
             | Seen::Replayed(..)
+            | Seen::Renewed(_)
             | Seen::Gone => None,
         })
         .collect();

@@ -21,6 +21,7 @@ fn reader(number: usize) -> Entry {
         instance: InstanceId([9; 16]),
         epoch: Epoch(1),
         hold: Duration::MAX,
+        dirty: false,
     }
 }
 

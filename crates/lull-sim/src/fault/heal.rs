@@ -1,10 +1,12 @@
 //! The end of chaos: everything that an operator would mend is mended, and progress is demanded.
 
+use crate::node::Attachment;
 use crate::node::slots::Slots;
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_proto::initiator::Phase;
 use lull_proto::target::{self, Decision, Event};
+use lull_wire::Access;
 use std::time::Duration;
 
 /// Requests that each attachment's consumers may still make.
@@ -23,11 +25,6 @@ impl World {
                 disk.syncs_fail = 0;
             }
             self.thaw_target(at);
-            let broken = self.targets[at].disks.iter().any(|disk| disk.dropped);
-            if broken {
-                // [SAFE-4] Nothing is durable on that disk until it is opened again.
-                self.kill_target(at);
-            }
             if self.targets[at].daemon.is_none() {
                 self.after(Duration::from_millis(5), Happening::StartTarget { target: at });
             }
@@ -66,11 +63,22 @@ impl World {
             let shares = node.phase() == Some(Phase::Sharing);
             let over = node.watch.ended && node.slots.taken() == 0;
             let idle = |slots: &Slots| slots.taken() == 0 && node.load.left == 0;
-            over || (!node.demanded && node.slots.taken() == 0) || (shares && idle(&node.slots))
+            let stays = !node.demanded && node.slots.taken() == 0;
+            over || stays || self.waits_for_who_is_gone(node) || (shares && idle(&node.slots))
         });
         (0..self.targets.len()).all(serves)
             && nodes
             && self.clients.iter().all(|client| !client.here)
+    }
+
+    /// [SAFE-2] Whether it only reads, and the writer whose replay it waits for has ended: only an operator evicts that.
+    fn waits_for_who_is_gone(&self, reader: &Attachment) -> bool {
+        let gone = |other: &Attachment| {
+            (other.target, other.resource) == (reader.target, reader.resource)
+                && other.config.access == Access::ReadWrite
+                && other.watch.ended
+        };
+        reader.config.access == Access::ReadOnly && self.attachments.iter().any(gone)
     }
 
     /// Who keeps it from being settled, for people.

@@ -158,7 +158,11 @@ impl World {
                     self.found("SAFE-9", || format!("{rivals} writers on the roster: {entry:?}"));
                 }
             }
-            Change::Gone(_) | Change::Evicted(..) | Change::Intent(_) | Change::Revoked(_) => {}
+            Change::Gone(_)
+            | Change::Evicted(..)
+            | Change::Incarnation(..)
+            | Change::Intent(_)
+            | Change::Revoked(_) => {}
         }
     }
 

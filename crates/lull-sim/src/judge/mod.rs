@@ -8,7 +8,8 @@ mod at_target;
 use crate::world::World;
 use lull_history::{Checker, Fault, Kind, Loss, Op, Outcome, Promise};
 use lull_proto::MonoTime;
-use lull_wire::{AttachmentId, Epoch};
+use lull_proto::target::Entry;
+use lull_wire::{Access, AttachmentId, Epoch};
 use std::collections::BTreeMap;
 
 /// The first thing that is wrong in a run.
@@ -195,6 +196,16 @@ impl World {
     pub(crate) fn judge_broken(&mut self, target: usize, resource: usize) {
         self.judge.lost(target, resource, Loss::Pages);
         self.judge.disks[target][resource].broken = Some(self.targets[target].life);
+    }
+
+    /// [SAFE-4] A new life of a disk begins, in which a flush is worth something again.
+    pub(crate) fn judge_renewed(&mut self, target: usize, resource: usize) {
+        let roster = self.targets[target].state.roster.values();
+        let of_disk = |entry: &&Entry| entry.resource.0 == resource;
+        let written = roster.filter(of_disk).any(|entry| entry.access == Access::ReadWrite);
+        let disk = &mut self.judge.disks[target][resource];
+        disk.broken = None;
+        disk.stale |= written;
     }
 
     /// The writer of a disk has replayed what it keeps.

@@ -27,6 +27,8 @@ pub struct Client {
     pub here: bool,
     /// It was told that the target goes.
     pub dismissed: bool,
+    /// What it wrote may be lost: it is answered nothing any more.
+    pub cut: bool,
     /// What it waits for.
     pub waiting: BTreeMap<u64, Wanted>,
     /// What may still happen although it was cut off.
@@ -61,6 +63,7 @@ impl World {
             read_only,
             here: true,
             dismissed: false,
+            cut: false,
             waiting: BTreeMap::new(),
             orphans: Vec::new(),
             load,

@@ -8,7 +8,7 @@ use crate::world::queue::Happening;
 use crate::world::wire::{Frame, Payload};
 use lull_proto::ConnId;
 use lull_proto::initiator::WINDOW;
-use lull_proto::target::Event;
+use lull_proto::target::{Event, ResourceIndex};
 use lull_wire::messages::{Reply, Request};
 use lull_wire::{Access, Epoch, OpCode, RequestFlags, RequestNumber, StatusCode};
 use std::collections::BTreeSet;
@@ -22,6 +22,8 @@ pub struct Lane {
     pub read_only: bool,
     /// Nothing new is taken.
     pub closing: bool,
+    /// Nothing is answered any more: the life of its resource has ended.
+    pub muted: bool,
     lowest: u64,
     outstanding: BTreeSet<u64>,
     /// Requests under way.
@@ -37,6 +39,7 @@ impl Lane {
             resource,
             read_only,
             closing: false,
+            muted: false,
             lowest: 1,
             outstanding: BTreeSet::new(),
             under_way: 0,
@@ -288,9 +291,29 @@ impl World {
         let Some(daemon) = &mut self.targets[at].daemon else { return };
         let gate = &mut daemon.gates[resource];
         told.extend(gate.leave_failed());
-        gate.failed = self.canary != Some(Canary::FlushAfterFailure);
+        if self.canary == Some(Canary::FlushAfterFailure) {
+            gate.failed = false;
+            for op in told {
+                self.finish(at, op, StatusCode::Io);
+            }
+            return;
+        }
+        // [SAFE-1] Nothing of the life that ended is answered.
+        for lane in daemon.lanes.values_mut().filter(|lane| lane.resource == resource) {
+            lane.muted = true;
+        }
+        let news = daemon.ended.insert(resource);
+        for client in &mut self.clients {
+            if client.target == at && client.resource == resource {
+                client.cut = true;
+            }
+        }
         for op in told {
             self.finish(at, op, StatusCode::Io);
+        }
+        if news {
+            let resource = ResourceIndex(resource);
+            self.tell_target(at, Event::WriteBackFailed { resource });
         }
     }
 
@@ -305,11 +328,19 @@ impl World {
                     && let Some(lane) = daemon.lanes.get_mut(&conn)
                 {
                     lane.under_way -= 1;
+                    if lane.muted {
+                        lane.outstanding.remove(&running.number.0);
+                    } else {
+                        self.reply(at, &running, status);
+                    }
                 }
-                self.reply(at, &running, status);
                 if self.is_drained(at, conn) {
                     self.tell_target(at, Event::Drained { conn });
                 }
+            }
+            // A client that is cut off finds its connection ended: nothing of it was answered with success.
+            Owner::Client(client) if self.clients[client].cut => {
+                self.client_answered(client, &running, StatusCode::Io);
             }
             Owner::Client(client) => self.client_answered(client, &running, status),
             Owner::Target => self.backend_durable(at, status == StatusCode::Done),

@@ -74,6 +74,7 @@ impl World {
             lanes: BTreeMap::new(),
             running: BTreeMap::new(),
             gates,
+            ended: BTreeSet::new(),
             claims: BTreeMap::new(),
             pulses: BTreeSet::new(),
             accepts: true,

@@ -68,6 +68,8 @@ pub struct Daemon {
     pub(crate) lanes: BTreeMap<ConnId, Lane>,
     pub(crate) running: BTreeMap<u64, Running>,
     pub(crate) gates: Vec<Gate>,
+    /// Resources whose life has ended and whose next one has not begun.
+    pub(crate) ended: BTreeSet<usize>,
     /// Who asked for what on which connection.
     pub(crate) claims: BTreeMap<ConnId, Claim>,
     /// Connections that gave a sign of life since the last tick.
@@ -162,6 +164,7 @@ fn conn_of(event: &Event) -> Option<ConnId> {
         Event::Received { conn, .. } | Event::Lost { conn } | Event::Drained { conn } => Some(conn),
         Event::Accepted { .. }
         | Event::Recorded { .. }
+        | Event::WriteBackFailed { .. }
         | Event::Durable { .. }
         | Event::Agentless { .. }
         | Event::Order(_)

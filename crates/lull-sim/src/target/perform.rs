@@ -24,6 +24,7 @@ impl World {
                     daemon.lanes.insert(conn, Lane::new(resource.0, read_only, version));
                 }
             }
+            Action::Renew { resource } => self.renew(at, resource.0),
             Action::Close { conn } => self.close_lane(at, conn),
             Action::HangUp { conn } => self.hang_up_target(at, conn),
             Action::Record { ticket, change } => self.record(at, ticket, change),
@@ -66,6 +67,16 @@ impl World {
         }
     }
 
+    /// A resource begins a new life: whoever is without an agent has been cut off.
+    fn renew(&mut self, at: usize, resource: usize) {
+        if let Some(daemon) = &mut self.targets[at].daemon {
+            daemon.gates[resource].failed = false;
+            daemon.ended.remove(&resource);
+        }
+        self.targets[at].disks[resource].dropped = false;
+        self.judge_renewed(at, resource);
+    }
+
     fn close_lane(&mut self, at: usize, conn: ConnId) {
         let fenced = !self.sings(Canary::NoFence);
         let Some(daemon) = &mut self.targets[at].daemon else { return };
@@ -87,7 +98,10 @@ impl World {
             Change::Intent(_) => self.sings(Canary::NoIntent),
             Change::Clean(_) => false,
             Change::Owner(..) => self.sings(Canary::NoOwnerRecord),
-            Change::Gone(_) | Change::Evicted(..) | Change::Revoked(_) => false,
+            Change::Gone(_)
+            | Change::Evicted(..)
+            | Change::Incarnation(..)
+            | Change::Revoked(_) => false,
         };
         if forgotten {
             if let Some(daemon) = &mut self.targets[at].daemon {
@@ -183,6 +197,8 @@ fn refused(refusal: &Refusal) -> Refused {
         | Refusal::Conflict { .. }
         | Refusal::Agentless { .. }
         | Refusal::NotRecorded
+        | Refusal::NotReplayed { .. }
+        | Refusal::WriteBackFailed { .. }
         | Refusal::Limit { .. } => (Epoch(0), Tenure(0)),
     };
     Refused {

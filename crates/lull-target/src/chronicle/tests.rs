@@ -81,6 +81,7 @@ fn machine() -> Target {
         instance: InstanceId([2; 16]),
         epoch: Epoch(1),
         hold: Duration::MAX,
+        dirty: true,
     };
     Target::new(NOW, config, vec![resource], vec![entry])
 }

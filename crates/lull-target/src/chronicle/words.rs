@@ -120,6 +120,15 @@ pub fn say(
                 span(proof.flush)
             ),
         ),
+        Report::WriteBackFailed { resource, failures } => {
+            let name = machine.resources()[resource.0].name.to_string();
+            let again =
+                if *failures > 1 { format!(", {failures} times in a row") } else { String::new() };
+            let text = format!(
+                "could not be written back{again}: whoever writes it replays; look at its disk"
+            );
+            (name, "write_back_failed", text)
+        }
         Report::Disconnected { node, code, .. } => {
             (node.to_string(), "away", format!("told to disconnect: {code}"))
         }

@@ -49,6 +49,14 @@ pub struct SeatRow {
     pub epoch: u64,
     /// How long it is kept after a loss; none: without limit.
     pub hold_ms: Option<u64>,
+    /// Whether it may have something to replay in another incarnation [SAFE-10].
+    #[serde(default = "unknown")]
+    pub dirty: bool,
+}
+
+/// What is not known to be clean is dirty.
+fn unknown() -> bool {
+    true
 }
 
 impl SeatRow {
@@ -63,6 +71,7 @@ impl SeatRow {
             instance: entry.instance.to_string(),
             epoch: entry.epoch.0,
             hold_ms,
+            dirty: entry.dirty,
         }
     }
 
@@ -82,6 +91,7 @@ impl SeatRow {
             instance: self.instance.parse().ok()?,
             epoch: Epoch(self.epoch),
             hold: self.hold_ms.map_or(Duration::MAX, Duration::from_millis),
+            dirty: self.dirty && self.access == Access::ReadWrite.number(),
         })
     }
 }

@@ -6,6 +6,8 @@ use crate::clock::Clock;
 use lull_admin::RestartRecord;
 use lull_proto::target::Ticket;
 use redb::{Database, ReadableTable, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,10 @@ pub enum Commit {
     Gone(String),
     /// The tenure of a resource.
     Tenure(String, u64),
+    /// Whether places may have something to replay in another incarnation, by their attachments.
+    Dirty(Vec<String>, bool),
+    /// The incarnation of a resource.
+    Incarnation(String, String),
     /// Resources as they are from this start on.
     Resources(Vec<(String, ResourceRow)>),
     /// A restart as far as it is.
@@ -228,6 +234,19 @@ fn apply(transaction: &WriteTransaction, change: &Commit) -> Result<(), Fault> {
             transaction.open_table(ROSTER)?.remove(attachment.as_str())?;
         }
         Commit::Tenure(resource, tenure) => set_tenure(transaction, resource, *tenure)?,
+        Commit::Dirty(attachments, dirty) => {
+            let mut table = transaction.open_table(ROSTER)?;
+            for attachment in attachments {
+                rewrite(&mut table, attachment, |row| SeatRow { dirty: *dirty, ..row })?;
+            }
+        }
+        Commit::Incarnation(resource, incarnation) => {
+            let incarnation = incarnation.clone();
+            rewrite(&mut transaction.open_table(RESOURCES)?, resource, |row| ResourceRow {
+                incarnation,
+                ..row
+            })?;
+        }
         Commit::Resources(rows) => {
             let mut table = transaction.open_table(RESOURCES)?;
             for (name, row) in rows {
@@ -248,10 +267,18 @@ fn apply(transaction: &WriteTransaction, change: &Commit) -> Result<(), Fault> {
 
 fn set_tenure(transaction: &WriteTransaction, resource: &str, tenure: u64) -> Result<(), Fault> {
     let mut table = transaction.open_table(RESOURCES)?;
-    let row = table.get(resource)?.map(|row| serde_json::from_str::<ResourceRow>(row.value()));
+    rewrite(&mut table, resource, |row| ResourceRow { tenure, ..row })
+}
+
+/// Writes a row, where there is one, as it is to be.
+fn rewrite<Row: Serialize + DeserializeOwned>(
+    table: &mut redb::Table<'_, &str, &str>,
+    key: &str,
+    to: impl FnOnce(Row) -> Row,
+) -> Result<(), Fault> {
+    let row = table.get(key)?.map(|row| serde_json::from_str::<Row>(row.value()));
     if let Some(row) = row {
-        let row = ResourceRow { tenure, ..row? };
-        table.insert(resource, serde_json::to_string(&row)?.as_str())?;
+        table.insert(key, serde_json::to_string(&to(row?))?.as_str())?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! A server reports a failed write-back once, to whoever asks first. So at most one request that could consume such an
 //! error is outstanding: a flush, or a durable write. Those who come meanwhile share the next flush. After a failure
-//! nothing is called durable any more until the medium is opened again.
+//! nothing is called durable any more until the medium is renewed or opened again.
 //!
 //! The same holds after a connection was lost while acknowledged changes waited for a flush: the server may have lost
 //! them with its memory, and NBD gives it no way to say so.
@@ -71,6 +71,13 @@ impl Durable {
             state.trust = Trust::Lost;
         }
         news
+    }
+
+    /// Whatever may be lost is written again from here on: a flush is worth something again.
+    pub(super) fn renew(&self) {
+        let mut state = self.state.borrow_mut();
+        state.trust = Trust::Sound;
+        state.covered = state.acknowledged;
     }
 
     /// Whether anything may still be called durable.

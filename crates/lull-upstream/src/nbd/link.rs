@@ -204,7 +204,12 @@ impl Link {
                 biased;
                 why = conn.ended() => break Over::Lost(why),
                 open = self.inbox.take(&mut arrived) => match open {
-                    true => self.enqueue(&mut arrived),
+                    true => {
+                        if self.inbox.take_renewed() {
+                            self.durable.renew();
+                        }
+                        self.enqueue(&mut arrived);
+                    }
                     false => break Over::Closed,
                 },
                 () = self.one_ended.notified(), if blocked => {}

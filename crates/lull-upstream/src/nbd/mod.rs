@@ -121,6 +121,10 @@ impl Backend for Nbd {
         self.inbox.push(request).map(|back| back.finish(Err(IoStatus::Faulted)))
     }
 
+    fn renew(&self) {
+        self.inbox.renew();
+    }
+
     fn waiting(&self) -> Option<Waiting> {
         self.health.waiting()
     }

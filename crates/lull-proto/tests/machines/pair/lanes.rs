@@ -4,7 +4,7 @@ use lull_proto::ConnId;
 use lull_proto::target::ResourceIndex;
 use lull_wire::messages::Request;
 use lull_wire::{OpCode, RequestFlags, StatusCode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const BLOCK: u64 = 4096;
 pub const BLOCKS: usize = 32;
@@ -21,6 +21,7 @@ pub struct Lane {
     pub resource: ResourceIndex,
     pub read_only: bool,
     pub closed: bool,
+    pub muted: bool,
     /// Under way, by the order of arrival, with the value to write.
     pub running: BTreeMap<u64, (Request, u64)>,
     lowest: u64,
@@ -34,12 +35,23 @@ pub struct Lanes {
     /// What of the media survives a power cut for sure.
     durable: Vec<Vec<u64>>,
     arrivals: u64,
+    /// Flushes that fail from now on, each the first of its medium's life.
+    pub failing: u32,
+    /// Media whose flush failed: no later one of that life succeeds.
+    pub failed: BTreeSet<ResourceIndex>,
 }
 
 impl Lanes {
     pub fn new(resources: usize) -> Self {
         let media = vec![vec![0; BLOCKS]; resources];
-        Self { lanes: BTreeMap::new(), durable: media.clone(), media, arrivals: 0 }
+        Self {
+            lanes: BTreeMap::new(),
+            durable: media.clone(),
+            media,
+            arrivals: 0,
+            failing: 0,
+            failed: BTreeSet::new(),
+        }
     }
 
     pub fn open(&mut self, conn: ConnId, resource: ResourceIndex, read_only: bool) {
@@ -49,7 +61,7 @@ impl Lanes {
         });
         assert!(rival.is_none(), "a writer is let in while another's requests run: {rival:?}");
         let running = BTreeMap::new();
-        let lane = Lane { resource, read_only, closed: false, running, lowest: 0 };
+        let lane = Lane { resource, read_only, closed: false, muted: false, running, lowest: 0 };
         assert!(self.lanes.insert(conn, lane).is_none(), "a lane is opened twice");
     }
 
@@ -105,6 +117,36 @@ impl Lanes {
         Some((request, status, data))
     }
 
+    /// Whether this is a flush that fails.
+    pub fn loses(&self, conn: ConnId, at: u64) -> bool {
+        let Some(lane) = self.lanes.get(&conn) else { return false };
+        let syncs =
+            |request: &Request| request.op == OpCode::Flush || request.flags.has(RequestFlags::FUA);
+        (self.failing > 0 || self.failed.contains(&lane.resource))
+            && lane.running.get(&at).is_some_and(|(request, _)| syncs(request))
+    }
+
+    /// It fails: whatever its medium had not stored is gone, and nothing of this life is answered any more.
+    pub fn lose(&mut self, conn: ConnId, at: u64) -> ResourceIndex {
+        let lane = self.lanes.get_mut(&conn).expect("a lane");
+        lane.running.remove(&at);
+        let resource = lane.resource;
+        if self.failed.insert(resource) {
+            self.failing -= 1;
+        }
+        for lane in self.lanes.values_mut().filter(|lane| lane.resource == resource) {
+            lane.muted = true;
+        }
+        self.media[resource.0].clone_from(&self.durable[resource.0]);
+        resource
+    }
+
+    /// Whether a lane leads to it.
+    pub fn is_used(&self, resource: ResourceIndex) -> bool {
+        let open = |lane: &Lane| !(lane.closed && lane.running.is_empty());
+        self.lanes.values().any(|lane| lane.resource == resource && open(lane))
+    }
+
     /// Closes a lane; whether it is drained already.
     pub fn close(&mut self, conn: ConnId) -> bool {
         let lane = self.lanes.get_mut(&conn).expect("a lane is closed that was never opened");
@@ -145,5 +187,6 @@ impl Lanes {
             }
         }
         self.lanes.clear();
+        self.failed.clear();
     }
 }

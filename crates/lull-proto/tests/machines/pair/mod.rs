@@ -58,6 +58,7 @@ pub enum Seen {
     Replayed(usize, u64),
     Committed(Change),
     StartWriteBack,
+    Renewed(usize),
     MakeDurable,
     StopAccepting,
     Gone,

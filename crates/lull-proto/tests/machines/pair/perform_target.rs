@@ -2,7 +2,7 @@
 
 use super::{Frame, LATENCY, Later, Pair, Seen};
 use lull_proto::ConnId;
-use lull_proto::target::{Action, Change, Event, Refusal};
+use lull_proto::target::{Action, Change, Event, Refusal, Row, RowState};
 use lull_wire::messages::{Prose, Refused, Reply};
 use lull_wire::{Epoch, Tenure};
 
@@ -39,8 +39,22 @@ impl Pair {
             }
             Action::HangUp { conn } => self.hang_up_target(conn),
             Action::Record { ticket, change } => {
+                if matches!(change, Change::Clean(_)) {
+                    let rows = self.target.as_ref().expect("it runs").rows(self.now);
+                    let complete = |row: &Row| match row.state {
+                        RowState::Complete(proof) => proof.retained == 0,
+                        RowState::Sharing | RowState::Draining(_) | RowState::Lost { .. } => false,
+                    };
+                    let clean = rows.iter().filter(|row| complete(row));
+                    self.store.clean = clean.map(|row| row.entry.attachment).collect();
+                }
                 self.store.pending.insert(ticket, change);
                 self.after(self.store.delay, Later::Commit { life: self.life, ticket });
+            }
+            Action::Renew { resource } => {
+                assert!(!self.lanes.is_used(resource), "a life begins while the last one is used");
+                self.lanes.failed.remove(&resource);
+                self.trace.push(Seen::Renewed(resource.0));
             }
             Action::StartWriteBack => self.trace.push(Seen::StartWriteBack),
             Action::MakeDurable { restart } => {
@@ -90,12 +104,18 @@ impl Pair {
     pub(super) fn finish_work(&mut self, later: Later) {
         match later {
             Later::Execute { conn, at, .. } => {
+                if self.lanes.loses(conn, at) {
+                    return self.write_back_fails(conn, at);
+                }
                 let Some((request, status, data)) = self.lanes.execute(conn, at) else { return };
-                let place = self.lanes.lanes[&conn].resource;
+                let lane = &self.lanes.lanes[&conn];
+                let (place, muted) = (lane.resource, lane.muted);
                 let target = self.target.as_ref().expect("this life runs");
                 let incarnation = target.resources()[place.0].incarnation;
                 let reply = Reply { number: request.number, status, incarnation };
-                self.send_to_node(conn, Frame::Reply(reply, data));
+                if !muted {
+                    self.send_to_node(conn, Frame::Reply(reply, data));
+                }
                 if self.lanes.ran_dry(conn) {
                     self.tell_target(Event::Drained { conn });
                 }
@@ -125,6 +145,15 @@ impl Pair {
         }
     }
 
+    /// [SAFE-4] A flush fails, and what it should have covered is gone: nobody is answered.
+    fn write_back_fails(&mut self, conn: ConnId, at: u64) {
+        let resource = self.lanes.lose(conn, at);
+        self.tell_target(Event::WriteBackFailed { resource });
+        if self.lanes.ran_dry(conn) {
+            self.tell_target(Event::Drained { conn });
+        }
+    }
+
     /// Whether this was committed before that.
     pub fn committed_before(&self, change: &Change, then: &Seen) -> bool {
         let first = self.trace.iter().position(|seen| *seen == Seen::Committed(change.clone()));
@@ -148,6 +177,8 @@ pub fn refused(refusal: &Refusal) -> Refused {
         | Refusal::Conflict { .. }
         | Refusal::Agentless { .. }
         | Refusal::NotRecorded
+        | Refusal::NotReplayed { .. }
+        | Refusal::WriteBackFailed { .. }
         | Refusal::Limit { .. } => (Epoch(0), Tenure(0)),
     };
     Refused {

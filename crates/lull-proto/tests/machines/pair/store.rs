@@ -1,7 +1,7 @@
 //! The target's stable storage: group commit after a delay, and what a crash leaves of it.
 
 use lull_proto::target::{Change, Entry, Ticket};
-use lull_wire::{AttachmentId, Tenure};
+use lull_wire::{Access, AttachmentId, Tenure};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ pub struct Store {
     pub log: Vec<Change>,
     /// Asked for and not committed: gone with a crash.
     pub pending: BTreeMap<Ticket, Change>,
+    /// Who had completed and retained nothing when the clean record was asked for.
+    pub clean: Vec<AttachmentId>,
     /// From asking to committing.
     pub delay: Duration,
     /// Changes that storage refuses.
@@ -31,6 +33,7 @@ impl Store {
             tenures: vec![Tenure(0); resources],
             log: Vec::new(),
             pending: BTreeMap::new(),
+            clean: Vec::new(),
             delay: Duration::from_micros(300),
             fails: |_| false,
             durable: true,
@@ -56,7 +59,16 @@ impl Store {
                 self.roster.remove(attachment);
                 self.tenures[resource.0] = *tenure;
             }
-            Change::Intent(_) | Change::Clean(_) | Change::Revoked(_) => {}
+            Change::Clean(_) => {
+                for seat in &self.clean {
+                    self.roster.get_mut(seat).expect("a place").dirty = false;
+                }
+            }
+            Change::Revoked(_) | Change::Incarnation(..) => {
+                let writers = self.roster.values_mut();
+                writers.for_each(|entry| entry.dirty = entry.access == Access::ReadWrite);
+            }
+            Change::Intent(_) => {}
         }
         self.log.push(change.clone());
         Some((change, true))

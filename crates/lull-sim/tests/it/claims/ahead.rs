@@ -2,10 +2,8 @@
 //! turns round and moves to its place among the others, and the preset's excuse goes.
 
 use crate::scene::Scene;
-use lull_proto::initiator::{Config, Phase};
-use lull_sim::node::Attachment;
-use lull_sim::preset;
-use lull_wire::{Access, OpCode, RequestFlags};
+use lull_proto::initiator::Phase;
+use lull_wire::{OpCode, RequestFlags};
 use std::time::Duration;
 
 /// What a scene's judges find within a minute.
@@ -44,34 +42,4 @@ fn the_heir_of_a_daemon_that_could_not_note_itself_is_refused() {
     scene.until_phase(0, Phase::Ready);
     scene.kill_node(0);
     assert_eq!(found(&mut scene), "SAFE-5");
-}
-
-/// [SAFE-2] A reader is served before the writer has replayed.
-#[test]
-fn a_reader_sees_what_a_crash_left_before_it_is_replayed() {
-    let mut scene = Scene::new(1);
-    let host = scene.add_host();
-    let config = Config { access: Access::ReadOnly, ..preset::plain(host, 0, 9) };
-    scene.attachments.push(Attachment::new(host, 0, 0, config));
-    scene.start_node(1);
-    scene.written(0, 4, 8);
-    scene.power_cut();
-    scene.attachments[0].frozen = true;
-    scene.until_phase(1, Phase::Dialling);
-    scene.until_phase(1, Phase::Sharing);
-    scene.0.read_all(1);
-    assert_eq!(found(&mut scene), "history");
-}
-
-/// [SAFE-4] What a failed write-back dropped is replayed only after the next start of the target.
-#[test]
-fn what_a_failed_write_back_dropped_is_gone_until_the_target_is_started_again() {
-    let mut scene = Scene::new(1);
-    scene.written(0, 4, 8);
-    scene.targets[0].disks[0].syncs_fail = 1;
-    scene.ask(0, OpCode::Flush, 0, 0);
-    scene.until_quiet();
-    scene.targets[0].disks[0].evict();
-    scene.0.read_all(0);
-    assert_eq!(found(&mut scene), "history");
 }

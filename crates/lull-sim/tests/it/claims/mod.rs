@@ -4,5 +4,6 @@
 mod ahead;
 mod crash;
 mod fencing;
+mod lives;
 mod pause;
 mod timers;

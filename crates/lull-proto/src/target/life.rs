@@ -1,0 +1,189 @@
+//! The lives of a resource's promise about unflushed data: who must replay in the present one, and how one ends before
+//! the process does.
+
+use super::{
+    Action, Actions, Change, Holder, Refusal, Report, ResourceIndex, Seat, Target, Ticket,
+};
+use crate::MonoTime;
+use alloc::vec::Vec;
+use core::time::Duration;
+use lull_wire::{Access, AttachmentId, DisconnectCode, Incarnation};
+
+/// A write-back that fails again within this time is the medium's lasting fault.
+const FAULT_MEMORY: Duration = Duration::from_secs(60);
+/// The first and the longest time for which a resource with a lasting fault takes nobody in.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+/// How long nobody is let in, at least, where one life ends and the next is not recorded yet.
+const SHORTLY: Duration = Duration::from_millis(20);
+/// When the next life is recorded once more, after that failed.
+const RECORD_AGAIN: Duration = Duration::from_secs(2);
+
+/// One resource's present life.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(super) struct Life {
+    step: Step,
+    /// Write-backs that failed, each soon after the one before.
+    failures: u32,
+    failed_at: MonoTime,
+    /// Until then nobody is let in.
+    rests_until: MonoTime,
+    /// When the next life is to be recorded, after that failed.
+    record_at: Option<MonoTime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+enum Step {
+    #[default]
+    Lasts,
+    /// It ended; its requests are waited for.
+    Draining(Incarnation),
+    /// The next one is being written.
+    Recording(Incarnation, Ticket),
+}
+
+impl Target {
+    /// [SAFE-4] The kernel tells of lost pages once: from here on no flush of this life is worth anything. Everybody
+    /// is sent away, to replay in the next one.
+    pub(super) fn write_back_failed(
+        &mut self,
+        now: MonoTime,
+        resource: ResourceIndex,
+        actions: &mut Actions,
+    ) {
+        let Some(life) = self.lives.get_mut(resource.0) else { return };
+        if life.step != Step::Lasts || self.phase.is_leaving() {
+            return;
+        }
+        let again = life.failures > 0 && now.since(life.failed_at) < FAULT_MEMORY;
+        life.failures = if again { life.failures.saturating_add(1) } else { 1 };
+        life.failed_at = now;
+        life.rests_until = now + rest(life.failures);
+        life.step = Step::Draining(successor(self.resources[resource.0].incarnation));
+        let failures = life.failures;
+        actions.push(Action::Report(Report::WriteBackFailed { resource, failures }));
+        let mut taken = Vec::new();
+        for seat in self.roster.values_mut().filter(|seat| seat.entry.resource == resource) {
+            seat.settled = seat.entry.access != Access::ReadWrite;
+            if let Holder::Taken(conn) = seat.holder {
+                taken.push(conn);
+            }
+        }
+        for conn in taken {
+            self.close(now, conn, DisconnectCode::WriteBackFailed, actions);
+        }
+        self.renew(now, actions);
+        self.check_complete(now, actions);
+    }
+
+    /// The next life begins when nothing of the last one can reach the medium any more.
+    pub(super) fn renew(&mut self, now: MonoTime, actions: &mut Actions) {
+        for place in 0..self.lives.len() {
+            if self.lives[place].record_at.is_some_and(|at| at > now) {
+                continue;
+            }
+            let (Step::Draining(next), resource) = (self.lives[place].step, ResourceIndex(place))
+            else {
+                continue;
+            };
+            if self.is_used(resource) {
+                continue;
+            }
+            actions.push(Action::Renew { resource });
+            let ticket = self.record(Change::Incarnation(resource, next), actions);
+            self.lives[place].record_at = None;
+            self.lives[place].step = Step::Recording(next, ticket);
+        }
+    }
+
+    /// Whether a lane on it is open, or was and is not drained.
+    fn is_used(&self, resource: ResourceIndex) -> bool {
+        let of = |attachment: AttachmentId| {
+            self.roster.get(&attachment).is_some_and(|seat| seat.entry.resource == resource)
+        };
+        self.sessions.values().any(|session| {
+            session.state.lane().is_some_and(of) || session.state.still_writes() == Some(resource)
+        })
+    }
+
+    /// Whether this was the record of a new life.
+    pub(super) fn renewed(&mut self, now: MonoTime, ticket: Ticket, ok: bool) -> bool {
+        let mine = |life: &Life| matches!(life.step, Step::Recording(_, mine) if mine == ticket);
+        let Some(place) = self.lives.iter().position(mine) else { return false };
+        let life = &mut self.lives[place];
+        if let Step::Recording(next, _) = life.step {
+            if ok {
+                life.step = Step::Lasts;
+                self.resources[place].incarnation = next;
+            } else {
+                life.step = Step::Draining(next);
+                life.record_at = Some(now + RECORD_AGAIN);
+            }
+        }
+        true
+    }
+
+    /// When a life that could not be recorded is to be recorded again.
+    pub(super) fn renew_life_at(&self) -> Option<MonoTime> {
+        let draining = |life: &&Life| matches!(life.step, Step::Draining(_));
+        self.lives.iter().filter(draining).filter_map(|life| life.record_at).min()
+    }
+
+    /// Whether a resource takes anybody in now.
+    pub(super) fn check_life(&self, now: MonoTime, resource: ResourceIndex) -> Result<(), Refusal> {
+        let life = &self.lives[resource.0];
+        let rests = life.rests_until.0.saturating_sub(now.0);
+        if life.step == Step::Lasts && rests == 0 {
+            return Ok(());
+        }
+        Err(Refusal::WriteBackFailed {
+            resource: self.resources[resource.0].name.clone(),
+            failures: life.failures,
+            rest: Duration::from_nanos(rests).max(SHORTLY),
+        })
+    }
+
+    /// [SAFE-2] Who only reads is let in when every writer has replayed, or never will.
+    pub(super) fn check_replayed(
+        &self,
+        now: MonoTime,
+        resource: ResourceIndex,
+        of: Option<AttachmentId>,
+    ) -> Result<(), Refusal> {
+        let waits = |seat: &&Seat| {
+            seat.entry.resource == resource
+                && Some(seat.entry.attachment) != of
+                && !seat.settled
+                && !seat.is_over(now)
+        };
+        match self.roster.values().find(waits) {
+            None => Ok(()),
+            Some(seat) => Err(Refusal::NotReplayed {
+                resource: self.resources[resource.0].name.clone(),
+                node: seat.entry.node.clone(),
+                since: seat.since,
+                reserved: (seat.holder == Holder::Lost).then(|| seat.until()),
+            }),
+        }
+    }
+
+    /// In the present life nothing of this attachment is left to be replayed.
+    pub(super) fn settle_seat(&mut self, attachment: AttachmentId) {
+        if let Some(seat) = self.roster.get_mut(&attachment) {
+            seat.settled = true;
+        }
+    }
+}
+
+/// The next incarnation within one life of the process, whose first one is random: as unlikely to have been used as any.
+fn successor(incarnation: Incarnation) -> Incarnation {
+    Incarnation(u128::from_be_bytes(incarnation.0).wrapping_add(1).to_be_bytes())
+}
+
+/// How long nobody is let in after so many failures in a row: not at all after the first.
+fn rest(failures: u32) -> Duration {
+    match failures {
+        0 | 1 => Duration::ZERO,
+        more => FIRST_REST.saturating_mul(1 << (more - 2).min(10)).min(LONGEST_REST),
+    }
+}

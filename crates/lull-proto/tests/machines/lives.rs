@@ -1,0 +1,168 @@
+//! A resource's promise about unflushed data has lives: who reads waits for those who must replay, and a failed
+//! write-back begins a new one.
+
+use crate::pair::{Pair, Seen, config, restart};
+use lull_proto::initiator::{self, Phase};
+use lull_proto::target::{Change, Refusal, Report, ResourceIndex};
+use lull_wire::{Access, DisconnectCode};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn reader(pair: &Pair) -> initiator::Config {
+    initiator::Config { access: Access::ReadOnly, ..config(pair.nodes.len() - 1, "disk-a") }
+}
+
+/// A writer that shares, and a reader that has not begun.
+fn writer_and_reader() -> Pair {
+    let mut pair = Pair::with(&[0, 0]);
+    let config = reader(&pair);
+    pair.nodes[1] = crate::pair::Node::new(config, 0);
+    pair.tell(0, initiator::Event::Begin);
+    pair.until_phase(0, Phase::Sharing);
+    pair
+}
+
+fn waits_for_replay(report: &Report) -> bool {
+    matches!(report, Report::Refused { refusal: Refusal::NotReplayed { .. }, .. })
+}
+
+/// [SAFE-2] A reader is not served what a crash left, but what its writer had been acknowledged.
+#[test]
+fn a_reader_waits_until_the_lost_writer_has_replayed() {
+    let mut pair = writer_and_reader();
+    for block in 0..8 {
+        pair.write(0, block);
+    }
+    pair.finish();
+    pair.nodes[0].mute = true;
+    pair.crash();
+    pair.until(|pair| pair.life == 2);
+    pair.tell(1, initiator::Event::Begin);
+    pair.run(3 * SECOND);
+    assert!(pair.reports.iter().any(waits_for_replay));
+    assert_ne!(pair.phase(1), Phase::Sharing);
+    let target = pair.target.as_ref().unwrap();
+    assert!(target.admits_agentless(pair.now, ResourceIndex(0), true).is_err());
+    pair.nodes[0].mute = false;
+    pair.until_all_share();
+    for block in 0..8 {
+        pair.read(1, block);
+    }
+    pair.finish();
+}
+
+/// [SAFE-7] An evicted writer's replay is lost, and waited for no more.
+#[test]
+fn a_reader_does_not_wait_for_who_was_evicted() {
+    let mut pair = writer_and_reader();
+    pair.nodes[0].mute = true;
+    pair.crash();
+    pair.until(|pair| pair.life == 2);
+    pair.tell(1, initiator::Event::Begin);
+    pair.run(SECOND);
+    let node = pair.nodes[0].config.node.clone();
+    pair.tell_target(lull_proto::target::Event::Evict { node, resource: None });
+    pair.until_phase(1, Phase::Sharing);
+}
+
+/// [SAFE-10] After a pause that the writer completed there is nothing to wait for, as the clean record says.
+#[test]
+fn after_a_clean_restart_readers_do_not_wait() {
+    let mut pair = writer_and_reader();
+    pair.write(0, 1);
+    pair.finish();
+    pair.downtime = Some(SECOND);
+    pair.order(restart(1));
+    pair.until(|pair| pair.target.is_none());
+    pair.nodes[0].mute = true;
+    pair.tell(1, initiator::Event::Begin);
+    pair.until_phase(1, Phase::Sharing);
+    assert!(!pair.reports.iter().any(waits_for_replay));
+}
+
+/// [PAUSE-6] A revoked clean record makes every writer dirty again, before it is told to go on.
+#[test]
+fn who_goes_on_after_an_abort_is_waited_for_again() {
+    let mut pair = writer_and_reader();
+    pair.store.delay = SECOND;
+    pair.order(restart(1));
+    pair.until(|pair| pair.store.pending.values().any(|change| matches!(change, Change::Clean(_))));
+    pair.tell_target(lull_proto::target::Event::Decide(lull_proto::target::Decision::Abort));
+    pair.until_phase(0, Phase::Sharing);
+    assert!(pair.store.roster.values().all(|entry| entry.dirty));
+}
+
+/// [SAFE-2] Who replayed in a pause that was aborted says so: readers do not wait for it for ever.
+#[test]
+fn a_replay_in_an_aborted_pause_is_heard_of() {
+    let mut pair = writer_and_reader();
+    pair.write(0, 1);
+    pair.finish();
+    pair.crash();
+    pair.order(restart(1));
+    pair.until(|pair| pair.life == 2);
+    pair.order(restart(2));
+    pair.until_phase(0, Phase::Paused);
+    pair.tell_target(lull_proto::target::Event::Decide(lull_proto::target::Decision::Abort));
+    pair.until_phase(0, Phase::Sharing);
+    pair.tell(1, initiator::Event::Begin);
+    pair.until_phase(1, Phase::Sharing);
+}
+
+/// [SAFE-4] [PAUSE-11] A failed write-back sends everybody on the resource away, by its name; the flush that failed is
+/// not answered until what was lost is written again, and flushed.
+#[test]
+fn a_failed_write_back_is_a_new_life_and_loses_nothing() {
+    let mut pair = Pair::sharing(2);
+    pair.load_all(6);
+    pair.run(Duration::from_millis(20));
+    for failure in 1..=5 {
+        pair.lanes.failing = 1;
+        pair.until(|pair| pair.count(&Seen::Renewed(0)) + pair.count(&Seen::Renewed(1)) == failure);
+        pair.until_within(40 * SECOND, Pair::all_share);
+        pair.run(Duration::from_millis(50));
+    }
+    pair.finish();
+    let told = |report: &&Report| {
+        matches!(report, Report::Disconnected { code: DisconnectCode::WriteBackFailed, .. })
+    };
+    assert_eq!(pair.reports.iter().filter(told).count(), 5, "the other resource's user stays");
+    assert!(pair.nodes.iter().all(|node| node.errors() == 0));
+    assert_eq!(pair.life, 1);
+}
+
+/// [SAFE-4] A medium that fails again and again rests longer and longer, with everything kept, and is used again once
+/// it works.
+#[test]
+fn a_medium_that_keeps_failing_rests() {
+    let mut pair = Pair::sharing(1);
+    pair.lanes.failing = 4;
+    for block in 0..4 {
+        pair.write(0, block);
+    }
+    pair.submit(0, initiator::Ask::FLUSH);
+    let begun = pair.now;
+    pair.until_within(60 * SECOND, |pair| pair.nodes[0].waiting.is_empty());
+    assert!(pair.now.since(begun) >= 7 * SECOND, "1 s, 2 s and 4 s");
+    assert_eq!(pair.nodes[0].errors(), 0);
+    let rests = |report: &&Report| {
+        matches!(report, Report::Refused { refusal: Refusal::WriteBackFailed { .. }, .. })
+    };
+    assert!(pair.reports.iter().filter(rests).count() >= 3);
+}
+
+/// [SAFE-4] Where the next life cannot be recorded nobody is let in, and it is recorded later.
+#[test]
+fn a_life_that_cannot_be_recorded_is_recorded_later() {
+    let mut pair = Pair::sharing(1);
+    pair.store.fails = |change| matches!(change, Change::Incarnation(..));
+    pair.lanes.failing = 1;
+    pair.write(0, 1);
+    pair.submit(0, initiator::Ask::FLUSH);
+    pair.run(5 * SECOND);
+    assert_ne!(pair.phase(0), Phase::Sharing);
+    pair.store.fails = |_| false;
+    pair.finish();
+    assert_eq!(pair.nodes[0].errors(), 0);
+}
