@@ -223,7 +223,9 @@ impl Requests {
     fn flush_in_time(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
         let waits = || self.held.front().is_some_and(|held| !self.may_be_kept(&held.ask));
         let is_time = self.log.is_near_bound() || (self.coming == 0 && waits());
-        if is_time && !self.flush_failed && !self.log.is_empty() {
+        // [SAFE-11] Where one request takes so long that no number is left, its reply makes room for the next try.
+        let has_number = self.window.len() < WINDOW;
+        if is_time && has_number && !self.flush_failed && !self.log.is_empty() {
             self.send_own_flush(now, conn, actions);
         }
     }
@@ -323,9 +325,7 @@ impl Requests {
         self.forget_answered();
         self.coming -= sent.cost();
         let done = reply.status == StatusCode::Done;
-        if sent.ask.changes() {
-            self.changing.remove(&sent.ask.offset);
-        }
+        forget_change(&mut self.changing, &sent.ask);
         if sent.ask.op == OpCode::Flush {
             self.flushed(&sent, reply, done, actions);
         }
@@ -372,7 +372,7 @@ impl Requests {
             match place {
                 Some(Sent { origin: Origin::Consumer(_), live, .. }) => *live = false,
                 Some(sent) => {
-                    self.changing.remove(&sent.ask.offset);
+                    forget_change(&mut self.changing, &sent.ask);
                     *place = None;
                 }
                 None => {}
@@ -394,7 +394,7 @@ impl Requests {
             self.coming -= sent.cost();
             sent.origin = Origin::Nobody;
             if !sent.live {
-                self.changing.remove(&sent.ask.offset);
+                forget_change(&mut self.changing, &sent.ask);
                 *place = None;
             }
         }
@@ -469,6 +469,13 @@ impl Requests {
     pub fn longest_wait(&self, now: MonoTime) -> Duration {
         let held = self.held.front().map_or(Duration::ZERO, |held| now.since(held.since));
         held.max(self.oldest(now))
+    }
+}
+
+/// It is not outstanding any more. Only a change has an entry: a flush or a read may begin where a change does.
+fn forget_change(changing: &mut BTreeMap<u64, u64>, ask: &Ask) {
+    if ask.changes() {
+        changing.remove(&ask.offset);
     }
 }
 

@@ -268,3 +268,57 @@ fn a_log_that_nobody_will_replay_is_reported() {
     alone.receive(crate::alone::evicted());
     assert!(alone.reported(|report| matches!(report, Report::LogLost { changes: 1, .. })));
 }
+
+/// [SAFE-3] A flush of its own that dies with its connection leaves alone what an unanswered change keeps others from,
+/// although both begin at the first byte.
+#[test]
+fn a_change_of_the_first_block_is_waited_for_after_a_loss_too() {
+    let mut alone = retaining(8 * crate::pair::BLOCK);
+    alone.submit(OpCode::Write, 0);
+    for block in 1..6 {
+        write(&mut alone, block);
+    }
+    assert_eq!(last(&alone).op, OpCode::Flush, "more than half of it is retained");
+    alone.lose();
+    comes_back(&mut alone, 2, 1);
+    alone.receive(resume(0));
+    let again: Vec<_> = alone.transmitted();
+    let again = again.iter().find(|request| request.op == OpCode::Write).expect("it is sent again");
+    alone.actions.clear();
+    alone.submit(OpCode::Write, 0);
+    assert!(!what(&alone.transmitted()).contains(&(OpCode::Write, 0)), "its elder is outstanding");
+    alone.reply(again.number, StatusCode::Done);
+    assert!(what(&alone.transmitted()).contains(&(OpCode::Write, 0)));
+}
+
+/// [SAFE-11] However often a flush of its own fails, its numbers stay within the window of a request that takes long.
+#[test]
+fn flushes_of_its_own_stay_within_the_window() {
+    let mut alone = retaining(8 * crate::pair::BLOCK);
+    alone.submit(OpCode::Read, 9);
+    let slow = last(&alone).number;
+    let room = initiator::WINDOW - 1;
+    for number in 2..room {
+        alone.submit(OpCode::Flush, 0);
+        let request = last(&alone);
+        assert_eq!(request.number.0, number as u64);
+        alone.reply(request.number, StatusCode::Done);
+        alone.actions.clear();
+    }
+    let large = Ask { length: 6 * crate::pair::BLOCK as u32, ..ask(OpCode::Write, 0) };
+    alone.submit_ask(large);
+    alone.reply(last(&alone).number, StatusCode::Done);
+    let flush = last(&alone);
+    assert_eq!((flush.op, flush.number.0), (OpCode::Flush, initiator::WINDOW as u64));
+    alone.reply(flush.number, StatusCode::Io);
+    alone.actions.clear();
+    for _ in 0..3 {
+        alone.pass(SECOND);
+        alone.receive(lull_wire::messages::Ping { token: 1 }.into());
+        alone.pass(SECOND);
+    }
+    assert!(alone.transmitted().is_empty(), "no number is left: {:?}", alone.transmitted());
+    alone.reply(slow, StatusCode::Done);
+    let flush = last(&alone);
+    assert_eq!((flush.op, flush.lowest), (OpCode::Flush, flush.number), "there is room again");
+}
