@@ -2,7 +2,7 @@
 
 use super::{
     Action, Actions, Again, Initiator, Link, Marks, PAUSE_MARGIN, PROGRESS_EVERY, Pause, Report,
-    State,
+    Resume, State,
 };
 use crate::initiator::replay::say_ready;
 use crate::initiator::state::Probe;
@@ -197,6 +197,13 @@ impl Initiator {
         let (longest, held) = (self.requests.longest_wait(now), self.requests.held());
         actions.push(Action::Report(Report::PauseAborted { restart: pause.restart, longest }));
         if let Some(outage) = pause.before {
+            // [SAFE-5] READY follows once it would have an heir, and RESUME that.
+            if !self.has_heir {
+                let by = now + self.config.resume_timeout;
+                let resume = Resume { by, probe: Probe::NotYet };
+                self.state = State::Ready { outage, link, resume, again: Again::default() };
+                return;
+            }
             // [SAFE-2] The replay was finished in the pause: others wait to hear that.
             say_ready(link.conn, Again::default(), actions);
             self.share(now, link, outage, Again::default(), pause.restart, actions);

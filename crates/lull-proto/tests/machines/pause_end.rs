@@ -1,9 +1,10 @@
 //! How a pause ends that does not go through at once.
 
+use crate::alone::{Alone, attached, connect, pause, resume, welcome};
 use crate::pair::{Order, Pair, Seen, restart};
-use lull_proto::initiator::Phase;
+use lull_proto::initiator::{Event, Phase};
 use lull_proto::target::{Change, Decision, OnTimeout, Purpose, Report, RowState, Why};
-use lull_wire::{Kind, RestartId};
+use lull_wire::{Kind, OpCode, RestartId};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -307,4 +308,22 @@ fn a_hold_that_becomes_a_restart_waits_for_who_still_drains() {
     pair.until(|pair| pair.life == 2 && pair.all_share());
     pair.finish();
     assert_eq!(pair.nodes[0].errors(), 0);
+}
+
+/// [SAFE-5] Who was let in during a pause that is aborted shares only once its next life would be its heir.
+#[test]
+fn an_aborted_pause_lets_nobody_share_who_has_no_heir() {
+    let mut alone = Alone::greeted();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone.receive(attached(1).into());
+    alone.receive(pause(1));
+    assert_eq!(alone.sent(Kind::PauseComplete).len(), 1);
+    alone.submit(OpCode::Write, 1);
+    alone.receive(resume(1));
+    assert!(alone.transmitted().is_empty() && alone.sent(Kind::Ready).is_empty());
+    alone.handle(Event::Remembered);
+    assert_eq!(alone.sent(Kind::Ready).len(), 1);
+    alone.receive(resume(0));
+    assert_eq!((alone.machine.phase(), alone.transmitted().len()), (Phase::Sharing, 1));
 }
