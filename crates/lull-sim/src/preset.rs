@@ -99,9 +99,6 @@ impl Preset {
     /// Why findings are expected of it: a promise that this release does not make yet.
     pub fn not_yet_kept(self) -> Option<&'static str> {
         match self {
-            Self::Torn => Some(
-                "a replay writes older content over newer before it writes that again; an initiator that dies in between leaves it so, even where the newer was durable",
-            ),
             Self::Heirs => Some(
                 "a daemon that was let in and dies before it has noted so leaves a state whose owner is another: its successor is refused",
             ),
@@ -111,12 +108,7 @@ impl Preset {
 
     /// What is excused of what its world does.
     fn excuses(self) -> Excuses {
-        Excuses {
-            stale_reads: self != Self::Readers,
-            broken_disks: self != Self::WriteBack,
-            lost_heirs: self != Self::Heirs,
-            torn_replays: self != Self::Torn,
-        }
+        Excuses { lost_heirs: self != Self::Heirs }
     }
 
     /// The faults that belong to it.

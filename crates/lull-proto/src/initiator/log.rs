@@ -80,6 +80,11 @@ impl Log {
         self.bytes
     }
 
+    /// Whether a change of it lies where this one does.
+    pub fn overlaps(&self, ask: &Ask) -> bool {
+        self.entries.iter().any(|kept| kept.offset < ask.end() && ask.offset < kept.end())
+    }
+
     /// [SAFE-3] Whether a change is too large to be kept beside nothing else: it must be durable by itself.
     pub fn is_beyond(&self, ask: &Ask) -> bool {
         Self::cost_of(ask) > self.bound

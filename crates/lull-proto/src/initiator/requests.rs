@@ -63,11 +63,11 @@ impl Ask {
         self.op == OpCode::Write
     }
 
-    fn is_durable(&self) -> bool {
+    pub(super) fn is_durable(&self) -> bool {
         self.flags.has(RequestFlags::FUA)
     }
 
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.offset + u64::from(self.length)
     }
 }
@@ -114,7 +114,9 @@ impl Sent {
     /// What it counts in the log once it is answered.
     fn cost(&self) -> u64 {
         match self.origin {
-            Origin::Consumer(_) if self.ask.changes() => Log::cost_of(&self.ask),
+            Origin::Consumer(_) if self.ask.changes() && !self.ask.is_durable() => {
+                Log::cost_of(&self.ask)
+            }
             Origin::Consumer(_) | Origin::Retained(_) | Origin::Nobody => 0,
         }
     }
@@ -215,6 +217,10 @@ impl Requests {
         }
         if self.log.is_beyond(ask) {
             return self.log.is_empty();
+        }
+        // [SAFE-1] What is durable by itself must not come under a replay of what it overwrote.
+        if ask.is_durable() {
+            return !self.log.overlaps(ask);
         }
         self.log.has_room(self.coming + Log::cost_of(ask))
     }
@@ -345,9 +351,9 @@ impl Requests {
         Ok(Took::Reply)
     }
 
-    /// [SAFE-1] A durable change is kept too while an older one is, which would be replayed over it otherwise.
+    /// [SAFE-1] A durable change needs no place: when it was sent nothing was kept that it overwrote.
     fn is_to_be_kept(&self, ask: &Ask) -> bool {
-        !self.log.is_beyond(ask) && (!ask.is_durable() || !self.log.is_empty())
+        !self.log.is_beyond(ask) && !ask.is_durable()
     }
 
     fn flushed(&mut self, sent: &Sent, reply: &Reply, done: bool, actions: &mut Actions) {

@@ -7,7 +7,7 @@ use crate::world::wire::Payload;
 use lull_history::Outcome;
 use lull_proto::initiator::{End, Origin, Phase, Policy, Report, Timer};
 use lull_wire::messages::{PauseComplete, Request};
-use lull_wire::{Access, Message, OpCode, RequestFlags, StatusCode};
+use lull_wire::{Message, OpCode, RequestFlags, StatusCode};
 
 impl World {
     /// Something comes from the target.
@@ -144,8 +144,7 @@ impl World {
         if outcome == Outcome::Done && durable && disk.unsynced(|one, _| one == request).is_some() {
             self.found("SAFE-1", || format!("node-{at}: request {request} is not durable"));
         }
-        let writes = self.attachments[at].config.access == Access::ReadWrite;
-        self.judge_ends(target, resource, request, outcome, &entry.data, writes);
+        self.judge_ends(target, resource, request, outcome, &entry.data);
     }
 
     /// What it tells people.

@@ -6,7 +6,7 @@ mod at_node;
 mod at_target;
 
 use crate::world::World;
-use lull_history::{Checker, Fault, Kind, Loss, Op, Outcome, Promise};
+use lull_history::{Checker, Fault, Loss, Op, Outcome, Promise};
 use lull_proto::MonoTime;
 use lull_proto::target::Entry;
 use lull_wire::{Access, AttachmentId, Epoch};
@@ -26,14 +26,8 @@ pub struct Finding {
 /// What is not called wrong because this release does not promise it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Excuses {
-    /// Others than the writer may read what a crash left until the writer has replayed.
-    pub stale_reads: bool,
-    /// What a failed write-back dropped may be gone until the writer has replayed it after a restart.
-    pub broken_disks: bool,
     /// An initiator's daemon that dies between its first ATTACH and its note of having been let in has no heir.
     pub lost_heirs: bool,
-    /// A replay that nobody finishes may leave older content over newer, be that durable by itself.
-    pub torn_replays: bool,
 }
 
 /// What the judges know of one disk.
@@ -46,8 +40,6 @@ struct Disk {
     lost: bool,
     /// A write-back failed in this life of the target, and its writer has not replayed in a later one.
     broken: Option<u64>,
-    /// When it was in either way in doubt last.
-    doubtful: MonoTime,
 }
 
 /// What the judges remember.
@@ -56,8 +48,6 @@ pub struct Judge {
     excuses: Excuses,
     /// One for each disk of each target.
     disks: Vec<Vec<Disk>>,
-    /// When each read was asked for.
-    reads: BTreeMap<u64, MonoTime>,
     /// Whose each acknowledged change is, with the life of its initiator.
     done: BTreeMap<u64, (usize, u64)>,
     /// The last epoch that each target granted.
@@ -74,7 +64,6 @@ impl Judge {
         Self {
             excuses,
             disks: Vec::new(),
-            reads: BTreeMap::new(),
             done: BTreeMap::new(),
             granted: BTreeMap::new(),
             proceeds: BTreeMap::new(),
@@ -89,7 +78,6 @@ impl Judge {
             stale: false,
             lost: false,
             broken: None,
-            doubtful: MonoTime(0),
         };
         self.disks.push(vec![disk; disks]);
     }
@@ -103,7 +91,6 @@ impl Judge {
         outcome: Outcome,
         data: &[u64],
     ) -> Option<Fault> {
-        self.reads.remove(&request);
         self.disks[target][resource].checker.end(request, outcome, data).err()
     }
 
@@ -129,9 +116,6 @@ impl Judge {
     pub fn forsaken(&mut self, target: usize, resource: usize, by: u64) {
         let disk = &mut self.disks[target][resource];
         disk.checker.forsaken(by);
-        if disk.stale && self.excuses.torn_replays {
-            disk.checker.give_up(by);
-        }
         if disk.stale || disk.broken.is_some() {
             disk.checker.lost(if disk.lost { Loss::Cache } else { Loss::Pages });
         }
@@ -148,13 +132,10 @@ impl World {
         by: u64,
         op: Op,
     ) {
-        if op.kind() == Kind::Read {
-            self.judge.reads.insert(request, self.now);
-        }
         self.judge.disks[target][resource].checker.begin(request, by, op);
     }
 
-    /// A consumer is answered; what it read has to be explained. `writes`: it is whoever changes the disk.
+    /// A consumer is answered; what it read has to be explained.
     pub(crate) fn judge_ends(
         &mut self,
         target: usize,
@@ -162,16 +143,8 @@ impl World {
         request: u64,
         outcome: Outcome,
         data: &[u64],
-        writes: bool,
     ) {
         self.judge.answered += 1;
-        let Excuses { stale_reads, broken_disks, .. } = self.judge.excuses;
-        let begun = self.judge.reads.get(&request).copied();
-        let disk = &self.judge.disks[target][resource];
-        let broken = disk.broken.is_some() && broken_disks;
-        let stale = disk.stale || begun.is_some_and(|begun| begun <= disk.doubtful);
-        let excused = broken || (stale && stale_reads && !writes);
-        let outcome = if excused && begun.is_some() { Outcome::Failed } else { outcome };
         if let Some(fault) = self.judge.ends(target, resource, request, outcome, data) {
             self.found("history", || format!("disk-{resource} of target-{target}: {fault}"));
         }
@@ -212,9 +185,6 @@ impl World {
     pub(crate) fn judge_replayed(&mut self, target: usize, resource: usize) {
         let life = self.targets[target].life;
         let disk = &mut self.judge.disks[target][resource];
-        if disk.stale || disk.broken.is_some() {
-            disk.doubtful = self.now;
-        }
         if disk.stale {
             disk.checker.redone();
         }

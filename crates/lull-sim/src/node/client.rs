@@ -150,8 +150,7 @@ impl World {
             return;
         }
         let outcome = if status == StatusCode::Done { Outcome::Done } else { Outcome::Failed };
-        let writes = !self.clients[at].read_only;
-        self.judge_ends(target, resource, running.payload.request, outcome, &running.data, writes);
+        self.judge_ends(target, resource, running.payload.request, outcome, &running.data);
         let wants = self.clients[at].load.left == 0;
         self.client_leaves_if_idle(at, wants);
     }

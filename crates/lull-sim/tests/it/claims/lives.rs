@@ -4,7 +4,7 @@ use crate::scene::Scene;
 use lull_proto::initiator::{Config, Phase};
 use lull_sim::node::Attachment;
 use lull_sim::preset;
-use lull_wire::{Access, OpCode};
+use lull_wire::{Access, OpCode, RequestFlags};
 use std::time::Duration;
 
 /// [SAFE-2] A reader is served when the writer has replayed, and sees what was acknowledged.
@@ -35,6 +35,25 @@ fn what_a_failed_write_back_dropped_is_written_again() {
     scene.ask(0, OpCode::Flush, 0, 0);
     scene.until_quiet();
     scene.targets[0].disks[0].evict();
+    scene.0.read_all(0);
+    scene.until_quiet();
+}
+
+/// [SAFE-1] No replay puts an older write over one that was durable by itself: not even one that nobody finishes.
+#[test]
+fn a_replay_that_nobody_finishes_takes_back_no_durable_write() {
+    let mut scene = Scene::new(1);
+    scene.written(0, 4, 8);
+    let durable = RequestFlags::none().with(RequestFlags::FUA);
+    scene.ask_with(0, OpCode::Write, 6, 2, durable);
+    scene.until_quiet();
+    let newer = scene.targets[0].disks[0].read(6, 2);
+    for _ in 0..3 {
+        scene.kill_target();
+        scene.kill_node(0);
+        scene.until_all_share();
+        assert_eq!(scene.targets[0].disks[0].read(6, 2), newer);
+    }
     scene.0.read_all(0);
     scene.until_quiet();
 }
