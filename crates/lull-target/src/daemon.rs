@@ -279,15 +279,7 @@ impl Daemon {
                 tracing::warn!("a connection beyond {MOST_CONNECTIONS} was closed");
                 return;
             }
-            Input::Accepted { socket, peer } => {
-                let conn = ConnId(core.next_id());
-                core.chronicle.accepted(now);
-                let ((thread, berth), gauge) = (self.threads.berth(), Arc::<Gauge>::default());
-                let link = Link { thread, gauge: Arc::clone(&gauge), peer };
-                core.connections.insert(conn, link);
-                self.threads.ask(thread, Command::Serve { conn, socket, gauge, berth });
-                Event::Accepted { conn }
-            }
+            Input::Accepted { socket, peer } => self.accepted(core, now, socket, peer),
             // It was on its way when the connection was given up.
             Input::Frame { conn, .. } | Input::Lost { conn, .. } | Input::Drained { conn }
                 if !core.connections.contains_key(&conn) =>
@@ -316,20 +308,10 @@ impl Daemon {
                 return;
             }
             Input::AgentlessCame { resource, client, reply } => {
-                let read_only = match self.admit_agentless(core, now, resource) {
-                    Ok(read_only) => read_only,
-                    Err(refused) => {
-                        let _ = reply.send(Err(refused));
-                        return;
-                    }
+                let Some(event) = self.agentless_came(core, now, resource, client, reply) else {
+                    return;
                 };
-                let (id, control) = (core.next_id(), client.control.clone());
-                let agent = Agent { resource, read_only, client, since: self.clock.unix_ms(now) };
-                core.agentless.insert(id, agent);
-                // Dropped on its way, the place is given up like any other.
-                let life = core.lives[resource.0];
-                let _ = reply.send(Ok(Place { id, resource, read_only, life, control }));
-                Event::Agentless { resource, now: core.agentless_on(resource) }
+                event
             }
             Input::AgentlessLeft { id, resource } => {
                 core.agentless.remove(&id);
@@ -358,16 +340,7 @@ impl Daemon {
             },
             Input::Decide(decision) => Event::Decide(decision),
             Input::Evict { node, resource } => Event::Evict { node, resource },
-            Input::Tick => {
-                core.armed = None;
-                for (conn, link) in &core.connections {
-                    if link.gauge.take_pulse() {
-                        core.machine.heard(*conn);
-                    }
-                }
-                core.chronicle.tick(now, &core.store);
-                Event::Tick
-            }
+            Input::Tick => ticked(core, now),
         };
         core.machine.handle(now, event, actions);
         for action in actions.drain(..) {
@@ -378,6 +351,41 @@ impl Daemon {
         {
             self.forget(core, conn);
         }
+    }
+
+    fn accepted(&self, core: &mut Core, now: MonoTime, socket: Socket, peer: String) -> Event {
+        let conn = ConnId(core.next_id());
+        core.chronicle.accepted(now);
+        let ((thread, berth), gauge) = (self.threads.berth(), Arc::<Gauge>::default());
+        core.connections.insert(conn, Link { thread, gauge: Arc::clone(&gauge), peer });
+        self.threads.ask(thread, Command::Serve { conn, socket, gauge, berth });
+        Event::Accepted { conn }
+    }
+
+    /// Gives a client without an agent its place, or tells it why there is none.
+    fn agentless_came(
+        &self,
+        core: &mut Core,
+        now: MonoTime,
+        resource: ResourceIndex,
+        client: Client,
+        reply: oneshot::Sender<Result<Place, OpenRefused>>,
+    ) -> Option<Event> {
+        let read_only = match self.admit_agentless(core, now, resource) {
+            Ok(read_only) => read_only,
+            Err(refused) => {
+                // Who does not wait any more has gone away.
+                let _ = reply.send(Err(refused));
+                return None;
+            }
+        };
+        let (id, control) = (core.next_id(), client.control.clone());
+        let agent = Agent { resource, read_only, client, since: self.clock.unix_ms(now) };
+        core.agentless.insert(id, agent);
+        // Dropped on its way, the place is given up like any other.
+        let life = core.lives[resource.0];
+        let _ = reply.send(Ok(Place { id, resource, read_only, life, control }));
+        Some(Event::Agentless { resource, now: core.agentless_on(resource) })
     }
 
     /// A connection without a session any more.
@@ -468,6 +476,18 @@ impl Core {
         }
         count
     }
+}
+
+/// A deadline has come: whoever sent anything since the last one lives.
+fn ticked(core: &mut Core, now: MonoTime) -> Event {
+    core.armed = None;
+    for (conn, link) in &core.connections {
+        if link.gauge.take_pulse() {
+            core.machine.heard(*conn);
+        }
+    }
+    core.chronicle.tick(now, &core.store);
+    Event::Tick
 }
 
 /// The order that was waiting for it; none where it is not to be carried out.
