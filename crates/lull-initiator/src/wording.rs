@@ -86,8 +86,8 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         }
         Report::Refused { refused, .. } => ("refused", refusal(refused)),
         Report::Unusable => {
-            let text = "the target's resource is smaller, or can do less, than the one that consumers know; \
-                        give it its size and abilities back";
+            let text = "the target's resource is another one, is smaller, or can do less than the one that consumers know; \
+                        give them that one back";
             ("unusable", text.to_owned())
         }
         Report::Violation(violation) => {

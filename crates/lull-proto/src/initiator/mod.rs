@@ -1,16 +1,19 @@
 //! The initiator's machine: one attachment to one resource.
 //!
 //! ```text
-//!                 ┌────────────── Away ◀──────────────────── lost, or DISCONNECT, in any state below ───┐
-//!                 │ wait over      ▲ dial failed, refused                                                │
-//!                 ▼                │                                                                     │
-//!  Idle ──────▶ Dialling ── CONNECT ─▶ Attaching ── ATTACHED ─▶ (Replaying) ─▶ Ready ── RESUME ─▶ Sharing
-//!                                                                  │ PAUSE       │ PAUSE          │  ▲ │
-//!                                                                  ▼             ▼          PAUSE │  │ │ detach
-//!                                       Paused ◀── Flushing ◀── Draining ◀────────────────────────┘  │ │
-//!                                         │            │            │          RESUME: aborted       │ ▼
-//!                                         └────────────┴────────────┴────────────────────────────────┘ Leaving ─▶ Ended
+//!              the wait is over, KNOCK, the restart timer's end
+//!            ┌────────────────── Away ◀── gone or refused before RESUME; a dial or a replay that failed
+//!            ▼
+//!  Idle ─▶ Dialling ─ CONNECT ─▶ Attaching ─ ATTACHED ─▶ (Replaying) ─▶ Ready ─ RESUME ─▶ Sharing ─ detach ─▶ Leaving
+//!            ▲                                                │ PAUSE     │ PAUSE           │   ▲          DETACHED │
+//!            │                                                ▼           ▼           PAUSE │   │                   ▼
+//!            │                                Paused ◀─ Flushing ◀─ Draining ◀──────────────┘   │                 Ended
+//!            │                                  └───────────┴──────────┴── RESUME: aborted ─────┘
+//!            └── gone after RESUME
 //! ```
+//!
+//! [`State`] lists every way out of every state.
+//!
 //! Requests are accepted in every state but `Ended`, until the attachment is to leave or its policy fails them; only
 //! `Sharing` sends new ones, and `Leaving` those that were accepted before.
 

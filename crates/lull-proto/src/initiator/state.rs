@@ -77,6 +77,40 @@ pub enum Leaving {
 }
 
 /// Where an attachment is.
+///
+/// Every way out of every state; *gone* is a loss, four silent rounds, DISCONNECT, or what the target must not say:
+///
+/// | state | what ends it | next |
+/// | --- | --- | --- |
+/// | `Idle` | the daemon begins | `Dialling` |
+/// | `Away` | its wait is over, KNOCK, the restart timer's end | `Dialling` |
+/// | `Dialling` | CONNECT | `Attaching` |
+/// | | the dial fails or takes too long, gone, REFUSED | `Away` |
+/// | `Attaching` | ATTACHED | `Replaying`; `Ready` in the incarnation in which all was executed |
+/// | | gone, REFUSED, a resource that its consumers could not use | `Away` |
+/// | `Replaying` | all is answered | `Ready`; `Draining` where PAUSE came meanwhile |
+/// | | gone; a retained change is answered with an error: everybody waits, and all of it is tried again | `Away` |
+/// | `Ready` | RESUME | `Sharing` |
+/// | | PAUSE | `Draining` |
+/// | | gone | `Away` |
+/// | `Sharing` | PAUSE | `Draining` |
+/// | | the attachment is to end | `Leaving` |
+/// | | gone | `Dialling` |
+/// | `Draining` | all is answered | `Flushing` |
+/// | `Flushing` | its flush is answered, or none is needed | `Paused` |
+/// | `Paused` | the attachment is to end, and nothing is left to lose | `Leaving` |
+/// | these three | RESUME: the restart was aborted | `Sharing` |
+/// | | gone, or the pause's span is over | `Dialling`; `Away` where PAUSE came before RESUME |
+/// | `Leaving` | PAUSE before DETACH is sent | `Draining` |
+/// | | gone: DETACH may have been heard or not, it is asked once more | `Dialling` |
+/// | | DETACHED | `Ended` |
+///
+/// `Ended` also follows
+/// * where an operator ends the attachment and it has not begun, or is without a session and has nothing to lose; or
+///   ends it at once, from `Ready` on only while no request is left;
+/// * where DISCONNECT says that it was taken over or evicted;
+/// * from `Dialling` and `Attaching` where REFUSED is final for it: at first, when it leaves, and when it is fenced;
+/// * where it leaves, asks once more, and is gone again, refused, or not answered for some seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "a variant's doc says what its fields are")]
 #[expect(clippy::large_enum_variant, reason = "there is one of them for each attachment")]

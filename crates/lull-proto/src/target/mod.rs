@@ -4,18 +4,61 @@
 //! opens a lane, closes it, and is told when a closed one has nothing left under way ([`Event::Drained`]).
 //!
 //! ```text
-//!  session:  Accepted ─ HELLO ─▶ Greeted ─ ATTACH ─▶ Fencing ─ older lanes drained ─▶ Recording ─ durable ─▶ Arriving
-//!                                                                                                  READY │   │ PAUSE
-//!            Detaching ◀─ DETACH ── Sharing ◀──────────────────── RESUME ────────────────────────────────┘   ▼
-//!                                     │  PAUSE                                                   ┌────▶ Asked
-//!                                     └──────────────────────────────────────────────────────────┘        │
-//!            Closing ◀── lost, fenced, evicted, DISCONNECT: from any of these ── Complete ◀─ PAUSE COMPLETE┘
+//! session:  Accepted ─ HELLO ─▶ Greeted ─ ATTACH ─▶ Fencing ─ lanes drained ─▶ Recording ─ durable ─▶ Arriving
+//!                                                                                 │ in a pause   PAUSE │    │ READY
+//!                                                                                 ▼                    │    ▼
+//!                                                    Complete ◀─ PAUSE COMPLETE ─Asked ◀───────────────┴── Sharing
+//!                                                       └─────────────────────────┴─── RESUME: aborted────────┘
+//!  Arriving to Complete: DETACH, gone, fenced, evicted, restart, new life ─▶ Closing ─ drained ─▶ (Detaching)
 //!
-//!  restart:  Serving ─▶ Intending ─ durable ─▶ Pausing ─ all complete, or proceed ─▶ Settling ─ durable ─▶ Sealing
-//!               ▲                                 │ abort                              │ abort, failure      │ durable
-//!               └───────── RESUME ────────────────┴──── Revoking ◀─────────────────────┴─────────────────────┤
-//!                                                                                           Down ◀─ Leaving ◀┘
+//! life:     Lasts ─ write-back failed ─▶ Draining ─ nothing under way ─▶ Recording ─ recorded ─▶ Lasts
+//!                                          └◀─ could not be, after a while ──────────┘
+//!
+//! restart:  Serving ─▶ Intending ─▶ Pausing ─ complete ─▶ Settling ─ durable ─▶ Sealing ─ recorded ─▶ Leaving ─▶ Down
+//!                                     ▲ somebody is back    │  │ kept up          │ abort, failure
+//!                                     ├─────────────────────┘  ▼                  ▼
+//!                                     └── told to end ─────── Quiet             Revoking ─▶ Serving
+//!           from Intending to Quiet: abort, or what cannot be written ─▶ Serving
 //! ```
+//!
+//! Every way out of every state of a session; *gone* is a loss, silence, or what an initiator must not say:
+//!
+//! | state | what ends it | next |
+//! | --- | --- | --- |
+//! | `Accepted` | HELLO | `Greeted`, or REFUSED |
+//! | `Greeted` | ATTACH | `Fencing`, or REFUSED |
+//! | `Fencing` | no older request can reach the medium any more | `Recording` |
+//! | `Recording` | the owner is written | `Arriving`; `Asked` in a pause |
+//! | | it is not, the point of no return is past, or the resource begins a new life | REFUSED |
+//! | these four | gone; too late with HELLO or ATTACH; a newer ATTACH; eviction; the point of no return | forgotten |
+//! | `Arriving` | READY | `Sharing` |
+//! | `Arriving`, `Sharing` | PAUSE is sent | `Asked` |
+//! | `Asked` | PAUSE COMPLETE | `Complete` |
+//! | `Asked`, `Complete` | RESUME is sent: the restart was aborted | `Sharing` |
+//! | `Arriving` to `Complete` | DETACH, gone, a newer ATTACH, eviction, a failed write-back, the point of no return | `Closing` |
+//! | `Closing` | its lane is drained | DISCONNECT where one is due; after DETACH `Detaching` |
+//! | `Detaching` | the roster is written, or cannot be | forgotten, after DETACHED or without |
+//!
+//! And of a restart; *told to end* is an order that nothing may abort:
+//!
+//! | phase | what ends it | next |
+//! | --- | --- | --- |
+//! | `Serving` | an order | `Intending` |
+//! | `Intending` | the intent is written | `Pausing` |
+//! | `Pausing` | all are complete, or it proceeds without some | `Settling` |
+//! | | its span is over and the choice is to abort, or nobody answers the question | `Serving` |
+//! | `Settling` | the backends are durable | `Sealing`; `Quiet` where the pause is to be kept up |
+//! | | the same, and somebody came back meanwhile | `Pausing` |
+//! | `Quiet` | told to end | `Pausing` |
+//! | `Sealing` | the clean record is written | `Leaving` |
+//! | | an operator aborts it, the record cannot be written | `Revoking` |
+//! | `Revoking` | the record is revoked, or cannot be | `Serving` |
+//! | | told to end | `Settling` |
+//! | `Intending` to `Quiet` | an operator aborts it, or what is to be written cannot be | `Serving` |
+//! | `Settling`, `Sealing` | told to end twice, or once and what is to be written cannot be | `Leaving` |
+//! | `Leaving` | the last session is closed, the last client without an agent gone | `Down` |
+//!
+//! Told to end, it goes on from `Intending` although the intent could not be written.
 
 mod attach;
 mod life;
