@@ -119,3 +119,22 @@ fn a_file_of_a_later_release_is_refused_by_an_initiator() {
     assert_eq!(std::fs::read_to_string(&file).expect("its text"), later);
     wait_until("the target knows nobody", PROMPT, || target.status().initiators.is_empty());
 }
+
+/// [SAFE-8] Another file under the same path, new or of another target, is not taken for the disk.
+#[test]
+fn a_target_does_not_start_on_a_file_that_is_not_the_disk_it_knows() {
+    let world = World::new();
+    let mut target = world.target("stor").file("db1", "16M").start();
+    target.kill();
+    let (disk, kept) = (world.path("db1.img"), world.path("kept.img"));
+    std::fs::rename(&disk, &kept).expect("the disk can be moved");
+    target.spawn();
+    assert_eq!(target.process().wait(PROMPT).code(), Some(1), "on a new file: {}", target.log());
+    assert!(target.log().contains("is not the disk that this state directory knows"));
+    let mut other = world.target("other").file("db1", "16M").start();
+    other.kill();
+    target.spawn();
+    assert_eq!(target.process().wait(PROMPT).code(), Some(1), "on another's: {}", target.log());
+    std::fs::rename(&kept, &disk).expect("the disk can be put back");
+    target.start();
+}
