@@ -39,9 +39,9 @@ pub enum Preset {
     Agentless,
     /// All of it.
     All,
-    /// As `Power`, with readers who are to see nothing of a replay. Not kept yet.
+    /// As `Power`, with readers who are to see nothing of a replay.
     Readers,
-    /// As `Storage`, where a write-back that fails is to be replayed at once. Not kept yet.
+    /// As `Storage`, where a write-back that fails is to be replayed at once.
     WriteBack,
     /// As `Nodes`, where a daemon that dies at its worst moment still has an heir. Not kept yet.
     Heirs,
