@@ -52,14 +52,20 @@ impl Target {
         actions: &mut Actions,
     ) {
         let Some(life) = self.lives.get_mut(resource.0) else { return };
-        if life.step != Step::Lasts || self.phase.is_leaving() {
+        let ended = match life.step {
+            Step::Lasts => self.resources[resource.0].incarnation,
+            // A flush of our own failed: it ends before anybody was let in.
+            Step::Recording(next, _) => next,
+            Step::Draining(_) => return,
+        };
+        if self.phase.is_leaving() {
             return;
         }
         let again = life.failures > 0 && now.since(life.failed_at) < FAULT_MEMORY;
         life.failures = if again { life.failures.saturating_add(1) } else { 1 };
         life.failed_at = now;
         life.rests_until = now + rest(life.failures);
-        life.step = Step::Draining(successor(self.resources[resource.0].incarnation));
+        life.step = Step::Draining(successor(ended));
         let failures = life.failures;
         actions.push(Action::Report(Report::WriteBackFailed { resource, failures }));
         let mut taken = Vec::new();

@@ -166,3 +166,20 @@ fn a_life_that_cannot_be_recorded_is_recorded_later() {
     pair.finish();
     assert_eq!(pair.nodes[0].errors(), 0);
 }
+
+/// [SAFE-4] A life that ends before it is recorded is followed by another one: lanes that open later must not be those
+/// of a life that is over, which answer nobody.
+#[test]
+fn a_life_that_ends_while_it_is_recorded_is_renewed() {
+    let mut pair = Pair::sharing(1);
+    pair.store.delay = SECOND;
+    pair.lanes.failing = 1;
+    pair.write(0, 1);
+    pair.submit(0, initiator::Ask::FLUSH);
+    pair.until(|pair| pair.count(&Seen::Renewed(0)) == 1);
+    let resource = ResourceIndex(0);
+    pair.tell_target(lull_proto::target::Event::WriteBackFailed { resource });
+    pair.until_within(20 * SECOND, |pair| pair.count(&Seen::Renewed(0)) == 2);
+    pair.finish();
+    assert_eq!(pair.nodes[0].errors(), 0);
+}
