@@ -275,10 +275,6 @@ impl Daemon {
     fn turn(self: &Rc<Self>, core: &mut Core, now: MonoTime, input: Input, actions: &mut Actions) {
         let mut touched = None;
         let event = match input {
-            Input::Accepted { .. } if core.connections.len() >= MOST_CONNECTIONS => {
-                tracing::warn!("a connection beyond {MOST_CONNECTIONS} was closed");
-                return;
-            }
             Input::Accepted { socket, peer } => self.accepted(core, now, socket, peer),
             // It was on its way when the connection was given up.
             Input::Frame { conn, .. } | Input::Lost { conn, .. } | Input::Drained { conn }
@@ -425,7 +421,12 @@ impl Daemon {
         });
     }
 
-    fn accept_with(&self, listener: Rc<Listener>, take: impl Fn(Socket, String) + 'static) {
+    fn accept_with(
+        self: &Rc<Self>,
+        listener: Rc<Listener>,
+        take: impl Fn(Socket, String) + 'static,
+    ) {
+        let daemon = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
             loop {
                 let accepted = listener.accept().await.and_then(|stream| {
@@ -433,6 +434,10 @@ impl Daemon {
                     Ok((Stream::into_socket(stream)?, peer))
                 });
                 match accepted {
+                    // [SEC-4] Of either kind.
+                    Ok((_, peer)) if daemon.threads.load() >= MOST_CONNECTIONS => {
+                        tracing::warn!("{peer}, beyond {MOST_CONNECTIONS} connections, was closed");
+                    }
                     Ok((socket, peer)) => take(socket, peer),
                     Err(error) => {
                         tracing::warn!("a connection could not be accepted: {error}");

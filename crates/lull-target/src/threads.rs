@@ -130,6 +130,11 @@ impl Threads {
         (number, Berth::take(&handle.load))
     }
 
+    /// Connections on all of them.
+    pub fn load(&self) -> usize {
+        self.all.iter().map(|handle| handle.load.load(Ordering::Relaxed)).sum()
+    }
+
     /// Asks something of one thread.
     pub fn ask(&self, number: usize, command: Command) {
         // A thread that is gone has no connections either; its loss is told by `lost`.
