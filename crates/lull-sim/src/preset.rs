@@ -45,8 +45,7 @@ pub enum Preset {
     WriteBack,
     /// As `Nodes`, where a daemon that dies at its worst moment still has an heir. Not kept yet.
     Heirs,
-    /// As `Nodes`, where a replay that ends in its middle with its initiator takes back nothing that was durable. Not
-    /// kept yet.
+    /// As `Nodes`, where a replay that ends in its middle with its initiator takes back nothing that was durable.
     Torn,
 }
 
