@@ -12,7 +12,7 @@
 //!  Arriving to Complete: DETACH, gone, fenced, evicted, restart, new life ─▶ Closing ─ drained ─▶ (Detaching)
 //!
 //! life:     Lasts ─ write-back failed ─▶ Draining ─ nothing under way ─▶ Recording ─ recorded ─▶ Lasts
-//!                                          └◀─ could not be, after a while ──────────┘
+//!                                          └◀─ could not be, or failed again ─────────┘
 //!
 //! restart:  Serving ─▶ Intending ─▶ Pausing ─ complete ─▶ Settling ─ durable ─▶ Sealing ─ recorded ─▶ Leaving ─▶ Down
 //!                                     ▲ somebody is back    │  │ kept up          │ abort, failure

@@ -537,7 +537,7 @@ impl Target {
             session.state = SessionState::Sharing { attachment };
             session.stalls_due += 1;
             // In version 1 nobody says READY after a pause in which it replayed.
-            if session.version == lull_wire::OLDEST_VERSION
+            if session.version < 2
                 && let Some(seat) = self.roster.get_mut(&attachment)
             {
                 seat.settled = true;
