@@ -16,7 +16,7 @@ pub struct Status {
     pub name: String,
     /// Version of the daemon's binary.
     pub version: String,
-    /// Its process.
+    /// Its process; 0 where none runs and this was read from the state directory.
     pub pid: u32,
     /// When this process began to serve, in Unix milliseconds.
     pub since: u64,

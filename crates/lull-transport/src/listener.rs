@@ -60,7 +60,7 @@ pub enum BindError {
         addr: Addr,
     },
     /// Anything else that the kernel or the resolver said.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error("cannot listen on {addr}: {source}; {}", next_step(addr, source))]
     Io {
         /// The address asked for.
         addr: Addr,
@@ -240,6 +240,17 @@ async fn bind_unix(addr: &Addr, path: &Path) -> Result<UnixListener, BindError> 
     }
     net::listen(&socket, BACKLOG).map_err(|e| io(e.into()))?;
     UnixListener::from_std(socket.into()).map_err(io)
+}
+
+/// What somebody may do who cannot listen on `addr`.
+fn next_step(addr: &Addr, error: &io::Error) -> &'static str {
+    match (addr, error.kind()) {
+        (Addr::Unix(_), io::ErrorKind::NotFound) => "make its directory first",
+        (Addr::Unix(_), io::ErrorKind::PermissionDenied) => {
+            "choose a directory that this user may write to"
+        }
+        _ => "choose another address",
+    }
 }
 
 /// Who listens at the other end of `probe`, for people.

@@ -85,7 +85,9 @@ impl From<ClientError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Connect { .. } => Self::Unreachable(error.to_string()),
+            StartError::Connect { .. } => Self::Unreachable(format!(
+                "{error}\n  next: see what is served there (`lull status`, `nbdinfo --list`); it has to be NBD"
+            )),
             error => Self::failed(error.to_string()),
         }
     }

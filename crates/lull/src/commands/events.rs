@@ -14,6 +14,10 @@ const RETRY_EVERY: Duration = Duration::from_millis(200);
 
 /// The flags of `lull events`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A daemon remembers its last 512 transitions and forgets them when its process ends, be it by \
+    a restart: what was before is in its log and in `lull history`."
+)]
 pub struct Args {
     /// Which daemon, where both kinds run here
     #[arg(value_enum)]

@@ -58,8 +58,9 @@ pub struct Args {
 }
 
 fn resource(text: &str) -> Result<ResourceConfig, String> {
-    let (name, backend) =
-        text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=BACKEND"))?;
+    let (name, backend) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not NAME=BACKEND, as db1=file:/srv/db1.img is"))?;
     // Whether it may lead off this host is seen when all flags are known.
     config::backend_spec(backend, true)?;
     Ok(ResourceConfig { name: config::resource_name(name)?, backend: backend.to_owned() })
