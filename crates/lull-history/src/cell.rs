@@ -70,7 +70,6 @@ pub struct Cell {
 #[derive(Clone, Copy, Debug)]
 struct Forgotten {
     id: u64,
-    by: u64,
     value: Value,
 }
 
@@ -103,11 +102,6 @@ impl Cell {
             in_doubt: false,
         };
         Self { writes: vec![before], reads: Vec::new(), forgotten: Vec::new() }
-    }
-
-    /// Whether one of its forgotten changes was this one's.
-    pub fn forgot(&self, by: u64) -> bool {
-        self.forgotten.iter().any(|forgotten| forgotten.by == by)
     }
 
     pub fn write_mut(&mut self, id: u64) -> Option<&mut Write> {
@@ -247,8 +241,8 @@ impl Cell {
                 if forgotten.len() == REMEMBERED {
                     forgotten.remove(0);
                 }
-                let Write { id, by, value, .. } = *write;
-                forgotten.push(Forgotten { id, by, value });
+                let Write { id, value, .. } = *write;
+                forgotten.push(Forgotten { id, value });
             }
             !gone
         });

@@ -296,29 +296,6 @@ impl Checker {
         self.forsaken.insert(by);
     }
 
-    /// Whatever this one changed may hold anything until it is written again: for a judge who knows why.
-    pub fn give_up(&mut self, by: u64) {
-        let now = self.tick();
-        let held =
-            |cell: &&mut Cell| cell.writes.iter().any(|write| write.by == by) || cell.forgot(by);
-        for cell in self.cells.values_mut().filter(held) {
-            cell.writes.push(Write {
-                id: u64::MAX,
-                by,
-                value: Value::Anything,
-                begun: now,
-                ended: Some(now),
-                certain: None,
-                answered: None,
-                durable: false,
-                kept: false,
-                seen: false,
-                doomed: false,
-                in_doubt: false,
-            });
-        }
-    }
-
     fn end_change(&mut self, id: u64, op: &Op, now: u64, done: bool) {
         for unit in op.range() {
             let Some(cell) = self.cells.get_mut(&unit) else { continue };
