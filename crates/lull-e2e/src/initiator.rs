@@ -282,25 +282,8 @@ impl Initiator {
         self.process().signal(Signal::CONT);
     }
 
-    /// SIGKILL, once its state names the life that is attached: it is written a moment after that was let in, and
-    /// whoever is killed within that moment leaves no heir. Returns when it is gone.
-    #[track_caller]
-    pub fn kill(&mut self) {
-        let instance = self.try_status().and_then(|status| Some(status.initiator?.instance));
-        if let Some(instance) = instance {
-            let what = format!("the state of {} names its life", self.name);
-            wait_until(&what, PROMPT, || {
-                self.faces.iter().all(|((name, _), _)| {
-                    let file = self.state.join(format!("{name}.json"));
-                    std::fs::read_to_string(file).is_ok_and(|text| text.contains(&instance))
-                })
-            });
-        }
-        self.kill_at_once();
-    }
-
     /// SIGKILL; returns when it is gone.
-    pub fn kill_at_once(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }

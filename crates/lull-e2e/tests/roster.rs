@@ -81,6 +81,34 @@ fn a_killed_initiator_started_again_is_its_own_heir() {
     reading.finish().clean();
 }
 
+/// [SAFE-5] So is one whose predecessor was let in and killed before it could note that.
+#[test]
+fn a_daemon_killed_before_it_could_note_that_it_was_let_in_has_an_heir() {
+    let world = World::new();
+    let mut target = target(&world);
+    let mut web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let load = Load::start(&web.nbd(), Shape::default());
+    load.wait_progress(200);
+    drop(load);
+    let first = target.session("web1").expect("its place").instance;
+    target.kill();
+    web.kill();
+    web.spawn();
+    wait_until("it has begun", PROMPT, || web.try_status().is_some());
+    // Where its state would be written is something else from now on.
+    let in_the_way = web.state_dir().join("db1.json.new");
+    std::fs::create_dir(&in_the_way).expect("a directory");
+    target.start();
+    wait_until("it is let in", PROMPT, || {
+        target.session("web1").is_some_and(|place| place.instance != first)
+    });
+    web.kill();
+    std::fs::remove_dir(&in_the_way).expect("the directory");
+    web.start();
+    check_disk(&web.nbd(), Shape::default());
+    assert_eq!(target.status().initiators.len(), 1, "one place, not two");
+}
+
 /// [SAFE-5] One without the owner's state, or with an old copy of it, is a stranger of the same name.
 #[test]
 fn a_stranger_of_the_same_name_is_refused_unless_it_takes_over() {

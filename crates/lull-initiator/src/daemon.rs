@@ -150,7 +150,7 @@ impl Daemon {
         let mut opened = Vec::new();
         // Every lock is taken before anything of the outside is touched.
         for attachment in &config.attachments {
-            opened.push(open_state(&config, attachment, instance)?);
+            opened.push(open_state(&config, attachment)?);
         }
         let listener = AdminListener::bind(&config.admin)?;
         let admin_socket = listener.try_clone()?;
@@ -158,6 +158,8 @@ impl Daemon {
         let admin = lull_admin::serve(listener, calls)?;
         let host = Rc::new(Host::new(config.shutdown.clone()));
         for (attachment, (file, kept, fresh)) in config.attachments.iter().zip(opened) {
+            // [SAFE-5] Whoever is let in and dies before it learns so has an heir all the same.
+            file.write(&kept.noting(instance))?;
             let machine = Initiator::new(machine_config(&config, attachment, instance, &kept)?);
             let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
             let made = Made {
@@ -381,12 +383,10 @@ impl Daemon {
     }
 }
 
-/// The state of an attachment: what the last life left, or a fresh identity, on stable storage before anybody
-/// hears of it.
+/// The state of an attachment: what the last life left, or a fresh identity.
 fn open_state(
     config: &Config,
     attachment: &AttachmentConfig,
-    instance: InstanceId,
 ) -> Result<(StateFile, Kept, bool), RunError> {
     let (file, found) = StateFile::open(&config.state_dir, &attachment.name, &config.node)?;
     if let Some(kept) = found {
@@ -395,11 +395,9 @@ fn open_state(
     let kept = Kept {
         attachment: AttachmentId(random()?),
         instance: InstanceId::NONE,
+        noted: Vec::new(),
         memory: Memory::default(),
     };
-    // No other life can have been attached before this one: if it is, and ends before it learns so, the next one
-    // is its heir all the same.
-    file.write(&Kept { instance, ..kept.clone() })?;
     Ok((file, kept, true))
 }
 
@@ -418,7 +416,7 @@ fn machine_config(
     Ok(initiator::Config {
         node: name(&config.node)?,
         instance,
-        predecessor: kept.instance,
+        predecessors: kept.owners(),
         software: Name::clipped(concat!("lull ", env!("CARGO_PKG_VERSION"))),
         callback: Address::default(),
         attachment: kept.attachment,

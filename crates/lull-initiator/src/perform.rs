@@ -71,7 +71,7 @@ impl Attachment {
             Action::Remember(memory) => {
                 let (attachment, instance) = (self.made.kept.attachment, self.made.instance);
                 if let Some(keeper) = &*self.keeper.borrow() {
-                    keeper.write(Kept { attachment, instance, memory });
+                    keeper.write(Kept { attachment, instance, noted: Vec::new(), memory });
                 }
             }
             Action::RunHook(timer) => {

@@ -18,6 +18,10 @@ const RELEASE: &str = concat!("lull ", env!("CARGO_PKG_VERSION"));
 /// No state is longer; what is longer is something else and is not read.
 const LONGEST: u64 = 64 * 1024;
 
+/// The most lives that are noted, one after another, without one that knows that it was attached. Each costs the next
+/// a dial at most.
+const MOST_NOTED: usize = 16;
+
 /// The state of an attachment that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -102,10 +106,31 @@ pub enum StateError {
 pub struct Kept {
     /// Which attachment: made once.
     pub attachment: AttachmentId,
-    /// The last life that was attached; zero for none.
+    /// The last life that is known to have been attached; zero for none.
     pub instance: InstanceId,
+    /// Lives that began since, the oldest first: each may have been attached and died before it knew.
+    pub noted: Vec<InstanceId>,
     /// What the machine knows of the resource.
     pub memory: Memory,
+}
+
+impl Kept {
+    /// What a life that begins leaves behind if it dies at once.
+    #[must_use]
+    pub fn noting(&self, instance: InstanceId) -> Self {
+        let mut kept = self.clone();
+        // Beyond the limit the oldest is forgotten: of lives that end without ever being answered none was attached,
+        // and of those that were the last counts.
+        kept.noted.drain(..(kept.noted.len() + 1).saturating_sub(MOST_NOTED));
+        kept.noted.push(instance);
+        kept
+    }
+
+    /// Who may be the owner that the target has recorded, the oldest first.
+    pub fn owners(&self) -> Vec<InstanceId> {
+        let known = Some(self.instance).filter(|instance| !instance.is_none());
+        known.into_iter().chain(self.noted.iter().copied()).collect()
+    }
 }
 
 /// What any format says of itself.
@@ -122,6 +147,8 @@ struct Written {
     node: String,
     attachment: String,
     instance: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    noted: Vec<String>,
     epoch: u64,
     identity: String,
     incarnation: String,
@@ -215,6 +242,7 @@ impl StateFile {
             Ok(Kept {
                 attachment: id(&written.attachment)?,
                 instance: id(&written.instance)?,
+                noted: written.noted.iter().map(|noted| id(noted)).collect::<Result<_, _>>()?,
                 memory: Memory {
                     epoch: Epoch(written.epoch),
                     identity: id(&written.identity)?,
@@ -235,12 +263,13 @@ impl StateFile {
     /// # Errors
     /// [`StateError::Unwritable`].
     pub fn write(&self, kept: &Kept) -> Result<(), StateError> {
-        let Kept { attachment, instance, memory } = kept;
+        let Kept { attachment, instance, noted, memory } = kept;
         let written = Written {
             version: FORMAT,
             node: self.node.clone(),
             attachment: attachment.to_string(),
             instance: instance.to_string(),
+            noted: noted.iter().map(InstanceId::to_string).collect(),
             epoch: memory.epoch.0,
             identity: memory.identity.to_string(),
             incarnation: memory.incarnation.to_string(),
@@ -312,6 +341,7 @@ mod tests {
         Kept {
             attachment: AttachmentId([0xa7; 16]),
             instance: InstanceId([0x17; 16]),
+            noted: vec![InstanceId([0x18; 16])],
             memory: Memory {
                 epoch: Epoch(41),
                 identity: ResourceId([0xd1; 16]),
@@ -333,6 +363,29 @@ mod tests {
         file.remove().unwrap();
         drop(file);
         assert_eq!(StateFile::open(dir.path(), "db1", "web-1").unwrap().1, None);
+    }
+
+    /// [SAFE-5] A life knows all that may be the owner; however often one fails, the last that is known stays.
+    #[test]
+    fn lives_that_end_unheard_are_noted_in_their_order_and_bounded() {
+        let never = Kept { instance: InstanceId::NONE, noted: Vec::new(), ..kept() };
+        assert_eq!(never.owners(), []);
+        let life = |at: u8| InstanceId([at; 16]);
+        assert_eq!(never.noting(life(1)).noting(life(2)).owners(), [life(1), life(2)]);
+        let known = Kept { instance: life(100), noted: Vec::new(), ..kept() };
+        let many = (1..=50).fold(known, |kept, at| kept.noting(life(at)));
+        let last = (35..=50).map(life);
+        assert_eq!(many.owners(), std::iter::once(life(100)).chain(last).collect::<Vec<_>>());
+    }
+
+    /// A file of a release that noted nobody.
+    #[test]
+    fn a_file_without_notes_names_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = StateFile::open(dir.path(), "db1", "web-1").unwrap();
+        file.write(&Kept { noted: Vec::new(), ..kept() }).unwrap();
+        assert!(!fs::read_to_string(&file.path).unwrap().contains("noted"));
+        assert_eq!(file.read().unwrap().unwrap().owners(), [kept().instance]);
     }
 
     #[test]

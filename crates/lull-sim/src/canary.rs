@@ -1,5 +1,7 @@
 //! What can be left out on purpose, to see that it is missed. A canary that sings is one that the judges heard.
 
+use crate::preset::Preset;
+
 /// One thing that a target or an initiator does not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Canary {
@@ -27,11 +29,13 @@ pub enum Canary {
     NoResend,
     /// PAUSE is answered and not obeyed [PAUSE-2].
     IgnoresPause,
+    /// An initiator does not note itself before it asks to be let in [SAFE-5].
+    NoNote,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoPauseFlush,
         Self::NoMakeDurable,
         Self::NoFence,
@@ -44,6 +48,7 @@ impl Canary {
         Self::NoReplay,
         Self::NoResend,
         Self::IgnoresPause,
+        Self::NoNote,
     ];
 
     /// Its name on the command line.
@@ -61,7 +66,13 @@ impl Canary {
             Self::NoReplay => "no-replay",
             Self::NoResend => "no-resend",
             Self::IgnoresPause => "ignores-pause",
+            Self::NoNote => "no-note",
         }
+    }
+
+    /// The worlds in which it is missed soonest.
+    pub fn preset(self) -> Preset {
+        if self == Self::NoNote { Preset::Heirs } else { Preset::All }
     }
 
     /// The canary of a name.

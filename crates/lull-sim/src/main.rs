@@ -84,14 +84,10 @@ fn one(args: &Args, seed: u64) -> Result<bool> {
 
 /// Whether everything that should be found is.
 fn hunt(most: u64) -> bool {
-    let ahead = Preset::ALL.into_iter().filter(|preset| preset.not_yet_kept().is_some());
-    let all = Canary::ALL
-        .into_iter()
-        .map(|canary| (canary.name(), Preset::All, Some(canary)))
-        .chain(ahead.map(|preset| (preset.name(), preset, None)));
     let mut every = true;
-    for (name, preset, canary) in all {
-        let found = run::hunt(preset, canary, most);
+    for canary in Canary::ALL {
+        let name = canary.name();
+        let found = run::hunt(canary, most);
         let finding = found.and_then(|(seed, verdict)| Some((seed, verdict.finding?)));
         every &= finding.is_some();
         match finding {
@@ -106,9 +102,7 @@ fn hunt(most: u64) -> bool {
 }
 
 fn many(args: &Args) -> bool {
-    let kept: Vec<Preset> =
-        Preset::ALL.into_iter().filter(|preset| preset.not_yet_kept().is_none()).collect();
-    let presets = args.preset.map_or(kept, |preset| vec![preset]);
+    let presets = args.preset.map_or(Preset::ALL.to_vec(), |preset| vec![preset]);
     let limit = args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
     let begun = now();
     let mut coverage = Coverage::default();
@@ -155,9 +149,6 @@ fn report(args: &Args, preset: Preset, seed: u64, verdict: &Verdict) {
         again.trace[first..].iter().for_each(|line| println!("  {line}"));
     }
     println!("FOUND [{}] after {:?}: {}", finding.rule, run::since_begin(finding.at), finding.text);
-    if let Some(why) = preset.not_yet_kept() {
-        println!("expected of `{}`: {why}", preset.name());
-    }
     let canary = args.canary.map_or(String::new(), |canary| format!(" --canary {}", canary.name()));
     println!("again: cargo xtask sim --preset {} --seed {seed} --trace{canary}\n", preset.name());
 }

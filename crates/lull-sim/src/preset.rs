@@ -2,7 +2,7 @@
 
 use crate::chance::Chance;
 use crate::fault::{Kind, Plan};
-use crate::judge::{Excuses, Judge};
+use crate::judge::Judge;
 use crate::node::Attachment;
 use crate::node::load::Load;
 use crate::target::TargetHost;
@@ -43,7 +43,7 @@ pub enum Preset {
     Readers,
     /// As `Storage`, where a write-back that fails is to be replayed at once.
     WriteBack,
-    /// As `Nodes`, where a daemon that dies at its worst moment still has an heir. Not kept yet.
+    /// As `Nodes`, where daemons take long to note that they were let in, and die before that.
     Heirs,
     /// As `Nodes`, where a replay that ends in its middle with its initiator takes back nothing that was durable.
     Torn,
@@ -95,21 +95,6 @@ impl Preset {
         Self::ALL.into_iter().find(|preset| preset.name() == name)
     }
 
-    /// Why findings are expected of it: a promise that this release does not make yet.
-    pub fn not_yet_kept(self) -> Option<&'static str> {
-        match self {
-            Self::Heirs => Some(
-                "a daemon that was let in and dies before it has noted so leaves a state whose owner is another: its successor is refused",
-            ),
-            _ => None,
-        }
-    }
-
-    /// What is excused of what its world does.
-    fn excuses(self) -> Excuses {
-        Excuses { lost_heirs: self != Self::Heirs }
-    }
-
     /// The faults that belong to it.
     pub fn kinds(self) -> Vec<Kind> {
         use Kind as K;
@@ -132,11 +117,12 @@ impl Preset {
                 [&storage[..], &planned, &[K::KillTarget, K::PowerTarget, K::Cut]].concat()
             }
             Self::Torn => vec![K::KillTarget, K::KillTarget, K::KillNode],
-            Self::Nodes | Self::Heirs => [
+            Self::Nodes => [
                 &[K::KillNode, K::KillNode, K::NodeStateFails, K::KillTarget, K::Restart][..],
                 &network,
             ]
             .concat(),
+            Self::Heirs => vec![K::KillNode, K::KillNode, K::NodeStateFails, K::KillTarget, K::Cut],
             Self::Frozen => {
                 [&[K::FreezeTarget, K::FreezeNode, K::KillTarget][..], &planned, &network].concat()
             }
@@ -167,10 +153,10 @@ impl Preset {
         let strikes = *chance.pick(&[3, 6, 12, 25]);
         plan.every = Duration::from_millis(span * 2000 / strikes);
         plan.downtime = Duration::from_secs(*chance.pick(&[1, 3, 10]));
-        let mut world = World::new(chance.fork(), plan, Judge::new(self.excuses()));
+        let mut world = World::new(chance.fork(), plan, Judge::default());
         world.plan.until = world.now + Duration::from_secs(span);
         world.net.jitter = Duration::from_micros(*chance.pick(&[50, 500, 5_000, 50_000]));
-        build(&mut world, &mut chance, span, self == Self::Readers);
+        build(&mut world, &mut chance, span, self);
         world.after(Duration::from_secs(span), Happening::Heal);
         let first = chance.span(Duration::from_millis(1), world.plan.every);
         world.after(first, Happening::Draw);
@@ -179,7 +165,7 @@ impl Preset {
 }
 
 /// Targets with disks, and initiators on the same hosts or on others.
-fn build(world: &mut World, chance: &mut Chance, seconds: u64, readers: bool) {
+fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
     let targets = *chance.pick(&[1, 1, 1, 2, 3]);
     for at in 0..targets {
         let disks = *chance.pick(&[1, 1, 2, 3]);
@@ -201,7 +187,7 @@ fn build(world: &mut World, chance: &mut Chance, seconds: u64, readers: bool) {
     let requests = *chance.pick(&[40, 120, 400]);
     for target in 0..world.targets.len() {
         for resource in 0..world.targets[target].disks.len() {
-            add_attachments(world, chance, &hosts, (target, resource), requests, seconds, readers);
+            add_attachments(world, chance, &hosts, (target, resource), requests, seconds, preset);
         }
         world.start_target(target);
     }
@@ -217,9 +203,10 @@ fn add_attachments(
     (target, resource): (usize, usize),
     requests: u64,
     seconds: u64,
-    readers: bool,
+    preset: Preset,
 ) {
-    let readers = if readers || chance.one_in(4) { chance.between(1, 2) } else { 0 };
+    let readers =
+        if preset == Preset::Readers || chance.one_in(4) { chance.between(1, 2) } else { 0 };
     for nth in 0..=readers {
         let host = *chance.pick(hosts);
         let access = if nth == 0 { Access::ReadWrite } else { Access::ReadOnly };
@@ -229,6 +216,9 @@ fn add_attachments(
         node.load = Load::any(chance, requests, think);
         node.load.reads_only = nth > 0;
         node.keeping = Duration::from_micros(*chance.pick(&[300, 3_000, 100_000]));
+        if preset == Preset::Heirs {
+            node.keeping = Duration::from_millis(*chance.pick(&[1, 100, 3_000]));
+        }
         world.attachments.push(node);
     }
 }
@@ -237,7 +227,7 @@ fn config(chance: &mut Chance, host: usize, resource: usize, access: Access) -> 
     Config {
         node: Name::clipped(&format!("node-{host}")),
         instance: InstanceId::NONE,
-        predecessor: InstanceId::NONE,
+        predecessors: Vec::new(),
         software: Name::default(),
         callback: Address::default(),
         attachment: AttachmentId(chance.id()),

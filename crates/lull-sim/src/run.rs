@@ -101,10 +101,10 @@ fn verify(world: &mut World) {
     settle(world);
 }
 
-/// Runs seeds from 1 on until one finds something: its number and its verdict. `None`: so many found nothing.
-pub fn hunt(preset: Preset, canary: Option<Canary>, most: u64) -> Option<(u64, Verdict)> {
+/// Runs seeds from 1 on until one misses what is left out: its number and its verdict. `None`: so many found nothing.
+pub fn hunt(canary: Canary, most: u64) -> Option<(u64, Verdict)> {
     (1..=most)
-        .map(|seed| (seed, run(preset, seed, canary, false)))
+        .map(|seed| (seed, run(canary.preset(), seed, Some(canary), false)))
         .find(|(_, verdict)| verdict.finding.is_some())
 }
 

@@ -48,7 +48,7 @@ fn what_was_only_ever_refused_leaves_nothing() {
     });
 }
 
-/// [SAFE-5] Nothing is shared before the state names this life.
+/// [SAFE-8] Nothing is shared before the state says what it is.
 #[test]
 fn ready_waits_until_the_state_is_written() {
     on_one_thread(async {

@@ -151,7 +151,7 @@ impl Initiator {
             identity: self.memory.identity,
             access: self.config.access,
             epoch: self.memory.epoch,
-            predecessor: self.config.predecessor,
+            predecessor: self.config.predecessors.first().copied().unwrap_or(InstanceId::NONE),
             take_over: self.config.take_over,
             dirty: self.requests.is_dirty(),
             hold_ms: millis(self.config.hold),
@@ -187,6 +187,11 @@ impl Initiator {
         let after = Duration::from_millis(refused.retry_after_ms.into());
         // [SAFE-5] A state of ours that is behind learns where the target is.
         self.memory.epoch = Epoch(self.memory.epoch.0.max(refused.epoch.0));
+        if (retry, code) == (Retry::Final, RefusalCode::OtherInstance) && self.names_the_next() {
+            actions.push(Action::HangUp { conn });
+            self.give_up_dial(now, Some(Duration::ZERO), actions);
+            return Ok(());
+        }
         if self.intent == Intent::LeaveOnceMore && names_another(code) {
             actions.push(Action::Report(Report::Refused { refused, last: true }));
             self.let_go(actions);
@@ -219,6 +224,16 @@ impl Initiator {
         Ok(())
     }
 
+    /// [SAFE-5] The owner is not the one that was named. It may be one that came after it: the record never goes back
+    /// to an older one, so that each is named once.
+    fn names_the_next(&mut self) -> bool {
+        let others = self.config.predecessors.len() > 1;
+        if others {
+            self.config.predecessors.remove(0);
+        }
+        others
+    }
+
     pub(super) fn attached(
         &mut self,
         now: MonoTime,
@@ -244,7 +259,7 @@ impl Initiator {
         }
         // [SAFE-5] An operator's word, and an inheritance, are good for one grant.
         self.config.take_over = false;
-        self.config.predecessor = InstanceId::NONE;
+        self.config.predecessors.clear();
         let changed = self.memory.incarnation != attached.incarnation;
         self.memory = Memory {
             epoch: attached.epoch,
@@ -301,7 +316,7 @@ impl Initiator {
         actions: &mut Actions,
     ) -> Result<(), Violation> {
         match self.take() {
-            State::Ready { outage, link, again, .. } if self.has_heir => {
+            State::Ready { outage, link, again, .. } if self.is_noted => {
                 self.share(now, link, outage, again, restart, actions)
             }
             // [PAUSE-6] The restart was aborted; [PAUSE-11] of another one this says nothing.

@@ -77,8 +77,9 @@ pub struct Config {
     pub node: Name,
     /// This life of the daemon.
     pub instance: InstanceId,
-    /// The instance whose state was found; zero for none.
-    pub predecessor: InstanceId,
+    /// The instances that the target may have recorded as the owner, the oldest first: the one whose state was found,
+    /// and those that were noted there since and may have been granted without learning so.
+    pub predecessors: Vec<InstanceId>,
     /// Program and release.
     pub software: Name,
     /// Where to be knocked; empty for nowhere.
@@ -198,8 +199,8 @@ pub struct Initiator {
     requests: Requests,
     memory: Memory,
     intent: Intent,
-    /// Whether the next life will find that this one was attached.
-    has_heir: bool,
+    /// Whether the next life will find which resource this one was attached to, and in which tenure.
+    is_noted: bool,
     /// What the consumers were told, from the first ATTACHED on.
     promised: Option<Geometry>,
     conns: u64,
@@ -215,7 +216,7 @@ impl Initiator {
             requests: Requests::new(config.retain),
             memory: config.memory,
             intent: Intent::Stay,
-            has_heir: false,
+            is_noted: false,
             promised: None,
             conns: 0,
             pings: 0,

@@ -197,8 +197,8 @@ impl Initiator {
         let (longest, held) = (self.requests.longest_wait(now), self.requests.held());
         actions.push(Action::Report(Report::PauseAborted { restart: pause.restart, longest }));
         if let Some(outage) = pause.before {
-            // [SAFE-5] READY follows once it would have an heir, and RESUME that.
-            if !self.has_heir {
+            // [SAFE-8] READY follows once the next life would know what was attached, and RESUME that.
+            if !self.is_noted {
                 let by = now + self.config.resume_timeout;
                 let resume = Resume { by, probe: Probe::NotYet };
                 self.state = State::Ready { outage, link, resume, again: Again::default() };

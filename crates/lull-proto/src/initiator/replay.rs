@@ -207,15 +207,16 @@ impl Initiator {
         again: Again,
         actions: &mut Actions,
     ) {
-        // [SAFE-5] Nothing flows before the next life of this daemon would be let in as the heir of this one.
-        if self.has_heir {
+        // [SAFE-7] [SAFE-8] Nothing flows before the next life of this daemon would know to which resource, and in which
+        // tenure.
+        if self.is_noted {
             say_ready(link.conn, again, actions);
         }
         self.state = State::Ready { outage, link, resume, again };
     }
 
     pub(super) fn remembered(&mut self, actions: &mut Actions) {
-        if !core::mem::replace(&mut self.has_heir, true)
+        if !core::mem::replace(&mut self.is_noted, true)
             && let State::Ready { link, again, .. } = &self.state
         {
             say_ready(link.conn, *again, actions);

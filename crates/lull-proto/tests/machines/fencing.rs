@@ -106,7 +106,7 @@ fn the_last_epoch_neither_panics_nor_spins() {
 fn only_heirs_and_take_overs_follow_an_owner() {
     let mut pair = rivals(4, |at, config| {
         config.attachment = AttachmentId([7; 16]);
-        config.predecessor = if at == 2 { InstanceId([1; 16]) } else { InstanceId::NONE };
+        config.predecessors = if at == 2 { vec![InstanceId([1; 16])] } else { Vec::new() };
         config.take_over = at == 3;
         config.memory.epoch = lull_wire::Epoch(at as u64 * 10);
     });
@@ -124,6 +124,44 @@ fn only_heirs_and_take_overs_follow_an_owner() {
     pair.until_phase(3, Phase::Sharing);
     assert!(pair.nodes[3].memory.tenure > tenure, "[SAFE-7] another writer was let in");
     pair.until_phase(2, Phase::Ended(End::Fenced));
+}
+
+/// [SAFE-5] Whoever found several that may be the owner names one after another, and is refused after the last only.
+#[test]
+fn an_heir_names_each_that_may_be_the_owner() {
+    let life = |at: u8| InstanceId([at; 16]);
+    let mut pair = rivals(4, |at, config| {
+        config.attachment = AttachmentId([7; 16]);
+        config.predecessors = match at {
+            // Its predecessor was granted and could not note it; whoever came between never was.
+            1 => vec![life(91), life(92), life(1), life(93)],
+            // What an old copy of the same state names.
+            2 => vec![life(91), life(92), life(1)],
+            _ => Vec::new(),
+        };
+        config.take_over = at == 3;
+        config.memory.epoch = lull_wire::Epoch(at as u64 * 10);
+    });
+    begin(&mut pair, 0);
+    pair.until_phase(0, Phase::Sharing);
+    pair.cut_now(0);
+    pair.nodes[0].mute = true;
+    let before = pair.now;
+    begin(&mut pair, 1);
+    pair.until_phase(1, Phase::Sharing);
+    assert!(pair.now.since(before) < SECOND, "it dials again at once");
+    assert_eq!(refusals(&pair, 1), [], "nobody is told of a refusal that decides nothing");
+    begin(&mut pair, 2);
+    pair.until_phase(2, Phase::Ended(End::Fenced));
+    assert_eq!(refusals(&pair, 2), [RefusalCode::OtherInstance]);
+    // Once it was granted it inherits nothing from anybody.
+    pair.nodes[1].mute = true;
+    begin(&mut pair, 3);
+    pair.until_phase(3, Phase::Sharing);
+    pair.nodes[1].mute = false;
+    pair.cut_now(1);
+    pair.until_phase(1, Phase::Ended(End::Fenced));
+    assert_eq!(pair.phase(3), Phase::Sharing);
 }
 
 /// [SAFE-5] An operator's word to take over is good for one grant: two of them do not chase each other.

@@ -310,9 +310,9 @@ fn a_hold_that_becomes_a_restart_waits_for_who_still_drains() {
     assert_eq!(pair.nodes[0].errors(), 0);
 }
 
-/// [SAFE-5] Who was let in during a pause that is aborted shares only once its next life would be its heir.
+/// [SAFE-8] Who was let in during a pause that is aborted shares only once its next life would know what it used.
 #[test]
-fn an_aborted_pause_lets_nobody_share_who_has_no_heir() {
+fn an_aborted_pause_lets_nobody_share_whose_resource_is_not_noted() {
     let mut alone = Alone::greeted();
     alone.receive(welcome());
     alone.receive(connect());

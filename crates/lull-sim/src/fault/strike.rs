@@ -213,7 +213,7 @@ impl World {
         let memory = Memory { epoch: old.config.memory.epoch, ..Memory::default() };
         let host = self.add_host();
         let mut rival = Attachment::new(host, target, resource, config);
-        rival.kept = Some(Kept { instance: InstanceId(self.plan.chance.id()), memory });
+        rival.kept = Some(Kept { owners: vec![InstanceId(self.plan.chance.id())], memory });
         rival.watch.excused = true;
         rival.demanded = false;
         rival.load = Load::any(&mut self.plan.chance, 20, Duration::from_millis(50));

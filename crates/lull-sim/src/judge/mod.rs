@@ -23,13 +23,6 @@ pub struct Finding {
     pub text: String,
 }
 
-/// What is not called wrong because this release does not promise it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Excuses {
-    /// An initiator's daemon that dies between its first ATTACH and its note of having been let in has no heir.
-    pub lost_heirs: bool,
-}
-
 /// What the judges know of one disk.
 #[derive(Clone, Debug)]
 struct Disk {
@@ -43,9 +36,8 @@ struct Disk {
 }
 
 /// What the judges remember.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Judge {
-    excuses: Excuses,
     /// One for each disk of each target.
     disks: Vec<Vec<Disk>>,
     /// Whose each acknowledged change is, with the life of its initiator.
@@ -59,18 +51,6 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Judges that excuse some things.
-    pub fn new(excuses: Excuses) -> Self {
-        Self {
-            excuses,
-            disks: Vec::new(),
-            done: BTreeMap::new(),
-            granted: BTreeMap::new(),
-            proceeds: BTreeMap::new(),
-            answered: 0,
-        }
-    }
-
     /// One more target with so many disks, full of zeroes.
     pub fn add_target(&mut self, disks: usize) {
         let disk = Disk {
@@ -148,14 +128,6 @@ impl World {
         if let Some(fault) = self.judge.ends(target, resource, request, outcome, data) {
             self.found("history", || format!("disk-{resource} of target-{target}: {fault}"));
         }
-    }
-
-    /// An initiator's daemon dies before it could note that it was attached: its successor may not be let in.
-    pub(crate) fn judge_dies(&mut self, at: usize) {
-        let lost_heirs = self.judge.excuses.lost_heirs;
-        let node = &mut self.attachments[at];
-        let noted = node.kept.is_some_and(|kept| kept.instance == node.config.instance);
-        node.watch.excused |= lost_heirs && !noted;
     }
 
     /// An attachment's log is gone, and with it what only the log kept.

@@ -21,10 +21,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// What an attachment's state file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The last life that was attached.
-    pub instance: InstanceId,
+    /// The lives that may be the owner, the oldest first.
+    pub owners: Vec<InstanceId>,
     /// What it knew.
     pub memory: Memory,
 }
@@ -111,6 +111,9 @@ pub struct Attachment {
     pub stays_away: bool,
     armed: Option<MonoTime>,
 }
+
+/// After a failed write the state file is tried again so much later, and after a failed start the daemon.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// A phase in a word.
 pub fn phase_word(phase: Phase) -> &'static str {
@@ -371,25 +374,26 @@ impl World {
     pub fn start_node(&mut self, at: usize) {
         let instance = InstanceId(self.chance.id());
         let seed = self.chance.number();
+        let notes = !self.sings(Canary::NoNote);
         let node = &mut self.attachments[at];
         if node.machine.is_some() || node.stays_away {
             return;
         }
+        if node.state_fails {
+            // A daemon that cannot note itself does not start; its service manager tries again.
+            self.after(TRY_AGAIN, Happening::StartNode { attachment: at });
+            return;
+        }
         self.hosts[node.host].up = true;
         node.life += 1;
-        let found = node.kept;
-        // Before its first ATTACH a new attachment notes itself: no other life can have been there before it.
-        let memory = found.map(|kept| kept.memory).unwrap_or_default();
-        if found.is_none() {
-            node.kept = Some(Kept { instance, memory });
+        let (predecessors, memory) =
+            node.kept.take().map(|kept| (kept.owners, kept.memory)).unwrap_or_default();
+        let mut owners = predecessors.clone();
+        if notes || owners.is_empty() {
+            owners.push(instance);
         }
-        node.config = Config {
-            instance,
-            predecessor: found.map_or(InstanceId::NONE, |kept| kept.instance),
-            memory,
-            seed,
-            ..node.config.clone()
-        };
+        node.kept = Some(Kept { owners, memory });
+        node.config = Config { instance, predecessors, memory, seed, ..node.config.clone() };
         node.machine = Some(Initiator::new(node.config.clone()));
         (node.wish, node.writing, node.told, node.armed) = (None, false, false, None);
         let life = node.life;
@@ -404,8 +408,6 @@ impl World {
         if node.machine.take().is_none() {
             return;
         }
-        self.judge_dies(at);
-        let node = &mut self.attachments[at];
         node.frozen = false;
         node.backlog.clear();
         node.geometry = None;

@@ -1,6 +1,6 @@
 //! What an initiator's machine wants done, done: models `perform.rs` and `keeper.rs` of `lull-initiator`.
 
-use super::{Connection, Kept};
+use super::{Connection, Kept, TRY_AGAIN};
 use crate::canary::Canary;
 use crate::target::MOST_SECTORS;
 use crate::world::World;
@@ -12,9 +12,6 @@ use lull_wire::messages::{Reply, Request};
 use lull_wire::{Message, OpCode, StatusCode};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// After a failed write the state file is tried again so much later.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 impl World {
     pub(super) fn perform_node(
@@ -197,7 +194,7 @@ impl World {
             return;
         }
         if let Some(memory) = node.wish.take() {
-            node.kept = Some(Kept { instance: node.config.instance, memory });
+            node.kept = Some(Kept { owners: vec![node.config.instance], memory });
             if !std::mem::replace(&mut node.told, true) {
                 self.tell_node(at, Event::Remembered);
             }

@@ -5,7 +5,7 @@ use lull_proto::target::{OnTimeout, Order, Purpose};
 use lull_sim::chance::Chance;
 use lull_sim::disk::Death;
 use lull_sim::fault::Plan;
-use lull_sim::judge::{Excuses, Judge};
+use lull_sim::judge::Judge;
 use lull_sim::node::Attachment;
 use lull_sim::node::slots::Wanted;
 use lull_sim::preset;
@@ -16,9 +16,6 @@ use lull_wire::messages::Prose;
 use lull_wire::{OpCode, RequestFlags, RestartId};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
-
-/// Nothing is excused of a scene by hand.
-pub const STRICT: Excuses = Excuses { lost_heirs: false };
 
 /// One target with one disk, and attachments to it.
 pub struct Scene(pub World);
@@ -46,7 +43,7 @@ impl Scene {
     pub fn with(disks: usize, habits: impl Fn(Config) -> Config) -> Self {
         let mut chance = Chance::new(7);
         let plan = Plan::calm(chance.fork());
-        let mut world = World::new(chance, plan, Judge::new(STRICT));
+        let mut world = World::new(chance, plan, Judge::default());
         world.trace = Some(Vec::new());
         let host = world.add_host();
         world.targets.push(TargetHost::new(host, "target".to_owned(), disks, 64));

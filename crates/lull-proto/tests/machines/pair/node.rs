@@ -49,7 +49,7 @@ pub fn config(at: usize, resource: &str) -> Config {
     Config {
         node: Name::new(&format!("node-{at}")).unwrap(),
         instance: InstanceId([at; 16]),
-        predecessor: InstanceId::NONE,
+        predecessors: Vec::new(),
         software: Name::default(),
         callback: Address::default(),
         attachment: AttachmentId([at; 16]),

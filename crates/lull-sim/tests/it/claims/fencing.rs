@@ -52,6 +52,23 @@ fn the_heir_of_a_killed_daemon_is_let_in() {
     scene.verify();
 }
 
+/// [SAFE-5] So is one whose predecessors died before they could note that they were let in.
+#[test]
+fn the_heir_of_daemons_that_could_not_note_themselves_is_let_in() {
+    let mut scene = Scene::new(1);
+    scene.written(0, 9, 2);
+    scene.attachments[0].keeping = Duration::from_secs(1000);
+    for _ in 0..4 {
+        scene.kill_node(0);
+        scene.pass(Duration::from_millis(60));
+        scene.until_phase(0, Phase::Ready);
+    }
+    scene.attachments[0].keeping = Duration::from_millis(1);
+    scene.kill_node(0);
+    scene.pass(Duration::from_millis(60));
+    scene.verify();
+}
+
 /// [SAFE-9] A client without an agent does not write beside a writer.
 #[test]
 fn a_client_without_an_agent_only_reads_beside_a_writer() {

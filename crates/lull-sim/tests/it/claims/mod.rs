@@ -1,7 +1,6 @@
 //! Claims, each with a schedule of faults by hand. What worlds of chance found is here as well, cut down to what it
 //! takes.
 
-mod ahead;
 mod crash;
 mod fencing;
 mod lives;
