@@ -1,4 +1,4 @@
-//! An NBD server of other people, as the medium of a target.
+//! An NBD server of other people: a medium of a target, or something to be judged.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::wait::{PROMPT, wait_until};
 use crate::world::World;
 
-/// A server of one file, which can be killed and started again.
+/// A server of one disk, which can be killed and started again.
 #[derive(Debug)]
 pub struct ForeignServer {
     program: &'static str,
@@ -23,6 +23,15 @@ impl ForeignServer {
     pub fn nbdkit(world: &World, file: &Path) -> Self {
         let socket = world.path("nbdkit.sock");
         let words = [Path::new("-f"), Path::new("-U"), &socket, Path::new("file"), file];
+        Self::start(world, "nbdkit", &words, &socket)
+    }
+
+    /// nbdkit with a disk that nothing of outlives it, not even what was flushed.
+    #[track_caller]
+    pub fn forgetful(world: &World, size: &str) -> Self {
+        let socket = world.path("nbdkit.sock");
+        let words =
+            [Path::new("-f"), Path::new("-U"), &socket, Path::new("memory"), Path::new(size)];
         Self::start(world, "nbdkit", &words, &socket)
     }
 
@@ -61,8 +70,8 @@ impl ForeignServer {
         }
     }
 
-    /// Its export as a backend.
-    pub fn backend(&self) -> String {
+    /// The URI of its export.
+    pub fn uri(&self) -> String {
         format!("nbd+unix:///?socket={}", self.socket.display())
     }
 }

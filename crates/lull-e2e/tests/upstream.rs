@@ -51,7 +51,7 @@ fn in_flight(web: &Initiator) {
 fn restarts_pass_on_a_disk_whose_server_takes_one_client() {
     let world = World::new();
     let server = ForeignServer::qemu(&world, &disk(&world));
-    let (target, web) = shared(&world, &server.backend());
+    let (target, web) = shared(&world, &server.uri());
     let load = under_fio(&web, "--fsync=6");
     for _ in 0..4 {
         in_flight(&web);
@@ -66,7 +66,7 @@ fn restarts_pass_on_a_disk_whose_server_takes_one_client() {
 fn a_server_that_is_killed_and_comes_back_fails_nothing() {
     let world = World::new();
     let mut server = ForeignServer::nbdkit(&world, &disk(&world));
-    let (target, web) = shared(&world, &format!("{},write-through", server.backend()));
+    let (target, web) = shared(&world, &format!("{},write-through", server.uri()));
     let load = under_fio(&web, "--fsync=32");
     for round in 0..4 {
         in_flight(&web);
@@ -74,7 +74,7 @@ fn a_server_that_is_killed_and_comes_back_fails_nothing() {
         let waits = wait_for("the status says so", PROMPT, || {
             target.status().resources.remove(0).waits_for
         });
-        assert_eq!(waits.for_whom, server.backend());
+        assert_eq!(waits.for_whom, server.uri());
         assert!(waits.since > 0 && waits.what.contains("again"), "{waits:?}");
         server.again();
         wait_until("it goes on", PROMPT, || target.status().resources[0].waits_for.is_none());
@@ -110,11 +110,11 @@ fn a_target_without_its_server_does_not_start_and_names_it() {
     let world = World::new();
     let mut server = ForeignServer::nbdkit(&world, &disk(&world));
     server.kill();
-    let mut target = world.target("stor").backend("db1", &server.backend()).prepare();
+    let mut target = world.target("stor").backend("db1", &server.uri()).prepare();
     target.spawn();
     assert!(!target.process().wait(PROMPT).success());
     let log = target.log();
-    assert!(log.contains("db1") && log.contains(&server.backend()), "{log}");
+    assert!(log.contains("db1") && log.contains(&server.uri()), "{log}");
     assert!(log.contains("nbdinfo --list"), "{log}");
     server.again();
     target.start();

@@ -1,8 +1,9 @@
 //! One unit of a disk as a register: which writes its content may come from.
 
-use crate::checker::FaultKind;
+use crate::fault::FaultKind;
+use crate::request::{Held, Part};
 
-/// What a unit holds.
+/// What a write leaves in a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// This number.
@@ -32,6 +33,8 @@ pub struct Write {
     pub durable: bool,
     /// A loss of the cache cannot touch it.
     pub kept: bool,
+    /// A flush, or its own durability, covered it before a loss of the cache.
+    pub covered: bool,
     /// A read has returned it.
     pub seen: bool,
     /// It was not written back and never will be: it may go at any moment.
@@ -41,11 +44,16 @@ pub struct Write {
 }
 
 impl Write {
-    /// Whether a loss of the cache now would leave it; `flushed`: the begin of the newest flush that is done.
-    fn is_kept(&self, flushed: u64) -> bool {
-        self.kept
-            || (self.certain.is_some()
-                && self.answered.is_some_and(|at| self.durable || at < flushed))
+    /// Whether a flush covers it, or it covers itself.
+    fn is_covered(&self, flushes: &Flushes) -> bool {
+        let now = self.certain.is_some()
+            && self.answered.is_some_and(|at| self.durable || flushes.cover(at));
+        self.covered || now
+    }
+
+    /// Whether a loss of the cache now would leave it.
+    fn is_kept(&self, flushes: &Flushes) -> bool {
+        self.kept || self.is_covered(flushes)
     }
 
     /// Whether `later` certainly took effect after this one, and before the moment `by`.
@@ -56,25 +64,60 @@ impl Write {
     }
 }
 
-/// One unit.
+/// Which flushes were done, and what came between them.
+#[derive(Clone, Debug, Default)]
+pub struct Flushes {
+    /// The begin of the newest one that is done.
+    newest: u64,
+    /// Losses of the cache that excuse nothing, each with the begin of the newest flush that was done by then.
+    losses: Vec<(u64, u64)>,
+}
+
+impl Flushes {
+    /// One that began at `begun` is done.
+    pub fn done(&mut self, begun: u64) {
+        self.newest = self.newest.max(begun);
+    }
+
+    /// The cache is lost, which excuses nothing; but a later flush says nothing about what was answered before.
+    pub fn lost(&mut self, now: u64) {
+        self.losses.push((now, self.newest));
+    }
+
+    /// Whether one of them covers what was answered at this moment.
+    fn cover(&self, answered: u64) -> bool {
+        let next = self.losses.partition_point(|(loss, _)| *loss < answered);
+        answered < self.losses.get(next).map_or(self.newest, |(_, newest)| *newest)
+    }
+}
+
+/// One unit that requests are under way for, or that several contents are possible for.
 #[derive(Clone, Debug)]
 pub struct Cell {
     pub writes: Vec<Write>,
     /// Begins of the reads that are under way.
     pub reads: Vec<u64>,
-    /// The last changes that no read can return any more, with what they held: only so that one that does is called by
-    /// its right name.
-    forgotten: Vec<Forgotten>,
+    /// What stood there before the history, once it is known.
+    before: Option<u64>,
+}
+
+/// A unit with one possible content: what is left of a [`Cell`] once it is at rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    pub id: u64,
+    by: u64,
+    value: Value,
+    answered: Option<u64>,
+    before: Option<u64>,
+    marks: Marks,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Forgotten {
-    id: u64,
-    value: Value,
+struct Marks {
+    kept: bool,
+    covered: bool,
+    seen: bool,
 }
-
-/// How many of them.
-const REMEMBERED: usize = 8;
 
 /// What a unit found wrong is like.
 pub struct Wrong {
@@ -82,6 +125,18 @@ pub struct Wrong {
     /// The write that was found, and the one that should have been there.
     pub found: Option<u64>,
     pub newer: Option<u64>,
+}
+
+/// What a read is judged by.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    pub begun: u64,
+    pub now: u64,
+    /// The last loss of the cache.
+    pub lost: u64,
+    pub flushes: &'a Flushes,
+    /// Whether a write of this history has this number, wherever.
+    pub is_used: &'a dyn Fn(u64) -> bool,
 }
 
 impl Cell {
@@ -97,83 +152,141 @@ impl Cell {
             answered: None,
             durable: false,
             kept: true,
+            covered: false,
             seen: false,
             doomed: false,
             in_doubt: false,
         };
-        Self { writes: vec![before], reads: Vec::new(), forgotten: Vec::new() }
+        let known = match value {
+            Value::Number(number) => Some(number),
+            Value::Before | Value::Anything => None,
+        };
+        Self { writes: vec![before], reads: Vec::new(), before: known }
+    }
+
+    /// A unit at rest that is asked for again.
+    pub fn wake(settled: Settled) -> Self {
+        let Settled { id, by, value, answered, before, marks } = settled;
+        let Marks { kept, covered, seen } = marks;
+        let mut cell = Self { before, ..Self::new(value) };
+        let only = &mut cell.writes[0];
+        (only.id, only.by, only.answered) = (id, by, answered);
+        (only.kept, only.covered, only.seen) = (kept, covered, seen);
+        cell
+    }
+
+    /// What is left of it where nothing is under way and one content is possible, whatever comes; `excused`: the
+    /// promise lets changes go that no flush covered.
+    pub fn settle(&self, flushes: &Flushes, excused: bool) -> Option<Settled> {
+        let ([only], []) = (&*self.writes, &*self.reads) else { return None };
+        let sure = only.ended.is_some() && only.certain.is_some();
+        let (kept, covered) = (only.is_kept(flushes), only.is_covered(flushes));
+        let safe = if excused { kept } else { kept || only.answered.is_some() };
+        (sure && safe && !only.doomed && !only.in_doubt).then_some(Settled {
+            id: only.id,
+            by: only.by,
+            value: only.value,
+            answered: only.answered,
+            before: self.before,
+            marks: Marks { kept, covered, seen: only.seen },
+        })
     }
 
     pub fn write_mut(&mut self, id: u64) -> Option<&mut Write> {
         self.writes.iter_mut().find(|write| write.id == id)
     }
 
-    fn follower(&self, write: &Write, by: u64) -> Option<&Write> {
-        self.writes.iter().find(|later| write.is_followed_by(later, by))
+    fn is_followed(&self, write: &Write, by: u64) -> bool {
+        self.writes.iter().any(|later| write.is_followed_by(later, by))
     }
 
-    /// Judges a read from `begun` until `now` that returned `number`. `lost`: the last loss of the cache.
-    pub fn judge(
-        &mut self,
-        number: u64,
-        begun: u64,
-        now: u64,
-        lost: u64,
-        flushed: u64,
-    ) -> Result<(), Wrong> {
-        let mut fits = Vec::new();
-        let mut anything = false;
-        for (at, write) in self.writes.iter().enumerate() {
-            if self.follower(write, begun).is_some() {
-                continue;
-            }
-            match write.value {
-                Value::Anything => anything = true,
-                Value::Number(held) if held == number => fits.push(at),
-                Value::Number(_) | Value::Before => {}
-            }
-        }
-        if anything {
+    /// Judges what a read found.
+    pub fn judge(&mut self, held: &Held, sight: Sight<'_>) -> Result<(), Wrong> {
+        let possible = |write: &&Write| !self.is_followed(write, sight.begun);
+        if self.writes.iter().filter(possible).any(|write| write.value == Value::Anything) {
             return Ok(());
         }
-        if fits.is_empty() {
-            let before = |write: &Write| {
-                write.value == Value::Before && self.follower(write, begun).is_none()
-            };
-            match self.writes.iter().position(before) {
-                Some(at) => {
-                    self.writes[at].value = Value::Number(number);
-                    fits.push(at);
+        match held {
+            Held::Whole(number) | Held::Before(number) => {
+                let only = match (self.explain(*number, sight), held) {
+                    (Ok(only), _) => only,
+                    (Err(_), Held::Before(_))
+                        if self.before.is_none_or(|before| before == *number) =>
+                    {
+                        return Err(self.missing(None, Some(0), sight));
+                    }
+                    (Err(wrong), _) => return Err(wrong),
+                };
+                if let Some(only) = only
+                    && sight.begun > sight.lost
+                {
+                    self.saw(only, sight.begun, sight.now);
                 }
-                None => return Err(self.explain(number, begun, flushed)),
+                Ok(())
             }
+            Held::Parts(parts) => parts.iter().try_for_each(|part| match part {
+                Part::Number(number) => self.explain(*number, sight).map(|_| ()),
+                Part::Before => self.explain_before(sight),
+            }),
+            Held::Strange => Err(Wrong { kind: FaultKind::Corrupt, found: None, newer: None }),
         }
-        if let [only] = *fits
-            && begun > lost
-        {
-            self.saw(only, begun, now);
-        }
-        Ok(())
     }
 
-    fn explain(&self, number: u64, begun: u64, flushed: u64) -> Wrong {
-        let held = |write: &&Write| write.value == Value::Number(number);
-        let found = self.writes.iter().rfind(held);
-        let (found, newer) = match found {
-            Some(write) => (Some(write.id), self.follower(write, begun)),
-            None => {
-                let held = |one: &&Forgotten| one.value == Value::Number(number);
-                let found = self.forgotten.iter().rfind(held).map(|one| one.id);
-                (found, self.writes.iter().rfind(|write| write.certain.is_some()))
+    /// The place of the write that a number comes from, where it is one alone.
+    fn explain(&mut self, number: u64, sight: Sight<'_>) -> Result<Option<usize>, Wrong> {
+        let holds = |write: &Write| {
+            write.value == Value::Number(number) && !self.is_followed(write, sight.begun)
+        };
+        let mut fits = (0..self.writes.len()).filter(|at| holds(&self.writes[*at]));
+        if let Some(first) = fits.next() {
+            return Ok(fits.next().is_none().then_some(first));
+        }
+        let before =
+            |write: &Write| write.value == Value::Before && !self.is_followed(write, sight.begun);
+        // What this history writes cannot have stood there before it.
+        match self.writes.iter().position(before).filter(|_| !(sight.is_used)(number)) {
+            Some(at) => {
+                self.writes[at].value = Value::Number(number);
+                self.before = Some(number);
+                Ok(Some(at))
             }
+            None => Err(self.wrong(number, sight)),
+        }
+    }
+
+    fn explain_before(&self, sight: Sight<'_>) -> Result<(), Wrong> {
+        match self.writes.iter().find(|write| write.id == 0) {
+            Some(before) if !self.is_followed(before, sight.begun) => Ok(()),
+            before => Err(self.missing(before, Some(0), sight)),
+        }
+    }
+
+    fn wrong(&self, number: u64, sight: Sight<'_>) -> Wrong {
+        let held = |write: &&Write| write.value == Value::Number(number);
+        match self.writes.iter().rfind(held) {
+            Some(found) => self.missing(Some(found), Some(found.id), sight),
+            None if self.before == Some(number) => self.missing(None, Some(0), sight),
+            // A write that is forgotten because it was replaced. A recorder that can tell says `?` where it finds one
+            // of another unit.
+            None if (sight.is_used)(number) => self.missing(None, None, sight),
+            None => Wrong { kind: FaultKind::Corrupt, found: None, newer: None },
+        }
+    }
+
+    /// What should have been there instead of `found`; `None`: instead of something long gone.
+    fn missing(&self, found: Option<&Write>, id: Option<u64>, sight: Sight<'_>) -> Wrong {
+        let newer = |write: &&Write| match found {
+            Some(found) => found.is_followed_by(write, sight.begun),
+            None => write.id != 0 && write.certain.is_some(),
         };
-        let kind = match (found, newer) {
-            (Some(_), Some(newer)) if newer.seen => FaultKind::CameBack,
-            (Some(_), Some(newer)) if newer.is_kept(flushed) => FaultKind::FlushedLost,
-            (Some(_), Some(_)) => FaultKind::Lost,
-            (Some(_), None) | (None, _) => FaultKind::Corrupt,
+        let kind = |write: &Write| match () {
+            () if write.is_covered(sight.flushes) => FaultKind::FlushedLost,
+            () if write.seen => FaultKind::CameBack,
+            () => FaultKind::Lost,
         };
-        Wrong { kind, found, newer: newer.map(|write| write.id) }
+        let newer = self.writes.iter().filter(newer).max_by_key(|write| kind(write));
+        let kind = newer.map_or(FaultKind::Corrupt, kind);
+        Wrong { kind, found: id, newer: newer.map(|write| write.id) }
     }
 
     /// A read has returned this write, so it has taken effect. If it had ended before that read began, whatever else
@@ -200,13 +313,14 @@ impl Cell {
 
     /// What no flush covered, of those who `may_go`, is lost: it is there or not, once and for all; or, with `pages`, it may still be seen for
     /// a while.
-    pub fn lose(&mut self, flushed: u64, pages: bool, may_go: impl Fn(u64) -> bool) {
+    pub fn lose(&mut self, flushes: &Flushes, pages: bool, may_go: impl Fn(u64) -> bool) {
         for write in &mut self.writes {
             // What nobody was told is nobody's loss, not even if a read has shown it.
             if write.answered.is_some() && !may_go(write.by) {
                 continue;
             }
-            if write.is_kept(flushed) {
+            write.covered = write.is_covered(flushes);
+            if write.is_kept(flushes) {
                 write.kept = true;
             } else {
                 write.certain = None;
@@ -225,26 +339,18 @@ impl Cell {
         }
     }
 
-    /// Forgets what no read can return any more, not even after a loss of the cache where that `may_be`.
-    pub fn forget(&mut self, flushed: u64, may_be: bool) {
+    /// Forgets what no read can return any more, not even after a loss of the cache where that is `excused`.
+    pub fn forget(&mut self, flushes: &Flushes, excused: bool) {
         if self.writes.len() < 2 {
             return;
         }
         let horizon = self.reads.iter().copied().min().unwrap_or(u64::MAX);
         let all = self.writes.clone();
-        let forgotten = &mut self.forgotten;
         self.writes.retain(|write| {
-            let gone = all.iter().any(|later| {
-                write.is_followed_by(later, horizon) && (!may_be || later.is_kept(flushed))
-            });
-            if gone {
-                if forgotten.len() == REMEMBERED {
-                    forgotten.remove(0);
-                }
-                let Write { id, value, .. } = *write;
-                forgotten.push(Forgotten { id, value });
-            }
-            !gone
+            let gone = |later: &Write| {
+                write.is_followed_by(later, horizon) && (!excused || later.is_kept(flushes))
+            };
+            !all.iter().any(gone)
         });
     }
 }

@@ -1,147 +1,9 @@
 //! The judge: takes a history event by event.
 
-use crate::cell::{Cell, Value, Write};
+use crate::cell::{Cell, Flushes, Settled, Sight, Value, Write, Wrong};
+use crate::fault::Fault;
+use crate::request::{Held, Kind, Loss, Op, Outcome, Promise};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-/// What the system under test promises about changes that were answered and that no flush covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
-    /// They stay, whatever happens.
-    Acknowledged,
-    /// They stay as long as somebody keeps them for the one who asked, which ends with [`Checker::forsaken`]; then a
-    /// loss may take them.
-    Retained,
-    /// A loss may take any of them, each by itself.
-    Flushed,
-}
-
-/// What a request asks for. Places are units; `first` is the first of `count`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "a variant's doc says what its fields are")]
-pub enum Op {
-    /// The content.
-    Read { first: u64, count: u64 },
-    /// The unit `first + n` is to hold `content + n`: numbers that no other write uses, and none is 0. `durable`: it
-    /// is answered only when it is on stable storage.
-    Write { first: u64, count: u64, content: u64, durable: bool },
-    /// Each unit is to hold 0.
-    Zero { first: u64, count: u64, durable: bool },
-    /// Each unit may hold anything from now on.
-    Discard { first: u64, count: u64 },
-    /// What was answered before is to be on stable storage.
-    Flush,
-}
-
-impl Op {
-    /// The kind, for people.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Read { .. } => Kind::Read,
-            Self::Write { .. } | Self::Zero { .. } | Self::Discard { .. } => Kind::Change,
-            Self::Flush => Kind::Flush,
-        }
-    }
-
-    fn range(&self) -> std::ops::Range<u64> {
-        match *self {
-            Self::Read { first, count }
-            | Self::Write { first, count, .. }
-            | Self::Zero { first, count, .. }
-            | Self::Discard { first, count } => first..first + count,
-            Self::Flush => 0..0,
-        }
-    }
-}
-
-/// Sorts of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It asks for content.
-    Read,
-    /// It changes content.
-    Change,
-    /// It makes content durable.
-    Flush,
-}
-
-/// What took changes along that no flush covered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// The whole cache is gone, as in a power cut: what is seen after it is on the medium.
-    Cache,
-    /// A write-back failed: pages that it dropped may be seen for some time still, and no later flush covers them.
-    Pages,
-}
-
-/// How a request ended for its consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// With success.
-    Done,
-    /// With an error: it has happened, wholly or in part, or not, and will not happen later.
-    Failed,
-    /// With an error or not at all, and it may still happen until [`Checker::settle`].
-    Unknown,
-}
-
-/// What is wrong with a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FaultKind {
-    /// A change was acknowledged, and what stood there before is there.
-    Lost,
-    /// The same for one that a flush had covered.
-    FlushedLost,
-    /// A change had been read, and what it replaced is there again.
-    CameBack,
-    /// Content that nobody wrote there.
-    Corrupt,
-}
-
-impl FaultKind {
-    /// A word for programs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::FlushedLost => "flushed_lost",
-            Self::CameBack => "came_back",
-            Self::Corrupt => "corrupt",
-        }
-    }
-}
-
-/// A read that the changes do not explain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Number of the read.
-    pub read: u64,
-    /// The unit.
-    pub unit: u64,
-    /// What kind.
-    pub kind: FaultKind,
-    /// What it held.
-    pub number: u64,
-    /// The change that wrote that, 0 for what stood there before the history; `None`: nobody did, or it is forgotten.
-    pub found: Option<u64>,
-    /// A change that should have been there.
-    pub newer: Option<u64>,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { read, unit, number, .. } = self;
-        write!(f, "{}: request {read} read {number} in unit {unit}", self.kind.as_str())?;
-        match self.found {
-            Some(0) => write!(f, ", which stood there before everything")?,
-            Some(id) => write!(f, ", which request {id} wrote")?,
-            None => write!(f, ", which nobody wrote there that could still be seen")?,
-        }
-        match self.newer {
-            Some(id) => write!(f, "; request {id} came after it"),
-            None => Ok(()),
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Open {
@@ -157,12 +19,16 @@ struct Open {
 pub struct Checker {
     promise: Promise,
     before: Value,
+    /// Units with requests under way or several possible contents.
     cells: BTreeMap<u64, Cell>,
+    /// All others that were ever asked for and of which something is known.
+    settled: BTreeMap<u64, Settled>,
+    /// Numbers that writes have: the first of each run of them, and the one after its last.
+    used: BTreeMap<u64, u64>,
     open: BTreeMap<u64, Open>,
     /// Orders begins and ends.
     moment: u64,
-    /// The begin of the newest flush that is done.
-    flushed: u64,
+    flushes: Flushes,
     /// The last loss of the whole cache.
     lost: u64,
     /// Those for whom nothing is kept any more.
@@ -177,9 +43,11 @@ impl Checker {
             promise,
             before: before.map_or(Value::Before, Value::Number),
             cells: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            used: BTreeMap::new(),
             open: BTreeMap::new(),
             moment: 0,
-            flushed: 0,
+            flushes: Flushes::default(),
             lost: 0,
             forsaken: BTreeSet::new(),
         }
@@ -194,10 +62,14 @@ impl Checker {
     pub fn begin(&mut self, id: u64, by: u64, op: Op) {
         let begun = self.tick();
         let before = self.before;
-        let cells = &mut self.cells;
+        let (cells, settled) = (&mut self.cells, &mut self.settled);
         let mut each = |with: &dyn Fn(u64, &mut Cell)| {
             for unit in op.range() {
-                with(unit, cells.entry(unit).or_insert_with(|| Cell::new(before)));
+                let wake = || match settled.remove(&unit) {
+                    Some(settled) => Cell::wake(settled),
+                    None => Cell::new(before),
+                };
+                with(unit, cells.entry(unit).or_insert_with(wake));
             }
         };
         let change = |value, durable| Write {
@@ -210,6 +82,7 @@ impl Checker {
             answered: None,
             durable,
             kept: false,
+            covered: false,
             seen: false,
             doomed: false,
             in_doubt: false,
@@ -225,14 +98,19 @@ impl Checker {
             Op::Discard { .. } => each(&|_, cell| cell.writes.push(change(Value::Anything, false))),
             Op::Flush => {}
         }
+        match op {
+            Op::Write { content, count, .. } => self.use_up(content, count),
+            Op::Zero { .. } if !is_in(&self.used, 0) => self.use_up(0, 1),
+            Op::Zero { .. } | Op::Read { .. } | Op::Discard { .. } | Op::Flush => {}
+        }
         self.open.insert(id, Open { op, begun });
     }
 
-    /// A consumer is answered; `content` is what a read that is done returned, a number for each unit.
+    /// A consumer is answered; `content` is what a read that is done returned, for each unit.
     ///
     /// # Errors
     /// The first unit of a read that the changes do not explain.
-    pub fn end(&mut self, id: u64, outcome: Outcome, content: &[u64]) -> Result<(), Fault> {
+    pub fn end(&mut self, id: u64, outcome: Outcome, content: &[Held]) -> Result<(), Fault> {
         let now = self.tick();
         let Some(Open { op, begun }) = self.open.get(&id).cloned() else { return Ok(()) };
         let unsettled = outcome == Outcome::Unknown && op.kind() == Kind::Change;
@@ -245,7 +123,7 @@ impl Checker {
             }
             Kind::Flush => {
                 if outcome == Outcome::Done {
-                    self.flushed = self.flushed.max(begun);
+                    self.flushes.done(begun);
                 }
                 Ok(())
             }
@@ -266,12 +144,13 @@ impl Checker {
         }
     }
 
-    /// Changes that no flush covered may be lost from here on.
+    /// Changes that no flush covered may be lost from here on, as far as the promise lets them; and no later flush
+    /// covers them.
     pub fn lost(&mut self, loss: Loss) {
-        if self.promise == Promise::Acknowledged {
-            return;
-        }
         let now = self.tick();
+        if self.promise == Promise::Acknowledged {
+            return self.flushes.lost(now);
+        }
         let pages = loss == Loss::Pages;
         if !pages {
             self.lost = now;
@@ -279,7 +158,7 @@ impl Checker {
         let (promise, forsaken) = (self.promise, &self.forsaken);
         for cell in self.cells.values_mut() {
             let may_go = |by| promise == Promise::Flushed || forsaken.contains(&by);
-            cell.lose(self.flushed, pages, may_go);
+            cell.lose(&self.flushes, pages, may_go);
         }
     }
 
@@ -307,7 +186,7 @@ impl Checker {
                     write.doomed = false;
                 }
             }
-            cell.forget(self.flushed, self.promise != Promise::Acknowledged);
+            self.rest(unit);
         }
     }
 
@@ -317,23 +196,69 @@ impl Checker {
         op: &Op,
         begun: u64,
         now: u64,
-        content: Option<&[u64]>,
+        content: Option<&[Held]>,
     ) -> Result<(), Fault> {
         let mut fault = None;
+        let (lost, flushes, used) = (self.lost, &self.flushes, &self.used);
+        let is_used = |number| is_in(used, number);
+        let sight = Sight { begun, now, lost, flushes, is_used: &is_used };
         for (at, unit) in op.range().enumerate() {
             let Some(cell) = self.cells.get_mut(&unit) else { continue };
-            if let Some(&number) = content.and_then(|content| content.get(at))
-                && let Err(wrong) = cell.judge(number, begun, now, self.lost, self.flushed)
+            if let Some(held) = content.and_then(|content| content.get(at))
+                && let Err(Wrong { kind, found, newer }) = cell.judge(held, sight)
             {
-                let (kind, found, newer) = (wrong.kind, wrong.found, wrong.newer);
-                fault.get_or_insert(Fault { read: id, unit, kind, number, found, newer });
+                let held = held.clone();
+                fault.get_or_insert(Fault { read: id, unit, kind, held, found, newer });
             }
             if let Some(place) = cell.reads.iter().position(|&read| read == begun) {
                 cell.reads.swap_remove(place);
             }
         }
+        for unit in op.range() {
+            self.rest(unit);
+        }
         fault.map_or(Ok(()), Err)
     }
+
+    /// Forgets what it can of a unit at which a request has ended.
+    fn rest(&mut self, unit: u64) {
+        let excused = self.promise != Promise::Acknowledged;
+        let Some(cell) = self.cells.get_mut(&unit) else { return };
+        cell.forget(&self.flushes, excused);
+        if let Some(settled) = cell.settle(&self.flushes, excused) {
+            self.cells.remove(&unit);
+            self.settled.insert(unit, settled);
+        }
+    }
+
+    fn use_up(&mut self, content: u64, count: u64) {
+        let end = content.saturating_add(count);
+        match self.used.range_mut(..=content).next_back() {
+            Some((_, last)) if *last == content => *last = end,
+            _ => {
+                self.used.insert(content, end);
+            }
+        }
+    }
+
+    /// How many contents are possible in a unit.
+    pub fn possible(&self, unit: u64) -> usize {
+        self.cells.get(&unit).map_or(1, |cell| cell.writes.len())
+    }
+
+    /// The units that were changed, or may have been.
+    pub fn changed(&self) -> Vec<u64> {
+        let ours = |cell: &Cell| cell.writes.iter().any(|write| write.id != 0);
+        let open = self.cells.iter().filter(|(_, cell)| ours(cell)).map(|(unit, _)| *unit);
+        let settled = self.settled.iter().filter(|(_, settled)| settled.id != 0);
+        let mut all: Vec<u64> = open.chain(settled.map(|(unit, _)| *unit)).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+fn is_in(runs: &BTreeMap<u64, u64>, number: u64) -> bool {
+    runs.range(..=number).next_back().is_some_and(|(_, end)| number < *end)
 }
 
 #[cfg(test)]

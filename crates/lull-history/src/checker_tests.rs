@@ -1,4 +1,6 @@
 use super::*;
+use crate::fault::FaultKind;
+use crate::request::Part;
 
 /// A judge with numbers for requests and contents, and a disk of one unit in which a test does what it likes.
 struct Trial {
@@ -43,7 +45,7 @@ impl Trial {
     }
 
     fn end_read(&mut self, id: u64, number: u64) -> Option<FaultKind> {
-        self.checker.end(id, Outcome::Done, &[number]).err().map(|fault| fault.kind)
+        self.checker.end(id, Outcome::Done, &[Held::Whole(number)]).err().map(|fault| fault.kind)
     }
 
     fn read(&mut self, number: u64) -> Option<FaultKind> {
@@ -96,7 +98,7 @@ fn an_acknowledged_write_may_go_with_the_cache_and_a_flushed_one_may_not() {
     trial.checker.lost(Loss::Cache);
     assert_eq!(trial.read(0), Some(FaultKind::FlushedLost));
     assert_eq!(trial.read(flushed), None);
-    assert_eq!(trial.read(unflushed), Some(FaultKind::CameBack), "it was lost for good");
+    assert_eq!(trial.read(unflushed), Some(FaultKind::FlushedLost), "it was lost for good");
     other.checker.lost(Loss::Cache);
     assert_eq!(other.read(unflushed), None);
     assert_eq!(other.read(flushed), Some(FaultKind::CameBack), "it was not lost");
@@ -113,7 +115,12 @@ fn with_the_whole_promise_a_lost_cache_excuses_nothing() {
     let mut trial = Trial::new(Promise::Acknowledged);
     trial.write();
     trial.checker.lost(Loss::Cache);
-    assert_eq!(trial.read(0), Some(FaultKind::Lost));
+    trial.flush();
+    assert_eq!(trial.read(0), Some(FaultKind::Lost), "that flush came too late");
+    let newer = trial.write();
+    trial.flush();
+    trial.checker.lost(Loss::Cache);
+    assert_eq!(trial.read(0), Some(FaultKind::FlushedLost), "{newer}");
 }
 
 #[test]
@@ -163,8 +170,8 @@ fn what_a_failed_write_back_dropped_may_be_seen_until_it_is_gone() {
     trial.flush();
     assert_eq!(trial.read(dropped), None);
     assert_eq!(trial.read(kept), None, "the page is gone");
-    assert_eq!(trial.read(dropped), Some(FaultKind::CameBack), "and does not come back");
-    assert_eq!(trial.read(0), Some(FaultKind::CameBack));
+    assert_eq!(trial.read(dropped), Some(FaultKind::FlushedLost), "and does not come back");
+    assert_eq!(trial.read(0), Some(FaultKind::FlushedLost));
 }
 
 #[test]
@@ -215,10 +222,11 @@ fn each_unit_of_a_write_has_its_own_number_and_a_torn_one_is_found() {
     trial.end(id, Outcome::Done);
     let read = |trial: &mut Trial, content: &[u64]| {
         let id = trial.begin(|_| Op::Read { first: 8, count: 2 });
-        trial.checker.end(id, Outcome::Done, content).err().map(|fault| (fault.unit, fault.kind))
+        let content: Vec<Held> = content.iter().copied().map(Held::from).collect();
+        trial.checker.end(id, Outcome::Done, &content).err().map(|fault| (fault.unit, fault.kind))
     };
     assert_eq!(read(&mut trial, &[900, 901]), None);
-    assert_eq!(read(&mut trial, &[901, 900]), Some((8, FaultKind::Corrupt)));
+    assert_eq!(read(&mut trial, &[901, 900]), Some((8, FaultKind::CameBack)));
     assert_eq!(read(&mut trial, &[900, 0]), Some((9, FaultKind::CameBack)));
 }
 
@@ -231,4 +239,78 @@ fn what_is_settled_leaves_little_behind() {
     }
     trial.write();
     assert!(trial.checker.cells[&5].writes.len() <= 3, "{:?}", trial.checker.cells);
+}
+
+#[test]
+fn parts_of_two_writes_are_read_only_while_both_are_possible() {
+    let mut trial = Trial { checker: Checker::new(Promise::Acknowledged, None), ids: 0 };
+    let read = |trial: &mut Trial, parts: &[Part]| {
+        let id = trial.begin_read();
+        let held = Held::Parts(parts.to_vec());
+        trial.checker.end(id, Outcome::Done, &[held]).err().map(|fault| fault.kind)
+    };
+    let id = trial.begin_write();
+    let torn = [Part::Before, Part::Number(100 + id)];
+    assert_eq!(read(&mut trial, &torn), None);
+    trial.end(id, Outcome::Done);
+    assert_eq!(read(&mut trial, &torn), Some(FaultKind::Lost));
+    let newer = trial.begin_write();
+    let torn = [Part::Number(100 + id), Part::Number(100 + newer)];
+    assert_eq!(read(&mut trial, &torn), None);
+    trial.end(newer, Outcome::Done);
+    trial.flush();
+    assert_eq!(read(&mut trial, &torn), Some(FaultKind::FlushedLost));
+}
+
+#[test]
+fn what_a_history_writes_elsewhere_did_not_stand_there_before_it() {
+    let mut trial = Trial { checker: Checker::new(Promise::Acknowledged, None), ids: 0 };
+    let written = trial.write();
+    let id = trial.begin(|_| Op::Read { first: 6, count: 1 });
+    let found = trial.checker.end(id, Outcome::Done, &[Held::Whole(written)]);
+    assert_eq!(found.unwrap_err().kind, FaultKind::Corrupt);
+    let id = trial.begin_read();
+    let strange = trial.checker.end(id, Outcome::Done, &[Held::Strange]);
+    assert_eq!(strange.unwrap_err().kind, FaultKind::Corrupt);
+}
+
+#[test]
+fn a_flushed_write_that_is_lost_is_told_from_an_unflushed_one_though_both_had_been_read() {
+    let mut trial = Trial::new(Promise::Acknowledged);
+    let old = trial.write();
+    let new = trial.write();
+    assert_eq!(trial.read(new), None);
+    assert_eq!(trial.read(old), Some(FaultKind::CameBack));
+    trial.flush();
+    assert_eq!(trial.read(old), Some(FaultKind::FlushedLost));
+}
+
+#[test]
+fn what_stood_there_before_and_is_there_again_is_a_lost_write() {
+    for known in [true, false] {
+        let mut trial = Trial { checker: Checker::new(Promise::Acknowledged, None), ids: 0 };
+        if known {
+            assert_eq!(trial.read(9), None);
+        }
+        trial.write();
+        let read = |trial: &mut Trial, number| {
+            let id = trial.begin_read();
+            let found = trial.checker.end(id, Outcome::Done, &[Held::Before(number)]);
+            found.err().map(|fault| fault.kind)
+        };
+        assert_eq!(read(&mut trial, 9), Some(FaultKind::Lost));
+        let other = if known { FaultKind::Corrupt } else { FaultKind::Lost };
+        assert_eq!(read(&mut trial, 8), Some(other), "it does not change by itself");
+    }
+}
+
+#[test]
+fn a_unit_at_rest_costs_no_list() {
+    let mut trial = Trial::new(Promise::Acknowledged);
+    for _ in 0..3 {
+        let newest = trial.write();
+        assert_eq!(trial.read(newest), None);
+        assert!(trial.checker.cells.is_empty(), "{:?}", trial.checker.cells);
+    }
+    assert_eq!(trial.checker.changed(), [5]);
 }

@@ -1,6 +1,7 @@
 //! A history as lines of text. `docs/histories.md` describes the format for people who write one.
 
-use crate::{Checker, Fault, Loss, Op, Outcome, Promise};
+use crate::{Checker, Fault, Held, Kind, Loss, Op, Outcome, Part, Promise};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::BufRead;
 
@@ -14,7 +15,7 @@ pub enum Event {
     /// A consumer asks.
     Begin { id: u64, by: u64, op: Op },
     /// It is answered; a read that is done with its content.
-    End { id: u64, outcome: Outcome, content: Vec<u64> },
+    End { id: u64, outcome: Outcome, content: Vec<Held> },
     /// A change of unknown outcome cannot happen any more.
     Settle { id: u64 },
     /// Changes that no flush covered may be lost from here on.
@@ -55,8 +56,10 @@ pub struct Finding {
 /// What a whole history came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Requests that were answered.
-    pub answered: u64,
+    /// Reads that were answered with success, changes, and flushes.
+    pub done: [u64; 3],
+    /// Requests that were answered with an error or not at all.
+    pub not_done: u64,
     /// What is wrong, in the order of the file.
     pub findings: Vec<Finding>,
 }
@@ -108,13 +111,21 @@ pub fn write(out: &mut String, micros: u64, event: &Event) {
     };
 }
 
-/// Numbers, `N+K` for `K` that count up from `N`, `N*K` for `K` times `N`.
-fn runs(out: &mut String, content: &[u64]) {
+/// Numbers, `N+K` for `K` that count up from `N`, `N*K` for `K` times `N`; each of the others by itself.
+fn runs(out: &mut String, content: &[Held]) {
     let mut rest = content;
-    while let [first, ..] = *rest {
-        let same = rest.iter().take_while(|number| **number == first).count();
-        let counts = |(at, number): &(usize, &u64)| first.checked_add(*at as u64) == Some(**number);
-        let up = rest.iter().enumerate().take_while(counts).count();
+    while let [first, ..] = rest {
+        let (same, up) = match *first {
+            Held::Whole(number) => {
+                let is = |held: &Held, number| *held == Held::Whole(number);
+                let same = rest.iter().take_while(|held| is(held, number)).count();
+                let counts = |(held, at): &(&Held, u64)| {
+                    number.checked_add(*at).is_some_and(|number| is(held, number))
+                };
+                (same, rest.iter().zip(0..).take_while(counts).count())
+            }
+            Held::Before(_) | Held::Parts(_) | Held::Strange => (1, 1),
+        };
         let _ = match (same, up) {
             (1, 1) => write!(out, " {first}"),
             (same, up) if same >= up => write!(out, " {first}*{same}"),
@@ -131,27 +142,71 @@ fn runs(out: &mut String, content: &[u64]) {
 pub fn check(from: impl BufRead) -> Result<Verdict, Error> {
     let mut verdict = Verdict::default();
     let mut checker = None;
-    for (at, text) in from.lines().enumerate() {
+    let mut under_way = BTreeMap::new();
+    each_line(from, |line, at| {
+        let (micros, event) = match at {
+            Line::Start(promise, before) => {
+                checker = Some(Checker::new(promise, before));
+                return;
+            }
+            Line::Event(micros, event) => (micros, event),
+        };
+        verdict.count(&event, &mut under_way);
+        if let Some(checker) = &mut checker
+            && let Err(fault) = take(checker, event)
+        {
+            verdict.findings.push(Finding { line, micros, fault });
+        }
+    })?;
+    verdict.not_done += under_way.len() as u64;
+    Ok(verdict)
+}
+
+impl Verdict {
+    fn count(&mut self, event: &Event, under_way: &mut BTreeMap<u64, Kind>) {
+        match event {
+            Event::Begin { id, op, .. } => {
+                under_way.insert(*id, op.kind());
+            }
+            Event::End { id, outcome, .. } => match (outcome, under_way.remove(id)) {
+                (Outcome::Done, Some(kind)) => self.done[kind as usize] += 1,
+                (Outcome::Failed | Outcome::Unknown, Some(_)) => self.not_done += 1,
+                (_, None) => {}
+            },
+            Event::Settle { .. } | Event::Lost(_) | Event::Forsaken { .. } => {}
+        }
+    }
+}
+
+/// What a line says behind the first.
+pub(crate) enum Line {
+    Start(Promise, Option<u64>),
+    Event(u64, Event),
+}
+
+/// Reads every line behind the first, with its number.
+pub(crate) fn each_line(from: impl BufRead, mut see: impl FnMut(usize, Line)) -> Result<(), Error> {
+    for (line, text) in (1..).zip(from.lines()) {
         let text = text?;
-        let line = at + 1;
-        let wrong = |what| Error::Line { line, what, text: text.clone() };
-        match (at, &mut checker) {
-            (0, _) if text == HEAD => {}
-            (0, _) => return Err(wrong("a history begins with `lull-history 1`")),
-            (_, None) => checker = Some(start(&text).ok_or_else(|| wrong("not a promise"))?),
-            (_, Some(checker)) => {
+        let wrong = |what| Error::Line { line, what, text: text.chars().take(SHOWN).collect() };
+        match line {
+            1 if text == HEAD => {}
+            1 => return Err(wrong("a history begins with `lull-history 1`")),
+            2 => {
+                let (promise, before) = start(&text).ok_or_else(|| wrong("not a promise"))?;
+                see(line, Line::Start(promise, before));
+            }
+            _ => {
                 let (micros, event) = parse(&text).ok_or_else(|| wrong("not an event"))?;
-                if let Event::End { .. } = event {
-                    verdict.answered += 1;
-                }
-                if let Err(fault) = take(checker, event) {
-                    verdict.findings.push(Finding { line, micros, fault });
-                }
+                see(line, Line::Event(micros, event));
             }
         }
     }
-    Ok(verdict)
+    Ok(())
 }
+
+/// So much is shown of a line that is none of the format.
+const SHOWN: usize = 120;
 
 fn take(checker: &mut Checker, event: Event) -> Result<(), Fault> {
     match event {
@@ -164,7 +219,7 @@ fn take(checker: &mut Checker, event: Event) -> Result<(), Fault> {
     Ok(())
 }
 
-fn start(text: &str) -> Option<Checker> {
+fn start(text: &str) -> Option<(Promise, Option<u64>)> {
     let words: Vec<&str> = text.split(' ').collect();
     let ["promise", promise, "before", before] = *words else { return None };
     let promise = match promise {
@@ -174,7 +229,7 @@ fn start(text: &str) -> Option<Checker> {
         _ => return None,
     };
     let before = if before == "unknown" { None } else { Some(before.parse().ok()?) };
-    Some(Checker::new(promise, before))
+    Some((promise, before))
 }
 
 /// The event of a line and its microseconds; `None` where it is none.
@@ -247,22 +302,39 @@ fn parse_op(words: &[&str]) -> Option<Op> {
     fits.then_some(op)
 }
 
-fn parse_runs(words: &[&str]) -> Option<Vec<u64>> {
+fn parse_runs(words: &[&str]) -> Option<Vec<Held>> {
     let mut content = Vec::new();
     for word in words {
-        let (first, count, step) = match word.split_once(['+', '*']) {
+        match word.split_once(['+', '*']) {
             Some((first, count)) => {
-                (first.parse().ok()?, count.parse().ok()?, u64::from(word.contains('+')))
+                let (first, count) = (first.parse::<u64>().ok()?, count.parse::<u64>().ok()?);
+                let step = u64::from(word.contains('+'));
+                first.checked_add(count)?;
+                if count > MOST_UNITS {
+                    return None;
+                }
+                content.extend((0..count).map(|at| Held::Whole(first + at * step)));
             }
-            None => (word.parse::<u64>().ok()?, 1, 0),
-        };
-        first.checked_add(count)?;
-        if count > MOST_UNITS || content.len() as u64 > MOST_UNITS {
+            None if *word == "?" => content.push(Held::Strange),
+            None if *word == "~" || word.contains('/') => {
+                content.push(Held::Parts(parse_parts(word)?));
+            }
+            None if word.starts_with('~') => content.push(Held::Before(word[1..].parse().ok()?)),
+            None => content.push(Held::Whole(word.parse().ok()?)),
+        }
+        if content.len() as u64 > MOST_UNITS {
             return None;
         }
-        content.extend((0..count).map(|at| first + at * step));
     }
     Some(content)
+}
+
+fn parse_parts(word: &str) -> Option<Vec<Part>> {
+    let part = |text: &str| match text {
+        "~" => Some(Part::Before),
+        number => Some(Part::Number(number.parse().ok()?)),
+    };
+    word.split('/').map(part).collect()
 }
 
 #[cfg(test)]
@@ -279,11 +351,17 @@ mod tests {
             Op::Discard { first: 1, count: 4 },
             Op::Flush,
         ];
-        let content = vec![5, 6, 7, 0, 0, 0, 9, 9, 1, u64::MAX];
+        let mut content: Vec<Held> = [5, 6, 7, 0, 0, 0, 9, 9, 1].map(Held::from).into();
+        content.push(Held::Parts(vec![Part::Number(8), Part::Before]));
+        content.extend([Held::Strange, Held::Before(8), Held::Whole(u64::MAX)]);
         let mut events: Vec<Event> = ops.map(|op| Event::Begin { id: 17, by: 3, op }).into();
-        events.extend([Outcome::Done, Outcome::Failed, Outcome::Unknown].map(|outcome| {
-            Event::End { id: 17, outcome, content: content[..content.len() - 1].to_vec() }
-        }));
+        events.extend(
+            [Outcome::Done, Outcome::Failed, Outcome::Unknown].map(|outcome| Event::End {
+                id: 17,
+                outcome,
+                content: content.clone(),
+            }),
+        );
         events.extend([
             Event::Settle { id: 4 },
             Event::Forsaken { by: 3 },
@@ -297,7 +375,7 @@ mod tests {
         }
         let mut text = String::new();
         runs(&mut text, &content);
-        assert_eq!(text, format!(" 5+3 0*3 9*2 1 {}", u64::MAX));
+        assert_eq!(text, format!(" 5+3 0*3 9*2 1 8/~ ? ~8 {}", u64::MAX));
     }
 
     #[test]
@@ -305,7 +383,7 @@ mod tests {
         let text = "lull-history 1\npromise flushed before 0\n0 begin 1 by 7 write 0 2 10\n5 end 1 done\n\
                     6 begin 2 by 7 flush\n7 end 2 done\n8 lost cache\n9 begin 3 by 7 read 0 2\n9 end 3 done 10 0\n";
         let verdict = check(text.as_bytes()).unwrap();
-        assert_eq!(verdict.answered, 3);
+        assert_eq!((verdict.done, verdict.not_done), ([1, 1, 1], 0));
         let [found] = &*verdict.findings else { panic!("{verdict:?}") };
         assert_eq!((found.line, found.micros, found.fault.unit), (9, 9, 1));
         assert_eq!(found.fault.kind.as_str(), "flushed_lost");

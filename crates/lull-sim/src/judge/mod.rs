@@ -6,7 +6,7 @@ mod at_node;
 mod at_target;
 
 use crate::world::World;
-use lull_history::{Checker, Fault, Loss, Op, Outcome, Promise};
+use lull_history::{Checker, Fault, Held, Loss, Op, Outcome, Promise};
 use lull_proto::MonoTime;
 use lull_proto::target::Entry;
 use lull_wire::{Access, AttachmentId, Epoch};
@@ -71,7 +71,8 @@ impl Judge {
         outcome: Outcome,
         data: &[u64],
     ) -> Option<Fault> {
-        self.disks[target][resource].checker.end(request, outcome, data).err()
+        let content: Vec<Held> = data.iter().copied().map(Held::from).collect();
+        self.disks[target][resource].checker.end(request, outcome, &content).err()
     }
 
     /// A change cannot happen any more.

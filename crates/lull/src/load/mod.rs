@@ -1,16 +1,17 @@
 //! A load on disks behind NBD servers, and the judge of what they return.
 //!
 //! A [`Plan`] says what to do; a [`Load`] does it on the current thread, counts in a [`meter`], and
-//! asks the [`checker`] about every read; a [`Report`] is what came of it. An error never ends a
+//! asks the [`judge`] about every read; a [`Report`] is what came of it. An error never ends a
 //! load: it is counted, and a lost connection is made again.
 
 mod chance;
-mod checker;
 mod clock;
+mod judge;
 mod link;
 mod meter;
 mod order;
 mod pattern;
+mod recorder;
 mod report;
 mod run;
 mod worker;

@@ -1,5 +1,6 @@
 //! What a load is told to do, and the requests that follow from it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lull_frontend::nbd::Uri;
@@ -40,6 +41,8 @@ pub struct Plan {
     /// How long requests may still take once the load has stopped; what is not answered then counts
     /// as an error.
     pub patience: Duration,
+    /// Where its history is written; with it everything is verified.
+    pub record: Option<PathBuf>,
 }
 
 impl Plan {
@@ -61,6 +64,7 @@ impl Plan {
             rate: None,
             stop_at_error: false,
             patience: Duration::from_secs(60),
+            record: None,
         }
     }
 

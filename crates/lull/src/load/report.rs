@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::meter::Meter;
 use super::order::Plan;
+use super::recorder::Recorded;
 
 /// One disk's share of a load. Spans are milliseconds or microseconds, as their names say.
 #[derive(Clone, Debug, Serialize)]
@@ -46,6 +47,30 @@ pub struct Report {
     pub connections_lost: u64,
     /// What verification found; none: it was not asked for.
     pub verification: Option<Verification>,
+    /// The history that was recorded; none: it was not asked for.
+    pub record: Option<Record>,
+}
+
+/// A history in a file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// The file.
+    pub file: String,
+    /// Its lines.
+    pub lines: u64,
+    /// How long the load waited for the file: beyond a moment its figures are the file's.
+    pub waited_ms: u64,
+    /// Why it is not whole.
+    pub error: Option<String>,
+}
+
+impl Record {
+    pub(super) fn new(plan: &Plan, ended: std::io::Result<Recorded>) -> Self {
+        let file = plan.record.as_ref().map_or_else(String::new, |path| path.display().to_string());
+        let error = ended.as_ref().err().map(ToString::to_string);
+        let Recorded { lines, waited } = ended.unwrap_or_default();
+        Self { file, lines, waited_ms: ms(waited), error }
+    }
 }
 
 /// The latency of one kind of request, in microseconds.
@@ -76,7 +101,7 @@ pub struct Verification {
     pub unread_blocks: u64,
     /// Blocks that were wrong.
     pub wrong_blocks: u64,
-    /// The wrong blocks by what was wrong: `lost`, `came_back`, `corrupt`.
+    /// The wrong blocks by what was wrong: `lost`, `flushed_lost`, `came_back`, `corrupt`.
     pub wrong: BTreeMap<&'static str, u64>,
     /// The first of them in full.
     pub told: Vec<String>,
@@ -121,6 +146,7 @@ impl Report {
             errors: BTreeMap::new(),
             connections_lost: 0,
             verification: None,
+            record: None,
         }
     }
 
@@ -131,6 +157,7 @@ impl Report {
         verdict: Verdict,
         wrong: Option<u64>,
         complete: bool,
+        record: Option<Record>,
     ) -> Self {
         self.errors.clone_from(&meter.errors);
         self.connections_lost = meter.losses;
@@ -148,7 +175,9 @@ impl Report {
                 && verification.wrong_blocks == 0
                 && verification.unread_blocks == 0
         });
-        self.ok = right && complete && self.errors.is_empty();
+        let recorded = record.as_ref().is_none_or(|record| record.error.is_none());
+        self.record = record;
+        self.ok = right && complete && recorded && self.errors.is_empty();
         self
     }
 

@@ -7,15 +7,16 @@ use std::time::Duration;
 use lull_frontend::nbd::client::ConnectError;
 use tokio::task::{JoinSet, spawn_local};
 
-use super::checker::Checker;
 use super::clock::now;
+use super::judge::Judge;
 use super::link::{Flag, Link};
 use super::meter::{Meter, Window};
 use super::order::{Picker, Plan};
-use super::report::Report;
+use super::recorder::Recorder;
+use super::report::{Record, Report};
 use super::worker::Shared;
 
-/// Blocks that one disk may have for verification: 16 bytes of memory each.
+/// Blocks that one disk may have for verification: some 100 bytes of memory for each that is used.
 const MOST_BLOCKS: u64 = 1 << 26;
 
 /// A load that cannot begin.
@@ -36,6 +37,10 @@ pub enum StartError {
         "{name}: {blocks} blocks are too many to verify\n  next: use a part with --span, or --no-verify"
     )]
     TooMany { name: String, blocks: u64 },
+    #[error(
+        "the history of {name} cannot be written to {path}: {source}\n  next: --record makes a new file; name one that does not exist"
+    )]
+    Record { name: String, path: String, source: std::io::Error },
 }
 
 /// A load that runs on the current tokio `LocalSet`.
@@ -58,10 +63,14 @@ impl Load {
         let connect = |source| StartError::Connect { name: plan.name.clone(), source };
         let link = Link::open(&plan.uri).await.map_err(connect)?;
         let blocks = blocks(&plan, &link)?;
+        let judge = match plan.verify {
+            true => Some(Judge::new(run, plan.block, recorder(&plan)?).into()),
+            false => None,
+        };
         let begun = now();
         let shared = Rc::new(Shared {
             picker: RefCell::new(Picker::new(&plan, blocks)),
-            checker: plan.verify.then(|| Checker::new(run, plan.block, blocks).into()),
+            judge,
             link,
             stop: Flag::default(),
             meter: RefCell::new(Meter::new(begun)),
@@ -104,8 +113,15 @@ impl Load {
         let mut meter = shared.meter.borrow_mut();
         let left = meter.in_flight;
         meter.give_up(left, "no answer", now());
-        let wrong = shared.checker.as_ref().map(|checker| checker.borrow().wrong());
-        counted.conclude(&meter, shared.verdict.take(), wrong, answered)
+        let (wrong, record) = match &shared.judge {
+            Some(judge) => {
+                let mut judge = judge.borrow_mut();
+                (Some(judge.wrong()), judge.end_record())
+            }
+            None => (None, None),
+        };
+        let record = record.map(|ended| Record::new(&shared.plan, ended));
+        counted.conclude(&meter, shared.verdict.take(), wrong, answered, record)
     }
 
     /// Waits for the workers, but not for ever once they are told to stop.
@@ -128,11 +144,11 @@ impl Load {
     /// Flushes, and reads what was written; says whether all of it was answered.
     async fn last_reading(&mut self) -> bool {
         let shared = Rc::clone(&self.shared);
-        let Some(checker) = &shared.checker else { return true };
+        let Some(judge) = &shared.judge else { return true };
         if !shared.plan.writes() {
             return true;
         }
-        *shared.rest.borrow_mut() = checker.borrow().written();
+        *shared.rest.borrow_mut() = judge.borrow().written();
         shared.rest.borrow_mut().reverse();
         let all = async {
             // If it fails, that is counted.
@@ -163,6 +179,16 @@ async fn join(workers: &mut JoinSet<()>) {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+fn recorder(plan: &Plan) -> Result<Option<Recorder>, StartError> {
+    let Some(path) = &plan.record else { return Ok(None) };
+    let failed = |source| StartError::Record {
+        name: plan.name.clone(),
+        path: path.display().to_string(),
+        source,
+    };
+    Recorder::create(path, &Judge::head()).map(Some).map_err(failed)
 }
 
 /// The blocks of the disk that the plan uses.
@@ -212,6 +238,6 @@ impl Watch {
 
     /// Blocks that were found wrong so far.
     pub fn wrong(&self) -> u64 {
-        self.0.checker.as_ref().map_or(0, |checker| checker.borrow().wrong())
+        self.0.judge.as_ref().map_or(0, |judge| judge.borrow().wrong())
     }
 }

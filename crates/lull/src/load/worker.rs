@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use lull_frontend::nbd::Errno;
 use lull_frontend::nbd::client::{Connection, RequestError};
+use lull_history::Outcome;
 
-use super::checker::{Checker, Fault};
 use super::clock::now;
+use super::judge::{Fault, Judge};
 use super::link::{Flag, Link};
 use super::meter::{Kind, Meter};
 use super::order::{Pick, Picker, Plan};
@@ -31,7 +32,7 @@ pub(super) struct Shared {
     pub(super) link: Link,
     pub(super) stop: Flag,
     pub(super) picker: RefCell<Picker>,
-    pub(super) checker: Option<RefCell<Checker>>,
+    pub(super) judge: Option<RefCell<Judge>>,
     pub(super) meter: RefCell<Meter>,
     pub(super) verdict: RefCell<Verdict>,
     /// Blocks that the last reading has yet to begin.
@@ -43,7 +44,26 @@ pub(super) struct Shared {
 }
 
 /// A request that did not succeed; it is counted already.
-pub(super) struct Failed;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It was not sent, or answered with an error: whatever it did, it will do no more.
+    Surely,
+    /// Its connection was lost: a server that is still there may carry it out later.
+    Perhaps,
+}
+
+impl Failed {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Surely => Outcome::Failed,
+            Self::Perhaps => Outcome::Unknown,
+        }
+    }
+}
+
+fn outcome<T>(answer: &Result<T, Failed>) -> Outcome {
+    answer.as_ref().map_or_else(|failed| failed.outcome(), |_| Outcome::Done)
+}
 
 impl Shared {
     pub(super) async fn work(self: Rc<Self>) {
@@ -58,7 +78,7 @@ impl Shared {
                     buffer = back;
                     if pick.read { Ok(()) } else { self.flush_in_turn().await }
                 }
-                Err(Failed) => Err(Failed),
+                Err(failed) => Err(failed),
             };
             if buffer.len() != self.plan.block as usize {
                 buffer = vec![0; self.plan.block as usize];
@@ -88,29 +108,39 @@ impl Shared {
 
     async fn read(&self, block: u64, buffer: Vec<u8>) -> Result<Vec<u8>, Failed> {
         let offset = block * u64::from(self.plan.block);
-        let reading = self.checker.as_ref().map(|checker| checker.borrow_mut().begin_read(block));
+        let id = self.judge.as_ref().map(|judge| judge.borrow_mut().begin_read(block));
         let answer = self
             .ask(Kind::Read, &self.stop, async |connection| connection.read(offset, buffer).await)
             .await;
-        let (Some(checker), Some(reading)) = (&self.checker, reading) else { return answer };
-        let mut checker = checker.borrow_mut();
-        match &answer {
-            Ok(content) => match checker.end_read(reading, content) {
-                Ok(()) => self.verdict.borrow_mut().checked_reads += 1,
-                Err(fault) => self.fault(fault),
-            },
-            Err(Failed) => checker.fail_read(reading),
+        if let Some(id) = id
+            && self.judge_read(id, block, &answer)
+        {
+            self.verdict.borrow_mut().checked_reads += 1;
         }
         answer
     }
 
+    /// Whether it returned something that is explained.
+    fn judge_read(&self, id: u64, block: u64, answer: &Result<Vec<u8>, Failed>) -> bool {
+        let Some(judge) = &self.judge else { return false };
+        let mut judge = judge.borrow_mut();
+        match answer {
+            Ok(content) => match judge.end_read(id, block, content) {
+                Ok(()) => return true,
+                Err(fault) => self.fault(fault),
+            },
+            Err(failed) => judge.end(id, failed.outcome()),
+        }
+        false
+    }
+
     async fn write(&self, block: u64, mut buffer: Vec<u8>) -> Result<Vec<u8>, Failed> {
         let offset = block * u64::from(self.plan.block);
-        let mut sequence = 0;
-        if let Some(checker) = &self.checker {
-            let begun = checker.borrow_mut().begin_write(block, &mut buffer);
+        let mut id = 0;
+        if let Some(judge) = &self.judge {
+            let begun = judge.borrow_mut().begin_write(block, &mut buffer);
             match begun {
-                Some(begun) => sequence = begun,
+                Some(begun) => id = begun,
                 None => return Box::pin(self.read(block, buffer)).await,
             }
         } else {
@@ -123,8 +153,8 @@ impl Shared {
                 connection.write(offset, buffer, false).await
             })
             .await;
-        if let Some(checker) = &self.checker {
-            checker.borrow_mut().end_write(block, sequence, answer.is_ok());
+        if let Some(judge) = &self.judge {
+            judge.borrow_mut().end(id, outcome(&answer));
         }
         answer.map(|()| Vec::new())
     }
@@ -141,7 +171,14 @@ impl Shared {
         if self.link.export().is_some_and(|export| !export.can_flush()) {
             return Ok(());
         }
-        self.ask(Kind::Flush, &Flag::default(), async |connection| connection.flush().await).await
+        let id = self.judge.as_ref().map(|judge| judge.borrow_mut().begin_flush());
+        let never = Flag::default();
+        let answer =
+            self.ask(Kind::Flush, &never, async |connection| connection.flush().await).await;
+        if let (Some(judge), Some(id)) = (&self.judge, id) {
+            judge.borrow_mut().end(id, outcome(&answer));
+        }
+        answer
     }
 
     /// Sends one request over the connection and counts what comes of it. While there is none it
@@ -152,7 +189,7 @@ impl Shared {
         stop: &Flag,
         request: impl AsyncFnOnce(Connection) -> Result<T, RequestError>,
     ) -> Result<T, Failed> {
-        let (number, connection) = self.link.connection(stop).await.ok_or(Failed)?;
+        let (number, connection) = self.link.connection(stop).await.ok_or(Failed::Surely)?;
         let sent = now();
         self.meter.borrow_mut().begin();
         let answer = request(connection).await;
@@ -165,13 +202,17 @@ impl Shared {
             }
             Err(error) => {
                 meter.failure(&error_kind(&error), sent, now());
-                if matches!(error, RequestError::Lost(_)) && self.link.lost(number) {
+                let lost = matches!(error, RequestError::Lost(_));
+                if lost && self.link.lost(number) {
                     meter.losses += 1;
+                    if let Some(judge) = &self.judge {
+                        judge.borrow_mut().lost();
+                    }
                 }
                 if self.plan.stop_at_error {
                     self.stop.raise();
                 }
-                Err(Failed)
+                Err(if lost { Failed::Perhaps } else { Failed::Surely })
             }
         }
     }
@@ -189,8 +230,8 @@ impl Shared {
                         self.verdict.borrow_mut().verified_blocks += 1;
                         break;
                     }
-                    Err(Failed) if attempts > 1 => attempts -= 1,
-                    Err(Failed) => {
+                    Err(_) if attempts > 1 => attempts -= 1,
+                    Err(_) => {
                         self.verdict.borrow_mut().unread_blocks += 1;
                         break;
                     }
@@ -202,19 +243,12 @@ impl Shared {
     async fn last_read(&self, block: u64, buffer: Vec<u8>) -> Result<Vec<u8>, Failed> {
         let never = Flag::default();
         let offset = block * u64::from(self.plan.block);
-        let Some(checker) = &self.checker else { return Err(Failed) };
-        let reading = checker.borrow_mut().begin_read(block);
+        let Some(judge) = &self.judge else { return Err(Failed::Surely) };
+        let id = judge.borrow_mut().begin_read(block);
         let answer = self
             .ask(Kind::Read, &never, async |connection| connection.read(offset, buffer).await)
             .await;
-        match &answer {
-            Ok(content) => {
-                if let Err(fault) = checker.borrow_mut().end_read(reading, content) {
-                    self.fault(fault);
-                }
-            }
-            Err(Failed) => checker.borrow_mut().fail_read(reading),
-        }
+        self.judge_read(id, block, &answer);
         answer
     }
 

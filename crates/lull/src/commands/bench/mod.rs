@@ -1,9 +1,11 @@
 //! `lull bench`: load with verification.
 
+mod check;
 mod place;
 mod text;
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lull_frontend::nbd::Uri;
@@ -23,12 +25,15 @@ use crate::units::{parse_size, parse_span_ms};
     after_help = "Each block that is written carries its place and the number of its write, \
     so that every read can be checked against the writes before and beside it. In the end all that \
     was written is read once more. Do not let two loads write to one disk: each would find the \
-    other's blocks.\n\nExit status: 0 only if no request failed and every block was right."
+    other's blocks.\n\nWith --record all that was asked and answered is written to a file as well, one line \
+    each, which --check judges, here or elsewhere, and whoever recorded it: it names the lines of \
+    each read that the writes do not explain.\n\nExit status: 0 only if no request failed and every block was right; of --check: only if every read \
+    is explained."
 )]
 pub struct Args {
     /// What to load, all at once: NBD servers, as unix:/path, tcp:host:port, nbd://host[:port]/name
     /// or nbd+unix:///name?socket=/path
-    #[arg(value_name = "URI|ADDR", required = true)]
+    #[arg(value_name = "URI|ADDR", required_unless_present = "check")]
     pub places: Vec<String>,
     /// Overwrite what is on these disks; needed unless --read-percent is 100
     #[arg(long, alias = "yes")]
@@ -77,6 +82,16 @@ pub struct Args {
     /// Stop at the first error or wrong block instead of counting on
     #[arg(long)]
     pub stop_at_error: bool,
+    /// Write the history of the load to a new file; one place only
+    #[arg(long, value_name = "FILE", conflicts_with = "no_verify")]
+    pub record: Option<PathBuf>,
+    /// Load nothing: judge the history in a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "places", "write", "time", "count", "depth", "block_size", "read_percent", "sequential",
+        "random", "span", "flush_every", "rate", "seed", "verify", "no_verify", "stop_at_error",
+        "record", "patience",
+    ])]
+    pub check: Option<PathBuf>,
     /// How long requests may still take once the load has ended
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_span_ms)]
     pub patience: u64,
@@ -110,6 +125,12 @@ impl Args {
                 self.places.join(" and ")
             )));
         }
+        if self.record.is_some() && uris.len() > 1 {
+            return Err(Failure::Usage(
+                "a history is of one disk, and several are named\n  next: record one at a time"
+                    .to_owned(),
+            ));
+        }
         let plan = |(uri, name): (Uri, &String)| Plan {
             name: name.clone(),
             depth: self.depth,
@@ -125,6 +146,7 @@ impl Args {
             rate: self.rate,
             stop_at_error: self.stop_at_error,
             patience: Duration::from_millis(self.patience),
+            record: self.record.clone(),
             ..Plan::new(uri)
         };
         Ok(uris.into_iter().zip(&self.places).map(plan).collect())
@@ -144,6 +166,9 @@ struct Document {
 
 /// Runs the load and prints what it saw.
 pub fn run(args: Args) -> Result<(), Failure> {
+    if let Some(file) = &args.check {
+        return check::run(file, args.json);
+    }
     let plans = args.plans()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reports = LocalSet::new().block_on(&runtime, load(plans))?;

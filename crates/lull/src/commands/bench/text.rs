@@ -66,6 +66,18 @@ pub fn table(reports: &[Report]) -> String {
             let _ = writeln!(text, "{whose}WRONG {told}");
         }
     }
+    for record in reports.iter().filter_map(|report| report.record.as_ref()) {
+        let (file, lines) = (&record.file, grouped(record.lines));
+        let _ = match &record.error {
+            None => writeln!(text, "recorded in {file}: {lines} lines"),
+            Some(error) => writeln!(text, "the history in {file} is not whole: {error}"),
+        };
+        if record.waited_ms > 0 {
+            let waited = show_ms(record.waited_ms);
+            let _ =
+                writeln!(text, "  the load waited {waited} for that file: it is slower by that");
+        }
+    }
     if reports.iter().all(|report| report.ok) {
         let _ = writeln!(text, "{}", praise(reports));
     }
@@ -142,6 +154,9 @@ pub fn failure(reports: &[Report]) -> String {
     }
     if unread > 0 {
         parts.push(format!("{} blocks could not be read in the end", grouped(unread)));
+    }
+    if reports.iter().any(|report| report.record.as_ref().is_some_and(|it| it.error.is_some())) {
+        parts.push("the history is not whole".to_owned());
     }
     if found().any(|found| !found.complete) {
         parts.push("not everything was read once more".to_owned());

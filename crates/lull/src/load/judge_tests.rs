@@ -4,23 +4,23 @@ const BLOCK: u32 = 1024;
 
 /// A judge and the content of the disk that it judges, in which a test does what it likes.
 struct Trial {
-    checker: Checker,
+    judge: Judge,
     content: Vec<u8>,
 }
 
 impl Trial {
     fn new() -> Self {
-        Self { checker: Checker::new(9, BLOCK, 4), content: vec![0; BLOCK as usize] }
+        Self { judge: Judge::new(9, BLOCK, None), content: vec![0; BLOCK as usize] }
     }
 
     /// Begins a write of block 1; its number and what it would put there.
     fn begin(&mut self) -> (u64, Vec<u8>) {
         let mut content = vec![0; BLOCK as usize];
-        (self.checker.begin_write(1, &mut content).unwrap(), content)
+        (self.judge.begin_write(1, &mut content).unwrap(), content)
     }
 
     fn end(&mut self, sequence: u64, success: bool) {
-        self.checker.end_write(1, sequence, success);
+        self.judge.end(sequence, if success { Outcome::Done } else { Outcome::Failed });
     }
 
     /// A write that succeeds; what stands there then.
@@ -32,8 +32,8 @@ impl Trial {
     }
 
     fn read(&mut self) -> Option<FaultKind> {
-        let reading = self.checker.begin_read(1);
-        self.checker.end_read(reading, &self.content).err().map(|fault| fault.kind)
+        let reading = self.judge.begin_read(1);
+        self.judge.end_read(reading, 1, &self.content).err().map(|fault| fault.kind)
     }
 
     fn read_as(&mut self, content: &[u8]) -> Option<FaultKind> {
@@ -50,8 +50,8 @@ fn the_last_acknowledged_write_is_right_and_leaves_nothing_behind() {
         trial.write();
         assert_eq!(trial.read(), None);
     }
-    assert_eq!(trial.checker.written(), [1]);
-    assert!(trial.checker.contested.is_empty());
+    assert_eq!(trial.judge.written(), [1]);
+    assert!(trial.judge.checker.possible(1) == 1);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn an_acknowledged_write_that_is_not_there_is_lost() {
     trial.write();
     assert_eq!(trial.read_as(&first), Some(FaultKind::Lost));
     assert_eq!(trial.read(), None, "each block counts once");
-    assert_eq!(trial.checker.wrong(), 1);
+    assert_eq!(trial.judge.wrong(), 1);
 }
 
 #[test]
@@ -118,9 +118,9 @@ fn a_read_beside_a_write_may_return_either_and_even_half_of_each() {
     for content in [&old, &torn, &old, &torn] {
         assert_eq!(trial.read_as(content), None);
     }
-    let early = trial.checker.begin_read(1);
+    let early = trial.judge.begin_read(1);
     trial.end(sequence, true);
-    assert_eq!(trial.checker.end_read(early, &old), Ok(()), "it began before the write's end");
+    assert_eq!(trial.judge.end_read(early, 1, &old), Ok(()), "it began before the write's end");
     assert_eq!(trial.read_as(&old), Some(FaultKind::Lost));
 }
 
@@ -177,19 +177,19 @@ fn a_failed_write_that_appears_after_its_failure_is_wrong() {
 fn a_block_of_endless_failures_takes_no_endless_memory() {
     let mut trial = Trial::new();
     let mut content = vec![0; BLOCK as usize];
-    while let Some(sequence) = trial.checker.begin_write(1, &mut content) {
+    while let Some(sequence) = trial.judge.begin_write(1, &mut content) {
         trial.end(sequence, false);
     }
-    assert_eq!(trial.checker.contested[&1].writes.len(), MOST_CANDIDATES);
+    assert_eq!(trial.judge.checker.possible(1), MOST_POSSIBLE);
     assert_eq!(trial.read_as(&content), None, "the last of them was it");
     trial.write();
-    assert!(trial.checker.contested.is_empty());
+    assert!(trial.judge.checker.possible(1) == 1);
 }
 
 /// A request to a disk that does right, in its three moments: begun, carried out, ended.
 enum Under {
     Write { sequence: u64, content: Vec<u8>, done: bool, fails: bool },
-    Read { reading: Reading, content: Option<Vec<u8>> },
+    Read { reading: u64, content: Option<Vec<u8>> },
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_disk_that_does_right_is_never_called_wrong() {
                     let (sequence, content) = trial.begin();
                     Under::Write { sequence, content, done: false, fails: chance.below(4) == 0 }
                 } else {
-                    Under::Read { reading: trial.checker.begin_read(1), content: None }
+                    Under::Read { reading: trial.judge.begin_read(1), content: None }
                 });
             } else if !under.is_empty() {
                 let at = chance.below(under.len() as u64) as usize;
@@ -222,7 +222,7 @@ fn a_disk_that_does_right_is_never_called_wrong() {
                         under.push(Under::Read { reading, content });
                     }
                     Under::Read { reading, content: Some(content) } => {
-                        assert_eq!(trial.checker.end_read(reading, &content), Ok(()));
+                        assert_eq!(trial.judge.end_read(reading, 1, &content), Ok(()));
                     }
                 }
             }
