@@ -32,6 +32,8 @@ words! {
         Ready = "ready",
         /// Requests flow.
         Sharing = "sharing",
+        /// The target lies on another one, which is away: it holds new requests, and no timer runs.
+        Held = "held",
         /// PAUSE has come: it holds new requests and waits for those in flight.
         Draining = "draining",
         /// It flushes what is unflushed.

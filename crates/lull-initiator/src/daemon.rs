@@ -9,7 +9,7 @@ use lull_admin::{
     Moment, Reply, Status,
 };
 use lull_block::{DEFAULT_BUDGET, Pool};
-use lull_proto::initiator::{self, End, Initiator, Memory};
+use lull_proto::initiator::{self, End, Initiator, Memory, Retain};
 use lull_wire::messages::{Address, Name};
 use lull_wire::{Access, AttachmentId, InstanceId};
 use tokio::signal::unix::{SignalKind, signal};
@@ -428,7 +428,7 @@ fn machine_config(
         resume_timeout: attachment.resume_timeout,
         hold: attachment.hold.unwrap_or(Duration::MAX),
         // Who only reads has nothing to keep.
-        retain: if access == Access::ReadOnly { 0 } else { attachment.retain },
+        retain: Retain::UpTo(if access == Access::ReadOnly { 0 } else { attachment.retain }),
         memory: kept.memory,
         seed: u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])),
     })

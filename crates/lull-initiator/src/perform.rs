@@ -40,6 +40,8 @@ impl Attachment {
                     }
                 }
             }
+            // Whoever these consumers are, what they wrote is kept here.
+            Action::LifeLost => {}
             Action::Release { before } => core.retained.release(before),
             Action::Send { conn, message } => {
                 if let Some(connection) = core.connection.as_ref().filter(|c| c.id == conn) {
@@ -104,7 +106,7 @@ impl Attachment {
                 core.told.shutdown.take_if(|shutdown| shutdown.begun && failed);
                 (core.told.trouble, core.told.refusal) = (None, None);
             }
-            Report::PauseAborted { longest, .. } => {
+            Report::PauseAborted { longest, .. } | Report::HoldOver { longest, .. } => {
                 let stall = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
                 core.told.longest_stall_ms = core.told.longest_stall_ms.max(stall);
             }
@@ -148,7 +150,9 @@ impl Attachment {
             | Report::Expired { .. }
             | Report::ShutdownCancelled
             | Report::ShuttingDown
-            | Report::Holding { .. } => {}
+            | Report::Holding { .. }
+            | Report::HoldSilent
+            | Report::GivenBack => {}
         }
         self.made.chronicle.record(name, words.what, words.text, words.restart);
     }

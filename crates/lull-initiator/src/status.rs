@@ -113,6 +113,16 @@ impl Attachment {
     /// [TIMER-5] Whom a hold waits for, since when, until when, and what comes then.
     fn waits_for(&self, core: &Core, view: &View) -> Option<Wait> {
         let clock = self.clock();
+        if let Some(held) = &view.held_by {
+            return Some(Wait {
+                for_whom: wording::end_of(held),
+                what: format!("take requests again: it {}", held.reason),
+                since: clock.wall_at(held.since),
+                // The span says how long it may last, not what would end it.
+                deadline: None,
+                then: String::new(),
+            });
+        }
         let then = wording::then(self.config());
         let (what, deadline, then) = match view.phase {
             Phase::Idle | Phase::Sharing | Phase::Ended(_) => return None,
@@ -165,6 +175,7 @@ fn phase(view: &View) -> AttachmentPhase {
         (Phase::Attaching, _) => AttachmentPhase::Attaching,
         (Phase::Replaying, _) => AttachmentPhase::Replaying,
         (Phase::Ready, _) => AttachmentPhase::Ready,
+        (Phase::Sharing, _) if view.held_by.is_some() => AttachmentPhase::Held,
         (Phase::Sharing, _) => AttachmentPhase::Sharing,
         (Phase::Draining, _) => AttachmentPhase::Draining,
         (Phase::Flushing, _) => AttachmentPhase::Flushing,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lull_admin::{ApiError, ErrorCode};
-use lull_proto::initiator::{End, Policy, Report, Timer, Why};
+use lull_proto::initiator::{End, Held, Policy, Report, Timer, Why};
 use lull_wire::messages::Refused;
 use lull_wire::{RefusalCode, Retry};
 
@@ -100,12 +100,23 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::ShuttingDown => {
             ("point_of_no_return", "the target has not come back; the shutdown begins".to_owned())
         }
-        Report::Holding { span: lasts, reason } => {
-            let reason = because(reason.as_str());
-            (
-                "holding",
-                format!("held by a target further up{reason}, for {} at most", span(*lasts)),
-            )
+        Report::Holding { held, .. } => {
+            ("holding", format!("holds: waits for {}, which {}", end_of(held), held.reason))
+        }
+        Report::HoldOver { lasted, longest } => (
+            "hold_over",
+            format!(
+                "shares again after a hold of {}; the longest wait was {}",
+                span(*lasted),
+                span(*longest)
+            ),
+        ),
+        Report::HoldSilent => (
+            "lost",
+            "the target did not say its hold again: taken for lost, and dialled".to_owned(),
+        ),
+        Report::GivenBack => {
+            ("given_back", "the resource begins anew: whoever wrote it writes again".to_owned())
         }
         Report::Ended(end) => ended(*end, told),
     };
@@ -136,8 +147,19 @@ fn restart(report: &Report) -> Option<u64> {
         | Report::ShutdownCancelled
         | Report::ShuttingDown
         | Report::Holding { .. }
+        | Report::HoldOver { .. }
+        | Report::HoldSilent
+        | Report::GivenBack
         | Report::Ended(_) => None,
     }
+}
+
+/// Who is waited for: the last node that HOLD names.
+pub fn end_of(held: &Held) -> String {
+    held.path
+        .as_slice()
+        .last()
+        .map_or_else(|| "a target further up".to_owned(), ToString::to_string)
 }
 
 fn away(

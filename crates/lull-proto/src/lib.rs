@@ -14,10 +14,12 @@ pub mod geometry;
 pub mod initiator;
 pub mod target;
 pub mod time;
+pub mod upstream;
 pub mod violation;
 
 pub use geometry::Geometry;
 pub use time::MonoTime;
+pub use upstream::Upstream;
 pub use violation::Violation;
 
 /// One connection, numbered by the side that keeps it; never given twice in the life of a daemon.

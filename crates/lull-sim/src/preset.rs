@@ -9,7 +9,7 @@ use crate::target::TargetHost;
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_proto::MonoTime;
-use lull_proto::initiator::{Config, Memory, Policy};
+use lull_proto::initiator::{Config, Memory, Policy, Retain};
 use lull_wire::messages::{Address, Name};
 use lull_wire::{Access, AttachmentId, InstanceId};
 use std::time::Duration;
@@ -244,7 +244,7 @@ fn config(chance: &mut Chance, host: usize, resource: usize, access: Access) -> 
         restart_timeout: Duration::from_secs(*chance.pick(&[2, 30, 600])),
         resume_timeout: Duration::from_secs(*chance.pick(&[1, 60])),
         hold: Duration::MAX,
-        retain: *chance.pick(&[0, 4_096, 16_384, 65_536, 64 << 20]),
+        retain: Retain::UpTo(*chance.pick(&[0, 4_096, 16_384, 65_536, 64 << 20])),
         memory: Memory::default(),
         seed: 0,
     }
@@ -257,7 +257,7 @@ pub fn plain(host: usize, resource: usize, id: u8) -> Config {
         policy: Policy::Wait,
         restart_timeout: Duration::from_secs(600),
         resume_timeout: Duration::from_secs(60),
-        retain: 64 << 20,
+        retain: Retain::UpTo(64 << 20),
         ..config(&mut chance, host, resource, Access::ReadWrite)
     }
 }

@@ -313,7 +313,9 @@ impl Daemon {
                 core.agentless.remove(&id);
                 Event::Agentless { resource, now: core.agentless_on(resource) }
             }
-            Input::WriteBackFailed { resource } => Event::WriteBackFailed { resource },
+            Input::WriteBackFailed { resource } => {
+                Event::LifeEnded { resource, why: target::Ended::WriteBack }
+            }
             Input::Committed((ticket, ok)) => Event::Recorded { ticket, ok },
             Input::Durable { restart, ok } => Event::Durable { restart, ok },
             Input::Order(order) => {

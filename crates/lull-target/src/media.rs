@@ -123,6 +123,7 @@ pub fn know(
             tenure,
             geometry,
             path: Path::new(path).unwrap_or_default(),
+            chained: false,
             agentless: Default::default(),
         });
     }

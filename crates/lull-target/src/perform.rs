@@ -43,6 +43,8 @@ impl Daemon {
                 self.shared.iter().for_each(|shared| shared.backend.start_write_back())
             }
             Action::MakeDurable { restart } => self.make_durable(restart),
+            // No resource of this daemon lies on another target's.
+            Action::GiveBack { .. } => {}
             Action::StopAccepting => {
                 core.accepting.drain(..).chain(core.watcher.take()).for_each(|task| task.abort());
                 self.threads.let_agentless_go();

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use lull_admin::{Access, AgentlessStatus};
 use lull_proto::MonoTime;
 use lull_proto::target::{Refusal, SEATS_LIMIT};
-use lull_wire::messages::{Prose, Refused};
+use lull_wire::messages::{PATH_LIMIT, Path, Prose, Refused};
 use lull_wire::{Epoch, Tenure};
 use std::time::Duration;
 
@@ -122,7 +122,10 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
                  {node} at the target declares it lost)"
             )
         }
-        Refusal::WriteBackFailed { resource, failures: 0 | 1, .. } => {
+        Refusal::WriteBackFailed { resource, failures: 0, .. } => {
+            format!("\"{resource}\" begins anew, since the resource did on which it lies")
+        }
+        Refusal::WriteBackFailed { resource, failures: 1, .. } => {
             format!("\"{resource}\" could not be written back and begins anew")
         }
         Refusal::WriteBackFailed { resource, failures, rest } => format!(
@@ -130,10 +133,24 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
              for free space",
             span(*rest)
         ),
+        Refusal::Cycle { resource, path } => format!(
+            "\"{resource}\" would wait for itself, or lies on more than {PATH_LIMIT} others: {}; give the last of them \
+             another backend, and nodes of one name different ones",
+            way(path)
+        ),
+        Refusal::NotReached { resource, path } => {
+            format!("\"{resource}\" lies on a resource that was not reached yet: {}", way(path))
+        }
         Refusal::NotRecorded => {
             "the target cannot write its state directory; see its log, free space or mend the directory".to_owned()
         }
     }
+}
+
+/// The nodes on the way to a resource.
+fn way(path: &Path) -> String {
+    let nodes: Vec<_> = path.as_slice().iter().map(ToString::to_string).collect();
+    nodes.join(" → ")
 }
 
 fn ago(span_since: Duration) -> String {

@@ -2,7 +2,7 @@
 
 use super::{
     Action, Actions, DIAL_LIMIT, Dial, End, Initiator, Interruption, Link, Marks, Outage, Pause,
-    REFUSED_WAIT, Report, Resume, State, Step, Why,
+    REFUSED_WAIT, Report, Resume, Retain, State, Step, Why,
 };
 use crate::beat::Beat;
 use crate::geometry::Geometry;
@@ -11,12 +11,13 @@ use crate::initiator::state::Probe;
 use crate::initiator::{Again, Intent, Memory};
 use crate::time::{micros, millis};
 use crate::{ConnId, MonoTime, Violation};
+use alloc::{format, vec};
 use core::time::Duration;
 use lull_wire::messages::{
-    Attach, Attached, Connect, Disconnect, Hello, Prose, Refused, Stall, Welcome,
+    Attach, Attached, Connect, Disconnect, Hello, Path, Refused, Stall, Welcome,
 };
 use lull_wire::{
-    DisconnectCode, Epoch, InstanceId, OLDEST_VERSION, RefusalCode, RestartId, Retry, VERSION,
+    DisconnectCode, Epoch, InstanceId, OLDEST_VERSION, RefusalCode, RestartId, Retry, Text, VERSION,
 };
 
 /// How long a place is tried to be given back of which it is not known whether it is still kept.
@@ -109,6 +110,11 @@ impl Initiator {
         }
         let keep_alive = Duration::from_millis(welcome.keep_alive_ms.into());
         dial.step = Step::Welcomed { keep_alive, version };
+        // [CHAIN-3] As far as it is known before ATTACHED says all of it.
+        let node = Text::clipped(&format!("{}/{}", welcome.node, self.config.resource));
+        if self.path.as_slice().first() != Some(&node) {
+            self.path = Path::new(vec![node]).unwrap_or_default();
+        }
         Ok(())
     }
 
@@ -139,7 +145,7 @@ impl Initiator {
         let by =
             now + crate::time::span(connect.barrier_ms).saturating_add(self.config.resume_timeout);
         let beat = Beat::new(now, keep_alive);
-        let link = Link { conn, beat, version, incarnation: self.memory.incarnation };
+        let link = Link { conn, beat, version, incarnation: self.memory.incarnation, held: None };
         self.state = State::Attaching { outage, link, resume: Resume { by, probe: Probe::NotYet } };
         Ok(())
     }
@@ -192,6 +198,7 @@ impl Initiator {
             self.give_up_dial(now, Some(Duration::ZERO), actions);
             return Ok(());
         }
+        self.refusal = Some((code, refused.detail.clone()));
         if self.intent == Intent::LeaveOnceMore && names_another(code) {
             actions.push(Action::Report(Report::Refused { refused, last: true }));
             self.let_go(actions);
@@ -205,6 +212,7 @@ impl Initiator {
             (Retry::Final, RefusalCode::OtherInstance | RefusalCode::StaleTenure) => {
                 Some(End::Fenced)
             }
+            (Retry::Final, _) if self.config.retain == Retain::Elsewhere => None,
             (Retry::Final, _) if first || self.intent != Intent::Stay => Some(End::Refused),
             (Retry::Final, _) => None,
         };
@@ -275,8 +283,11 @@ impl Initiator {
         }));
         self.promise(geometry, actions);
         self.requests.offered(version, geometry.features);
+        self.path = attached.path.clone();
+        self.refusal = None;
         let State::Attaching { outage, mut link, resume } = self.take() else { return Ok(()) };
         link.incarnation = attached.incarnation;
+        link.held = None;
         self.bring_up(now, outage, link, resume, actions);
         Ok(())
     }
@@ -327,26 +338,26 @@ impl Initiator {
             {
                 self.unpause(now, link, pause, actions);
             }
-            state @ (State::Draining { .. } | State::Flushing { .. } | State::Paused { .. }) => {
-                self.state = state
-            }
             State::Replaying { outage, link, mut resume, replay, pause: Some(pause) }
                 if pause.restart == restart =>
             {
                 // It is ready when the replay is done, as if nobody had asked for a pause.
                 resume.by = resume.by.max(now + self.config.resume_timeout);
                 self.state = State::Replaying { outage, link, resume, replay, pause: None };
+                self.replay_again(now, actions);
             }
-            // The end of a HOLD: what was not executed meanwhile is sent again.
-            State::Sharing { link } => {
-                self.requests.send_again(link.conn, actions);
-                self.state = State::Sharing { link };
+            state @ (State::Sharing { .. } | State::Leaving { .. }) => {
+                self.state = state;
+                self.hold_over(now, actions);
             }
-            State::Leaving { link, step } => {
-                self.requests.send_again(link.conn, actions);
-                self.state = State::Leaving { link, step };
+            // In a pause it ends a HOLD and nothing else.
+            state @ (State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Replaying { pause: Some(_), .. }) => {
+                self.state = state;
+                self.end_hold(now, actions);
             }
-            state @ State::Replaying { pause: Some(_), .. } => self.state = state,
             state @ (State::Idle
             | State::Away { .. }
             | State::Dialling { .. }
@@ -374,6 +385,7 @@ impl Initiator {
         let (longest, held) = (self.requests.longest_wait(now), self.requests.held());
         let conn = link.conn;
         self.state = State::Sharing { link };
+        self.end_hold(now, actions);
         let later = self.requests.send_again(conn, actions);
         self.requests.send_held(now, conn, actions);
         let again =
@@ -474,6 +486,7 @@ impl Initiator {
         let pause_marks = self.pause().map(|pause| pause.marks).unwrap_or_default();
         // [TIMER-4] What was announced by PAUSE has the time of a restart, whatever went before.
         let span = if self.pause().is_some() { timeout } else { Duration::ZERO };
+        let held = self.link().and_then(|link| link.held.as_ref()).map(|held| held.until);
         let outage = match self.outage() {
             Some(before) => {
                 let mut outage = before.clone();
@@ -484,7 +497,9 @@ impl Initiator {
             }
             None => {
                 let marks = Marks { gone: Some(now), ..pause_marks };
-                Outage::new(now, why, downtime, timeout, marks)
+                let mut outage = Outage::new(now, why, downtime, timeout, marks);
+                outage.held(held.unwrap_or(now));
+                outage
             }
         };
         let deadline = outage.deadline;
@@ -508,34 +523,6 @@ impl Initiator {
             State::Away { outage, .. } => self.dial(now, outage, actions),
             other => self.state = other,
         }
-    }
-
-    pub(super) fn told_to_hold(
-        &mut self,
-        now: MonoTime,
-        span: Duration,
-        reason: Prose,
-        actions: &mut Actions,
-    ) {
-        match &mut self.state {
-            // [CHAIN-1] The resume timer stops while somebody further up is waited for.
-            State::Attaching { resume, .. }
-            | State::Replaying { resume, .. }
-            | State::Ready { resume, .. } => {
-                resume.by = resume.by.max(now + span);
-                resume.probe = Probe::NotYet;
-            }
-            State::Idle
-            | State::Away { .. }
-            | State::Dialling { .. }
-            | State::Sharing { .. }
-            | State::Draining { .. }
-            | State::Flushing { .. }
-            | State::Paused { .. }
-            | State::Leaving { .. }
-            | State::Ended(_) => {}
-        }
-        actions.push(Action::Report(Report::Holding { span, reason }));
     }
 }
 

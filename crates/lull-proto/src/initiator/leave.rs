@@ -91,9 +91,16 @@ impl Initiator {
     /// the log wait for ever.
     pub(super) fn flush_once_more(&mut self, now: MonoTime, actions: &mut Actions) {
         self.requests.flush_may_be_tried();
+        // [CHAIN-1] Of what was not executed RESUME tells when it is to be sent again, unless that was said before.
+        if let State::Sharing { link } | State::Leaving { link, .. } = &self.state
+            && link.held.is_none()
+        {
+            self.requests.send_again(link.conn, actions);
+        }
         if let State::Sharing { link } = &self.state {
             self.requests.send_held(now, link.conn, actions);
         }
+        self.replay_again(now, actions);
         if let State::Leaving { link, step: Leaving::Flushing } = &self.state
             && self.requests.is_idle()
         {

@@ -1,29 +1,56 @@
 //! Acknowledged changes that no flush covers: what a crash of the target could lose, in the order of their
 //! acknowledgement [SAFE-1].
 
-use super::Ask;
+use super::{Ask, Retain};
 use alloc::collections::VecDeque;
 
 /// What an entry counts at least, in bytes: the log bounds entries too [SAFE-3].
 const LEAST_COST: u64 = 256;
 
 /// The log of one attachment. Its payloads lie with the daemon, under the entries' places.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Log {
     entries: VecDeque<Ask>,
     /// The place of the first entry; places are never reused.
     first: u64,
+    /// The place behind the last entry.
+    end: u64,
     /// What the entries count.
     cost: u64,
     /// What they change, in bytes.
     bytes: u64,
-    /// The most that they may count; 0: nothing is retained.
-    bound: u64,
+    /// With [`Retain::Elsewhere`] it has no entries: a place is a byte that was changed, and it only knows how many of
+    /// them no flush covers.
+    retain: Retain,
 }
 
 impl Log {
-    pub fn new(bound: u64) -> Self {
-        Self { bound, ..Self::default() }
+    pub fn new(retain: Retain) -> Self {
+        Self { entries: VecDeque::new(), first: 0, end: 0, cost: 0, bytes: 0, retain }
+    }
+
+    /// Whether changes are kept here, to be replayed.
+    pub fn keeps(&self) -> bool {
+        self.retain != Retain::Elsewhere
+    }
+
+    /// Nobody is going to flush what was changed.
+    pub fn forget(&mut self) {
+        self.release(self.end);
+    }
+
+    /// A change that is retained elsewhere was answered.
+    pub fn count(&mut self, ask: &Ask) {
+        self.bytes += u64::from(ask.length);
+        self.end += u64::from(ask.length);
+    }
+
+    /// The most that the entries may count; 0: nothing is retained.
+    fn bound(&self) -> Option<u64> {
+        match self.retain {
+            Retain::UpTo(bound) => Some(bound),
+            Retain::Elsewhere => None,
+        }
     }
 
     /// What a change counts: its payload, where it has one.
@@ -36,12 +63,18 @@ impl Log {
         self.cost += Self::cost_of(&ask);
         self.bytes += u64::from(ask.length);
         self.entries.push_back(ask);
-        self.end() - 1
+        self.end += 1;
+        self.end - 1
     }
 
     /// Lets go of every entry before this place.
     pub fn release(&mut self, before: u64) -> bool {
         let from = self.first;
+        if !self.keeps() {
+            self.first = before.max(from);
+            self.bytes = self.end - self.first;
+            return false;
+        }
         while self.first < before
             && let Some(ask) = self.entries.pop_front()
         {
@@ -64,15 +97,16 @@ impl Log {
 
     /// The place behind the last entry.
     pub fn end(&self) -> u64 {
-        self.first + self.entries.len() as u64
+        self.end
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.first == self.end
     }
 
+    /// How many changes; where they are retained elsewhere, whether there are any.
     pub fn len(&self) -> u64 {
-        self.entries.len() as u64
+        if self.keeps() { self.entries.len() as u64 } else { u64::from(!self.is_empty()) }
     }
 
     /// Bytes that the entries change.
@@ -87,16 +121,16 @@ impl Log {
 
     /// [SAFE-3] Whether a change is too large to be kept beside nothing else: it must be durable by itself.
     pub fn is_beyond(&self, ask: &Ask) -> bool {
-        Self::cost_of(ask) > self.bound
+        self.bound().is_some_and(|bound| Self::cost_of(ask) > bound)
     }
 
     /// [SAFE-3] Whether there is room for this much more.
     pub fn has_room(&self, more: u64) -> bool {
-        self.cost + more <= self.bound
+        self.bound().is_none_or(|bound| self.cost + more <= bound)
     }
 
     /// [SAFE-3] Whether it is time to flush: half of the room is left for what comes meanwhile.
     pub fn is_near_bound(&self) -> bool {
-        self.cost > self.bound / 2
+        self.bound().is_some_and(|bound| self.cost > bound / 2)
     }
 }

@@ -18,6 +18,7 @@
 //! `Sharing` sends new ones, and `Leaving` those that were accepted before.
 
 mod arrive;
+mod hold;
 mod leave;
 mod log;
 mod outage;
@@ -29,6 +30,7 @@ mod shutdown;
 mod state;
 mod tick;
 
+pub use hold::Held;
 pub use outage::{Course, Expiry, Marks, Outage, Stage, Why};
 pub use replay::Replay;
 pub use report::{End, Interruption, Phase, Report, Timer, View};
@@ -39,10 +41,10 @@ use crate::geometry::Geometry;
 use crate::{ConnId, MonoTime, Violation};
 use alloc::vec::Vec;
 use core::time::Duration;
-use lull_wire::messages::{Address, Name, Pong, Reply, Request};
+use lull_wire::messages::{Address, Name, Path, Pong, Prose, Reply, Request};
 use lull_wire::{
-    Access, AttachmentId, Epoch, Incarnation, InstanceId, Message, ResourceId, StatusCode, Tenure,
-    VERSION,
+    Access, AttachmentId, Epoch, Incarnation, InstanceId, Message, RefusalCode, ResourceId,
+    StatusCode, Tenure, VERSION,
 };
 use requests::Requests;
 use state::{Intent, Probe, Step};
@@ -68,6 +70,18 @@ pub enum Policy {
     Hook,
     /// Answer with errors, run a command, and shut the host down [TIMER-2].
     Shutdown,
+}
+
+/// Where acknowledged changes are kept until they are flushed [SAFE-1].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Retain {
+    /// Here; they may count so many bytes before they must be flushed. 0: each is durable before it is acknowledged
+    /// [SAFE-3].
+    UpTo(u64),
+    /// With whoever asked: the attachment is the medium of a target, whose initiators keep what they wrote until a
+    /// flush of theirs went all the way. In a new incarnation nothing is replayed from here: [`Action::LifeLost`] is
+    /// told, and what is unanswered is given back [CHAIN-4]. No refusal ends such an attachment but one that fences it.
+    Elsewhere,
 }
 
 /// What an attachment is and was when its daemon started.
@@ -100,9 +114,8 @@ pub struct Config {
     pub resume_timeout: Duration,
     /// How long a lost session reserves the resource; [`Duration::MAX`] for without limit.
     pub hold: Duration,
-    /// What acknowledged changes may count, in bytes, before they must be flushed; 0: each is durable before it is
-    /// acknowledged [SAFE-3].
-    pub retain: u64,
+    /// Where acknowledged changes are kept until they are flushed.
+    pub retain: Retain,
     /// What was remembered.
     pub memory: Memory,
     /// Spreads retries.
@@ -148,6 +161,9 @@ pub enum Event {
     Knocked,
     /// What [`Action::PrepareShutdown`] began has ended, or its time is up.
     Prepared,
+    /// From here on, whatever cannot be sent at once, or sent again, is answered NOT EXECUTED; with `on` false it is
+    /// held again. Only with [`Retain::Elsewhere`] [CHAIN-1].
+    GiveBack { on: bool },
     /// A deadline has come. Input that is there is to be handled first [TIMER-6].
     Tick,
 }
@@ -164,12 +180,15 @@ pub enum Action {
     Transmit { conn: ConnId, origin: Origin, request: Request },
     /// Close the connection once what was sent is written; nothing of it is wanted any more.
     HangUp { conn: ConnId },
-    /// Answer the slot's consumer and free the slot. For a read that is done its reply's payload is the answer.
+    /// Answer the slot's consumer and free the slot. NOT EXECUTED only where [`Retain::Elsewhere`] is. For a read that is done its reply's payload is the answer.
     Answer { slot: Slot, status: StatusCode },
     /// Keep the slot's change over its answer, which follows, under the next place of the log [SAFE-1].
     Retain { slot: Slot, place: u64 },
     /// Let go of everything that is kept under lower places.
     Release { before: u64 },
+    /// The resource has a new incarnation: what was changed since the last flush may be lost. Nothing of the old one may
+    /// be answered any more but NOT EXECUTED. Only with [`Retain::Elsewhere`] [CHAIN-4].
+    LifeLost,
     /// Show the front end: the resource is known now.
     Open(Geometry),
     /// The resource has grown to this many bytes.
@@ -203,6 +222,12 @@ pub struct Initiator {
     is_noted: bool,
     /// What the consumers were told, from the first ATTACHED on.
     promised: Option<Geometry>,
+    /// The nodes that the resource leads through, as far as they are known.
+    path: Path,
+    /// Why the last ATTACH was not granted, until one is.
+    refusal: Option<(RefusalCode, Prose)>,
+    /// What cannot be passed on is not kept.
+    gives_back: bool,
     conns: u64,
     pings: u64,
     chance: u64,
@@ -218,6 +243,9 @@ impl Initiator {
             intent: Intent::Stay,
             is_noted: false,
             promised: None,
+            path: Path::default(),
+            refusal: None,
+            gives_back: false,
             conns: 0,
             pings: 0,
             chance: config.seed | 1,
@@ -239,7 +267,13 @@ impl Initiator {
             Event::Remembered => self.remembered(actions),
             Event::Knocked => self.knocked(now, actions),
             Event::Prepared => self.prepared(actions),
+            Event::GiveBack { on } => {
+                self.gives_back = on && self.config.retain == Retain::Elsewhere
+            }
             Event::Tick => self.tick(now, actions),
+        }
+        if self.gives_back && !self.passes_on() {
+            self.requests.give_back(actions);
         }
     }
 
@@ -309,7 +343,7 @@ impl Initiator {
             }
             Message::Detached(_) => self.detached(conn, actions),
             Message::Hold(hold) => {
-                self.told_to_hold(now, crate::time::span(hold.span_ms), hold.reason, actions);
+                self.told_to_hold(now, *hold, actions);
                 Ok(())
             }
             Message::Ping(ping) => {
@@ -410,6 +444,20 @@ impl Initiator {
         }
     }
 
+    fn link(&self) -> Option<&Link> {
+        match &self.state {
+            State::Idle | State::Away { .. } | State::Dialling { .. } | State::Ended(_) => None,
+            State::Attaching { link, .. }
+            | State::Replaying { link, .. }
+            | State::Ready { link, .. }
+            | State::Sharing { link }
+            | State::Draining { link, .. }
+            | State::Flushing { link, .. }
+            | State::Paused { link, .. }
+            | State::Leaving { link, .. } => Some(link),
+        }
+    }
+
     fn link_mut(&mut self) -> Option<&mut Link> {
         match &mut self.state {
             State::Idle | State::Away { .. } | State::Dialling { .. } | State::Ended(_) => None,
@@ -483,6 +531,7 @@ impl Initiator {
                 | State::Leaving { .. }
                 | State::Ended(_) => None,
             },
+            held_by: self.link().and_then(|link| link.held.clone()),
             in_flight: self.requests.in_flight(),
             oldest: self.requests.oldest(now),
             held: self.requests.held() + self.requests.kept(),

@@ -150,6 +150,15 @@ impl Outage {
         extended && cancelled
     }
 
+    /// [CHAIN-1] A target further up is waited for until then: the restart timer does not end before.
+    pub fn held(&mut self, until: MonoTime) {
+        let before = self.deadline;
+        self.deadline = before.map(|deadline| deadline.max(until));
+        if self.deadline > before && self.expiry == Expiry::Due {
+            self.expiry = Expiry::Running;
+        }
+    }
+
     /// Whether consumers are given errors.
     pub fn is_failing(&self) -> bool {
         matches!(self.expiry, Expiry::Ran(Course::Failing | Course::ShuttingDown(_)))

@@ -24,6 +24,7 @@ impl Initiator {
         let fresh = |in_flight, before| Pause {
             restart: told.restart,
             downtime,
+            reason: told.reason.clone(),
             until,
             in_flight,
             progress_at: now,
@@ -35,7 +36,7 @@ impl Initiator {
             restart: told.restart,
             in_flight,
             span: span(told.span_ms),
-            reason: told.reason,
+            reason: told.reason.clone(),
         };
         match self.take() {
             State::Sharing { link } => {
@@ -57,6 +58,7 @@ impl Initiator {
                 let pause = Some(fresh(in_flight, None));
                 self.state = State::Replaying { outage, link, resume, replay, pause };
                 self.progress(now, actions);
+                self.replay(now, actions);
             }
             // [PAUSE-3] Said again, for this restart or for the next one, it renews the span.
             State::Replaying { outage, link, resume, replay, pause: Some(pause) } => {
@@ -122,6 +124,19 @@ impl Initiator {
         } else {
             self.complete(now, actions);
         }
+    }
+
+    /// [CHAIN-1] The replay could not be passed on: all of it stays retained, and a flush would say nothing about it.
+    pub(super) fn complete_unreplayed(
+        &mut self,
+        now: MonoTime,
+        link: Link,
+        mut pause: Pause,
+        actions: &mut Actions,
+    ) {
+        pause.marks.drained = Some(now);
+        self.state = State::Flushing { link, pause };
+        self.complete(now, actions);
     }
 
     /// "Go ahead and restart." If the flush failed, what it did not cover is named.
@@ -197,6 +212,13 @@ impl Initiator {
         let (longest, held) = (self.requests.longest_wait(now), self.requests.held());
         actions.push(Action::Report(Report::PauseAborted { restart: pause.restart, longest }));
         if let Some(outage) = pause.before {
+            // [SAFE-2] [CHAIN-1] The replay was cut short in the pause: from its beginning once more.
+            if !self.requests.is_settled(link.incarnation) {
+                let by = now + self.config.resume_timeout;
+                let resume = Resume { by, probe: Probe::NotYet };
+                self.bring_up(now, outage, link, resume, actions);
+                return;
+            }
             // [SAFE-8] READY follows once the next life would know what was attached, and RESUME that.
             if !self.is_noted {
                 let by = now + self.config.resume_timeout;
@@ -211,6 +233,7 @@ impl Initiator {
         }
         let conn = link.conn;
         self.state = State::Sharing { link };
+        self.end_hold(now, actions);
         self.requests.send_again(conn, actions);
         self.requests.send_held(now, conn, actions);
         self.tell_stall(conn, pause.restart, longest, held, actions);

@@ -26,6 +26,8 @@ pub(super) enum Stage {
     Flushes,
     /// What is left, reads, is sent after RESUME.
     Done,
+    /// Something retained was not executed: all of it goes once more, from the beginning [CHAIN-1].
+    Broken,
 }
 
 /// A replay.
@@ -39,10 +41,30 @@ pub struct Replay {
 }
 
 impl Requests {
+    /// Whether everything that was acknowledged was executed in this incarnation.
+    pub(super) fn is_settled(&self, incarnation: Incarnation) -> bool {
+        self.settled == incarnation
+    }
+
     /// What has to be sent before READY in this incarnation; `None`: nothing, it is the one in which everything was
     /// executed.
-    pub(super) fn begin_replay(&mut self, incarnation: Incarnation) -> Option<Replay> {
-        if self.settled == incarnation {
+    pub(super) fn begin_replay(
+        &mut self,
+        incarnation: Incarnation,
+        actions: &mut Actions,
+    ) -> Option<Replay> {
+        if self.is_settled(incarnation) {
+            return None;
+        }
+        // [CHAIN-4] Whoever asked retains it, and replays when he has heard of it.
+        if !self.log.keeps() {
+            let first = core::mem::replace(&mut self.settled, incarnation).is_none();
+            if !first {
+                actions.push(Action::LifeLost);
+                actions.push(Action::Report(Report::GivenBack));
+                self.give_back(actions);
+                self.log.forget();
+            }
             return None;
         }
         // What is retained goes first, under numbers above all others.
@@ -83,7 +105,7 @@ impl Requests {
                     self.settled = incarnation;
                     Stage::Done
                 }
-                Stage::Changes | Stage::Flushes => return false,
+                Stage::Changes | Stage::Flushes | Stage::Broken => return false,
                 Stage::Done => return true,
             };
         }
@@ -142,7 +164,7 @@ impl Initiator {
         resume: Resume,
         actions: &mut Actions,
     ) {
-        match self.requests.begin_replay(link.incarnation) {
+        match self.requests.begin_replay(link.incarnation, actions) {
             None => self.be_ready(outage, link, resume, Again::default(), actions),
             Some(replay) => {
                 self.state = State::Replaying { outage, link, resume, replay, pause: None };
@@ -153,7 +175,13 @@ impl Initiator {
 
     /// Goes on with the replay, where one is under way.
     pub(super) fn replay(&mut self, now: MonoTime, actions: &mut Actions) {
-        let State::Replaying { link, replay, .. } = &mut self.state else { return };
+        let State::Replaying { link, replay, pause, .. } = &mut self.state else { return };
+        if replay.stage == Stage::Broken {
+            if self.requests.in_flight() == 0 && pause.is_some() {
+                self.replayed(now, actions);
+            }
+            return;
+        }
         let (conn, incarnation) = (link.conn, link.incarnation);
         let begun = replay.again.requests > 0;
         let done = self.requests.replay(now, conn, incarnation, replay, actions);
@@ -171,6 +199,12 @@ impl Initiator {
             State::Replaying { outage, link, resume, replay, pause: None } => {
                 self.be_ready(outage, link, resume, replay.again, actions);
             }
+            State::Replaying { outage, link, replay, pause: Some(pause), .. }
+                if replay.stage == Stage::Broken =>
+            {
+                let pause = Pause { before: Some(outage), ..pause };
+                self.complete_unreplayed(now, link, pause, actions);
+            }
             // [PAUSE-8] During a pause no RESUME comes first: what is left is finished at once.
             State::Replaying { outage, link, pause: Some(pause), .. } => {
                 self.drain(now, link, Pause { before: Some(outage), ..pause }, actions);
@@ -185,6 +219,25 @@ impl Initiator {
         match took {
             Took::Reply => self.advance(now, actions),
             Took::NotReplayed(status) => self.not_replayed(now, status, actions),
+            Took::NotPassedOn => {
+                if let State::Replaying { replay, .. } = &mut self.state {
+                    replay.stage = Stage::Broken;
+                }
+                self.advance(now, actions);
+            }
+        }
+    }
+
+    /// A round of keep-alive after a replay was cut short, and nobody asked for a pause: it is tried again.
+    pub(super) fn replay_again(&mut self, now: MonoTime, actions: &mut Actions) {
+        let quiet = self.requests.in_flight() == 0;
+        match self.take() {
+            State::Replaying { outage, link, resume, replay, pause: None }
+                if replay.stage == Stage::Broken && quiet =>
+            {
+                self.bring_up(now, outage, link, resume, actions);
+            }
+            other => self.state = other,
         }
     }
 

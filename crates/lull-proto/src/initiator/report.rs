@@ -1,6 +1,6 @@
 //! What a machine tells people: transitions as they happen, and a view of how things stand.
 
-use super::{Again, Marks, Outage, Policy, Why};
+use super::{Again, Held, Marks, Outage, Policy, Why};
 use crate::{MonoTime, Violation};
 use core::time::Duration;
 use lull_wire::messages::{Prose, Refused};
@@ -61,8 +61,14 @@ pub enum Report {
     ShutdownCancelled,
     /// The host is shut down.
     ShuttingDown,
-    /// Requests wait for a target further up.
-    Holding { span: Duration, reason: Prose },
+    /// HOLD came, or says something else than the one before: requests wait for a target further up.
+    Holding { span: Duration, held: Held },
+    /// RESUME ended a HOLD; the longest that a consumer's request has waited.
+    HoldOver { lasted: Duration, longest: Duration },
+    /// A HOLD was not renewed: the connection is given up.
+    HoldSilent,
+    /// The incarnation is a new one, and what was unanswered is given back to those who retain.
+    GivenBack,
     /// The attachment ended.
     Ended(End),
 }
@@ -127,6 +133,8 @@ pub struct View {
     pub outage: Option<Outage>,
     /// The pause that runs, and until when its silence is tolerated.
     pub pause: Option<(RestartId, MonoTime)>,
+    /// What HOLD said, while it lasts.
+    pub held_by: Option<Held>,
     /// The resume timer's end.
     pub resume_by: Option<MonoTime>,
     /// Requests outstanding.

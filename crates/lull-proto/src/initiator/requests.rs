@@ -2,7 +2,7 @@
 //! retained.
 
 use super::log::Log;
-use super::{Action, Actions};
+use super::{Action, Actions, Retain};
 use crate::violation::Violation;
 use crate::{ConnId, MonoTime};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -128,6 +128,8 @@ pub(super) enum Took {
     Reply,
     /// A retained change was not executed again.
     NotReplayed(StatusCode),
+    /// The same, and nothing is wrong with it: the target could not pass it on [CHAIN-1].
+    NotPassedOn,
 }
 
 /// All requests of one attachment that are not answered, and the log of those that are answered and not flushed.
@@ -160,11 +162,13 @@ pub(super) struct Requests {
 struct Offer {
     version: u16,
     extents: bool,
+    /// HOLD came: nothing new is sent until RESUME.
+    held: bool,
 }
 
 impl Requests {
-    /// Retains changes that count up to `bound` bytes; 0: makes each change durable by itself instead.
-    pub fn new(bound: u64) -> Self {
+    /// Nothing asked for yet.
+    pub fn new(retain: Retain) -> Self {
         Self {
             held: VecDeque::new(),
             window: VecDeque::new(),
@@ -173,7 +177,7 @@ impl Requests {
             live: 0,
             changing: BTreeMap::new(),
             coming: 0,
-            log: Log::new(bound),
+            log: Log::new(retain),
             settled: Incarnation::NONE,
             own_flush: None,
             flush_failed: false,
@@ -183,7 +187,12 @@ impl Requests {
 
     /// What may be asked on the present connection.
     pub fn offered(&mut self, version: u16, features: Features) {
-        self.offer = Offer { version, extents: features.has(Features::EXTENTS) };
+        self.offer = Offer { version, extents: features.has(Features::EXTENTS), held: false };
+    }
+
+    /// [CHAIN-1] What the target could only keep is kept here, where there is room for it.
+    pub fn hold_back(&mut self, held: bool) {
+        self.offer.held = held;
     }
 
     pub fn hold(&mut self, now: MonoTime, slot: Slot, ask: Ask) {
@@ -193,6 +202,9 @@ impl Requests {
     /// Sends what is held, in order, as far as it may go: a change that overlaps an outstanding one waits for it, a
     /// change that the log has no room for waits for a flush, and what came after waits behind it [SAFE-3].
     pub fn send_held(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
+        if self.offer.held {
+            return;
+        }
         while let Some(first) = self.held.front() {
             if !self.has_room() || self.overlaps(&first.ask) || !self.may_be_kept(&first.ask) {
                 break;
@@ -340,10 +352,18 @@ impl Requests {
                 if done && sent.ask.changes() && self.is_to_be_kept(&sent.ask) {
                     // What was quick here is to be repeated anywhere.
                     let flags = sent.ask.flags.without(RequestFlags::FAST);
-                    let place = self.log.push(Ask { flags, ..sent.ask });
-                    actions.push(Action::Retain { slot, place });
+                    if self.log.keeps() {
+                        let place = self.log.push(Ask { flags, ..sent.ask });
+                        actions.push(Action::Retain { slot, place });
+                    } else {
+                        self.log.count(&sent.ask);
+                    }
                 }
                 actions.push(Action::Answer { slot, status: reply.status });
+            }
+            // It stays retained, and is sent once more with all that is.
+            Origin::Retained(_) if reply.status == StatusCode::NotExecuted => {
+                return Ok(Took::NotPassedOn);
             }
             Origin::Retained(_) if !done => return Ok(Took::NotReplayed(reply.status)),
             Origin::Retained(_) | Origin::Nobody => {}
@@ -388,6 +408,21 @@ impl Requests {
         self.own_flush = None;
         self.flush_failed = false;
         self.forget_answered();
+    }
+
+    /// Gives back whatever is not outstanding on the present connection: who asked keeps it, and asks again [CHAIN-1].
+    pub fn give_back(&mut self, actions: &mut Actions) {
+        let not_executed = |slot| Action::Answer { slot, status: StatusCode::NotExecuted };
+        for place in &mut self.window {
+            let Some(sent) = place.take_if(|sent| !sent.live) else { continue };
+            self.coming -= sent.cost();
+            forget_change(&mut self.changing, &sent.ask);
+            actions.extend(sent.answer(StatusCode::NotExecuted));
+        }
+        self.forget_answered();
+        actions
+            .extend(self.unsent.drain(..).filter_map(|sent| sent.answer(StatusCode::NotExecuted)));
+        actions.extend(self.held.drain(..).map(|held| not_executed(held.slot)));
     }
 
     /// Answers everything with an error. What is outstanding may still be executed: its answer goes nowhere.

@@ -1,9 +1,10 @@
 //! Where an attachment is, with what belongs to each place.
 
-use super::{Again, End, Marks, Outage, Replay};
+use super::{Again, End, Held, Marks, Outage, Replay};
 use crate::beat::Beat;
 use crate::{ConnId, MonoTime};
 use core::time::Duration;
+use lull_wire::messages::Prose;
 use lull_wire::{Incarnation, RestartId};
 
 /// The connection of a session.
@@ -15,6 +16,8 @@ pub struct Link {
     pub(super) version: u16,
     /// What ATTACHED said; every reply repeats it [SAFE-4].
     pub(super) incarnation: Incarnation,
+    /// What HOLD said, until something ends it.
+    pub(super) held: Option<Held>,
 }
 
 /// A dial under way.
@@ -56,6 +59,7 @@ pub(super) enum Probe {
 pub struct Pause {
     pub(super) restart: RestartId,
     pub(super) downtime: Duration,
+    pub(super) reason: Prose,
     /// Silence beyond this is a loss [PAUSE-10].
     pub(super) until: MonoTime,
     pub(super) in_flight: u32,

@@ -2,7 +2,7 @@
 
 use super::state::Probe;
 use super::{
-    Action, Actions, Course, Expiry, Initiator, Outage, Policy, Report, Stage, State, Timer,
+    Action, Actions, Course, Expiry, Held, Initiator, Outage, Policy, Report, Stage, State, Timer,
 };
 use crate::beat::Round;
 use crate::time::earliest;
@@ -31,7 +31,10 @@ impl Initiator {
             State::Paused { link, pause } => {
                 earliest([Some(link.beat.deadline()), Some(pause.until)])
             }
-            State::Sharing { link } | State::Leaving { link, .. } => Some(link.beat.deadline()),
+            State::Sharing { link } | State::Leaving { link, .. } => {
+                let silence = link.held.as_ref().map(Held::silent_at);
+                earliest([Some(link.beat.deadline()), silence])
+            }
         }
     }
 
@@ -73,7 +76,13 @@ impl Initiator {
                 let over = pause.until <= now;
                 self.tick_pause(now, over, actions);
             }
-            State::Sharing { .. } | State::Leaving { .. } => self.tick_link(now, actions),
+            State::Sharing { link } | State::Leaving { link, .. } => {
+                let silent = link.held.as_ref().is_some_and(|held| held.silent_at() <= now);
+                if silent {
+                    actions.push(Action::Report(Report::HoldSilent));
+                }
+                self.tick_pause(now, silent, actions);
+            }
         }
     }
 
@@ -100,7 +109,7 @@ impl Initiator {
         actions.push(Action::Send { conn, message: Ping { token }.into() });
     }
 
-    /// [PAUSE-10] A pause that nobody renews or ends is a loss.
+    /// [PAUSE-10] A pause that nobody renews or ends is a loss. [CHAIN-1] So is a HOLD.
     fn tick_pause(&mut self, now: MonoTime, over: bool, actions: &mut Actions) {
         match self.conn() {
             Some(conn) if over => {

@@ -51,6 +51,10 @@ impl Target {
             session.state = SessionState::Fencing { claim };
         }
         self.fenced(now, actions);
+        // [CHAIN-4] It is answered when the attachment of this node stands.
+        if matches!(self.session(conn), Some(SessionState::Fencing { .. })) {
+            self.say_hold_to(now, conn, actions);
+        }
     }
 
     /// Whether requests that were sent before this claim may still be executed: its own, or those of a writer
@@ -79,7 +83,11 @@ impl Target {
 
     fn next_fenced(&self) -> Option<(ConnId, Claim)> {
         self.sessions.iter().find_map(|(&conn, session)| match &session.state {
-            SessionState::Fencing { claim } if self.is_fenced(claim) => Some((conn, claim.clone())),
+            SessionState::Fencing { claim }
+                if self.hold(claim.entry.resource).is_none() && self.is_fenced(claim) =>
+            {
+                Some((conn, claim.clone()))
+            }
             SessionState::Fencing { .. }
             | SessionState::Accepted { .. }
             | SessionState::Greeted { .. }
@@ -129,6 +137,13 @@ impl Target {
             Some((conn, Some(_))) if !ok => self.refuse(conn, Refusal::NotRecorded, actions),
             Some((conn, Some(_))) if self.phase.is_leaving() => {
                 self.refuse(conn, Refusal::Pausing, actions)
+            }
+            // [CHAIN-4] Meanwhile the target above went away. The place is its own already.
+            Some((conn, Some(claim))) if self.hold(claim.entry.resource).is_some() => {
+                self.take_seat(now, claim.clone(), Holder::Lost);
+                if let Some(session) = self.sessions.get_mut(&conn) {
+                    session.state = SessionState::Fencing { claim };
+                }
             }
             Some((conn, Some(claim))) => match self.check_life(now, claim.entry.resource) {
                 Ok(()) => self.grant(now, conn, claim, actions),
@@ -183,6 +198,7 @@ impl Target {
         actions.push(Action::Report(Report::Attached { conn, attachment, epoch }));
         let pause = self.pause_message(now);
         let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.held = false;
         session.state = match pause {
             Some(pause) => {
                 actions.push(Action::Send { conn, message: pause.into() });

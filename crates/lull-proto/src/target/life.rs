@@ -32,6 +32,15 @@ pub(super) struct Life {
     record_at: Option<MonoTime>,
 }
 
+/// Why a life ends before the process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// A flush, or a durable write, failed [SAFE-4].
+    WriteBack,
+    /// The target on which the resource lies began a new one [CHAIN-4].
+    Upstream,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 enum Step {
     #[default]
@@ -42,13 +51,25 @@ enum Step {
     Recording(Incarnation, Ticket),
 }
 
+impl Life {
+    /// One more write-back failed; how many did in a row.
+    fn fail(&mut self, now: MonoTime) -> u32 {
+        let again = self.failures > 0 && now.since(self.failed_at) < FAULT_MEMORY;
+        self.failures = if again { self.failures.saturating_add(1) } else { 1 };
+        self.failed_at = now;
+        self.rests_until = now + rest(self.failures);
+        self.failures
+    }
+}
+
 impl Target {
     /// [SAFE-4] The kernel tells of lost pages once: from here on no flush of this life is worth anything. Everybody
-    /// is sent away, to replay in the next one.
-    pub(super) fn write_back_failed(
+    /// is sent away, to replay in the next one. [CHAIN-4] A new incarnation upstream is one here, too.
+    pub(super) fn life_ended(
         &mut self,
         now: MonoTime,
         resource: ResourceIndex,
+        why: Ended,
         actions: &mut Actions,
     ) {
         let Some(life) = self.lives.get_mut(resource.0) else { return };
@@ -61,13 +82,11 @@ impl Target {
         if self.phase.is_leaving() {
             return;
         }
-        let again = life.failures > 0 && now.since(life.failed_at) < FAULT_MEMORY;
-        life.failures = if again { life.failures.saturating_add(1) } else { 1 };
-        life.failed_at = now;
-        life.rests_until = now + rest(life.failures);
         life.step = Step::Draining(successor(ended));
-        let failures = life.failures;
-        actions.push(Action::Report(Report::WriteBackFailed { resource, failures }));
+        actions.push(Action::Report(match why {
+            Ended::WriteBack => Report::WriteBackFailed { resource, failures: life.fail(now) },
+            Ended::Upstream => Report::UpstreamBeganAnew { resource },
+        }));
         let mut taken = Vec::new();
         for seat in self.roster.values_mut().filter(|seat| seat.entry.resource == resource) {
             seat.settled = seat.entry.access != Access::ReadWrite;

@@ -27,8 +27,8 @@
 //! | --- | --- | --- |
 //! | `Accepted` | HELLO | `Greeted`, or REFUSED |
 //! | `Greeted` | ATTACH | `Fencing`, or REFUSED |
-//! | `Fencing` | no older request can reach the medium any more | `Recording` |
-//! | `Recording` | the owner is written | `Arriving`; `Asked` in a pause |
+//! | `Fencing` | no older request can reach the medium any more, and the target above it stands | `Recording` |
+//! | `Recording` | the owner is written | `Arriving`; `Asked` in a pause; `Fencing` where the target above went away |
 //! | | it is not, the point of no return is past, or the resource begins a new life | REFUSED |
 //! | these four | gone; too late with HELLO or ATTACH; a newer ATTACH; eviction; the point of no return | forgotten |
 //! | `Arriving` | READY | `Sharing` |
@@ -68,14 +68,17 @@ mod roster;
 mod session;
 mod settle;
 mod tick;
+mod upstream;
 
+pub use life::Ended;
 pub use report::{Refusal, Report, Row, RowState, Why};
 pub use restart::{Decision, OnTimeout, Order, Phase, Purpose, QUESTION_SPAN, Question, Restart};
 pub use roster::{Entry, Holder, SEATS_LIMIT, Seat};
 pub use session::{Progress, Proof, SessionState};
+pub use upstream::Hold;
 
 use crate::geometry::Geometry;
-use crate::{ConnId, MonoTime, Violation};
+use crate::{ConnId, MonoTime, Upstream, Violation};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -83,6 +86,7 @@ use life::Life;
 use lull_wire::messages::{Name, Path, Pong};
 use lull_wire::{AttachmentId, Incarnation, InstanceId, Message, ResourceId, RestartId, Tenure};
 use session::{Claim, Session};
+use upstream::Upper;
 
 /// What a target is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,8 +122,11 @@ pub struct Resource {
     pub tenure: Tenure,
     /// What it measures.
     pub geometry: Geometry,
-    /// Where it leads.
+    /// The nodes that it leads through, this one first; where it lies on another target's, as far as that is known.
     pub path: Path,
+    /// Whether it lies on another target's resource. Nobody is let in then before [`Event::Upstream`] says that the
+    /// attachment to that stands [CHAIN-4]; identity and geometry are what it says.
+    pub chained: bool,
     /// Agentless clients that use it, writers and readers.
     pub agentless: Agentless,
 }
@@ -173,9 +180,11 @@ pub enum Event {
     Recorded { ticket: Ticket, ok: bool },
     /// All backends have flushed; or one failed.
     Durable { restart: RestartId, ok: bool },
-    /// A flush of this resource, or a durable write, failed: what the medium was given since the last one that did not
-    /// is lost, or may be. Nothing of that life is answered any more, by any lane.
-    WriteBackFailed { resource: ResourceIndex },
+    /// What the medium of this resource was given since its last flush is lost, or may be. Nothing of that life is
+    /// answered any more, by any lane.
+    LifeEnded { resource: ResourceIndex, why: Ended },
+    /// How the target stands on which this resource lies. Said again, it changes nothing.
+    Upstream { resource: ResourceIndex, upstream: Upstream },
     /// Clients without an agent came or went.
     Agentless { resource: ResourceIndex, now: Agentless },
     /// An operator, or the end of the process, orders a restart. Taken only while [`Target::is_serving`]; in the
@@ -208,7 +217,7 @@ pub enum Action {
     Record { ticket: Ticket, change: Change },
     /// Begin to write back what the backends have not.
     StartWriteBack,
-    /// Flush all backends; [`Event::Durable`] follows.
+    /// Flush all backends; [`Event::Durable`] follows. One that gives the flush back unexecuted is left out [CHAIN-1].
     MakeDurable { restart: RestartId },
     /// Accept nothing more: who dials waits for the successor. Clients without an agent are let go once what they
     /// asked is answered; [`Event::Agentless`] follows.
@@ -216,6 +225,9 @@ pub enum Action {
     /// Nothing that initiators asked of this resource is under way: it begins a new life, in which a flush is worth
     /// something again. Clients without an agent are cut off: nothing else tells them that what they wrote is lost.
     Renew { resource: ResourceIndex },
+    /// From here on, what cannot be passed on to the target on which this resource lies is answered NOT EXECUTED instead
+    /// of being kept; with `on` false it is kept again [CHAIN-1].
+    GiveBack { resource: ResourceIndex, on: bool },
     /// Every session is told and closed: the process may go.
     Down { restart: RestartId },
     /// Tell people.
@@ -233,6 +245,8 @@ pub struct Target {
     sessions: BTreeMap<ConnId, Session>,
     roster: BTreeMap<AttachmentId, Seat>,
     lives: Vec<Life>,
+    /// Of each resource that lies on another target's.
+    uppers: Vec<Option<Upper>>,
     phase: Phase,
     /// Owners that are being written and whose connection ended meanwhile.
     orphans: BTreeMap<Ticket, Claim>,
@@ -254,6 +268,7 @@ impl Target {
         Self {
             config,
             lives: resources.iter().map(|_| Life::default()).collect(),
+            uppers: resources.iter().map(|resource| Upper::of(now, resource)).collect(),
             resources,
             sessions: BTreeMap::new(),
             roster: roster.into_iter().map(lost).collect(),
@@ -272,8 +287,9 @@ impl Target {
             Event::Drained { conn } => self.drained(now, conn, actions),
             Event::Recorded { ticket, ok } => self.recorded(now, ticket, ok, actions),
             Event::Durable { restart, ok } => self.durable(now, restart, ok, actions),
-            Event::WriteBackFailed { resource } => {
-                self.write_back_failed(now, resource, actions);
+            Event::LifeEnded { resource, why } => self.life_ended(now, resource, why, actions),
+            Event::Upstream { resource, upstream } => {
+                self.upstream(now, resource, upstream, actions);
             }
             Event::Agentless { resource, now: count } => {
                 self.agentless(now, resource, count, actions)
@@ -311,7 +327,7 @@ impl Target {
         match message {
             Message::Hello(hello) => self.hello(now, conn, *hello, actions),
             Message::Attach(attach) => self.attach(now, conn, *attach, actions),
-            Message::Ready(ready) => self.ready(conn, &ready, actions),
+            Message::Ready(ready) => self.ready(now, conn, &ready, actions),
             Message::PauseProgress(told) => {
                 self.progress(conn, &told, actions);
                 Ok(())

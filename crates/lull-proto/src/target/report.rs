@@ -4,7 +4,7 @@ use super::restart::Decision;
 use super::{Entry, Progress, Proof, ResourceIndex};
 use crate::{ConnId, MonoTime, Violation};
 use core::time::Duration;
-use lull_wire::messages::{Name, Stall};
+use lull_wire::messages::{Name, Path, Prose, Stall};
 use lull_wire::{
     Access, AttachmentId, DisconnectCode, Epoch, RefusalCode, RestartId, Retry, Tenure,
 };
@@ -37,6 +37,10 @@ pub enum Refusal {
     NotReplayed { resource: Name, node: Name, since: MonoTime, reserved: Option<Option<MonoTime>> },
     /// Its medium lost what it was given: it begins a new life, or rests after so many failures in a row.
     WriteBackFailed { resource: Name, failures: u32, rest: Duration },
+    /// The resource would lie on itself, or on more targets in a row than a path may name [CHAIN-3].
+    Cycle { resource: Name, path: Path },
+    /// The target on which the resource lies has not been reached in this life.
+    NotReached { resource: Name, path: Path },
     /// The target's own state could not be written.
     NotRecorded,
     /// The resource has as many places as a target keeps.
@@ -58,7 +62,10 @@ impl Refusal {
                 RefusalCode::Conflict
             }
             Self::StaleTenure { .. } => RefusalCode::StaleTenure,
-            Self::NotRecorded | Self::WriteBackFailed { .. } => RefusalCode::Unavailable,
+            Self::Cycle { .. } => RefusalCode::Cycle,
+            Self::NotRecorded | Self::WriteBackFailed { .. } | Self::NotReached { .. } => {
+                RefusalCode::Unavailable
+            }
             Self::Limit { .. } => RefusalCode::Limit,
         }
     }
@@ -72,6 +79,7 @@ impl Refusal {
             | Self::AccessNotOffered { .. }
             | Self::Conflict { reserved: None, .. }
             | Self::Agentless { .. }
+            | Self::Cycle { .. }
             | Self::OtherInstance { .. }
             | Self::StaleTenure { .. } => (Retry::Final, Duration::ZERO),
             Self::StaleEpoch { .. } => (Retry::Later, Duration::ZERO),
@@ -79,9 +87,9 @@ impl Refusal {
             Self::WriteBackFailed { rest, .. } => (Retry::Later, *rest),
             Self::NotReplayed { reserved: None, .. } => (Retry::Later, Duration::from_millis(100)),
             Self::NotReplayed { reserved: Some(_), .. } => (Retry::Later, Duration::from_secs(1)),
-            Self::Conflict { reserved: Some(_), .. } | Self::NotRecorded => {
-                (Retry::Later, Duration::from_secs(2))
-            }
+            Self::Conflict { reserved: Some(_), .. }
+            | Self::NotRecorded
+            | Self::NotReached { .. } => (Retry::Later, Duration::from_secs(2)),
             // Only the end of a hold span, a DETACH or an operator makes room.
             Self::Limit { .. } => (Retry::Later, Duration::from_secs(10)),
         }
@@ -168,6 +176,12 @@ pub enum Report {
     Lingering { restart: RestartId, sessions: alloc::vec::Vec<Name>, agentless: u32 },
     /// A resource's medium lost what it was given; so many times in a row. Everybody on it replays.
     WriteBackFailed { resource: ResourceIndex, failures: u32 },
+    /// A resource begins a new life because the target on which it lies did. Everybody on it replays.
+    UpstreamBeganAnew { resource: ResourceIndex },
+    /// The target on which a resource lies takes no request: who uses it is told to hold, and why.
+    Holding { resource: ResourceIndex, reason: Prose, path: Path },
+    /// It takes them again, and whoever held goes on.
+    HoldOver { resource: ResourceIndex, lasted: Duration },
     /// DISCONNECT was sent; the attachment may be off the roster by then.
     Disconnected { node: Name, attachment: AttachmentId, code: DisconnectCode },
     /// The restart was given up; everybody shares again.

@@ -289,6 +289,8 @@ impl Target {
             session.state = SessionState::Asked { attachment, progress: None };
             actions.push(Action::Send { conn, message: pause.clone().into() });
         }
+        // [CHAIN-1] From here on nothing is kept that only a later life could pass on.
+        self.give_back(true, actions);
         actions.push(Action::Report(Report::Pausing { restart: id, rows: self.rows(now) }));
         self.check_complete(now, actions);
     }
@@ -366,13 +368,16 @@ impl Target {
     /// A place that is kept for nobody any more is not waited for either [SAFE-7].
     pub(super) fn all_complete(&self, now: MonoTime) -> bool {
         let done = |seat: &super::Seat| match seat.holder {
-            Holder::Lost => seat.is_over(now),
+            Holder::Lost => seat.is_over(now) || self.is_held_off(seat),
             Holder::Taken(conn) => {
                 matches!(self.session(conn), Some(SessionState::Complete { .. }))
             }
         };
         self.roster.values().all(done)
-            && !self.sessions.values().any(|session| session.state.claim().is_some())
+            && !self.sessions.values().any(|session| match &session.state {
+                SessionState::Fencing { claim } => !self.waits_above(claim),
+                other => other.claim().is_some(),
+            })
     }
 
     /// Somebody is waited for once more, with a whole span.
@@ -492,6 +497,7 @@ impl Target {
         self.phase = Phase::Serving;
         let rows = self.rows(now);
         actions.push(Action::Report(Report::Aborted { restart: id, why, rows }));
-        self.resume_all(id, actions);
+        self.give_back(false, actions);
+        self.resume_all(now, id, actions);
     }
 }

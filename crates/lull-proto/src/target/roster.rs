@@ -85,7 +85,9 @@ impl Target {
         let resource = &self.resources[place];
         let place = ResourceIndex(place);
         // [SAFE-8]
-        if !attach.identity.is_none() && attach.identity != resource.identity {
+        // Of a chained resource that no life has reached yet it is not known: who asks compares it with ATTACHED.
+        let known_as = resource.identity;
+        if !attach.identity.is_none() && !known_as.is_none() && attach.identity != known_as {
             return Err(Refusal::Identity { name: attach.resource });
         }
         if !matches!(attach.access, Access::ReadWrite | Access::ReadOnly) {
@@ -107,6 +109,7 @@ impl Target {
         }
         // Whose hold is over for good need not wait for the one who has it now.
         let tenure = next_tenure(resource, known, instance, &attach)?;
+        self.check_circle(place)?;
         self.check_life(now, place)?;
         self.check_access(now, place, &attach)?;
         let hold = crate::time::span(attach.hold_ms);
@@ -195,6 +198,7 @@ impl Target {
         if self.phase.is_leaving() {
             return Err(Refusal::Pausing);
         }
+        self.check_known(place)?;
         self.check_life(now, place)?;
         if read_only {
             return self.check_replayed(now, place, None);

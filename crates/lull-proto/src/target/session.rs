@@ -5,6 +5,7 @@ use crate::beat::Beat;
 use crate::target::{Holder, Refusal, RowState};
 use crate::{ConnId, MonoTime, Violation};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 use lull_wire::messages::{
     Attach, Connect, Detached, Disconnect, Hello, Name, PauseComplete, PauseProgress, Prose, Ready,
@@ -164,6 +165,8 @@ pub(super) struct Session {
     pub state: SessionState,
     /// How many STALLs may come: one for each RESUME.
     pub stalls_due: u32,
+    /// HOLD was said, and nothing since that ends it.
+    pub held: bool,
 }
 
 /// What the requests of this attachment may change.
@@ -188,6 +191,7 @@ impl Target {
             version: VERSION,
             state: SessionState::Accepted { until: now + GREETING_LIMIT },
             stalls_due: 0,
+            held: false,
         };
         self.sessions.insert(conn, session);
     }
@@ -269,6 +273,7 @@ impl Target {
     /// [RESUME-2] An exclusive resource opens as soon as its own initiator is ready.
     pub(super) fn ready(
         &mut self,
+        now: MonoTime,
         conn: ConnId,
         ready: &Ready,
         actions: &mut Actions,
@@ -283,11 +288,13 @@ impl Target {
                 actions.push(Action::Send { conn, message: Resume { restart }.into() });
                 let (replayed, bytes) = (ready.replayed, ready.replayed_bytes);
                 actions.push(Action::Report(Report::Resumed { conn, attachment, replayed, bytes }));
+                self.say_hold_to(now, conn, actions);
             }
             // It was replaying when a pause was asked for and aborted again.
             SessionState::Sharing { attachment } => {
                 self.settle_seat(attachment);
                 actions.push(Action::Send { conn, message: Resume { restart }.into() });
+                self.say_hold_to(now, conn, actions);
             }
             // It crossed a PAUSE, which it answers.
             SessionState::Asked { .. }
@@ -520,7 +527,8 @@ impl Target {
     }
 
     /// Lets everybody who was asked to pause go on.
-    pub(super) fn resume_all(&mut self, restart: RestartId, actions: &mut Actions) {
+    pub(super) fn resume_all(&mut self, now: MonoTime, restart: RestartId, actions: &mut Actions) {
+        let mut resumed = Vec::new();
         for (&conn, session) in &mut self.sessions {
             let attachment = match session.state {
                 SessionState::Asked { attachment, .. }
@@ -549,6 +557,11 @@ impl Target {
                 replayed: 0,
                 bytes: 0,
             }));
+            resumed.push(conn);
+        }
+        // [CHAIN-1] RESUME ends a HOLD too, which may not be over.
+        for conn in resumed {
+            self.say_hold_to(now, conn, actions);
         }
         debug_assert!(!matches!(self.phase, Phase::Leaving { .. } | Phase::Down { .. }));
     }

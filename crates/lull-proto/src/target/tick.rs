@@ -29,6 +29,7 @@ impl Target {
             self.linger_at(),
             self.next_over(),
             self.renew_life_at(),
+            self.hold_at(),
         ];
         earliest(sessions.chain(others))
     }
@@ -87,6 +88,7 @@ impl Target {
         if self.linger_at().is_some_and(|at| at <= now) {
             self.linger(now, actions);
         }
+        self.renew_holds(now, actions);
         self.renew(now, actions);
         self.give_up_places(now, actions);
     }

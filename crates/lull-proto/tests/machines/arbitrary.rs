@@ -2,18 +2,18 @@
 
 use crate::alone::{attached, connect, pause, resume, welcome};
 use crate::pair::{ask, config};
-use lull_proto::initiator::{self, Initiator, Origin, Policy, Slot};
+use lull_proto::initiator::{self, Initiator, Origin, Policy, Retain, Slot};
 use lull_proto::target::{
     self, Agentless, Decision, OnTimeout, Order, Purpose, Resource, ResourceIndex, Target, Ticket,
 };
-use lull_proto::{ConnId, Geometry, MonoTime};
+use lull_proto::{ConnId, Geometry, MonoTime, Upstream};
 use lull_wire::messages::{
-    Attach, Detach, Detached, Disconnect, Hello, Hold, Name, PauseComplete, PauseProgress, Ping,
-    Pong, Ready, Refused, Reply, Resized, Stall,
+    Attach, Detach, Detached, Disconnect, Hello, Hold, Name, Path, PauseComplete, PauseProgress,
+    Ping, Pong, Ready, Refused, Reply, Resized, Stall,
 };
 use lull_wire::{
     Access, AttachmentId, DisconnectCode, Epoch, Features, Incarnation, InstanceId, Message,
-    OpCode, RefusalCode, RequestNumber, ResourceId, RestartId, Retry, StatusCode, Tenure,
+    OpCode, RefusalCode, RequestNumber, ResourceId, RestartId, Retry, StatusCode, Tenure, Text,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -93,6 +93,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Step::Event(initiator::Event::Detach { at_once })
         }),
         1 => Just(Step::Event(initiator::Event::Knocked)),
+        1 => any::<bool>().prop_map(|on| Step::Event(initiator::Event::GiveBack { on })),
         2 => Just(Step::Event(initiator::Event::Prepared)),
         3 => Just(Step::Event(initiator::Event::Remembered)),
         1 => (0..9u64).prop_map(|conn| {
@@ -105,9 +106,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-fn run_initiator(policy: Policy, steps: Vec<Step>) {
+fn run_initiator(policy: Policy, retain: Retain, steps: Vec<Step>) {
     let (mut now, mut conn, mut slots) = (MonoTime(1), ConnId(0), 0);
-    let mut machine = Initiator::new(initiator::Config { policy, ..config(0, "disk-a") });
+    let mut machine = Initiator::new(initiator::Config { policy, retain, ..config(0, "disk-a") });
     let (mut open, mut kept) = (BTreeSet::new(), BTreeSet::new());
     let mut prepares = false;
     let begin = Step::Event(initiator::Event::Begin);
@@ -154,6 +155,9 @@ fn run_initiator(policy: Policy, steps: Vec<Step>) {
                     assert!(kept.insert(place), "{place} is kept twice");
                 }
                 initiator::Action::Release { before } => kept = kept.split_off(&before),
+                initiator::Action::LifeLost => {
+                    assert_eq!(retain, Retain::Elsewhere, "[CHAIN-4]");
+                }
                 initiator::Action::Send { .. }
                 | initiator::Action::HangUp { .. }
                 | initiator::Action::Open(_)
@@ -170,6 +174,9 @@ fn run_initiator(policy: Policy, steps: Vec<Step>) {
             }
         }
         let view = machine.view(now);
+        if retain == Retain::Elsewhere {
+            let _ = machine.upstream(now);
+        }
         if matches!(view.phase, initiator::Phase::Ended(_)) {
             assert!(open.is_empty(), "[CONN-3] it ended and owes answers");
         }
@@ -256,8 +263,30 @@ fn target_event() -> impl Strategy<Value = target::Event> {
         2 => order,
         1 => decision.prop_map(target::Event::Decide),
         1 => Just(target::Event::Evict { node: Name::new("a").unwrap(), resource: None }),
+        2 => upstream(),
+        1 => (0..2usize, any::<bool>()).prop_map(|(place, above)| target::Event::LifeEnded {
+            resource: ResourceIndex(place),
+            why: if above { target::Ended::Upstream } else { target::Ended::WriteBack },
+        }),
         4 => Just(target::Event::Tick),
     ]
+}
+
+fn upstream() -> impl Strategy<Value = target::Event> {
+    let path = prop_oneof![Just("above/disk"), Just("target/disk-b")];
+    (0..3usize, any::<bool>(), path, span(), any::<bool>()).prop_map(
+        |(place, stands, node, span_ms, circle)| {
+            let path = Path::new(vec![Text::clipped(node)]).unwrap();
+            let geometry = fresh_target().resources()[0].geometry;
+            let upstream = if stands {
+                Upstream::Standing { path, identity: ResourceId([2; 16]), geometry }
+            } else {
+                let span = Duration::from_millis(span_ms);
+                Upstream::Away { reason: Default::default(), span, path, circle }
+            };
+            target::Event::Upstream { resource: ResourceIndex(place), upstream }
+        },
+    )
 }
 
 pub fn fresh_target() -> Target {
@@ -274,6 +303,7 @@ pub fn fresh_target() -> Target {
             features: Features::EXTENTS,
         },
         path: Default::default(),
+        chained: name == "disk-b",
         agentless: Agentless::default(),
     };
     let config = target::Config {
@@ -310,9 +340,10 @@ proptest! {
 
     /// [CONN-3] [SEC-4] Whatever a target says: no panic, and each slot is answered at most once.
     #[test]
-    fn an_initiator_survives_anything(steps in steps(), policy in 0..4usize) {
+    fn an_initiator_survives_anything(steps in steps(), policy in 0..4usize, keeps in any::<bool>()) {
         let policies = [Policy::Wait, Policy::Error, Policy::Hook, Policy::Shutdown];
-        run_initiator(policies[policy], steps);
+        let retain = if keeps { Retain::UpTo(1 << 20) } else { Retain::Elsewhere };
+        run_initiator(policies[policy], retain, steps);
     }
 
     /// [SEC-4] Whatever initiators and operators do: no panic, no tenure falls, no deadline stays behind.

@@ -3,7 +3,7 @@
 
 use crate::pair::{Pair, Seen, config, restart};
 use lull_proto::initiator::{self, Phase};
-use lull_proto::target::{Change, Refusal, Report, ResourceIndex};
+use lull_proto::target::{Change, Ended, Refusal, Report, ResourceIndex};
 use lull_wire::{Access, DisconnectCode};
 use std::time::Duration;
 
@@ -178,7 +178,7 @@ fn a_life_that_ends_while_it_is_recorded_is_renewed() {
     pair.submit(0, initiator::Ask::FLUSH);
     pair.until(|pair| pair.count(&Seen::Renewed(0)) == 1);
     let resource = ResourceIndex(0);
-    pair.tell_target(lull_proto::target::Event::WriteBackFailed { resource });
+    pair.tell_target(lull_proto::target::Event::LifeEnded { resource, why: Ended::WriteBack });
     pair.until_within(20 * SECOND, |pair| pair.count(&Seen::Renewed(0)) == 2);
     pair.finish();
     assert_eq!(pair.nodes[0].errors(), 0);

@@ -2,7 +2,7 @@
 
 use crate::alone::{Alone, attached, connect, resume, welcome};
 use crate::pair::{Pair, Seen, ask, config};
-use lull_proto::initiator::{self, Ask, Event, Phase, Report};
+use lull_proto::initiator::{self, Ask, Event, Phase, Report, Retain};
 use lull_wire::messages::Request;
 use lull_wire::{Incarnation, Kind, OpCode, RequestFlags, StatusCode};
 use std::time::Duration;
@@ -11,7 +11,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A machine that shares and may retain this much.
 fn retaining(retain: u64) -> Alone {
-    let mut alone = Alone::new(initiator::Config { retain, ..config(0, "disk-a") });
+    let mut alone =
+        Alone::new(initiator::Config { retain: Retain::UpTo(retain), ..config(0, "disk-a") });
     alone.handle(Event::Begin);
     alone.connects();
     alone.attaches(1);

@@ -5,7 +5,7 @@ use crate::node::slots::Entry;
 use crate::world::World;
 use crate::world::wire::Payload;
 use lull_history::Outcome;
-use lull_proto::initiator::{End, Origin, Phase, Policy, Report, Timer};
+use lull_proto::initiator::{End, Origin, Phase, Policy, Report, Retain, Timer};
 use lull_wire::messages::{PauseComplete, Request};
 use lull_wire::{Message, OpCode, RequestFlags, StatusCode};
 
@@ -69,7 +69,7 @@ impl World {
     /// [SAFE-3] What it keeps stays within its bound.
     pub(crate) fn judge_retains(&mut self, at: usize) {
         let node = &self.attachments[at];
-        let bound = node.config.retain;
+        let Retain::UpTo(bound) = node.config.retain else { return };
         let cost = |sectors: &u64| (sectors * u64::from(SECTOR)).max(256);
         let kept: u64 = node.retained.values().map(|(_, sectors)| cost(sectors)).sum();
         if kept > bound {
@@ -208,7 +208,10 @@ impl World {
             | Report::Paused { .. }
             | Report::PauseAborted { .. }
             | Report::Refused { .. }
-            | Report::Holding { .. } => {}
+            | Report::Holding { .. }
+            | Report::HoldOver { .. }
+            | Report::HoldSilent
+            | Report::GivenBack => {}
         }
     }
 }

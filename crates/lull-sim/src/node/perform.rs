@@ -50,6 +50,7 @@ impl World {
             }
             Action::Remember(memory) => self.remember(at, memory),
             Action::Retain { slot, place } => self.retain(at, slot, place),
+            Action::LifeLost => {}
             Action::Release { before } => self.release(at, before),
             Action::RunHook(_) => {}
             Action::PrepareShutdown(_) => {

@@ -8,7 +8,7 @@ use crate::world::queue::Happening;
 use crate::world::wire::{Frame, Payload};
 use lull_proto::ConnId;
 use lull_proto::initiator::WINDOW;
-use lull_proto::target::{Event, ResourceIndex};
+use lull_proto::target::{Ended, Event, ResourceIndex};
 use lull_wire::messages::{Reply, Request};
 use lull_wire::{Access, Epoch, OpCode, RequestFlags, RequestNumber, StatusCode};
 use std::collections::BTreeSet;
@@ -313,7 +313,7 @@ impl World {
         }
         if news {
             let resource = ResourceIndex(resource);
-            self.tell_target(at, Event::WriteBackFailed { resource });
+            self.tell_target(at, Event::LifeEnded { resource, why: Ended::WriteBack });
         }
     }
 

@@ -57,6 +57,7 @@ impl World {
                 tenure: host.state.tenures[resource],
                 geometry: host.geometry(resource),
                 path: Path::default(),
+                chained: false,
                 agentless: Default::default(),
             });
         }

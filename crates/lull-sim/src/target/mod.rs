@@ -164,7 +164,8 @@ fn conn_of(event: &Event) -> Option<ConnId> {
         Event::Received { conn, .. } | Event::Lost { conn } | Event::Drained { conn } => Some(conn),
         Event::Accepted { .. }
         | Event::Recorded { .. }
-        | Event::WriteBackFailed { .. }
+        | Event::LifeEnded { .. }
+        | Event::Upstream { .. }
         | Event::Durable { .. }
         | Event::Agentless { .. }
         | Event::Order(_)

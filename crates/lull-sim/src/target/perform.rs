@@ -34,6 +34,7 @@ impl World {
                 }
             }
             Action::MakeDurable { restart } => self.make_durable(at, restart),
+            Action::GiveBack { .. } => {}
             Action::StopAccepting => {
                 if let Some(daemon) = &mut self.targets[at].daemon {
                     daemon.accepts = false;
@@ -197,6 +198,8 @@ fn refused(refusal: &Refusal) -> Refused {
         | Refusal::Conflict { .. }
         | Refusal::Agentless { .. }
         | Refusal::NotRecorded
+        | Refusal::Cycle { .. }
+        | Refusal::NotReached { .. }
         | Refusal::NotReplayed { .. }
         | Refusal::WriteBackFailed { .. }
         | Refusal::Limit { .. } => (Epoch(0), Tenure(0)),

@@ -71,6 +71,7 @@ fn machine() -> Target {
             features: lull_wire::Features::none(),
         },
         path: Default::default(),
+        chained: false,
         agentless: Default::default(),
     };
     let entry = Entry {

@@ -129,6 +129,20 @@ pub fn say(
             );
             (name, "write_back_failed", text)
         }
+        Report::UpstreamBeganAnew { resource } => {
+            let name = machine.resources()[resource.0].name.to_string();
+            let text = "the resource on which it lies begins anew: whoever writes it replays";
+            (name, "upstream_began_anew", text.to_owned())
+        }
+        Report::Holding { resource, reason, path } => {
+            let name = machine.resources()[resource.0].name.to_string();
+            let whom = path.as_slice().last().map(ToString::to_string).unwrap_or_default();
+            (name, "holding", format!("holds: waits for {whom}, which {reason}"))
+        }
+        Report::HoldOver { resource, lasted } => {
+            let name = machine.resources()[resource.0].name.to_string();
+            (name, "hold_over", format!("takes requests again after a hold of {}", span(*lasted)))
+        }
         Report::Disconnected { node, code, .. } => {
             (node.to_string(), "away", format!("told to disconnect: {code}"))
         }

@@ -186,6 +186,7 @@ impl Pair {
                     .with_if(life % 2 == 1, Features::EXTENTS),
             },
             path: Default::default(),
+            chained: false,
             agentless: Default::default(),
         };
         let resources = self.names.iter().enumerate().map(resource).collect();

@@ -3,7 +3,7 @@
 use super::History;
 use super::lanes::{BLOCK, BLOCKS, blocks};
 use lull_proto::Geometry;
-use lull_proto::initiator::{Ask, Config, Initiator, Memory, Policy, Report, Slot, Timer};
+use lull_proto::initiator::{Ask, Config, Initiator, Memory, Policy, Report, Retain, Slot, Timer};
 use lull_wire::messages::{Address, Name};
 use lull_wire::{Access, AttachmentId, InstanceId, OpCode, RequestFlags, StatusCode};
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ pub fn config(at: usize, resource: &str) -> Config {
         restart_timeout: Duration::from_secs(600),
         resume_timeout: Duration::from_secs(60),
         hold: Duration::MAX,
-        retain: 1 << 20,
+        retain: Retain::UpTo(1 << 20),
         memory: Memory::default(),
         seed: u64::from(at) * 77,
     }

@@ -45,6 +45,7 @@ impl Pair {
                     self.send_up(wire, Frame::Message(message));
                 }
             }
+            Action::LifeLost => unreachable!("each of them keeps what it wrote"),
             Action::Transmit { conn, origin, request } => {
                 let Some(wire) = self.wire_of(at, conn) else { return };
                 let node = &self.nodes[at];

@@ -2,7 +2,7 @@
 
 use super::{Frame, LATENCY, Later, Pair, Seen};
 use lull_proto::ConnId;
-use lull_proto::target::{Action, Change, Event, Refusal, Row, RowState};
+use lull_proto::target::{Action, Change, Ended, Event, Refusal, Row, RowState};
 use lull_wire::messages::{Prose, Refused, Reply};
 use lull_wire::{Epoch, Tenure};
 
@@ -62,6 +62,7 @@ impl Pair {
                 let (life, ok) = (self.life, self.store.durable);
                 self.after(self.store.flush, Later::Durable { life, restart, ok });
             }
+            Action::GiveBack { .. } => unreachable!("no resource here lies on another's"),
             Action::StopAccepting => {
                 self.accepting = false;
                 self.trace.push(Seen::StopAccepting);
@@ -148,7 +149,7 @@ impl Pair {
     /// [SAFE-4] A flush fails, and what it should have covered is gone: nobody is answered.
     fn write_back_fails(&mut self, conn: ConnId, at: u64) {
         let resource = self.lanes.lose(conn, at);
-        self.tell_target(Event::WriteBackFailed { resource });
+        self.tell_target(Event::LifeEnded { resource, why: Ended::WriteBack });
         if self.lanes.ran_dry(conn) {
             self.tell_target(Event::Drained { conn });
         }
@@ -179,6 +180,8 @@ pub fn refused(refusal: &Refusal) -> Refused {
         | Refusal::NotRecorded
         | Refusal::NotReplayed { .. }
         | Refusal::WriteBackFailed { .. }
+        | Refusal::Cycle { .. }
+        | Refusal::NotReached { .. }
         | Refusal::Limit { .. } => (Epoch(0), Tenure(0)),
     };
     Refused {

@@ -1,7 +1,7 @@
 //! A crash of the target looks like a restart that took a little longer.
 
 use crate::scene::Scene;
-use lull_proto::initiator::{Config, Phase};
+use lull_proto::initiator::{Config, Phase, Retain};
 use lull_wire::{OpCode, RequestFlags};
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ fn the_replay_does_not_put_an_older_write_over_a_durable_one() {
 #[test]
 fn a_small_log_is_flushed_in_time_and_loses_nothing() {
     for retain in [0, 1024, 10_000] {
-        let mut scene = Scene::with(1, |config| Config { retain, ..config });
+        let mut scene = Scene::with(1, |config| Config { retain: Retain::UpTo(retain), ..config });
         for first in 0..48 {
             scene.write(0, first, 16);
         }
