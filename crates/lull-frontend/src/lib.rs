@@ -1,6 +1,8 @@
 //! The faces that a consumer sees. A face knows neither what lies behind its device nor how that
-//! is shared: it is generic over a small trait that the daemons implement.
+//! is shared: it is generic over a small trait, [`Device`](device::Device), that the daemons implement.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod device;
+pub mod fuse;
 pub mod nbd;

@@ -11,8 +11,8 @@
 
 pub mod client;
 mod constants;
-mod device;
 mod errno;
+mod exports;
 mod extents;
 pub mod handshake;
 pub mod info;
@@ -21,11 +21,13 @@ pub mod request;
 mod serve;
 mod uri;
 
+pub use crate::device::{Device, Op, Outcome, Reply};
 pub use constants::{DEFAULT_PORT, MAX_EXTENTS, MAX_NAME, MAX_PAYLOAD};
-pub use device::{Device, Exports, Op, OpenRefused, Outcome};
 pub use errno::Errno;
+pub use exports::{Exports, OpenRefused};
 pub use extents::Extent;
 pub use info::Geometry;
 pub use reply::Dialect;
-pub use serve::{Closer, Limits, Reply, ServeEnd, serve};
+pub(crate) use serve::Duty;
+pub use serve::{Closer, Limits, ServeEnd, serve};
 pub use uri::{Uri, UriError};

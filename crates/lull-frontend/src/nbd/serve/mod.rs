@@ -14,10 +14,11 @@ use lull_transport::{Inlet, Stream};
 
 use super::handshake::HandshakeError;
 use super::request::Terms;
-use super::{Device, Exports, MAX_PAYLOAD};
+use super::{Exports, MAX_PAYLOAD};
+use crate::device::Device;
 
 pub use closer::Closer;
-pub use reply::Reply;
+pub(crate) use reply::Duty;
 
 /// What one connection may take, in time and memory. [SEC-4]
 #[derive(Debug, Clone)]

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use lull_transport::{Inlet, ReadHalf};
 
 use super::connection::Shared;
-use super::reply::{Answer, Reply};
+use super::reply::{Answer, Duty};
 use super::{Agreed, Limits, ServeEnd};
+use crate::device::{self, Device, Op, Reply};
 use crate::nbd::constants::cmd;
 use crate::nbd::extents::Question;
 use crate::nbd::reply::To;
 use crate::nbd::request::{Request, Verdict};
-use crate::nbd::{Device, Extent, MAX_EXTENTS, Op};
+use crate::nbd::{Extent, MAX_EXTENTS};
 
 /// Reads requests and submits them until the client leaves or its stream ends.
 pub(super) async fn receive<D: Device>(
@@ -120,7 +121,8 @@ fn reply<D: Device>(
         }),
         _ => Answer::Data { length: length as u32 },
     };
-    Reply::new(shared, dialect, To { cookie, offset }, answer, held)
+    let duty = Duty::new(shared, dialect, To { cookie, offset }, answer, held);
+    Reply::new(device::Duty::Nbd(duty))
 }
 
 /// Receives the payload of a refused request into nowhere.
