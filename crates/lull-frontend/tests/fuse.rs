@@ -195,7 +195,13 @@ fn the_field_s_tools_take_it_for_a_file() {
         "fio",
         &["--name=x", &format!("--filename={file}"), "--rw=randrw", "--bs=4k", "--size=16M"]
             .into_iter()
-            .chain(["--direct=1", "--ioengine=libaio", "--iodepth=32", "--verify=crc32c"])
+            .chain([
+                "--direct=1",
+                "--ioengine=libaio",
+                "--iodepth=32",
+                "--verify=crc32c",
+                "--verify_state_save=0",
+            ])
             .collect::<Vec<_>>(),
     );
     assert!(fio.contains("err= 0"), "{fio}");
