@@ -23,6 +23,8 @@ pub(crate) struct Faulty {
 struct Faults {
     spec: FaultySpec,
     flushes: AtomicU64,
+    /// Flushes that came, those that hang included.
+    asked: AtomicU64,
     /// Loses what it was given when a flush fails, as a page cache does.
     volatile: Option<Arc<Volatile>>,
 }
@@ -39,7 +41,12 @@ impl Faulty {
         inner: Arc<dyn Backend>,
         volatile: Option<Arc<Volatile>>,
     ) -> Result<Self, OpenError> {
-        let faults = Arc::new(Faults { spec, flushes: AtomicU64::new(0), volatile });
+        let faults = Arc::new(Faults {
+            spec,
+            flushes: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            volatile,
+        });
         let mut late = None;
         if !faults.spec.delay.is_zero() {
             let (sender, receiver) = mpsc::channel();
@@ -55,6 +62,21 @@ impl Faulty {
             late = Some(sender);
         }
         Ok(Self { faults, inner, late })
+    }
+}
+
+impl Faulty {
+    /// Begins a request after a span, in a thread of its own: nothing else waits for it.
+    fn hang(&self, span: Duration, request: Request, home: Completions) -> Option<Completion> {
+        let (faults, inner) = (Arc::clone(&self.faults), Arc::clone(&self.inner));
+        let begun = thread::Builder::new().name("lull-hanging".into()).spawn(move || {
+            thread::sleep(span);
+            if let Some(completion) = faults.start(request, &*inner) {
+                home.push(completion);
+            }
+        });
+        // A request that could not be moved there is gone with its token; nobody tests without threads.
+        begun.map(|_| None).expect("a thread for a request that is to hang")
     }
 }
 
@@ -79,6 +101,13 @@ impl Faults {
             Some(status) => Some(request.finish(Err(status))),
             None => inner.start(request),
         }
+    }
+
+    /// How long this request is to hang.
+    fn hang(&self, request: &Request) -> Option<Duration> {
+        let (number, span) = self.spec.hang_flush?;
+        let flush = matches!(request.op, Op::Flush);
+        (flush && self.asked.fetch_add(1, Ordering::Relaxed) + 1 == number).then_some(span)
     }
 
     fn fault(&self, request: &Request) -> Option<IoStatus> {
@@ -120,6 +149,10 @@ impl Backend for Faulty {
     }
 
     fn start(&self, request: Request) -> Option<Completion> {
+        if let (Some(span), Some(home)) = (self.faults.hang(&request), request.token.completions())
+        {
+            return self.hang(span, request, home);
+        }
         let (Some(late), Some(home)) = (&self.late, request.token.completions()) else {
             return self.faults.start(request, &*self.inner);
         };

@@ -84,7 +84,7 @@ pub struct RemoteSpec {
     pub write_through: bool,
 }
 
-/// `faulty:[delay=SPAN][,volatile][,fail-flush=N][,fail-flush-after=N][,fail-reads-at=OFFSET[+LENGTH]][,fail-writes-at=OFFSET[+LENGTH]]:BACKEND`
+/// `faulty:[delay=SPAN][,volatile][,fail-flush=N][,fail-flush-after=N][,hang-flush=N+SPAN][,fail-reads-at=OFFSET[+LENGTH]][,fail-writes-at=OFFSET[+LENGTH]]:BACKEND`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FaultySpec {
     /// `delay=10ms`: every request starts at least this much later, and less than twice as much.
@@ -93,6 +93,8 @@ pub struct FaultySpec {
     pub fail_flush: Option<u64>,
     /// `fail-flush-after=N`: every flush after the N-th fails so.
     pub fail_flush_after: Option<u64>,
+    /// `hang-flush=N+20s`: the N-th flush (the first is 1) is begun this much later.
+    pub hang_flush: Option<(u64, Duration)>,
     /// `fail-reads-at=OFFSET+LENGTH` (default length 512): reads that touch these bytes fail.
     pub fail_reads: Option<Span>,
     /// `fail-writes-at=OFFSET+LENGTH`: changes that touch these bytes fail and alter nothing.
@@ -260,6 +262,7 @@ fn faulty(options: &str) -> Result<FaultySpec, SpecError> {
             "delay" => spec.delay = delay(key, value)?,
             "fail-flush" => spec.fail_flush = Some(count(key, value)?),
             "fail-flush-after" => spec.fail_flush_after = Some(count(key, value)?),
+            "hang-flush" => spec.hang_flush = Some(hang(key, value)?),
             "fail-reads-at" => spec.fail_reads = Some(span(key, value)?),
             "fail-writes-at" => spec.fail_writes = Some(span(key, value)?),
             "volatile" if value.is_empty() => spec.volatile = true,
@@ -267,8 +270,8 @@ fn faulty(options: &str) -> Result<FaultySpec, SpecError> {
                 return Err(SpecError::UnknownOption {
                     key: key.into(),
                     kind: "faulty:",
-                    known: "delay=, volatile, fail-flush=, fail-flush-after=, fail-reads-at= and \
-                            fail-writes-at=",
+                    known: "delay=, volatile, fail-flush=, fail-flush-after=, hang-flush=, \
+                            fail-reads-at= and fail-writes-at=",
                 });
             }
         }
@@ -334,6 +337,12 @@ fn sectors(key: &str, value: &str) -> Result<u64, SpecError> {
 
 fn count(key: &str, value: &str) -> Result<u64, SpecError> {
     value.parse().map_err(|_| bad(key, value, "a whole number"))
+}
+
+fn hang(key: &str, value: &str) -> Result<(u64, Duration), SpecError> {
+    let (number, span) =
+        value.split_once('+').ok_or_else(|| bad(key, value, "a number and a span, as in 2+20s"))?;
+    Ok((count(key, number)?, delay(key, span)?))
 }
 
 fn delay(key: &str, value: &str) -> Result<Duration, SpecError> {
@@ -447,6 +456,9 @@ impl fmt::Display for FaultySpec {
         }
         if let Some(n) = self.fail_flush_after {
             parts.push(format!("fail-flush-after={n}"));
+        }
+        if let Some((n, span)) = self.hang_flush {
+            parts.push(format!("hang-flush={n}+{}us", span.as_micros()));
         }
         for (key, span) in [("reads", self.fail_reads), ("writes", self.fail_writes)] {
             if let Some(Span { offset, length }) = span {

@@ -5,6 +5,7 @@
 //! and its pages are dropped.
 
 use crate::chance::Chance;
+use lull_proto::MonoTime;
 
 /// Bytes of a sector: what is written as a whole or not at all.
 pub const SECTOR: u32 = 512;
@@ -32,6 +33,8 @@ pub struct Disk {
     clock: u64,
     /// How many of the next syncs fail.
     pub syncs_fail: u32,
+    /// Syncs do not end until then.
+    pub hangs_until: MonoTime,
     /// Every read and write fails for now.
     pub fails: bool,
     /// Whether pages were dropped since it was opened.
@@ -58,6 +61,7 @@ impl Disk {
             sectors: vec![Sector::default(); sectors],
             clock: 0,
             syncs_fail: 0,
+            hangs_until: MonoTime(0),
             fails: false,
             dropped: false,
             failed: false,

@@ -113,7 +113,8 @@ impl Preset {
                 [&planned[..], &[K::KillTarget, K::PowerTarget, K::Cut, K::Silence]].concat()
             }
             Self::Storage | Self::WriteBack => {
-                let storage = [K::SyncFails, K::DiskFails, K::StateFails, K::WriteBack];
+                let storage =
+                    [K::SyncFails, K::SyncHangs, K::DiskFails, K::StateFails, K::WriteBack];
                 [&storage[..], &planned, &[K::KillTarget, K::PowerTarget, K::Cut]].concat()
             }
             Self::Torn => vec![K::KillTarget, K::KillTarget, K::KillNode],

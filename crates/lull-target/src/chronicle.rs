@@ -8,7 +8,7 @@ use lull_admin::{
     Event, EventFeed, EventLog, EventPosition, Message, Outcome, OutcomeKind, PhaseSpan, RecordRow,
     RestartKind, RestartPhase, RestartRecord,
 };
-use lull_proto::target::{Report, Resource, Row, RowState, Seat, Target, Why};
+use lull_proto::target::{Phase, Report, Resource, Row, RowState, Seat, Target, Why};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire as wire;
 use lull_wire::AttachmentId;
@@ -16,10 +16,12 @@ use lull_wire::messages::Stall;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod storage;
 #[cfg(test)]
 mod tests;
 mod words;
 
+use storage::Unflushed;
 pub use words::{because, lingering, not_ready, plain};
 use words::{describe, say};
 
@@ -50,6 +52,8 @@ pub struct Chronicle {
     news: bool,
     /// The restart before has learned something that is not on stable storage.
     unsaved: bool,
+    /// The backends that a restart waits for.
+    unflushed: Unflushed,
 }
 
 impl Chronicle {
@@ -67,6 +71,7 @@ impl Chronicle {
             trouble: None,
             news: false,
             unsaved: false,
+            unflushed: Unflushed::default(),
         }
     }
 
@@ -460,7 +465,7 @@ impl Chronicle {
             }
             _ => {}
         }
-        self.enter(now, report);
+        self.enter(now, machine, report);
         if let Some((subject, what, text)) = say(report, machine, now, &self.clock) {
             self.tell(now, &subject, what, text);
         }
@@ -468,7 +473,12 @@ impl Chronicle {
             Report::Aborted { why, rows, .. } => {
                 let name = |resource: &Resource| resource.name.to_string();
                 let names: Vec<_> = machine.resources().iter().map(name).collect();
-                let late = if self.was_late(*why) { not_ready(rows, &names) } else { Vec::new() };
+                let late = match why {
+                    Why::FlushLate => self.unflushed(),
+                    Why::RecordLate => self.unwritten(),
+                    _ if self.was_late(*why) => not_ready(rows, &names),
+                    _ => Vec::new(),
+                };
                 let late: Vec<_> = late.iter().map(ToString::to_string).collect();
                 if self.was_held() && *why == Why::Operator {
                     return self.finish(now, OutcomeKind::Completed, None, Vec::new(), store);
@@ -504,7 +514,7 @@ impl Chronicle {
     }
 
     /// The phases of the record follow the machine's.
-    fn enter(&mut self, now: MonoTime, report: &Report) {
+    fn enter(&mut self, now: MonoTime, machine: &Target, report: &Report) {
         match report {
             Report::Pausing { rows, .. } => {
                 self.phase(
@@ -520,14 +530,18 @@ impl Chronicle {
             Report::Asking { rows, .. } => {
                 let late =
                     rows.iter().filter(|row| !matches!(row.state, RowState::Complete(_))).count();
-                self.phase(
-                    now,
-                    RestartPhase::Asking,
-                    format!("the pause timer ended, {late} not ready"),
-                );
+                let text = match machine.phase() {
+                    Phase::Pausing { .. } => format!("the pause timer ended, {late} not ready"),
+                    _ => "the pause timer ended, and not everything is durable".to_owned(),
+                };
+                self.phase(now, RestartPhase::Asking, text);
             }
             Report::Decided { decision: lull_proto::target::Decision::Wait, .. } => {
-                self.phase(now, RestartPhase::Pausing, "waiting on");
+                let phase = match machine.phase() {
+                    Phase::Pausing { .. } => RestartPhase::Pausing,
+                    _ => RestartPhase::Settling,
+                };
+                self.phase(now, phase, "waiting on");
             }
             Report::PausingAgain { .. } => {
                 self.phase(now, RestartPhase::Pausing, "waiting for who came back");

@@ -26,10 +26,6 @@ impl<T> Executor<T> {
         Self { backend, completions: Completions::new(), waiting }
     }
 
-    pub fn backend(&self) -> &Arc<dyn Backend> {
-        &self.backend
-    }
-
     /// Requests that have not come back.
     pub fn in_flight(&self) -> usize {
         let waiting = self.waiting.borrow();

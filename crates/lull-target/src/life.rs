@@ -411,7 +411,9 @@ async fn serve(
             }
             () = daemon.threads.lost() => return Err(gone("a thread of the data path")),
             () = signals.told_to_end() => {
-                told(Moment::Ending { within: daemon.config.pause_timeout + LAST_WRITES });
+                // Once for those who are to pause, once for the storage.
+                let within = daemon.config.pause_timeout * 2 + LAST_WRITES;
+                told(Moment::Ending { within });
                 daemon.terminate();
             }
             Some(call) = asked.recv() => daemon.call(call),

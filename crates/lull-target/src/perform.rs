@@ -6,7 +6,7 @@ use crate::lane::Terms;
 use crate::local::Command;
 use crate::refusal;
 use crate::store::{Commit, SeatRow};
-use lull_block::{Backend, Buffer, Op};
+use lull_block::{Buffer, Op};
 use lull_proto::target::{Action, Change, Report, ResourceIndex, Row, RowState, Ticket};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire::frame::Digest;
@@ -114,49 +114,58 @@ impl Daemon {
     fn make_durable(self: &Rc<Self>, restart: RestartId) {
         let daemon = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let ok = daemon.flush_or_fail().await;
+            let ok = daemon.flush_or_fail(Some(restart)).await;
             daemon.input(Input::Durable { restart, ok });
         });
     }
 
-    /// Flushes every backend; false where one failed, whose life ends [SAFE-4].
-    pub(crate) async fn flush_or_fail(self: &Rc<Self>) -> bool {
+    /// Flushes every backend, for a restart that waits for it or in advance of one; false where one failed, whose life
+    /// ends [SAFE-4].
+    pub(crate) async fn flush_or_fail(self: &Rc<Self>, restart: Option<RestartId>) -> bool {
         let lives = self.core.borrow().lives.clone();
-        let failed = self.flush_all().await;
-        for &resource in &failed {
-            if self.shared[resource].life.end(lives[resource]) {
+        let flushes: Vec<_> = (0..self.shared.len())
+            .map(|resource| {
+                let daemon = Rc::clone(self);
+                tokio::task::spawn_local(async move { daemon.flush(resource, restart).await })
+            })
+            .collect();
+        let mut all = true;
+        for (resource, flush) in flushes.into_iter().enumerate() {
+            // Nobody aborts these tasks; one that panicked has flushed nothing.
+            let good = flush.await.unwrap_or(false);
+            if !good && self.shared[resource].life.end(lives[resource]) {
                 self.input(Input::WriteBackFailed { resource: ResourceIndex(resource) });
             }
+            all &= good;
         }
-        failed.is_empty()
+        all
     }
 
-    /// Flushes every backend at the same time; those that failed.
-    async fn flush_all(&self) -> Vec<usize> {
-        let start = |backend: &Arc<dyn Backend>| {
-            let executor = Executor::new(Arc::clone(backend));
-            let done = executor.start(Op::Flush, 0, 0, Buffer::empty(), ());
-            (executor, done)
-        };
-        let started: Vec<_> = self.shared.iter().map(|shared| start(&shared.backend)).collect();
-        let mut failed = Vec::new();
-        for (resource, (executor, done)) in started.into_iter().enumerate() {
-            let mut completions: Vec<_> = done.into_iter().map(|((), done)| done).collect();
-            if completions.is_empty() {
-                executor.next(&mut completions).await;
+    /// Flushes one backend; whether it could be. While a restart waits for it, it is named.
+    async fn flush(&self, resource: usize, restart: Option<RestartId>) -> bool {
+        let shared = &self.shared[resource];
+        let executor = Executor::new(Arc::clone(&shared.backend));
+        let started = executor.start(Op::Flush, 0, 0, Buffer::empty(), ());
+        let mut done: Vec<_> = started.into_iter().map(|((), done)| done).collect();
+        if done.is_empty() {
+            if let Some(restart) = restart {
+                let chronicle = &mut self.core.borrow_mut().chronicle;
+                chronicle.flushing(restart, resource, &shared.name, &shared.backend.describe());
             }
-            for done in &completions {
-                executor.ticket(done);
-                if let Err(status) = done.result {
-                    tracing::error!(
-                        "{} could not be flushed: {status}",
-                        executor.backend().describe()
-                    );
-                    failed.push(resource);
-                }
+            executor.next(&mut done).await;
+            if let Some(restart) = restart {
+                self.core.borrow_mut().chronicle.flushed(restart, resource);
             }
         }
-        failed
+        let mut good = true;
+        for done in &done {
+            executor.ticket(done);
+            if let Err(status) = done.result {
+                tracing::error!("{} could not be flushed: {status}", shared.backend.describe());
+                good = false;
+            }
+        }
+        good
     }
 
     /// A successor that is not wanted is ended without waiting for it here.

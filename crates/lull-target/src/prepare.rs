@@ -84,7 +84,7 @@ impl Daemon {
     async fn write_back(self: &Rc<Self>) -> Result<(), PrepareError> {
         for _ in 0..ROUNDS {
             let begun = self.clock.now();
-            if !self.flush_or_fail().await {
+            if !self.flush_or_fail(None).await {
                 return Err(PrepareError::Flush);
             }
             if self.clock.now().since(begun) < SHORT {

@@ -3,7 +3,7 @@
 use crate::daemon::Core;
 use lull_admin::{ApiError, Decision, ErrorCode};
 use lull_proto::MonoTime;
-use lull_proto::target::Phase;
+use lull_proto::target::{Phase, Question};
 use std::time::Duration;
 
 /// How many of those who are not back are named.
@@ -48,7 +48,8 @@ impl Core {
             }
             Phase::Leaving { .. } | Phase::Down { .. } => Stage::Leaving,
             phase => {
-                let asks = matches!(phase, Phase::Pausing { .. });
+                let asks = matches!(phase, Phase::Pausing { .. })
+                    || matches!(phase.question(), Some(Question::Open(_)));
                 if ends { Stage::Ending { asks } } else { Stage::Pausing { asks } }
             }
         };

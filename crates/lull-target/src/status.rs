@@ -210,26 +210,31 @@ impl Daemon {
         } else {
             pause_deadline(core)
         };
-        let question = match core.machine.phase() {
-            Phase::Pausing { question: Question::Open(until), .. } => Some(AdminQuestion {
+        let machine_phase = core.machine.phase();
+        let pausing = matches!(machine_phase, Phase::Pausing { .. });
+        let late = match pausing {
+            true => not_ready(&now_rows, names),
+            false => core.chronicle.storage_late(machine_phase),
+        };
+        let question = match machine_phase.question() {
+            Some(Question::Open(until)) => Some(AdminQuestion {
                 since: span.map_or(0, |span| span.start),
-                deadline: self.clock.unix_ms(*until),
-                not_ready: not_ready(&now_rows, names),
+                deadline: self.clock.unix_ms(until),
+                not_ready: late.clone(),
             }),
-            _ => None,
+            Some(Question::NotYet(_)) | None => None,
         };
         let waits = |late: NotReady| Wait {
             for_whom: late.initiator,
-            what: format!("complete the pause ({})", late.because),
+            what: match pausing {
+                true => format!("complete the pause ({})", late.because),
+                false => format!("make \"{}\" durable ({})", late.attachment, late.because),
+            },
             since: record.started,
             deadline: deadline.map(|until| self.clock.unix_ms(until)),
             then: at_pause_end(core).to_owned(),
         };
-        let waits = if matches!(core.machine.phase(), Phase::Pausing { .. }) {
-            not_ready(&now_rows, names).into_iter().map(waits).collect()
-        } else {
-            Vec::new()
-        };
+        let waits = late.into_iter().map(waits).collect();
         Some(RestartStatus {
             id: record.id,
             kind: record.kind,
@@ -287,22 +292,17 @@ fn returned_row(row: &RecordRow) -> RestartRow {
 }
 
 fn pause_deadline(core: &Core) -> Option<MonoTime> {
-    match core.machine.phase() {
-        Phase::Pausing { question: Question::NotYet(until) | Question::Open(until), .. } => {
-            Some(*until)
-        }
-        _ => None,
-    }
+    core.machine.phase().question().map(Question::until)
 }
 
 /// What follows the pause timer.
 fn at_pause_end(core: &Core) -> &'static str {
-    let Some(restart) = core.machine.phase().restart() else { return "" };
-    match (core.machine.phase(), restart.order.unstoppable, restart.order.on_timeout) {
-        (_, true, _) | (_, _, OnTimeout::Proceed) => "proceed without it",
-        (Phase::Pausing { question: Question::Open(_), .. }, _, _) | (_, _, OnTimeout::Abort) => {
-            "abort the restart"
-        }
+    let phase = core.machine.phase();
+    let Some(restart) = phase.restart() else { return "" };
+    let asked = matches!(phase.question(), Some(Question::Open(_)));
+    match (restart.order.unstoppable, asked, restart.order.on_timeout) {
+        (true, _, _) | (_, false, OnTimeout::Proceed) => "proceed without it",
+        (_, true, _) | (_, _, OnTimeout::Abort) => "abort the restart",
         (_, _, OnTimeout::Ask) => "ask the operator",
         (_, _, OnTimeout::Wait) => "wait on",
     }

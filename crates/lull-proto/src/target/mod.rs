@@ -50,12 +50,14 @@
 //! | `Settling` | the backends are durable | `Sealing`; `Quiet` where the pause is to be kept up |
 //! | | the same, and somebody came back meanwhile | `Pausing` |
 //! | `Quiet` | told to end | `Pausing` |
+//! | | its span is over, the flush is not, and the choice is as above | `Serving`; `Leaving` where it proceeds |
 //! | `Sealing` | the clean record is written | `Leaving` |
-//! | | an operator aborts it, the record cannot be written | `Revoking` |
+//! | | its span is over, and it proceeds without the record | `Leaving` |
+//! | | an operator or the end of its span aborts it, the record cannot be written | `Revoking` |
 //! | `Revoking` | the record is revoked, or cannot be | `Serving` |
 //! | | told to end | `Settling` |
 //! | `Intending` to `Quiet` | an operator aborts it, or what is to be written cannot be | `Serving` |
-//! | `Settling`, `Sealing` | told to end twice, or once and what is to be written cannot be | `Leaving` |
+//! | `Settling`, `Sealing` | told to end twice, or once and what is to be written cannot be, or not in time | `Leaving` |
 //! | `Leaving` | the last session is closed, the last client without an agent gone | `Down` |
 //!
 //! Told to end, it goes on from `Intending` although the intent could not be written.

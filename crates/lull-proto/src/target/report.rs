@@ -130,6 +130,10 @@ pub enum Why {
     NotDurable,
     /// The target's own state could not be written.
     NotRecorded,
+    /// A backend was not flushed in time.
+    FlushLate,
+    /// The target's own state was not written in time.
+    RecordLate,
 }
 
 /// A transition.

@@ -16,6 +16,9 @@ pub(super) const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// The span that a PAUSE without an end of its own names, renewed long before it is over.
 const OPEN_SPAN: Duration = Duration::from_secs(30);
 
+/// The shortest span that is waited once more: an order may name none at all.
+const WAIT_LEAST: Duration = Duration::from_millis(100);
+
 /// What happens when the pause timer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnTimeout {
@@ -82,13 +85,22 @@ pub struct Restart {
     pub(super) renew_at: MonoTime,
 }
 
-/// What the pause timer waits for.
+/// What the pause timer is at: for those who have not completed, and once more for the storage after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Question {
     /// The timer runs until then.
     NotYet(MonoTime),
     /// It ended: an operator is asked until then.
     Open(MonoTime),
+}
+
+impl Question {
+    /// When this ends.
+    pub fn until(self) -> MonoTime {
+        match self {
+            Self::NotYet(until) | Self::Open(until) => until,
+        }
+    }
 }
 
 /// What a target does as a whole.
@@ -101,12 +113,12 @@ pub enum Phase {
     Intending { restart: Restart, ticket: Ticket },
     /// PAUSE is sent.
     Pausing { restart: Restart, question: Question },
-    /// The backends are being flushed.
-    Settling { restart: Restart },
+    /// The backends are being flushed; the timer runs on.
+    Settling { restart: Restart, question: Question },
     /// All are paused and stay so.
     Quiet { restart: Restart },
-    /// The clean record is being written.
-    Sealing { restart: Restart, ticket: Ticket },
+    /// The clean record is being written; the timer runs on.
+    Sealing { restart: Restart, ticket: Ticket, question: Question },
     /// It was given up; the clean record is being revoked.
     Revoking { restart: Restart, ticket: Ticket, why: Why },
     /// The point of no return is past: lanes close, DISCONNECT is sent.
@@ -122,7 +134,7 @@ impl Phase {
             Self::Serving => None,
             Self::Intending { restart, .. }
             | Self::Pausing { restart, .. }
-            | Self::Settling { restart }
+            | Self::Settling { restart, .. }
             | Self::Quiet { restart }
             | Self::Sealing { restart, .. }
             | Self::Revoking { restart, .. }
@@ -136,12 +148,41 @@ impl Phase {
             Self::Serving => None,
             Self::Intending { restart, .. }
             | Self::Pausing { restart, .. }
-            | Self::Settling { restart }
+            | Self::Settling { restart, .. }
             | Self::Quiet { restart }
             | Self::Sealing { restart, .. }
             | Self::Revoking { restart, .. }
             | Self::Leaving { restart }
             | Self::Down { restart } => Some(restart),
+        }
+    }
+
+    /// What the timer of a pause is at; `None` where nothing is waited for that it could end.
+    pub fn question(&self) -> Option<Question> {
+        match self {
+            Self::Pausing { question, .. }
+            | Self::Settling { question, .. }
+            | Self::Sealing { question, .. } => Some(*question),
+            Self::Serving
+            | Self::Intending { .. }
+            | Self::Quiet { .. }
+            | Self::Revoking { .. }
+            | Self::Leaving { .. }
+            | Self::Down { .. } => None,
+        }
+    }
+
+    fn question_mut(&mut self) -> Option<&mut Question> {
+        match self {
+            Self::Pausing { question, .. }
+            | Self::Settling { question, .. }
+            | Self::Sealing { question, .. } => Some(question),
+            Self::Serving
+            | Self::Intending { .. }
+            | Self::Quiet { .. }
+            | Self::Revoking { .. }
+            | Self::Leaving { .. }
+            | Self::Down { .. } => None,
         }
     }
 
@@ -197,11 +238,13 @@ impl Target {
         restart.order.downtime = restart.order.downtime.max(order.downtime);
         restart.order.span = restart.order.span.min(order.span);
         match &mut self.phase {
-            Phase::Pausing { question, .. } => {
+            Phase::Pausing { question, .. }
+            | Phase::Settling { question, .. }
+            | Phase::Sealing { question, .. } => {
                 let until = now + order.span;
                 match question {
                     Question::NotYet(deadline) if !hurry => *deadline = (*deadline).min(until),
-                    Question::NotYet(_) | Question::Open(_) => self.proceed(actions),
+                    Question::NotYet(_) | Question::Open(_) => self.proceed(now, actions),
                 }
             }
             // Who came back in the meantime may be draining.
@@ -210,22 +253,13 @@ impl Target {
                 self.pause_again(now, restart, actions);
                 self.check_complete(now, actions);
             }
-            // A medium or a state directory that hangs does not keep who is told twice to end: it goes without its
-            // clean record.
-            Phase::Settling { restart } | Phase::Sealing { restart, .. } if hurry => {
-                let restart = restart.clone();
-                self.go(now, restart, actions);
-            }
             // RESUME has not been said yet: it goes on as if nothing had been given up.
             Phase::Revoking { restart, .. } => {
                 let restart = restart.clone();
-                self.phase = Phase::Settling { restart };
-                self.settle(actions);
+                self.settle(now, restart, actions);
             }
             Phase::Serving
             | Phase::Intending { .. }
-            | Phase::Settling { .. }
-            | Phase::Sealing { .. }
             | Phase::Leaving { .. }
             | Phase::Down { .. } => {}
         }
@@ -250,11 +284,11 @@ impl Target {
                     }));
                 }
             }
-            Phase::Sealing { restart, ticket: mine } if mine == ticket => {
+            Phase::Sealing { restart, ticket: mine, question } if mine == ticket => {
                 if ok || restart.order.unstoppable {
                     self.go(now, restart, actions);
                 } else {
-                    self.phase = Phase::Sealing { restart, ticket };
+                    self.phase = Phase::Sealing { restart, ticket, question };
                     self.abort(now, Why::NotRecorded, actions);
                 }
             }
@@ -301,19 +335,7 @@ impl Target {
             return None;
         }
         let restart = self.phase.restart()?;
-        let until = match &self.phase {
-            Phase::Pausing {
-                question: Question::NotYet(until) | Question::Open(until), ..
-            } => *until,
-            Phase::Serving
-            | Phase::Intending { .. }
-            | Phase::Settling { .. }
-            | Phase::Quiet { .. }
-            | Phase::Sealing { .. }
-            | Phase::Revoking { .. }
-            | Phase::Leaving { .. }
-            | Phase::Down { .. } => now + OPEN_SPAN,
-        };
+        let until = self.phase.question().map_or(now + OPEN_SPAN, Question::until);
         Some(messages::Pause {
             restart: restart.id,
             span_ms: until.millis_from(now),
@@ -397,43 +419,55 @@ impl Target {
 
     /// Goes on when nobody is waited for any more.
     pub(super) fn check_complete(&mut self, now: MonoTime, actions: &mut Actions) {
-        if matches!(self.phase, Phase::Pausing { .. }) && self.all_complete(now) {
-            self.settle(actions);
+        if let Phase::Pausing { restart, .. } = &self.phase
+            && self.all_complete(now)
+        {
+            let restart = restart.clone();
+            self.settle(now, restart, actions);
         }
     }
 
-    /// Goes on without those who have not completed.
-    fn proceed(&mut self, actions: &mut Actions) {
-        if let Some(restart) = self.phase.restart_mut() {
-            restart.proceeds = true;
+    /// Goes on without what is waited for: those who have not completed, or a medium or a state directory that does
+    /// not answer, and then without the clean record.
+    fn proceed(&mut self, now: MonoTime, actions: &mut Actions) {
+        match &self.phase {
+            Phase::Pausing { restart, .. } => {
+                let restart = Restart { proceeds: true, ..restart.clone() };
+                self.settle(now, restart, actions);
+            }
+            // Who only wants everybody quiet is not served by a target that goes.
+            Phase::Settling { restart, .. } if restart.order.purpose == Purpose::Hold => {
+                self.abort(now, Why::FlushLate, actions);
+            }
+            Phase::Settling { restart, .. } | Phase::Sealing { restart, .. } => {
+                let restart = restart.clone();
+                self.go(now, restart, actions);
+            }
+            Phase::Serving
+            | Phase::Intending { .. }
+            | Phase::Quiet { .. }
+            | Phase::Revoking { .. }
+            | Phase::Leaving { .. }
+            | Phase::Down { .. } => {}
         }
-        self.settle(actions);
     }
 
     pub(super) fn decide(&mut self, now: MonoTime, decision: Decision, actions: &mut Actions) {
         let Some(restart) = self.phase.restart() else { return };
         let (id, span, unstoppable) = (restart.id, restart.order.span, restart.order.unstoppable);
-        let settled = match &self.phase {
-            Phase::Pausing { .. } => false,
-            Phase::Serving
-            | Phase::Intending { .. }
-            | Phase::Settling { .. }
-            | Phase::Quiet { .. }
-            | Phase::Sealing { .. }
-            | Phase::Revoking { .. }
-            | Phase::Leaving { .. }
-            | Phase::Down { .. } => true,
-        };
+        // Nobody was asked about the storage before its timer ended.
+        let waits = matches!(self.phase, Phase::Pausing { .. })
+            || matches!(self.phase.question(), Some(Question::Open(_)));
         match decision {
             Decision::Abort | Decision::Wait if unstoppable => {}
             Decision::Abort => {
                 actions.push(Action::Report(Report::Decided { restart: id, decision }));
                 self.abort(now, Why::Operator, actions);
             }
-            Decision::Proceed | Decision::Wait if settled => {}
+            Decision::Proceed | Decision::Wait if !waits => {}
             Decision::Proceed => {
                 actions.push(Action::Report(Report::Decided { restart: id, decision }));
-                self.proceed(actions);
+                self.proceed(now, actions);
             }
             Decision::Wait => {
                 actions.push(Action::Report(Report::Decided { restart: id, decision }));
@@ -444,24 +478,28 @@ impl Target {
     }
 
     fn wait_on(&mut self, now: MonoTime, span: Duration) {
-        if let Phase::Pausing { question, .. } = &mut self.phase {
-            *question = Question::NotYet(now + span);
+        if let Some(question) = self.phase.question_mut() {
+            *question = Question::NotYet(now + span.max(WAIT_LEAST));
         }
     }
 
-    /// The pause timer, or the question after it, ended.
+    /// The pause timer, or the question after it, ended. [PAUSE-10] Whether initiators, a medium or the state directory
+    /// is waited for.
     pub(super) fn pause_over(&mut self, now: MonoTime, actions: &mut Actions) {
-        let Phase::Pausing { restart, question } = &mut self.phase else { return };
+        let Some(question) = self.phase.question() else { return };
+        let Some(restart) = self.phase.restart() else { return };
         let (id, span) = (restart.id, restart.order.span);
-        match (restart.order.unstoppable, *question, restart.order.on_timeout) {
+        match (restart.order.unstoppable, question, restart.order.on_timeout) {
             (true, _, _) | (false, Question::NotYet(_), OnTimeout::Proceed) => {
-                self.proceed(actions);
+                self.proceed(now, actions);
             }
             (false, Question::Open(_), _) | (false, Question::NotYet(_), OnTimeout::Abort) => {
-                self.abort(now, Why::NotComplete, actions);
+                self.abort(now, self.late(), actions);
             }
             (false, Question::NotYet(_), OnTimeout::Ask) => {
-                *question = Question::Open(now + QUESTION_SPAN);
+                if let Some(question) = self.phase.question_mut() {
+                    *question = Question::Open(now + QUESTION_SPAN);
+                }
                 actions.push(Action::Report(Report::Asking { restart: id, rows: self.rows(now) }));
                 self.renew_pause(now, actions);
             }
@@ -472,13 +510,28 @@ impl Target {
         }
     }
 
+    /// What was waited for in vain.
+    fn late(&self) -> Why {
+        match &self.phase {
+            Phase::Settling { .. } => Why::FlushLate,
+            Phase::Sealing { .. } => Why::RecordLate,
+            Phase::Serving
+            | Phase::Intending { .. }
+            | Phase::Pausing { .. }
+            | Phase::Quiet { .. }
+            | Phase::Revoking { .. }
+            | Phase::Leaving { .. }
+            | Phase::Down { .. } => Why::NotComplete,
+        }
+    }
+
     /// [PAUSE-6] Up to the first DISCONNECT everything can be taken back; a clean record that is written, or may
     /// be, is revoked first.
     pub(super) fn abort(&mut self, now: MonoTime, why: Why, actions: &mut Actions) {
         match core::mem::replace(&mut self.phase, Phase::Serving) {
             Phase::Intending { restart, .. }
             | Phase::Pausing { restart, .. }
-            | Phase::Settling { restart }
+            | Phase::Settling { restart, .. }
             | Phase::Quiet { restart } => self.end_pause(now, restart.id, why, actions),
             Phase::Sealing { restart, .. } => {
                 let ticket = self.record(Change::Revoked(restart.id), actions);

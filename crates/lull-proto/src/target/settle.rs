@@ -2,8 +2,8 @@
 
 use super::restart::{RENEW_EVERY, Restart};
 use super::{
-    Action, Actions, Agentless, Change, Phase, Purpose, Report, ResourceIndex, SessionState,
-    Target, Why,
+    Action, Actions, Agentless, Change, Phase, Purpose, Question, Report, ResourceIndex,
+    SessionState, Target, Why,
 };
 use crate::MonoTime;
 use alloc::vec::Vec;
@@ -11,11 +11,11 @@ use lull_wire::messages::Name;
 use lull_wire::{DisconnectCode, RestartId};
 
 impl Target {
-    /// [PAUSE-5] What initiators flushed, and what nobody did, is made durable.
-    pub(super) fn settle(&mut self, actions: &mut Actions) {
-        let Some(restart) = self.phase.restart().cloned() else { return };
-        let id = restart.id;
-        self.phase = Phase::Settling { restart };
+    /// [PAUSE-5] What initiators flushed, and what nobody did, is made durable. [PAUSE-10] A medium that hangs is not
+    /// waited for without end: the pause timer runs once more.
+    pub(super) fn settle(&mut self, now: MonoTime, restart: Restart, actions: &mut Actions) {
+        let (id, question) = (restart.id, Question::NotYet(now + restart.order.span));
+        self.phase = Phase::Settling { restart, question };
         actions.push(Action::Report(Report::Settling { restart: id }));
         actions.push(Action::MakeDurable { restart: id });
     }
@@ -27,11 +27,11 @@ impl Target {
         ok: bool,
         actions: &mut Actions,
     ) {
-        let Phase::Settling { restart } = &self.phase else { return };
+        let Phase::Settling { restart, question } = &self.phase else { return };
         if restart.id != id {
             return;
         }
-        let restart = restart.clone();
+        let (restart, question) = (restart.clone(), *question);
         match (ok, restart.order.unstoppable, restart.order.purpose) {
             // What cannot be aborted goes without its clean record.
             (false, true, _) => self.go(now, restart, actions),
@@ -45,13 +45,13 @@ impl Target {
             (true, _, Purpose::Restart) if !restart.proceeds && !self.all_complete(now) => {
                 self.pause_again(now, restart, actions);
             }
-            (true, _, Purpose::Restart) => self.seal(restart, actions),
+            (true, _, Purpose::Restart) => self.seal(restart, question, actions),
         }
     }
 
-    fn seal(&mut self, restart: Restart, actions: &mut Actions) {
+    fn seal(&mut self, restart: Restart, question: Question, actions: &mut Actions) {
         let ticket = self.record(Change::Clean(restart.id), actions);
-        self.phase = Phase::Sealing { restart, ticket };
+        self.phase = Phase::Sealing { restart, ticket, question };
     }
 
     /// The first DISCONNECT, and with it the point of no return: nothing is accepted, every lane is closed, and who

@@ -1,6 +1,6 @@
 //! Deadlines: when the machine wants to be woken, and what it does then.
 
-use super::{Action, Actions, Phase, Question, Report, SessionState, Target};
+use super::{Action, Actions, Question, Report, SessionState, Target};
 use crate::MonoTime;
 use crate::beat::Round;
 use crate::time::earliest;
@@ -35,19 +35,7 @@ impl Target {
     }
 
     fn pause_deadline(&self) -> Option<MonoTime> {
-        match &self.phase {
-            Phase::Pausing {
-                question: Question::NotYet(until) | Question::Open(until), ..
-            } => Some(*until),
-            Phase::Serving
-            | Phase::Intending { .. }
-            | Phase::Settling { .. }
-            | Phase::Quiet { .. }
-            | Phase::Sealing { .. }
-            | Phase::Revoking { .. }
-            | Phase::Leaving { .. }
-            | Phase::Down { .. } => None,
-        }
+        self.phase.question().map(Question::until)
     }
 
     pub(super) fn tick(&mut self, now: MonoTime, actions: &mut Actions) {

@@ -82,7 +82,7 @@ fn said_twice_the_end_waits_neither_for_a_flush_nor_for_the_record() {
         if hangs_in_flush {
             pair.store.flush = 1000 * SECOND;
         }
-        let order = Order { unstoppable: true, ..restart(1) };
+        let order = Order { unstoppable: true, span: 1000 * SECOND, ..restart(1) };
         pair.order(order.clone());
         pair.until(settles);
         if !hangs_in_flush {
@@ -124,4 +124,87 @@ fn a_target_that_would_go_says_for_whom_it_waits() {
     let name = pair.nodes[1].config.node.clone();
     assert_eq!(lingering, [(vec![name.clone()], 0), (vec![name], 0)]);
     pair.until(|pair| pair.life == 2 && pair.all_share());
+}
+
+/// [PAUSE-10] A medium whose flush hangs is waited for as long as somebody who does not complete is, and the same
+/// follows; so is a state directory that does not take the clean record.
+#[test]
+fn what_hangs_after_the_last_pause_complete_is_waited_for_by_the_same_timer() {
+    for hangs_in_flush in [true, false] {
+        for on_timeout in [OnTimeout::Abort, OnTimeout::Proceed, OnTimeout::Ask, OnTimeout::Wait] {
+            let mut pair = Pair::sharing(2);
+            if hangs_in_flush {
+                pair.store.flush = 1000 * SECOND;
+            }
+            pair.order(Order { on_timeout, span: 5 * SECOND, ..restart(1) });
+            pair.until(settles);
+            if !hangs_in_flush {
+                pair.store.delay = 10 * SECOND;
+            }
+            let what = format!("{on_timeout:?}, in flush: {hangs_in_flush}\n{}", pair.picture());
+            pair.run(4 * SECOND);
+            assert_eq!((pair.life, pair.phase(0)), (1, Phase::Paused), "{what}");
+            let asks =
+                |pair: &Pair| pair.reports.iter().any(|one| matches!(one, Report::Asking { .. }));
+            assert!(!asks(&pair), "{what}");
+            pair.run(2 * SECOND);
+            let told = pair.count(&Seen::Down(0, Kind::Disconnect));
+            assert_eq!(told, usize::from(on_timeout == OnTimeout::Proceed), "{what}");
+            assert_eq!(asks(&pair), on_timeout == OnTimeout::Ask, "{what}");
+            if on_timeout == OnTimeout::Ask {
+                pair.run(61 * SECOND);
+            }
+            if on_timeout == OnTimeout::Wait {
+                // A renewed PAUSE names the span that remains, so that nobody takes the silence for a loss.
+                pair.run(8 * SECOND);
+                assert_eq!(
+                    (pair.life, pair.phase(0)),
+                    (1 + u64::from(!hangs_in_flush), pair.phase(0))
+                );
+                (pair.store.flush, pair.store.delay) = (SECOND / 100, SECOND / 100);
+                pair.decide(Decision::Abort);
+            }
+            pair.store.delay = SECOND / 100;
+            pair.until_all_share();
+            pair.finish();
+            assert!(pair.nodes.iter().all(|node| node.errors() == 0), "{what}");
+        }
+    }
+}
+
+/// [PAUSE-10] Whom nothing may abort goes without its clean record.
+#[test]
+fn told_to_end_once_it_waits_no_longer_than_the_timer_for_what_hangs() {
+    for hangs_in_flush in [true, false] {
+        let mut pair = Pair::sharing(1);
+        if hangs_in_flush {
+            pair.store.flush = 1000 * SECOND;
+        }
+        pair.order(Order { unstoppable: true, span: 5 * SECOND, ..restart(1) });
+        pair.until(settles);
+        if !hangs_in_flush {
+            pair.store.delay = 1000 * SECOND;
+        }
+        pair.run(4 * SECOND);
+        assert_eq!(pair.count(&Seen::Down(0, Kind::Disconnect)), 0);
+        pair.until_within(2 * SECOND, |pair| pair.count(&Seen::Down(0, Kind::Disconnect)) == 1);
+        pair.store.delay = Duration::ZERO;
+        pair.until(|pair| pair.life == 2 && pair.all_share());
+        pair.finish();
+    }
+}
+
+/// [PAUSE-10] A pause that is to be kept up is not kept up over a medium that hangs, whatever the choice is.
+#[test]
+fn a_hold_over_a_medium_that_hangs_is_given_up() {
+    let mut pair = Pair::sharing(1);
+    pair.store.flush = 1000 * SECOND;
+    let purpose = target::Purpose::Hold;
+    let on_timeout = OnTimeout::Proceed;
+    pair.order(Order { purpose, on_timeout, span: 5 * SECOND, ..restart(1) });
+    pair.run(6 * SECOND);
+    let why =
+        |report: &Report| matches!(report, Report::Aborted { why: target::Why::FlushLate, .. });
+    assert!(pair.reports.iter().any(why));
+    assert_eq!((pair.life, pair.phase(0)), (1, Phase::Sharing));
 }

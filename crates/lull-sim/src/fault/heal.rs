@@ -4,6 +4,7 @@ use crate::node::Attachment;
 use crate::node::slots::Slots;
 use crate::world::World;
 use crate::world::queue::Happening;
+use lull_proto::MonoTime;
 use lull_proto::initiator::Phase;
 use lull_proto::target::{self, Decision, Event};
 use lull_wire::Access;
@@ -23,6 +24,7 @@ impl World {
             for disk in &mut self.targets[at].disks {
                 disk.fails = false;
                 disk.syncs_fail = 0;
+                disk.hangs_until = MonoTime(0);
             }
             self.thaw_target(at);
             if self.targets[at].daemon.is_none() {

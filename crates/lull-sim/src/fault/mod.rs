@@ -50,6 +50,8 @@ pub enum Kind {
     Client,
     /// The next write-back of a disk fails.
     SyncFails,
+    /// The write-backs of a disk do not end for a while.
+    SyncHangs,
     /// A disk fails for a while.
     DiskFails,
     /// A target's state directory cannot be written for a while.
@@ -62,7 +64,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Cut,
         Self::Silence,
         Self::Stall,
@@ -82,6 +84,7 @@ impl Kind {
         Self::Detach,
         Self::Client,
         Self::SyncFails,
+        Self::SyncHangs,
         Self::DiskFails,
         Self::StateFails,
         Self::NodeStateFails,
@@ -110,6 +113,7 @@ impl Kind {
             Self::Detach => "detach",
             Self::Client => "agentless",
             Self::SyncFails => "sync fails",
+            Self::SyncHangs => "sync hangs",
             Self::DiskFails => "disk fails",
             Self::StateFails => "state fails",
             Self::NodeStateFails => "node state",

@@ -42,7 +42,11 @@ impl World {
             Kind::Decide | Kind::Evict | Kind::TakeOver | Kind::Detach | Kind::Client => {
                 self.strike_operator(fault);
             }
-            Kind::SyncFails | Kind::DiskFails | Kind::StateFails | Kind::WriteBack => {
+            Kind::SyncFails
+            | Kind::SyncHangs
+            | Kind::DiskFails
+            | Kind::StateFails
+            | Kind::WriteBack => {
                 self.strike_storage(fault);
             }
         }
@@ -227,6 +231,10 @@ impl World {
         match kind {
             Kind::StateFails => state.fails = !state.fails,
             Kind::SyncFails => self.targets[target].disks[resource].syncs_fail = 1,
+            Kind::SyncHangs => {
+                let span = self.plan.chance.scattered(Duration::from_secs(200));
+                self.targets[target].disks[resource].hangs_until = self.now + span;
+            }
             Kind::DiskFails => {
                 let disk = &mut self.targets[target].disks[resource];
                 disk.fails = !disk.fails;

@@ -3,8 +3,9 @@
 use crate::target::{Owner, Running};
 use crate::world::World;
 use lull_proto::ConnId;
-use lull_proto::target::{Change, Report, RowState};
+use lull_proto::target::{Change, Decision, OnTimeout, Phase, QUESTION_SPAN, Report, RowState};
 use lull_wire::{Access, DisconnectCode, Message, OpCode, StatusCode};
+use std::time::Duration;
 
 impl World {
     /// A request of an initiator is taken.
@@ -131,7 +132,9 @@ impl World {
             }),
             Message::Pause(pause) => !unstoppable && !mine(host.state.intent, pause.restart),
             Message::Disconnect(told) if told.code == DisconnectCode::Restart => {
-                !unstoppable && !mine(host.state.clean, told.restart)
+                !unstoppable
+                    && self.judge.left_out.get(&at) != Some(&told.restart)
+                    && !mine(host.state.clean, told.restart)
             }
             Message::Resume(resume) => mine(host.state.clean, resume.restart),
             _ => false,
@@ -204,6 +207,29 @@ impl World {
         }
     }
 
+    /// [PAUSE-10] A target that makes everything durable comes to an end of that, whatever its disks and its state do.
+    pub(crate) fn judge_phase(&mut self, at: usize) {
+        let now = self.now;
+        let Some(daemon) = &self.targets[at].daemon else { return };
+        let (Phase::Settling { restart, .. } | Phase::Sealing { restart, .. }) =
+            daemon.machine.phase()
+        else {
+            self.judge.settling.remove(&at);
+            return;
+        };
+        let order = &restart.order;
+        let limit = order.span + QUESTION_SPAN + Duration::from_secs(1);
+        let waits = order.on_timeout == OnTimeout::Wait && !order.unstoppable;
+        let since = *self.judge.settling.entry(at).or_insert(now);
+        // One that stood still looks at its clock next.
+        let looks = daemon.machine.deadline().is_some_and(|at| at <= now);
+        if !waits && !looks && now.since(since) > limit {
+            self.found("PAUSE-10", || {
+                format!("target-{at} keeps everybody paused since {since:?}")
+            });
+        }
+    }
+
     /// A target goes.
     pub(crate) fn judge_went_down(&mut self, at: usize) {
         let running = self.targets[at].daemon.as_ref().and_then(|daemon| {
@@ -233,7 +259,24 @@ impl World {
                     format!("target-{at}, connection {conn:?}: {violation}")
                 });
             }
-            Report::Leaving { rows, .. } => {
+            // With another span.
+            Report::Decided { restart, decision } => {
+                self.judge.settling.remove(&at);
+                if *decision == Decision::Proceed {
+                    self.judge.left_out.insert(at, *restart);
+                }
+            }
+            Report::Leaving { restart, rows } => {
+                // [PAUSE-10] Its storage had its time, and the choice is to proceed.
+                let daemon = self.targets[at].daemon.as_ref();
+                let order =
+                    daemon.and_then(|daemon| Some(&daemon.machine.phase().restart()?.order));
+                let late = self.judge.settling.get(&at).zip(order).is_some_and(|(since, order)| {
+                    order.on_timeout == OnTimeout::Proceed && self.now.since(*since) >= order.span
+                });
+                if late {
+                    self.judge.left_out.insert(at, *restart);
+                }
                 let late = rows
                     .iter()
                     .any(|row| matches!(row.state, RowState::Draining(_) | RowState::Sharing));

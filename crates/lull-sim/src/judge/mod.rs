@@ -9,7 +9,7 @@ use crate::world::World;
 use lull_history::{Checker, Fault, Held, Loss, Op, Outcome, Promise};
 use lull_proto::MonoTime;
 use lull_proto::target::Entry;
-use lull_wire::{Access, AttachmentId, Epoch};
+use lull_wire::{Access, AttachmentId, Epoch, RestartId};
 use std::collections::BTreeMap;
 
 /// The first thing that is wrong in a run.
@@ -46,6 +46,10 @@ pub struct Judge {
     granted: BTreeMap<(usize, AttachmentId), Epoch>,
     /// Targets that go without everybody's PAUSE COMPLETE.
     proceeds: BTreeMap<usize, bool>,
+    /// Since when each target makes everything durable.
+    settling: BTreeMap<usize, MonoTime>,
+    /// The last restart of each that may go without its clean record: an operator let it proceed, or its order did.
+    left_out: BTreeMap<usize, RestartId>,
     /// Requests that were answered.
     pub answered: u64,
 }

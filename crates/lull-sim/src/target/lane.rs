@@ -12,6 +12,10 @@ use lull_proto::target::{Ended, Event, ResourceIndex};
 use lull_wire::messages::{Reply, Request};
 use lull_wire::{Access, Epoch, OpCode, RequestFlags, RequestNumber, StatusCode};
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How often a sync that hangs is looked at.
+const HUNG_LOOK: Duration = Duration::from_millis(500);
 
 /// One connection's lane.
 #[derive(Clone, Debug)]
@@ -272,7 +276,13 @@ impl World {
 
     /// A sync of a whole disk ends.
     pub(crate) fn synced(&mut self, at: usize, resource: usize) {
-        let sectors = self.targets[at].disks[resource].sectors();
+        let disk = &self.targets[at].disks[resource];
+        if disk.hangs_until > self.now {
+            let life = self.targets[at].life;
+            self.after(HUNG_LOOK, Happening::Synced { target: at, life, resource });
+            return;
+        }
+        let sectors = disk.sectors();
         let Some(daemon) = &mut self.targets[at].daemon else { return };
         let Some(sync) = daemon.gates[resource].running.take() else { return };
         if self.targets[at].disks[resource].sync(sync.mark, 0, sectors) {
@@ -343,7 +353,10 @@ impl World {
                 self.client_answered(client, &running, StatusCode::Io);
             }
             Owner::Client(client) => self.client_answered(client, &running, status),
-            Owner::Target => self.backend_durable(at, status == StatusCode::Done),
+            Owner::Target => {
+                let restart = lull_wire::RestartId(running.number.0);
+                self.backend_durable(at, restart, status == StatusCode::Done);
+            }
         }
     }
 

@@ -79,7 +79,7 @@ impl World {
             claims: BTreeMap::new(),
             pulses: BTreeSet::new(),
             accepts: true,
-            durable: None,
+            durable: BTreeMap::new(),
             inputs: VecDeque::new(),
             in_turn: false,
             ops: 0,

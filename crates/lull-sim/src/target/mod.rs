@@ -76,7 +76,7 @@ pub struct Daemon {
     pub(crate) pulses: BTreeSet<ConnId>,
     pub(crate) accepts: bool,
     /// The flush of all backends: how many are left, and whether all were good.
-    pub(crate) durable: Option<(RestartId, usize, bool)>,
+    pub(crate) durable: BTreeMap<RestartId, (usize, bool)>,
     inputs: VecDeque<Event>,
     in_turn: bool,
     ops: u64,
@@ -180,8 +180,8 @@ pub fn phase_word(phase: &Phase) -> &'static str {
     match phase {
         Phase::Serving => "serving",
         Phase::Intending { .. } => "intending",
-        Phase::Pausing { question: target::Question::NotYet(_), .. } => "pausing",
-        Phase::Pausing { question: target::Question::Open(_), .. } => "asking",
+        phase if matches!(phase.question(), Some(target::Question::Open(_))) => "asking",
+        Phase::Pausing { .. } => "pausing",
         Phase::Settling { .. } => "settling",
         Phase::Quiet { .. } => "quiet",
         Phase::Sealing { .. } => "sealing",
@@ -227,6 +227,7 @@ impl World {
             for action in actions.drain(..) {
                 self.perform_target(at, action);
             }
+            self.judge_phase(at);
             if before != after {
                 self.coverage.moved("target", before, after);
                 self.note(|| format!("target-{at}: {before} → {after}"));

@@ -141,11 +141,11 @@ impl World {
             daemon.inputs.push_back(Event::Durable { restart, ok: true });
             return;
         }
-        daemon.durable = Some((restart, count, true));
+        daemon.durable.insert(restart, (count, true));
         for resource in 0..count {
             let running = Running {
                 owner: Owner::Target,
-                number: RequestNumber(0),
+                number: RequestNumber(restart.0),
                 op: OpCode::Flush,
                 first: 0,
                 count: 0,
@@ -161,14 +161,14 @@ impl World {
     }
 
     /// One of the backends is flushed, or cannot be.
-    pub(crate) fn backend_durable(&mut self, at: usize, good: bool) {
+    pub(crate) fn backend_durable(&mut self, at: usize, restart: RestartId, good: bool) {
         let Some(daemon) = &mut self.targets[at].daemon else { return };
-        let Some((restart, left, ok)) = &mut daemon.durable else { return };
+        let Some((left, ok)) = daemon.durable.get_mut(&restart) else { return };
         *left -= 1;
         *ok &= good;
         if *left == 0 {
-            let (restart, ok) = (*restart, *ok);
-            daemon.durable = None;
+            let ok = *ok;
+            daemon.durable.remove(&restart);
             // It may be called from within a turn.
             self.tell_target(at, Event::Durable { restart, ok });
         }

@@ -81,7 +81,7 @@ fn phase_words(phase: RestartPhase, kind: RestartKind) -> &'static str {
         }
         RestartPhase::StartingSuccessor => "writing back; nobody is paused yet",
         RestartPhase::Pausing => "pausing",
-        RestartPhase::Asking => "somebody is not ready",
+        RestartPhase::Asking => "not everything is ready",
         RestartPhase::Settling => "making everything durable",
         RestartPhase::Paused => "all are paused",
         RestartPhase::Down => "down",
@@ -134,10 +134,10 @@ fn details(row: &RestartRow) -> String {
 
 /// The question of an ended pause timer, the last line without its end: the answer goes there.
 pub fn question_lines(question: &Question, at: u64) -> Vec<String> {
-    let mut lines = vec!["The pause timer has ended, and not everybody is ready:".to_owned()];
+    let mut lines = vec!["The pause timer has ended, and not everything is ready:".to_owned()];
     lines.extend(question.not_ready.iter().map(|who| format!("  {who}")));
     lines.push("  wait     another pause timer's span".to_owned());
-    lines.push("  proceed  restart without them; they hold, and replay afterwards".to_owned());
+    lines.push("  proceed  restart without it; initiators hold, and replay afterwards".to_owned());
     lines.push("  abort    do not restart; everybody goes on".to_owned());
     lines.push(question_prompt(question, at));
     lines
