@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::command::{Finished, Running};
 use crate::process::{self, Process};
+use crate::service::ServiceManager;
 use crate::target::{Target, uri_at};
 use crate::wait::{PROMPT, wait_for, wait_until};
 use crate::world::Inner;
@@ -242,6 +243,18 @@ impl Initiator {
     pub fn spawn(&mut self) {
         let log = self.world.path(&format!("{}.log", self.place));
         self.process = Some(Process::start(self.command(), &self.name, &log));
+    }
+
+    /// Starts its process as this service manager does it: with what it keeps.
+    pub fn spawn_by(&mut self, manager: &ServiceManager) {
+        let log = self.world.path(&format!("{}.log", self.place));
+        let command = manager.with_stored(&self.command());
+        self.process = Some(Process::start(command, &self.name, &log));
+    }
+
+    /// The processes that keep its logs.
+    pub fn keepers(&self) -> Vec<u32> {
+        process::with_words(&["keep-log", &self.state.display().to_string()])
     }
 
     /// Starts it and waits until all of its attachments share.

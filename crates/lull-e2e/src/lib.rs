@@ -10,6 +10,7 @@
 mod binary;
 mod clock;
 mod command;
+mod consumer;
 mod fio;
 mod foreign;
 mod frozen;
@@ -31,6 +32,7 @@ mod world;
 pub use binary::{has_program, lull};
 pub use clock::now;
 pub use command::{Finished, Running};
+pub use consumer::Consumer;
 pub use fio::{Fio, FioReport, FioRounds};
 pub use foreign::ForeignServer;
 pub use frozen::{FrozenTarget, frozen};

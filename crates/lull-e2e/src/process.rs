@@ -117,6 +117,17 @@ fn running(fits: impl Fn(u32, u32) -> bool) -> Vec<u32> {
         .collect()
 }
 
+/// Running processes that were started with these words, one behind the other.
+pub(crate) fn with_words(words: &[&str]) -> Vec<u32> {
+    let started = |number: &u32| {
+        let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        let line: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        line.windows(words.len())
+            .any(|some| some.iter().copied().eq(words.iter().map(|word| word.as_bytes())))
+    };
+    running(|_, _| true).into_iter().filter(started).collect()
+}
+
 /// Processes of a group that have not ended.
 fn members(group: u32) -> Vec<u32> {
     running(|_, its| its == group)

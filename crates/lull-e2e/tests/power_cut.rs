@@ -1,14 +1,6 @@
 //! The target's memory is gone: what was acknowledged to consumers is not.
 
-use std::str::FromStr as _;
-
-use lull_e2e::{Initiator, Load, PROMPT, Shape, Target, Use, World, rounds, wait_until};
-use lull_frontend::nbd::Uri;
-use lull_frontend::nbd::client::Connection;
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::LocalSet;
-
-const BLOCK: usize = 4096;
+use lull_e2e::{Consumer, Initiator, Load, PROMPT, Shape, Target, Use, World, rounds, wait_until};
 
 /// A target with a disk whose write cache dies with the process, and an initiator.
 fn one(world: &World) -> (Target, Initiator) {
@@ -21,72 +13,17 @@ fn volatile(world: &World, disk: &str) -> String {
     format!("faulty:volatile:file:{},size=64M", world.path(&format!("{disk}.img")).display())
 }
 
-/// What block `number` holds.
-fn content(number: u64) -> Vec<u8> {
-    (0..BLOCK as u64 / 8).flat_map(|word| (number * 31 + word + 1).to_le_bytes()).collect()
-}
-
-/// A consumer that stays connected, and works only while it is told to.
-struct Consumer {
-    runtime: Runtime,
-    tasks: LocalSet,
-    disk: Connection<Vec<u8>>,
-}
-
-impl Consumer {
-    fn connect(uri: &str) -> Self {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (tasks, uri) = (LocalSet::new(), Uri::from_str(uri).expect("an NBD URI"));
-        let disk = tasks.block_on(&runtime, Connection::connect(&uri)).expect("a disk");
-        Self { runtime, tasks, disk }
-    }
-
-    fn write(&self, blocks: u64) {
-        self.tasks.block_on(&self.runtime, write(&self.disk, blocks));
-    }
-
-    fn lost(&self, blocks: u64) -> usize {
-        self.tasks.block_on(&self.runtime, lost(&self.disk, blocks))
-    }
-
-    fn flush(&self) {
-        self.tasks.block_on(&self.runtime, self.disk.flush()).expect("a flush");
-    }
-}
-
-/// Writes that many blocks, 16 at a time, and no flush.
-async fn write(disk: &Connection<Vec<u8>>, blocks: u64) {
-    let one = async |lane: u64| {
-        for number in (lane..blocks).step_by(16) {
-            let at = number * BLOCK as u64;
-            disk.write(at, content(number), false).await.expect("a write is acknowledged");
-        }
-    };
-    let mut lanes: Vec<_> = (0..16).map(|lane| Box::pin(one(lane))).collect();
-    std::future::poll_fn(|context| {
-        lanes.retain_mut(|lane| lane.as_mut().poll(context).is_pending());
-        if lanes.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-}
-
-/// How many of them are not what was written.
-async fn lost(disk: &Connection<Vec<u8>>, blocks: u64) -> usize {
-    let mut lost = 0;
-    for number in 0..blocks {
-        let found = disk.read(number * BLOCK as u64, vec![0; BLOCK]).await.expect("a read");
-        lost += usize::from(found != content(number));
-    }
-    lost
-}
-
 /// [SAFE-1] [SAFE-2] Acknowledged, not flushed, and the power is cut: every write is there.
 fn all_are_kept(blocks: u64) {
     let world = World::new();
     let (mut target, web) = one(&world);
     let consumer = Consumer::connect(&web.nbd());
     consumer.write(blocks);
-    assert_eq!(web.attachment().unflushed, blocks * BLOCK as u64, "nothing was flushed on the way");
+    assert_eq!(
+        web.attachment().unflushed,
+        blocks * Consumer::BLOCK,
+        "nothing was flushed on the way"
+    );
     target.kill();
     target.start();
     assert_eq!(consumer.lost(blocks), 0);

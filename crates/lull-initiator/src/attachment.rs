@@ -8,11 +8,11 @@ use std::rc::Rc;
 use lull_block::Pool;
 use lull_frontend::nbd::Reply as Duty;
 use lull_proto::geometry::Geometry;
-use lull_proto::initiator::{Ask, Event, Initiator, Phase, Slot};
+use lull_proto::initiator::{Ask, Event, Initiator, Memory, Phase, Slot};
 use lull_proto::{ConnId, MonoTime};
 use lull_transport::DialError;
 use lull_wire::messages::Reply;
-use lull_wire::{DecodeError, Digest, InstanceId, Kind, Message, StatusCode};
+use lull_wire::{DecodeError, Digest, Incarnation, InstanceId, Kind, Message, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -24,14 +24,15 @@ use crate::config::AttachmentConfig;
 use crate::connection::Connection;
 use crate::daemon::News;
 use crate::front_end::Face;
+use crate::journal::Journal;
 use crate::keeper::Keeper;
 use crate::outstanding::Carries;
 use crate::receive::{Carried, Over};
-use crate::retained::Retained;
 use crate::shutdown::{Host, Shutdown};
 use crate::slots::Slots;
 use crate::state_file::Kept;
 use crate::timer::{self, Alarm};
+use crate::vault::Guard;
 
 /// What all attachments of a daemon share, and what each was made from.
 pub struct Made {
@@ -57,11 +58,16 @@ pub struct Made {
     pub kept: Kept,
     /// Whether there was no state: nothing is lost by forgetting it.
     pub fresh: bool,
+    /// Whether what it retains is kept over the end of this process.
+    pub outlives: bool,
     /// Whether the daemon has no other: what ends it ends the daemon, which says why.
     pub alone: bool,
     /// Where it says that it serves, and that it has ended.
     pub news: mpsc::UnboundedSender<News>,
 }
+
+/// A log, in which incarnation it is settled, and who sees to it that it is kept.
+pub type Log = (Journal, Option<Incarnation>, Option<Guard>);
 
 /// One attachment.
 pub struct Attachment {
@@ -69,6 +75,8 @@ pub struct Attachment {
     pub(crate) core: RefCell<Core>,
     pub(crate) face: Face,
     pub(crate) keeper: RefCell<Option<Keeper>>,
+    /// Sees to it that the next life finds the log.
+    pub(crate) guard: RefCell<Option<Guard>>,
     alarm: Alarm,
     heard: Cell<u64>,
 }
@@ -77,7 +85,11 @@ pub struct Attachment {
 pub(crate) struct Core {
     pub machine: Initiator,
     pub slots: Slots,
-    pub retained: Retained,
+    pub journal: Journal,
+    /// In which all of it was executed; `None`: there is none that the next life could find.
+    pub settled: Option<Incarnation>,
+    /// What the state is to hold of this life; `None` before it was first let in.
+    pub remembered: Option<Memory>,
     pub connection: Option<Connection>,
     /// What consumers were told; `None` before the first ATTACHED.
     pub geometry: Option<Geometry>,
@@ -121,8 +133,9 @@ pub(crate) struct Told {
 }
 
 impl Attachment {
-    /// An attachment that has not begun; `keeper` writes its state.
-    pub fn new(made: Made, machine: Initiator, keeper: Keeper) -> Rc<Self> {
+    /// An attachment that has not begun; `keeper` writes its state, `log` has what its machine inherited.
+    pub fn new(made: Made, machine: Initiator, keeper: Keeper, log: Log) -> Rc<Self> {
+        let (journal, settled, guard) = log;
         let told = Told {
             phase: machine.phase(),
             since: made.clock.now(),
@@ -142,7 +155,9 @@ impl Attachment {
         let core = Core {
             machine,
             slots: Slots::default(),
-            retained: Retained::new(usize::try_from(made.config.retain).unwrap_or(usize::MAX)),
+            journal,
+            settled,
+            remembered: None,
             connection: None,
             geometry: None,
             pieces: VecDeque::new(),
@@ -156,6 +171,7 @@ impl Attachment {
             core: RefCell::new(core),
             face: Face::default(),
             keeper: RefCell::new(Some(keeper)),
+            guard: RefCell::new(guard),
             alarm: Alarm::default(),
             heard: Cell::new(0),
         })

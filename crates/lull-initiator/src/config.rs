@@ -21,8 +21,21 @@ pub struct Config {
     pub silence: Duration,
     /// How this host is shut down where an attachment's policy wants it.
     pub shutdown: ShutdownConfig,
+    /// Who keeps the logs of unflushed writes over this process's end.
+    pub keeping: Keeping,
     /// What it uses, at least one, each name once.
     pub attachments: Vec<AttachmentConfig>,
+}
+
+/// Who keeps the memory of a log over the end of the daemon [SAFE-10].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// Nobody.
+    Nowhere,
+    /// The service manager that started this process.
+    ServiceManager,
+    /// A process that this program becomes with the verb `keep-log`.
+    Process(PathBuf),
 }
 
 /// How this host is shut down [TIMER-2].

@@ -1,6 +1,7 @@
 //! The daemon's loop, and how it starts and ends.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,11 +21,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::attachment::{Attachment, Made};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
-use crate::config::{AttachmentConfig, Config, name};
+use crate::config::{AttachmentConfig, Config, Keeping, name};
 use crate::error::RunError;
+use crate::heritage;
 use crate::keeper::Keeper;
 use crate::shutdown::Host;
 use crate::state_file::{Kept, StateFile};
+use crate::vault;
 use crate::wording;
 
 /// How long a stop waits for targets before it leaves anyway.
@@ -152,15 +155,36 @@ impl Daemon {
         for attachment in &config.attachments {
             opened.push(open_state(&config, attachment)?);
         }
+        let mut passed = vault::passed();
+        let mut logs = Vec::new();
+        for (attachment, (_, kept, _)) in config.attachments.iter().zip(&opened) {
+            let mut log = heritage::open(&config, attachment, kept, &mut passed)?;
+            log.keep();
+            logs.push(log);
+        }
         let listener = AdminListener::bind(&config.admin)?;
         let admin_socket = listener.try_clone()?;
         let (calls, called) = mpsc::channel(CALLS_QUEUED);
         let admin = lull_admin::serve(listener, calls)?;
         let host = Rc::new(Host::new(config.shutdown.clone()));
-        for (attachment, (file, kept, fresh)) in config.attachments.iter().zip(opened) {
+        let opened = config.attachments.iter().zip(opened).zip(logs);
+        for ((attachment, (file, kept, fresh)), log) in opened {
             // [SAFE-5] Whoever is let in and dies before it learns so has an heir all the same.
             file.write(&kept.noting(instance))?;
-            let machine = Initiator::new(machine_config(&config, attachment, instance, &kept)?);
+            for (what, text) in &log.told {
+                chronicle.warn(&attachment.name, what, text.clone());
+            }
+            let settled = log.settled();
+            let guard = match settled {
+                Some(_) => {
+                    let file = log.journal.as_fd().try_clone_to_owned()?;
+                    Some(log.vault.guard(file, Rc::clone(&chronicle)))
+                }
+                None => None,
+            };
+            let machine_config = machine_config(&config, attachment, instance, &kept, log.retain)?;
+            let machine = Initiator::inheriting(machine_config, log.legacy);
+            let log = (log.journal, settled, guard);
             let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
             let made = Made {
                 node: config.node.clone(),
@@ -174,10 +198,11 @@ impl Daemon {
                 silence_ms: u32::try_from(config.silence.as_millis()).unwrap_or(u32::MAX),
                 kept,
                 fresh,
+                outlives: config.keeping != Keeping::Nowhere,
                 alone: config.attachments.len() == 1,
                 news: teller.clone(),
             };
-            attachments.push(Attachment::new(made, machine, keeper));
+            attachments.push(Attachment::new(made, machine, keeper, log));
         }
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -397,6 +422,7 @@ fn open_state(
         instance: InstanceId::NONE,
         noted: Vec::new(),
         memory: Memory::default(),
+        log: None,
     };
     Ok((file, kept, true))
 }
@@ -406,6 +432,7 @@ fn machine_config(
     attachment: &AttachmentConfig,
     instance: InstanceId,
     kept: &Kept,
+    retain: u64,
 ) -> Result<initiator::Config, RunError> {
     let access = match attachment.access {
         lull_admin::Access::Ro => Access::ReadOnly,
@@ -427,8 +454,7 @@ fn machine_config(
         restart_timeout: attachment.restart_timeout,
         resume_timeout: attachment.resume_timeout,
         hold: attachment.hold.unwrap_or(Duration::MAX),
-        // Who only reads has nothing to keep.
-        retain: Retain::UpTo(if access == Access::ReadOnly { 0 } else { attachment.retain }),
+        retain: Retain::UpTo(retain),
         memory: kept.memory,
         seed: u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])),
     })

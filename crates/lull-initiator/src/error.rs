@@ -14,6 +14,17 @@ pub enum RunError {
     /// An attachment's state.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What an earlier life left is there, and cannot be had: to start without it would be to lose it.
+    #[error(
+        "{attachment}: the log of unflushed writes that the process before this one left {why}; start again, or, if \
+         those writes may be lost, end its keeper first"
+    )]
+    Log {
+        /// The attachment's name.
+        attachment: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The admin socket.
     #[error(transparent)]
     Admin(#[from] ListenError),

@@ -6,7 +6,7 @@
 //! place where decisions become I/O. A connection's task reads and writes; a timer's task wakes the machine. The
 //! [`daemon`] is the loop around them: admin calls, signals, attachments that end.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod attachment;
 mod buffer;
@@ -18,22 +18,25 @@ mod connection;
 mod daemon;
 mod error;
 mod front_end;
+mod heritage;
 mod hook;
+mod journal;
 mod keeper;
 mod outstanding;
 mod perform;
 mod receive;
-mod retained;
 mod shutdown;
 mod slots;
 mod state_file;
 mod status;
 mod stored;
 mod timer;
+mod vault;
 mod wording;
 
-pub use config::{AttachmentConfig, Config, ConfigError, Policy, ShutdownConfig};
+pub use config::{AttachmentConfig, Config, ConfigError, Keeping, Policy, ShutdownConfig};
 pub use daemon::{run, serve};
 pub use error::RunError;
 pub use state_file::StateError;
 pub use stored::{has_state, stored_status};
+pub use vault::keep_log;

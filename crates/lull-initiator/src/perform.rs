@@ -31,18 +31,25 @@ impl Attachment {
             }
             Action::Answer { slot, status } => answer(core, slot, status),
             Action::Retain { slot, place } => {
-                match core.slots.get_mut(slot).map(|entry| &entry.data) {
-                    Some(Data::Send(payload, digest)) => {
-                        core.retained.push(place, payload.as_ref(), *digest);
-                    }
-                    Some(Data::None | Data::Fill(_)) | None => {
-                        core.retained.push(place, &[], Digest::NONE);
-                    }
+                let Some(entry) = core.slots.get_mut(slot) else {
+                    unreachable!("only an answer frees a slot, and it comes behind")
+                };
+                let (payload, digest) = match &entry.data {
+                    Data::Send(payload, digest) => (payload.as_ref(), *digest),
+                    Data::None | Data::Fill(_) => (&[][..], Digest::NONE),
+                };
+                core.journal.push(place, &entry.ask, payload, digest);
+            }
+            Action::Release { before } => core.journal.release(before),
+            Action::Settle(incarnation) => {
+                core.journal.settle(incarnation);
+                if core.settled.is_some() {
+                    core.settled = Some(incarnation);
+                    self.write_state(core);
                 }
             }
             // Whoever these consumers are, what they wrote is kept here.
             Action::LifeLost => {}
-            Action::Release { before } => core.retained.release(before),
             Action::Send { conn, message } => {
                 if let Some(connection) = core.connection.as_ref().filter(|c| c.id == conn) {
                     // From here on the target may keep a place, whether or not it gets round to saying so.
@@ -71,10 +78,8 @@ impl Attachment {
                 self.tell("resized", text);
             }
             Action::Remember(memory) => {
-                let (attachment, instance) = (self.made.kept.attachment, self.made.instance);
-                if let Some(keeper) = &*self.keeper.borrow() {
-                    keeper.write(Kept { attachment, instance, noted: Vec::new(), memory });
-                }
+                core.remembered = Some(memory);
+                self.write_state(core);
             }
             Action::RunHook(timer) => {
                 if let Policy::Hook(command) = &self.made.config.policy {
@@ -91,7 +96,22 @@ impl Attachment {
         }
     }
 
+    /// The state file is to hold what is known now; before this life was let in it is the last one's.
+    fn write_state(&self, core: &Core) {
+        let (attachment, instance) = (self.made.kept.attachment, self.made.instance);
+        if let (Some(memory), Some(keeper)) = (core.remembered, &*self.keeper.borrow()) {
+            let (noted, log) = (Vec::new(), core.settled);
+            keeper.write(Kept { attachment, instance, noted, memory, log });
+        }
+    }
+
     fn report(self: &Rc<Self>, core: &mut Core, report: Report) {
+        let report = match report {
+            Report::LogLeft { changes, bytes } if !self.made.outlives => {
+                Report::LogLost { changes, bytes }
+            }
+            report => report,
+        };
         let words = wording::of_report(&report, &core.told, &self.made.config);
         let name = &self.made.config.name;
         match report {
@@ -143,6 +163,8 @@ impl Attachment {
             Report::Attached { .. }
             | Report::Replaying { .. }
             | Report::LogLost { .. }
+            | Report::LogLeft { .. }
+            | Report::LogMissing { .. }
             | Report::Drained { .. }
             | Report::Paused { .. }
             | Report::Away { .. }
@@ -158,9 +180,16 @@ impl Attachment {
     }
 
     /// The attachment is over: its state is settled, its consumers leave, then the daemon is told.
-    fn depart(self: &Rc<Self>, core: &Core, end: End) {
+    fn depart(self: &Rc<Self>, core: &mut Core, end: End) {
         self.face.close();
         self.alarm().wake();
+        // [SAFE-10] What its target still waits for is left to the next life, and what this one found and could not use.
+        let leaves = end == End::Left && (!core.journal.is_empty() || core.remembered.is_none());
+        if !leaves {
+            core.settled = None;
+            self.write_state(core);
+        }
+        let guard = self.guard.borrow_mut().take();
         let keeper = self.keeper.borrow_mut().take();
         if let Some(keeper) = &keeper {
             // Off the roster nothing of it is left anywhere; refused at the first try nothing ever was.
@@ -173,6 +202,9 @@ impl Attachment {
             attachment.face.closed().await;
             if let Some(keeper) = keeper {
                 keeper.finish().await;
+            }
+            if let Some(guard) = guard {
+                guard.finish(leaves).await;
             }
             let name = attachment.made.config.name.clone();
             let _ = attachment.made.news.send(News::Departed { name, end });
@@ -195,7 +227,7 @@ fn transmit(core: &mut Core, origin: Origin, request: &Request) {
             None => (None, None),
         },
         Origin::Retained(place) => {
-            let kept = core.retained.copy(place).filter(|(bytes, _)| !bytes.is_empty());
+            let kept = core.journal.copy(place).filter(|(bytes, _)| !bytes.is_empty());
             (None, kept.map(|(bytes, digest)| (Shared::copied(bytes), digest)))
         }
         Origin::Nobody => (None, None),

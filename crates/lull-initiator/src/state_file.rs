@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use lull_proto::initiator::Memory;
-use lull_wire::{AttachmentId, Epoch, InstanceId, Tenure};
+use lull_wire::{AttachmentId, Epoch, Incarnation, InstanceId, Tenure};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,9 @@ pub struct Kept {
     pub noted: Vec<InstanceId>,
     /// What the machine knows of the resource.
     pub memory: Memory,
+    /// That life keeps a log, all of which was executed in this incarnation; `None`: it leaves nothing that a next one
+    /// could miss [SAFE-10].
+    pub log: Option<Incarnation>,
 }
 
 impl Kept {
@@ -153,6 +156,9 @@ struct Written {
     identity: String,
     incarnation: String,
     tenure: u64,
+    /// Not in files of releases whose logs ended with their daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
 }
 
 /// The file of one attachment, for as long as this process lives.
@@ -249,6 +255,7 @@ impl StateFile {
                     incarnation: id(&written.incarnation)?,
                     tenure: Tenure(written.tenure),
                 },
+                log: written.log.as_deref().map(id).transpose()?,
             })
         };
         let kept = kept().map_err(damaged)?;
@@ -263,7 +270,7 @@ impl StateFile {
     /// # Errors
     /// [`StateError::Unwritable`].
     pub fn write(&self, kept: &Kept) -> Result<(), StateError> {
-        let Kept { attachment, instance, noted, memory } = kept;
+        let Kept { attachment, instance, noted, memory, log } = kept;
         let written = Written {
             version: FORMAT,
             node: self.node.clone(),
@@ -274,6 +281,7 @@ impl StateFile {
             identity: memory.identity.to_string(),
             incarnation: memory.incarnation.to_string(),
             tenure: memory.tenure.0,
+            log: log.map(|settled| settled.to_string()),
         };
         let fresh = self.path.with_extension("json.new");
         let write = || -> io::Result<()> {
@@ -335,7 +343,7 @@ fn lock(path: PathBuf, dir: &Path) -> Result<File, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lull_wire::{Incarnation, ResourceId};
+    use lull_wire::ResourceId;
 
     fn kept() -> Kept {
         Kept {
@@ -348,6 +356,7 @@ mod tests {
                 incarnation: Incarnation([0xc1; 16]),
                 tenure: Tenure(3),
             },
+            log: Some(Incarnation([0xc1; 16])),
         }
     }
 

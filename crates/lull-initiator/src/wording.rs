@@ -48,6 +48,18 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
             "log_lost",
             format!("{} are lost: nobody will send them again", kept(*changes, *bytes)),
         ),
+        Report::LogLeft { changes, bytes } => (
+            "log_left",
+            format!("{} are kept for the next start", kept(*changes, *bytes)),
+        ),
+        Report::LogMissing { changed: false } => (
+            "log_missing",
+            "the process before this one left no log of its unflushed writes, and the target still has them: they are flushed first".to_owned(),
+        ),
+        Report::LogMissing { changed: true } => (
+            "log_lost",
+            "the process before this one left no log of its unflushed writes, and the target lost its memory: an unknown number of them is lost".to_owned(),
+        ),
         Report::Sharing(done) if done.why == Why::First => ("sharing", "requests flow".to_owned()),
         Report::Sharing(done) => {
             let gone = done.marks.gone.or(done.marks.paused).unwrap_or(done.resumed);
@@ -139,6 +151,8 @@ fn restart(report: &Report) -> Option<u64> {
         | Report::Replaying { .. }
         | Report::Faulted { .. }
         | Report::LogLost { .. }
+        | Report::LogLeft { .. }
+        | Report::LogMissing { .. }
         | Report::Away { .. }
         | Report::Refused { .. }
         | Report::Unusable
@@ -318,7 +332,8 @@ fn requests(count: u64) -> String {
     }
 }
 
-fn kept(changes: u64, bytes: u64) -> String {
+/// So many changes of so many bytes.
+pub fn kept(changes: u64, bytes: u64) -> String {
     let changes = if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") };
     format!("{changes} ({}) that were acknowledged and not flushed", size(bytes))
 }

@@ -31,11 +31,13 @@ pub enum Canary {
     IgnoresPause,
     /// An initiator does not note itself before it asks to be let in [SAFE-5].
     NoNote,
+    /// A daemon that starts again does not look for the log of the one before it [SAFE-10].
+    ForgetsLog,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoPauseFlush,
         Self::NoMakeDurable,
         Self::NoFence,
@@ -49,6 +51,7 @@ impl Canary {
         Self::NoResend,
         Self::IgnoresPause,
         Self::NoNote,
+        Self::ForgetsLog,
     ];
 
     /// Its name on the command line.
@@ -67,6 +70,7 @@ impl Canary {
             Self::NoResend => "no-resend",
             Self::IgnoresPause => "ignores-pause",
             Self::NoNote => "no-note",
+            Self::ForgetsLog => "forgets-log",
         }
     }
 

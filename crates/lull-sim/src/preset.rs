@@ -45,13 +45,15 @@ pub enum Preset {
     WriteBack,
     /// As `Nodes`, where daemons take long to note that they were let in, and die before that.
     Heirs,
+    /// Daemons of initiators and their targets' systems die, together too, and every log outlives its daemon.
+    Logs,
     /// As `Nodes`, where a replay that ends in its middle with its initiator takes back nothing that was durable.
     Torn,
 }
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Calm,
         Self::Network,
         Self::Crash,
@@ -66,6 +68,7 @@ impl Preset {
         Self::Readers,
         Self::WriteBack,
         Self::Heirs,
+        Self::Logs,
         Self::Torn,
     ];
 
@@ -86,6 +89,7 @@ impl Preset {
             Self::Readers => "readers",
             Self::WriteBack => "write-back",
             Self::Heirs => "heirs",
+            Self::Logs => "logs",
             Self::Torn => "torn",
         }
     }
@@ -118,6 +122,11 @@ impl Preset {
                 [&storage[..], &planned, &[K::KillTarget, K::PowerTarget, K::Cut]].concat()
             }
             Self::Torn => vec![K::KillTarget, K::KillTarget, K::KillNode],
+            Self::Logs => [
+                &[K::KillNode, K::KillNode, K::PowerTarget, K::PowerTarget, K::KillTarget][..],
+                &[K::Restart, K::WriteBack, K::Cut],
+            ]
+            .concat(),
             Self::Nodes => [
                 &[K::KillNode, K::KillNode, K::NodeStateFails, K::KillTarget, K::Restart][..],
                 &network,
@@ -158,6 +167,9 @@ impl Preset {
         world.plan.until = world.now + Duration::from_secs(span);
         world.net.jitter = Duration::from_micros(*chance.pick(&[50, 500, 5_000, 50_000]));
         build(&mut world, &mut chance, span, self);
+        for node in &mut world.attachments {
+            node.log.is_kept = self == Self::Logs || chance.percent(70);
+        }
         world.after(Duration::from_secs(span), Happening::Heal);
         let first = chance.span(Duration::from_millis(1), world.plan.every);
         world.after(first, Happening::Draw);

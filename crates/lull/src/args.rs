@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     abort, attach, bench, check, completions, demo, detach, events, evict, history, init,
-    initiator, man, pause, restart, resume, status, target,
+    initiator, keep_log, man, pause, restart, resume, status, target,
 };
 use crate::log::Volume;
 
@@ -60,4 +60,7 @@ pub enum Command {
     Completions(completions::Args),
     /// Write the manual pages, one for each verb
     Man(man::Args),
+    /// Keep the log of unflushed writes over the end of the daemon that starts this
+    #[command(hide = true)]
+    KeepLog(keep_log::Args),
 }

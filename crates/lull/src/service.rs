@@ -1,7 +1,23 @@
 //! What a service manager that waits for it is told of a daemon, by the protocol of `sd_notify`.
 
 use lull_admin::Moment;
+use lull_initiator::Keeping;
 use sd_notify::NotifyState;
+
+/// Who keeps what is to outlive this process: the service manager, which would end any process of ours with it, or,
+/// where none is there, a process of ours.
+pub fn keeping() -> Keeping {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        return Keeping::ServiceManager;
+    }
+    match std::env::current_exe() {
+        Ok(program) => Keeping::Process(program),
+        Err(error) => {
+            tracing::warn!("this program does not know its own path: {error}");
+            Keeping::Nowhere
+        }
+    }
+}
 
 /// Tells the service manager that started this process, where one did and asked for it.
 pub fn tell(moment: Moment<'_>) {

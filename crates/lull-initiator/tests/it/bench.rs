@@ -9,7 +9,7 @@ use lull_admin::{
 };
 use lull_frontend::nbd::Uri;
 use lull_frontend::nbd::client::Connection;
-use lull_initiator::{AttachmentConfig, Config, Policy, RunError, ShutdownConfig};
+use lull_initiator::{AttachmentConfig, Config, Keeping, Policy, RunError, ShutdownConfig};
 use lull_transport::Addr;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
@@ -29,6 +29,7 @@ pub fn config(dir: &Path) -> Config {
         state_dir: dir.join("state"),
         admin: AdminAddr::unix(dir.join("admin.sock")),
         silence: Duration::from_secs(5),
+        keeping: Keeping::Nowhere,
         shutdown: ShutdownConfig {
             command: "false".into(),
             deadline: Duration::from_secs(5),

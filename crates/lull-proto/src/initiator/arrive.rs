@@ -281,6 +281,9 @@ impl Initiator {
             incarnation: attached.incarnation,
             changed,
         }));
+        if let Some(changed) = self.requests.learn_loss(attached.incarnation) {
+            actions.push(Action::Report(Report::LogMissing { changed }));
+        }
         self.promise(geometry, actions);
         self.requests.offered(version, geometry.features);
         self.path = attached.path.clone();

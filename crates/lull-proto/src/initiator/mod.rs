@@ -20,6 +20,7 @@
 mod arrive;
 mod hold;
 mod leave;
+mod legacy;
 mod log;
 mod outage;
 mod pause;
@@ -31,6 +32,7 @@ mod state;
 mod tick;
 
 pub use hold::Held;
+pub use legacy::Legacy;
 pub use outage::{Course, Expiry, Marks, Outage, Stage, Why};
 pub use replay::Replay;
 pub use report::{End, Interruption, Phase, Report, Timer, View};
@@ -189,6 +191,8 @@ pub enum Action {
     /// The resource has a new incarnation: what was changed since the last flush may be lost. Nothing of the old one may
     /// be answered any more but NOT EXECUTED. Only with [`Retain::Elsewhere`] [CHAIN-4].
     LifeLost,
+    /// Note beside the log that all of it was executed in this incarnation, for the next life.
+    Settle(Incarnation),
     /// Show the front end: the resource is known now.
     Open(Geometry),
     /// The resource has grown to this many bytes.
@@ -251,6 +255,13 @@ impl Initiator {
             chance: config.seed | 1,
             config,
         }
+    }
+
+    /// The same for the heir of a life that may have left changes behind. What it kept has the places from 0 on.
+    pub fn inheriting(config: Config, legacy: Legacy) -> Self {
+        let mut heir = Self::new(config);
+        heir.requests.inherit(legacy);
+        heir
     }
 
     /// Takes what happened; appends what is to be done.
@@ -486,10 +497,13 @@ impl Initiator {
         }
         self.requests.lost();
         self.requests.fail_all(actions);
-        // [SAFE-7] Nobody will replay it any more.
+        // [SAFE-7] Nobody will replay it any more. [SAFE-10] But where the place stays reserved the next life does.
         let (changes, bytes) = self.requests.retained();
         if changes > 0 {
-            actions.push(Action::Report(Report::LogLost { changes, bytes }));
+            let heir = end == End::Left;
+            let left = Report::LogLeft { changes, bytes };
+            let report = if heir { left } else { Report::LogLost { changes, bytes } };
+            actions.push(Action::Report(report));
         }
         self.state = State::Ended(end);
         actions.push(Action::Report(Report::Ended(end)));

@@ -1,6 +1,7 @@
 //! From ATTACHED to READY: in an incarnation that is not the one it knew, an initiator sends again whatever may be
 //! missing there [SAFE-2] [RESUME-3].
 
+use super::legacy::Heritage;
 use super::requests::{Origin, Requests, Sent, Took};
 use super::{
     Action, Actions, Again, Initiator, Link, Outage, Pause, REFUSED_WAIT, Report, Resume, State,
@@ -53,7 +54,7 @@ impl Requests {
         incarnation: Incarnation,
         actions: &mut Actions,
     ) -> Option<Replay> {
-        if self.is_settled(incarnation) {
+        if self.is_settled(incarnation) && self.heritage == Heritage::Settled {
             return None;
         }
         // [CHAIN-4] Whoever asked retains it, and replays when he has heard of it.
@@ -66,6 +67,11 @@ impl Requests {
                 self.log.forget();
             }
             return None;
+        }
+        // [SAFE-10] What a life before this one was answered needs a flush in the same incarnation, and no more.
+        if self.settled == incarnation {
+            let (stage, again) = (Stage::Changes, Again::default());
+            return Some(Replay { stage, again, outstanding: 0 });
         }
         // What is retained goes first, under numbers above all others.
         self.lowest = self.next();
@@ -99,10 +105,14 @@ impl Requests {
                 }
                 Stage::Changes if self.in_flight() == 0 => {
                     self.send_unsent(conn, replay, actions, |sent| sent.ask.op == OpCode::Flush);
+                    if self.heritage != Heritage::Settled {
+                        self.send_own_flush(now, conn, actions);
+                    }
                     Stage::Flushes
                 }
                 Stage::Flushes if self.in_flight() == 0 => {
                     self.settled = incarnation;
+                    actions.push(Action::Settle(incarnation));
                     Stage::Done
                 }
                 Stage::Changes | Stage::Flushes | Stage::Broken => return false,

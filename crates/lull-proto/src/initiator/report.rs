@@ -37,6 +37,11 @@ pub enum Report {
     Faulted { status: StatusCode, changes: u64, bytes: u64 },
     /// The attachment ended with changes that were acknowledged and that nobody will replay.
     LogLost { changes: u64, bytes: u64 },
+    /// The attachment ended with changes that were acknowledged, which the next life replays where it finds the log.
+    LogLeft { changes: u64, bytes: u64 },
+    /// [SAFE-10] The life before left no log although it may have kept changes. `changed`: and the incarnation in which
+    /// they were executed is over, so that they are lost; otherwise they are flushed before anything else.
+    LogMissing { changed: bool },
     /// RESUME came: requests flow.
     Sharing(Interruption),
     /// PAUSE came.

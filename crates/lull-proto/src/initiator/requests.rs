@@ -1,6 +1,7 @@
 //! What consumers asked for and was not answered yet: held, or sent and outstanding; and what was answered and is
 //! retained.
 
+use super::legacy::Heritage;
 use super::log::Log;
 use super::{Action, Actions, Retain};
 use crate::violation::Violation;
@@ -156,6 +157,8 @@ pub(super) struct Requests {
     flush_failed: bool,
     /// What the target of the present connection can do: it may be older than the one before it.
     offer: Offer,
+    /// What the life before left is not known to be on stable storage.
+    pub(super) heritage: Heritage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -182,6 +185,7 @@ impl Requests {
             own_flush: None,
             flush_failed: false,
             offer: Offer::default(),
+            heritage: Heritage::Settled,
         }
     }
 
@@ -379,6 +383,9 @@ impl Requests {
     fn flushed(&mut self, sent: &Sent, reply: &Reply, done: bool, actions: &mut Actions) {
         self.own_flush.take_if(|number| *number == reply.number.0);
         self.flush_failed = !done;
+        if done && self.heritage == Heritage::ToFlush {
+            self.heritage = Heritage::Settled;
+        }
         if done && self.log.release(sent.covers) {
             actions.push(Action::Release { before: self.log.first() });
         }

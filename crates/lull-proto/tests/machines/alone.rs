@@ -1,7 +1,7 @@
 //! One machine by hand, message by message.
 
 use crate::pair::{BLOCK, BLOCKS, ask, config};
-use lull_proto::initiator::{Action, Ask, Config, Event, Initiator, Report, Slot};
+use lull_proto::initiator::{Action, Ask, Config, Event, Initiator, Legacy, Report, Slot};
 use lull_proto::{ConnId, MonoTime, Violation};
 use lull_wire::messages::{Attached, Connect, Disconnect, Pause, Reply, Request, Resume, Welcome};
 use lull_wire::{
@@ -69,7 +69,12 @@ pub fn resume(id: u64) -> Message {
 
 impl Alone {
     pub fn new(config: Config) -> Self {
-        let machine = Initiator::new(config);
+        Self::inheriting(config, Legacy::None)
+    }
+
+    /// The heir of a life that left this.
+    pub fn inheriting(config: Config, legacy: Legacy) -> Self {
+        let machine = Initiator::inheriting(config, legacy);
         let (now, incarnation) = (MonoTime(1_000_000_000), Incarnation([1; 16]));
         Self { now, machine, actions: Vec::new(), conn: ConnId(0), incarnation, slots: 0 }
     }

@@ -163,6 +163,7 @@ fn run_initiator(policy: Policy, retain: Retain, steps: Vec<Step>) {
                 | initiator::Action::Open(_)
                 | initiator::Action::Resize(_)
                 | initiator::Action::Remember(_)
+                | initiator::Action::Settle(_)
                 | initiator::Action::RunHook(_)
                 | initiator::Action::Report(_) => {}
                 initiator::Action::PrepareShutdown(_) => {

@@ -6,6 +6,7 @@ mod bring_up;
 mod cuts;
 mod fencing;
 mod leaving;
+mod legacy;
 mod lives;
 mod pair;
 mod pause;

@@ -217,7 +217,8 @@ impl World {
         let memory = Memory { epoch: old.config.memory.epoch, ..Memory::default() };
         let host = self.add_host();
         let mut rival = Attachment::new(host, target, resource, config);
-        rival.kept = Some(Kept { owners: vec![InstanceId(self.plan.chance.id())], memory });
+        let owners = vec![InstanceId(self.plan.chance.id())];
+        rival.kept = Some(Kept { owners, memory, log: None });
         rival.watch.excused = true;
         rival.demanded = false;
         rival.load = Load::any(&mut self.plan.chance, 20, Duration::from_millis(50));

@@ -56,7 +56,11 @@ impl World {
             });
         }
         let done = &self.judge.done;
-        let mine = |request, _| done.get(&request) == Some(&(at, life));
+        let lives = &self.attachments[at].log.lives;
+        let mine = |request, _| {
+            done.get(&request)
+                .is_some_and(|(by, its)| *by == at && (*its == life || lives.contains(its)))
+        };
         let left = self.targets[target].disks[resource].unsynced(mine);
         if let Some(request) = left.filter(|_| told.retained == 0) {
             self.found("PAUSE-3", || {
@@ -71,7 +75,7 @@ impl World {
         let node = &self.attachments[at];
         let Retain::UpTo(bound) = node.config.retain else { return };
         let cost = |sectors: &u64| (sectors * u64::from(SECTOR)).max(256);
-        let kept: u64 = node.retained.values().map(|(_, sectors)| cost(sectors)).sum();
+        let kept: u64 = node.log.records.values().map(|record| cost(&record.sectors)).sum();
         if kept > bound {
             self.found("SAFE-3", || format!("node-{at} keeps {kept} bytes, of {bound}"));
         }
@@ -157,6 +161,19 @@ impl World {
                 node.watch.gone = None;
                 node.watch.failing = false;
                 node.watch.shared = true;
+                if node.log.lost_in.is_some() {
+                    self.found("SAFE-10", || format!("node-{at} tells nobody of its lost log"));
+                }
+            }
+            // [SAFE-10] People are told of a loss before anybody goes on without what was lost.
+            Report::LogMissing { changed } => {
+                let now = node.machine.as_ref().map(|machine| machine.view(now).incarnation);
+                let lost = node.log.lost_in.take();
+                if !changed && lost.is_some() && lost != now {
+                    self.found("SAFE-10", || {
+                        format!("node-{at} says that its target has what was lost with its log")
+                    });
+                }
             }
             Report::Away { .. } => {
                 node.watch.gone.get_or_insert(now);
@@ -201,6 +218,7 @@ impl World {
             Report::Attached { .. }
             | Report::Replaying { .. }
             | Report::LogLost { .. }
+            | Report::LogLeft { .. }
             | Report::ShutdownCancelled
             | Report::ShuttingDown
             | Report::Pausing { .. }

@@ -139,7 +139,10 @@ impl World {
     pub(crate) fn forsake(&mut self, at: usize) {
         let node = &self.attachments[at];
         let (target, resource) = (node.target, node.resource);
-        self.judge.forsaken(target, resource, crate::node::writer(at, node.life));
+        let lives: Vec<u64> = node.log.lives.iter().copied().chain([node.life]).collect();
+        for life in lives {
+            self.judge.forsaken(target, resource, crate::node::writer(at, life));
+        }
     }
 
     /// A write-back failed.

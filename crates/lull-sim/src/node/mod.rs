@@ -12,10 +12,10 @@ use crate::world::queue::Happening;
 use crate::world::wire::Payload;
 use load::Load;
 use lull_history::{Op, Outcome};
-use lull_proto::initiator::{Config, Event, Initiator, Memory, Phase, Slot};
+use lull_proto::initiator::{Ask, Config, Event, Initiator, Legacy, Memory, Phase, Slot};
 use lull_proto::{ConnId, Geometry, MonoTime};
 use lull_wire::messages::{PauseComplete, Reply};
-use lull_wire::{InstanceId, Message, OpCode, RequestFlags, RestartId, StatusCode};
+use lull_wire::{Incarnation, InstanceId, Message, OpCode, RequestFlags, RestartId, StatusCode};
 use slots::{Slots, Wanted};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -27,6 +27,38 @@ pub struct Kept {
     pub owners: Vec<InstanceId>,
     /// What it knew.
     pub memory: Memory,
+    /// It kept a log, settled in this incarnation.
+    pub log: Option<Incarnation>,
+}
+
+/// One change of the log: models a record of `journal/`.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// What it puts where.
+    pub payload: Payload,
+    /// How many sectors it carries.
+    pub sectors: u64,
+    /// What was asked.
+    pub ask: Ask,
+}
+
+/// The log of an attachment, which its daemon may find again.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// What was acknowledged and is not flushed, by its place.
+    pub records: BTreeMap<u64, Record>,
+    /// In which incarnation all of it was executed.
+    pub settled: Incarnation,
+    /// The lives before the present one whose changes may be in it.
+    pub lives: Vec<u64>,
+    /// Somebody keeps it over the end of its daemon's process.
+    pub is_kept: bool,
+    /// The daemon has ended and nobody has found it since.
+    pub waits: bool,
+    /// The log before it was lost, and all of this one was executed nowhere yet.
+    pub misses: bool,
+    /// It was lost with changes in it that were executed in this incarnation, and nobody was told yet.
+    pub lost_in: Option<Incarnation>,
 }
 
 /// The connection that a machine stands on.
@@ -83,15 +115,16 @@ pub struct Attachment {
     pub state_fails: bool,
     /// What it is to hold.
     wish: Option<Memory>,
+    /// What this life wants it to hold, once it was let in.
+    remembered: Option<Memory>,
     writing: bool,
     told: bool,
     /// Its connection.
     pub connection: Option<Connection>,
     /// Its consumers' requests.
     pub slots: Slots,
-    /// What was acknowledged and is not flushed, by its place in the log.
-    /// With each, how many sectors it carries.
-    pub retained: BTreeMap<u64, (Payload, u64)>,
+    /// What is retained.
+    pub log: Log,
     /// What they know of the resource.
     pub geometry: Option<Geometry>,
     /// It gets no time from its system.
@@ -146,11 +179,12 @@ impl Attachment {
             kept: None,
             state_fails: false,
             wish: None,
+            remembered: None,
             writing: false,
             told: false,
             connection: None,
             slots: Slots::default(),
-            retained: BTreeMap::new(),
+            log: Log { is_kept: true, ..Log::default() },
             geometry: None,
             frozen: false,
             backlog: VecDeque::new(),
@@ -386,15 +420,21 @@ impl World {
         }
         self.hosts[node.host].up = true;
         node.life += 1;
+        let canary = self.canary;
+        let node = &mut self.attachments[at];
+        let found = node.kept.take();
+        let log = found.as_ref().and_then(|kept| kept.log);
         let (predecessors, memory) =
-            node.kept.take().map(|kept| (kept.owners, kept.memory)).unwrap_or_default();
+            found.map(|kept| (kept.owners, kept.memory)).unwrap_or_default();
         let mut owners = predecessors.clone();
         if notes || owners.is_empty() {
             owners.push(instance);
         }
-        node.kept = Some(Kept { owners, memory });
+        node.kept = Some(Kept { owners, memory, log });
+        let legacy = inherit(node, log, canary);
         node.config = Config { instance, predecessors, memory, seed, ..node.config.clone() };
-        node.machine = Some(Initiator::new(node.config.clone()));
+        node.machine = Some(Initiator::inheriting(node.config.clone(), legacy));
+        node.remembered = None;
         (node.wish, node.writing, node.told, node.armed) = (None, false, false, None);
         let life = node.life;
         self.note(|| format!("node-{at}: life {life} begins"));
@@ -411,14 +451,20 @@ impl World {
         node.frozen = false;
         node.backlog.clear();
         node.geometry = None;
-        node.retained.clear();
+        let keeps = node.log.is_kept && !power;
+        node.log.waits = keeps;
+        if !keeps && !std::mem::take(&mut node.log.records).is_empty() {
+            node.log.lost_in = Some(node.log.settled);
+        }
         let (target, resource) = (node.target, node.resource);
         let connection = node.connection.take();
         let entries = node.slots.take_all();
         let orphans = std::mem::take(&mut node.watch.orphans);
         node.watch = Watch { orphans, excused: node.watch.excused, ..Watch::default() };
-        self.note(|| format!("node-{at} is killed"));
-        self.forsake(at);
+        self.note(|| format!("node-{at} is killed, and its log is kept: {keeps}"));
+        if !keeps {
+            self.forsake(at);
+        }
         for entry in entries {
             let request = entry.wanted.request;
             self.judge.ends(target, resource, request, Outcome::Unknown, &[]);
@@ -465,6 +511,36 @@ impl World {
             let flags = RequestFlags::none();
             let wanted = Wanted { request: 0, op: OpCode::Read, flags, first, count, content: 0 };
             self.submit(at, wanted);
+        }
+    }
+}
+
+/// What a new life finds of the one before: models `heritage.rs`.
+fn inherit(node: &mut Attachment, log: Option<Incarnation>, canary: Option<Canary>) -> Legacy {
+    if std::mem::take(&mut node.log.waits) {
+        node.log.lives.push(node.life - 1);
+        let records = std::mem::take(&mut node.log.records).into_values();
+        if canary == Some(Canary::ForgetsLog) {
+            return Legacy::None;
+        }
+        node.log.records = (0..).zip(records).collect();
+        if node.log.misses {
+            let settled = log.unwrap_or(Incarnation::NONE);
+            return Legacy::Lost { settled };
+        }
+        let changes = node.log.records.values().map(|record| record.ask).collect();
+        return Legacy::Kept { settled: node.log.settled, changes };
+    }
+    node.log.lives.clear();
+    node.log.records.clear();
+    match log {
+        Some(settled) => {
+            (node.log.settled, node.log.misses) = (settled, true);
+            Legacy::Lost { settled }
+        }
+        None => {
+            (node.log.settled, node.log.misses) = (Incarnation::NONE, false);
+            Legacy::None
         }
     }
 }

@@ -1,15 +1,15 @@
 //! What an initiator's machine wants done, done: models `perform.rs` and `keeper.rs` of `lull-initiator`.
 
-use super::{Connection, Kept, TRY_AGAIN};
+use super::{Connection, Kept, Record, TRY_AGAIN};
 use crate::canary::Canary;
 use crate::target::MOST_SECTORS;
 use crate::world::World;
 use crate::world::queue::Happening;
 use crate::world::wire::{Frame, Payload};
 use lull_proto::ConnId;
-use lull_proto::initiator::{Action, Ask, End, Event, Memory, Origin, Report, Slot};
+use lull_proto::initiator::{Action, Ask, End, Event, Memory, Origin, Report, Retain, Slot};
 use lull_wire::messages::{Reply, Request};
-use lull_wire::{Message, OpCode, StatusCode};
+use lull_wire::{Message, OpCode, RequestFlags, StatusCode};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -52,6 +52,13 @@ impl World {
             Action::Retain { slot, place } => self.retain(at, slot, place),
             Action::LifeLost => {}
             Action::Release { before } => self.release(at, before),
+            Action::Settle(incarnation) => {
+                let log = &mut self.attachments[at].log;
+                (log.settled, log.misses) = (incarnation, false);
+                if let Some(memory) = self.attachments[at].remembered {
+                    self.remember(at, memory);
+                }
+            }
             Action::RunHook(_) => {}
             Action::PrepareShutdown(_) => {
                 let (life, span) = (self.attachments[at].life, Duration::from_millis(300));
@@ -113,9 +120,9 @@ impl World {
             tenant = Some((slot, entry.tenant));
         }
         if let Origin::Retained(place) = origin
-            && let Some(kept) = node.retained.get(&place)
+            && let Some(kept) = node.log.records.get(&place)
         {
-            payload = kept.0;
+            payload = kept.payload;
         }
         if let Some(connection) = &mut node.connection {
             connection.outstanding.insert(request.number.0, tenant);
@@ -138,21 +145,24 @@ impl World {
         }
     }
 
-    /// [SAFE-1] A change is kept over its answer. Models `retained.rs`.
+    /// [SAFE-1] A change is kept over its answer. Models `journal/`.
     fn retain(&mut self, at: usize, slot: Slot, place: u64) {
         let node = &mut self.attachments[at];
         let Some(entry) = node.slots.get(slot) else { return };
         let payload = Payload { request: entry.wanted.request, content: entry.content() };
         let sectors = if entry.wanted.op == OpCode::Write { entry.length } else { 0 };
-        node.retained.insert(place, (payload, sectors));
+        let ask = entry.ask();
+        let ask = Ask { flags: ask.flags.without(RequestFlags::FAST), ..ask };
+        node.log.records.insert(place, Record { payload, sectors, ask });
         self.judge_retains(at);
     }
 
     fn release(&mut self, at: usize, before: u64) {
         let node = &mut self.attachments[at];
-        let kept = node.retained.split_off(&before);
-        let released = std::mem::replace(&mut node.retained, kept);
-        let released: Vec<(Payload, u64)> = released.into_values().collect();
+        let kept = node.log.records.split_off(&before);
+        let released = std::mem::replace(&mut node.log.records, kept);
+        let released: Vec<(Payload, u64)> =
+            released.into_values().map(|record| (record.payload, record.sectors)).collect();
         self.judge_releases(at, &released);
     }
 
@@ -167,7 +177,8 @@ impl World {
     }
 
     fn remember(&mut self, at: usize, memory: Memory) {
-        self.attachments[at].wish = Some(memory);
+        let node = &mut self.attachments[at];
+        (node.wish, node.remembered) = (Some(memory), Some(memory));
         self.begin_keeping(at);
     }
 
@@ -195,7 +206,8 @@ impl World {
             return;
         }
         if let Some(memory) = node.wish.take() {
-            node.kept = Some(Kept { owners: vec![node.config.instance], memory });
+            let log = (node.config.retain != Retain::UpTo(0)).then_some(node.log.settled);
+            node.kept = Some(Kept { owners: vec![node.config.instance], memory, log });
             if !std::mem::replace(&mut node.told, true) {
                 self.tell_node(at, Event::Remembered);
             }

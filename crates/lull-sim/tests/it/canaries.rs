@@ -48,4 +48,6 @@ caught! {
     a_pause_that_is_not_obeyed_is_noticed: IgnoresPause;
     /// [SAFE-5]
     the_note_before_the_first_attach_is_missed: NoNote;
+    /// [SAFE-10]
+    a_log_that_nobody_looks_for_is_missed: ForgetsLog;
 }

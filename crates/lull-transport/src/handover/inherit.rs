@@ -13,9 +13,9 @@ use std::process::Command;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-/// A number under which no handover socket was inherited.
+/// A number under which nothing was inherited, or something else.
 #[derive(Debug, thiserror::Error)]
-#[error("descriptor {fd} is no inherited handover socket: {source}")]
+#[error("descriptor {fd} was not handed to this process as it should: {source}")]
 pub struct InheritError {
     /// The number that was given.
     pub fd: RawFd,
@@ -42,6 +42,23 @@ pub fn inherit(command: &mut Command, end: OwnedFd, lowest: RawFd) -> io::Result
 /// The end that [`inherit`] gave this process under `number`; close-on-exec from now on. To be
 /// called at most once for a number, early in the process, by the one who was told the number.
 pub fn inherited(number: RawFd) -> Result<OwnedFd, InheritError> {
+    adopt(number, |borrowed| {
+        let domain = sockopt::socket_domain(borrowed)?;
+        let kind = sockopt::socket_type(borrowed)?;
+        Ok(domain == AddressFamily::UNIX && kind == SocketType::SEQPACKET)
+    })
+}
+
+/// Any descriptor that a service manager passed under `number`, as its variables say; close-on-exec from now on. To be
+/// called at most once for a number, early in the process.
+pub fn passed(number: RawFd) -> Result<OwnedFd, InheritError> {
+    adopt(number, |_| Ok(true))
+}
+
+fn adopt(
+    number: RawFd,
+    is_right: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> io::Result<bool>,
+) -> Result<OwnedFd, InheritError> {
     let wrong = |source: io::Error| InheritError { fd: number, source };
     if number < 3 {
         return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "it is a standard stream")));
@@ -51,9 +68,7 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd, InheritError> {
     let flags = fcntl_getfd(borrowed).map_err(|e| wrong(e.into()))?;
     // What this process opened itself is close-on-exec; only what was left open on purpose is not.
     let left_open = !flags.contains(FdFlags::CLOEXEC);
-    let domain = sockopt::socket_domain(borrowed).map_err(|e| wrong(e.into()))?;
-    let kind = sockopt::socket_type(borrowed).map_err(|e| wrong(e.into()))?;
-    if !left_open || domain != AddressFamily::UNIX || kind != SocketType::SEQPACKET {
+    if !left_open || !is_right(borrowed).map_err(wrong)? {
         return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "it is something else")));
     }
     fcntl_setfd(borrowed, FdFlags::CLOEXEC).map_err(|e| wrong(e.into()))?;

@@ -9,7 +9,7 @@ mod inherit;
 mod parcel;
 
 pub use channel::Channel;
-pub use inherit::{InheritError, inherit, inherited};
+pub use inherit::{InheritError, inherit, inherited, passed};
 pub use parcel::{MAX_FDS, MAX_MESSAGE, Parcel, ParcelError, recv_fds, send_fds};
 
 use std::io;

@@ -60,6 +60,7 @@ pub fn daemon_config(config: InitiatorConfig) -> lull_initiator::Config {
             deadline: Duration::from_millis(config.shutdown.deadline_ms),
             last_resort: config.shutdown.last_resort,
         },
+        keeping: service::keeping(),
         attachments: config.attachments.into_iter().map(attachment).collect(),
     }
 }

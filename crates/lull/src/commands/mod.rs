@@ -12,6 +12,7 @@ pub mod evict;
 pub mod history;
 pub mod init;
 pub mod initiator;
+pub mod keep_log;
 pub mod man;
 pub mod pause;
 pub mod restart;
@@ -35,6 +36,7 @@ pub fn run(command: Command, volume: Volume) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::KeepLog(args) => keep_log::run(&args),
         Command::Detach(args) => on_runtime(detach::run(args)),
         Command::Evict(args) => on_runtime(evict::run(args)),
         Command::Restart(args) => on_runtime(restart::run(args)),

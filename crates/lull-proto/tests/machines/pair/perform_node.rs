@@ -93,6 +93,7 @@ impl Pair {
             Action::PrepareShutdown(_) => self.nodes[at].shutdowns[0] += 1,
             Action::CancelShutdown => self.nodes[at].shutdowns[1] += 1,
             Action::ShutDown => self.nodes[at].shutdowns[2] += 1,
+            Action::Settle(_) => {}
             Action::Report(report) => self.nodes[at].reports.push(report),
         }
     }

@@ -4,5 +4,6 @@
 mod crash;
 mod fencing;
 mod lives;
+mod logs;
 mod pause;
 mod timers;

@@ -1,0 +1,162 @@
+//! The initiator's daemon is killed: what it had acknowledged and not flushed is kept by the next one.
+
+use lull_e2e::{Consumer, Initiator, PROMPT, Signal, Target, Use, World, send, wait_until};
+
+/// A target with a disk whose write cache dies with the process, and an initiator.
+fn one(world: &World) -> (Target, Initiator) {
+    let disk = world.path("db1.img");
+    let backend = format!("faulty:volatile:file:{},size=64M", disk.display());
+    let target = world.target("stor").backend("db1", &backend).start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    (target, web)
+}
+
+fn told(web: &Initiator, words: &str) {
+    wait_until(&format!("{} says `{words}`", web.name()), PROMPT, || web.log().contains(words));
+}
+
+/// [SAFE-10] [SAFE-2] First the initiator, then, while its successor shares, the target: nothing is lost.
+#[test]
+fn unflushed_writes_outlive_a_killed_initiator_and_then_its_target() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    Consumer::connect(&web.nbd()).write(2000);
+    assert_eq!(web.attachment().unflushed, 2000 * Consumer::BLOCK);
+    // Nothing that the successor does first makes it durable: the target is not there.
+    target.signal(Signal::STOP);
+    web.kill();
+    web.spawn();
+    told(&web, "left 2000 changes");
+    assert_eq!(web.attachment().unflushed, 2000 * Consumer::BLOCK);
+    target.kill();
+    target.start();
+    web.wait_sharing();
+    assert_eq!(Consumer::connect(&web.nbd()).lost(2000), 0);
+    told(&web, "are sent again");
+    assert_eq!(web.keepers().len(), 1);
+}
+
+/// [SAFE-10] Both at the same time.
+#[test]
+fn unflushed_writes_outlive_both_daemons_killed_together() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    for round in 1..=3 {
+        Consumer::connect(&web.nbd()).write(500 * round);
+        web.kill();
+        target.kill();
+        target.start();
+        web.start();
+        assert_eq!(Consumer::connect(&web.nbd()).lost(500 * round), 0, "round {round}");
+    }
+}
+
+/// [SAFE-10] Killed again and again before its target is back, the log is handed from life to life.
+#[test]
+fn a_log_is_inherited_over_several_lives_that_never_met_the_target() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    Consumer::connect(&web.nbd()).write(300);
+    target.kill();
+    web.kill();
+    for _ in 0..3 {
+        web.spawn();
+        wait_until("it has the log", PROMPT, || {
+            let status = web.try_status().and_then(|status| status.initiator);
+            status.is_some_and(|one| one.attachments[0].unflushed == 300 * Consumer::BLOCK)
+        });
+        web.kill_at_once();
+    }
+    target.start();
+    web.start();
+    assert_eq!(Consumer::connect(&web.nbd()).lost(300), 0);
+}
+
+/// [SAFE-10] A stop while the target is away leaves the log to the next start, too.
+#[test]
+fn a_stop_without_the_target_leaves_what_is_unflushed_to_the_next_start() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    Consumer::connect(&web.nbd()).write(100);
+    target.kill();
+    web.process().signal(Signal::TERM);
+    web.process().signal(Signal::TERM);
+    web.process().wait(PROMPT);
+    told(&web, "are kept for the next start");
+    target.start();
+    web.start();
+    assert_eq!(Consumer::connect(&web.nbd()).lost(100), 0);
+}
+
+/// [SAFE-10] Where the log is gone as well the loss is told; with a target that kept its memory nothing is lost.
+#[test]
+fn a_lost_log_is_told_and_is_a_loss_only_where_the_target_lost_its_memory() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    let lose_the_log = |web: &mut Initiator| {
+        let keepers = web.keepers();
+        web.kill();
+        keepers.into_iter().for_each(|keeper| send(keeper, Signal::KILL));
+        wait_until("the keeper is gone", PROMPT, || web.keepers().is_empty());
+    };
+    Consumer::connect(&web.nbd()).write(100);
+    lose_the_log(&mut web);
+    web.start();
+    told(&web, "they are flushed first");
+    target.kill();
+    target.start();
+    web.wait_sharing();
+    let consumer = Consumer::connect(&web.nbd());
+    assert_eq!(consumer.lost(100), 0, "flushed before anything else");
+    consumer.write(200);
+    target.kill();
+    lose_the_log(&mut web);
+    target.start();
+    web.start();
+    told(&web, "an unknown number of them is lost");
+    assert_eq!(Consumer::connect(&web.nbd()).lost(200), 100, "this test can see a loss");
+}
+
+/// [SAFE-10] A keeper that is ended while its daemon runs is replaced, and ends with the attachment.
+#[test]
+fn a_keeper_is_there_for_as_long_as_the_attachment_is() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    let [first] = web.keepers()[..] else { panic!("one keeper: {:?}", web.keepers()) };
+    send(first, Signal::KILL);
+    wait_until("another keeper is there", PROMPT, || {
+        web.keepers().iter().any(|keeper| *keeper != first)
+    });
+    Consumer::connect(&web.nbd()).write(100);
+    web.kill();
+    target.kill();
+    target.start();
+    web.start();
+    assert_eq!(Consumer::connect(&web.nbd()).lost(100), 0);
+    let done = web.lull(&["detach", "db1"]);
+    assert!(done.status.success(), "{done:?}");
+    wait_until("no keeper is left", PROMPT, || web.keepers().is_empty());
+}
+
+/// [SAFE-10] Where a service manager is there it keeps the log, and no process of ours does.
+#[test]
+fn a_service_manager_keeps_the_log_where_there_is_one() {
+    let world = World::new();
+    let (mut target, idle) = one(&world);
+    let mut web = world.initiator("web2").uses(Use::of(&target, "db1")).prepare();
+    drop(idle.lull(&["detach", "db1"]));
+    let manager = world.service_manager();
+    web.start();
+    Consumer::connect(&web.nbd()).write(100);
+    while !manager.next().is_ready() {}
+    assert_eq!((manager.stored().len(), web.keepers().len()), (1, 0));
+    target.kill();
+    web.kill();
+    target.start();
+    web.spawn_by(&manager);
+    web.wait_sharing();
+    assert_eq!(Consumer::connect(&web.nbd()).lost(100), 0);
+    drop(web.lull(&["detach", "db1"]));
+    web.process().wait(PROMPT);
+    assert!(manager.stored().is_empty());
+}

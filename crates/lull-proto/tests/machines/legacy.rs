@@ -1,0 +1,158 @@
+//! What a life that was killed had acknowledged is kept by the next one.
+
+use crate::alone::{Alone, attached, connect, resume, welcome};
+use crate::pair::{ask, config};
+use lull_proto::initiator::{Action, Ask, Event, Initiator, Legacy, Origin, Report, Retain};
+use lull_wire::messages::Request;
+use lull_wire::{Incarnation, Kind, OpCode, StatusCode};
+
+const ONE: Incarnation = Incarnation([1; 16]);
+const TWO: Incarnation = Incarnation([2; 16]);
+
+/// Two changes of one block and one of another, executed in the first incarnation.
+fn kept() -> Legacy {
+    let changes = [(OpCode::Write, 1), (OpCode::WriteZeroes, 1), (OpCode::Write, 2)];
+    Legacy::Kept { settled: ONE, changes: changes.map(|(op, block)| ask(op, block)).to_vec() }
+}
+
+/// An heir that is let in, up to ATTACHED.
+fn heir(legacy: Legacy, incarnation: Incarnation) -> Alone {
+    let mut alone = Alone::inheriting(config(0, "disk-a"), legacy);
+    alone.incarnation = incarnation;
+    alone.handle(Event::Begin);
+    alone.connects();
+    alone.receive(welcome());
+    alone.receive(connect());
+    let mut attached = attached(1);
+    attached.incarnation = incarnation;
+    alone.receive(attached.into());
+    alone.handle(Event::Remembered);
+    alone
+}
+
+fn what(requests: &[Request]) -> Vec<(OpCode, u64)> {
+    requests.iter().map(|one| (one.op, one.offset / crate::pair::BLOCK)).collect()
+}
+
+fn answer_all(alone: &mut Alone) {
+    for request in
+        std::mem::take(&mut alone.actions).into_iter().filter_map(|action| match action {
+            Action::Transmit { request, .. } => Some(request),
+            _ => None,
+        })
+    {
+        alone.reply(request.number, StatusCode::Done);
+    }
+}
+
+fn is_ready(alone: &Alone) -> bool {
+    !alone.sent(Kind::Ready).is_empty()
+}
+
+fn retained(alone: &Alone) -> u64 {
+    alone.machine.view(alone.now).retained.0
+}
+
+/// [SAFE-10] [SAFE-2] In the order in which they were acknowledged, overlapping ones never together; a flush, then
+/// READY.
+#[test]
+fn an_heir_replays_in_another_incarnation_what_it_found() {
+    let mut alone = heir(kept(), TWO);
+    let origins = alone.actions.iter().filter_map(|action| match action {
+        Action::Transmit { origin, .. } => Some(*origin),
+        _ => None,
+    });
+    assert_eq!(origins.collect::<Vec<_>>(), [Origin::Retained(0)]);
+    answer_all(&mut alone);
+    assert_eq!(what(&alone.transmitted()), [(OpCode::WriteZeroes, 1), (OpCode::Write, 2)]);
+    answer_all(&mut alone);
+    assert_eq!(what(&alone.transmitted()), [(OpCode::Flush, 0)]);
+    assert!(!is_ready(&alone) && retained(&alone) == 3);
+    answer_all(&mut alone);
+    assert!(is_ready(&alone));
+    assert!(alone.actions.contains(&Action::Release { before: 3 }), "{:?}", alone.actions);
+    assert!(alone.actions.contains(&Action::Settle(TWO)));
+}
+
+/// [SAFE-10] Executed is what was acknowledged there; what was not, and may be there all the same, becomes as durable
+/// before anybody sees it.
+#[test]
+fn an_heir_in_the_same_incarnation_flushes_and_sends_nothing_again() {
+    let mut alone = heir(kept(), ONE);
+    assert_eq!(what(&alone.transmitted()), [(OpCode::Flush, 0)]);
+    assert!(!is_ready(&alone));
+    answer_all(&mut alone);
+    assert!(is_ready(&alone) && retained(&alone) == 0);
+}
+
+/// [SAFE-10] The flush that an heir owes is owed again when its target is lost before it was answered.
+#[test]
+fn an_heir_that_is_cut_off_before_its_flush_owes_it_still() {
+    let mut alone = heir(kept(), ONE);
+    alone.actions.clear();
+    alone.lose();
+    alone.pass(std::time::Duration::from_secs(1));
+    alone.connects();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone.actions.clear();
+    let mut attached = attached(2);
+    attached.incarnation = ONE;
+    alone.receive(attached.into());
+    assert_eq!(what(&alone.transmitted()), [(OpCode::Flush, 0)]);
+    assert!(!is_ready(&alone));
+}
+
+/// [SAFE-10] Whoever is killed in the middle of a replay leaves a log that is settled in the older incarnation.
+#[test]
+fn a_log_is_settled_only_when_all_of_it_was_executed() {
+    let mut alone = heir(kept(), TWO);
+    answer_all(&mut alone);
+    assert!(!alone.actions.iter().any(|action| matches!(action, Action::Settle(_))));
+}
+
+/// [SAFE-10] A lost log is reported once; whether anything is lost depends on the target's cache.
+#[test]
+fn a_missing_log_is_a_loss_only_in_another_incarnation() {
+    for (incarnation, loss) in [(ONE, false), (TWO, true)] {
+        let mut alone = heir(Legacy::Lost { settled: ONE }, incarnation);
+        let told = |alone: &Alone| {
+            let told = |report: &Report| *report == Report::LogMissing { changed: loss };
+            alone.reported(told)
+        };
+        assert!(told(&alone));
+        assert_eq!(what(&alone.transmitted()), [(OpCode::Flush, 0)]);
+        answer_all(&mut alone);
+        assert!(is_ready(&alone) && !told(&alone));
+    }
+}
+
+/// [SAFE-10] Who leaves without its target leaves its log to the next life; who is fenced has nobody to leave it to.
+#[test]
+fn what_is_retained_by_one_that_leaves_is_left_and_not_lost() {
+    let mut alone = Alone::inheriting(config(0, "disk-a"), kept());
+    alone.handle(Event::Begin);
+    alone.handle(Event::Detach { at_once: true });
+    assert!(alone.reported(|report| matches!(report, Report::LogLeft { changes: 3, .. })));
+    assert!(!alone.reported(|report| matches!(report, Report::LogLost { .. })));
+}
+
+/// [SAFE-3] Before its own first request an heir counts what it found.
+#[test]
+fn an_heir_with_a_full_log_takes_new_changes_after_its_flush() {
+    let full = vec![ask(OpCode::Write, 1); 16];
+    let bound = 16 * crate::pair::BLOCK;
+    let config =
+        lull_proto::initiator::Config { retain: Retain::UpTo(bound), ..config(0, "disk-a") };
+    let mut machine =
+        Initiator::inheriting(config, Legacy::Kept { settled: ONE, changes: full.clone() });
+    let mut actions = Vec::new();
+    machine.handle(lull_proto::MonoTime(1), Event::Begin, &mut actions);
+    let bytes: u64 = full.iter().map(|ask: &Ask| u64::from(ask.length)).sum();
+    assert_eq!(machine.view(lull_proto::MonoTime(1)).retained, (16, bytes));
+    let mut alone = heir(Legacy::Kept { settled: ONE, changes: full }, ONE);
+    answer_all(&mut alone);
+    alone.receive(resume(0));
+    alone.write_answered();
+    assert_eq!(retained(&alone), 1);
+}
