@@ -168,6 +168,10 @@ pub struct AttachmentStatus {
     pub refused: Option<String>,
     /// Why its state cannot be written, where it cannot.
     pub state_fault: Option<Fault>,
+    /// Why nobody keeps its unflushed changes over the end of the daemon, where nobody does.
+    pub log_fault: Option<Fault>,
+    /// What is known of unflushed changes that were lost with an earlier process of the daemon.
+    pub log_lost: Option<Fault>,
     /// The longest that a request waited because of a hold, in this life.
     pub longest_stall_ms: u64,
     /// Requests answered with an error of ours or of the target, in this life.

@@ -1,5 +1,6 @@
 //! The initiator's daemon is killed: what it had acknowledged and not flushed is kept by the next one.
 
+use lull_admin::AlertKind;
 use lull_e2e::{Consumer, Initiator, PROMPT, Signal, Target, Use, World, send, wait_until};
 
 /// A target with a disk whose write cache dies with the process, and an initiator.
@@ -65,7 +66,7 @@ fn a_log_is_inherited_over_several_lives_that_never_met_the_target() {
             let status = web.try_status().and_then(|status| status.initiator);
             status.is_some_and(|one| one.attachments[0].unflushed == 300 * Consumer::BLOCK)
         });
-        web.kill_at_once();
+        web.kill();
     }
     target.start();
     web.start();
@@ -115,6 +116,10 @@ fn a_lost_log_is_told_and_is_a_loss_only_where_the_target_lost_its_memory() {
     web.start();
     told(&web, "an unknown number of them is lost");
     assert_eq!(Consumer::connect(&web.nbd()).lost(200), 100, "this test can see a loss");
+    wait_until("the alert stands", PROMPT, || {
+        let alerts = web.try_status().map(|status| status.alerts).unwrap_or_default();
+        alerts.iter().any(|alert| alert.kind == AlertKind::LogLost)
+    });
 }
 
 /// [SAFE-10] A keeper that is ended while its daemon runs is replaced, and ends with the attachment.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use lull_admin::Fault;
 use lull_block::Pool;
 use lull_frontend::nbd::Reply as Duty;
 use lull_proto::geometry::Geometry;
@@ -120,6 +121,8 @@ pub(crate) struct Told {
     pub failure: Option<String>,
     pub longest_stall_ms: u64,
     pub errors: u64,
+    /// What is known of changes that were lost with an earlier life of the daemon.
+    pub log_lost: Option<Fault>,
     /// The last run of the hook.
     pub hook: Option<Rc<RefCell<Run>>>,
     /// The shutdown of this host that it wants.
@@ -146,6 +149,7 @@ impl Attachment {
             failure: None,
             longest_stall_ms: 0,
             errors: 0,
+            log_lost: None,
             hook: None,
             shutdown: None,
             shared_once: false,

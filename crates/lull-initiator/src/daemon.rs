@@ -178,7 +178,7 @@ impl Daemon {
             let guard = match settled {
                 Some(_) => {
                     let file = log.journal.as_fd().try_clone_to_owned()?;
-                    Some(log.vault.guard(file, Rc::clone(&chronicle)))
+                    Some(log.vault.guard(file, Rc::clone(&chronicle), log.fault))
                 }
                 None => None,
             };

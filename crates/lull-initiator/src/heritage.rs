@@ -24,6 +24,8 @@ pub struct Log {
     pub retain: u64,
     /// Who keeps it.
     pub vault: Vault,
+    /// Why nobody keeps it.
+    pub fault: Option<String>,
     /// What people are to be told: a word for programs, a sentence.
     pub told: Vec<(&'static str, String)>,
 }
@@ -72,7 +74,7 @@ pub fn open(
             told.extend(found_words(&legacy));
             told.extend(damaged.map(|damage| ("log_damaged", damage_words(&damage))));
             let retain = retain.min(journal.retains());
-            Log { journal, legacy, retain, vault, told }
+            Log { journal, legacy, retain, vault, fault: None, told }
         }
         None => {
             let mut journal = Journal::create(kept.attachment, retain)?;
@@ -83,7 +85,7 @@ pub fn open(
                 }
                 None => Legacy::None,
             };
-            Log { journal, legacy, retain, vault, told }
+            Log { journal, legacy, retain, vault, fault: None, told }
         }
     };
     Ok(log)
@@ -96,7 +98,9 @@ impl Log {
             return;
         }
         if let Err(error) = self.vault.keep(std::os::fd::AsFd::as_fd(&self.journal)) {
-            self.told.push(("log_not_kept", not_kept(&error)));
+            let why = not_kept(&error);
+            self.told.push(("log_not_kept", why.clone()));
+            self.fault = Some(why);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use lull_admin::Fault;
 use lull_proto::MonoTime;
 use lull_proto::initiator::{Action, End, Origin, Report, Slot};
 use lull_wire::messages::Request;
@@ -152,6 +153,10 @@ impl Attachment {
             Report::Violation(_) | Report::Faulted { .. } => {
                 core.told.trouble = Some(words.text.clone());
             }
+            Report::LogMissing { changed: true } => {
+                let (since, why) = (self.made.chronicle.wall_ms(), words.text.clone());
+                core.told.log_lost = Some(Fault { since, why });
+            }
             Report::Ended(end) => {
                 self.depart(core, end);
                 // What ends a daemon is what it says last.
@@ -164,7 +169,7 @@ impl Attachment {
             | Report::Replaying { .. }
             | Report::LogLost { .. }
             | Report::LogLeft { .. }
-            | Report::LogMissing { .. }
+            | Report::LogMissing { changed: false }
             | Report::Drained { .. }
             | Report::Paused { .. }
             | Report::Away { .. }

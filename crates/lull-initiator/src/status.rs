@@ -10,6 +10,7 @@ use crate::attachment::{Attachment, Core};
 use crate::command::{Ending, Run};
 use crate::config::Policy;
 use crate::keeper::Keeper;
+use crate::vault::Guard;
 use crate::wording;
 
 impl Attachment {
@@ -42,6 +43,8 @@ impl Attachment {
             outage: self.outage(&core, &view),
             // Who cannot be reached refuses nothing.
             refused: core.told.refusal.clone().filter(|_| core.told.trouble.is_none()),
+            log_fault: self.guard.borrow().as_ref().and_then(Guard::fault),
+            log_lost: core.told.log_lost.clone(),
             state_fault: self.keeper.borrow().as_ref().and_then(Keeper::fault),
             longest_stall_ms: core.told.longest_stall_ms,
             errors: core.told.errors,
@@ -56,6 +59,8 @@ impl Attachment {
         let core = self.core.borrow();
         core.told.phase != Phase::Sharing
             || core.told.shutdown.is_some()
+            || core.told.log_lost.is_some()
+            || self.guard.borrow().as_ref().is_some_and(|guard| guard.fault().is_some())
             || self.keeper.borrow().as_ref().is_some_and(|keeper| keeper.fault().is_some())
     }
 

@@ -18,6 +18,8 @@ const RULES: &[(AlertKind, Rule)] = &[
     (AlertKind::HookRunning, hook_running),
     (AlertKind::HookFailed, hook_failed),
     (AlertKind::StateNotWritten, state_not_written),
+    (AlertKind::LogLost, log_lost),
+    (AlertKind::LogNotKept, log_not_kept),
 ];
 
 /// Those of one attachment at the moment `at`, in Unix milliseconds.
@@ -99,4 +101,16 @@ fn state_not_written(of: &AttachmentStatus, _at: u64) -> Found {
     let next = "free space there or mend its file system: until then a restart of this daemon may \
                 be refused by the target";
     Some((fault.since, text, next.to_owned()))
+}
+
+fn log_lost(of: &AttachmentStatus, _at: u64) -> Found {
+    let fault = of.log_lost.as_ref()?;
+    let next = "see what used the disk before that: what it was acknowledged and had not flushed may be missing";
+    Some((fault.since, fault.why.clone(), next.to_owned()))
+}
+
+fn log_not_kept(of: &AttachmentStatus, _at: u64) -> Found {
+    let fault = of.log_fault.as_ref()?;
+    let next = "see that `lull keep-log` can run here, or that the unit keeps descriptors; it is tried again";
+    Some((fault.since, fault.why.clone(), next.to_owned()))
 }

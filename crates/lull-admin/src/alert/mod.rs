@@ -32,6 +32,10 @@ words! {
         ShuttingDown = "shutting_down",
         /// The state directory cannot be written.
         StateNotWritten = "state_not_written",
+        /// Unflushed changes were lost with a daemon that was killed.
+        LogLost = "log_lost",
+        /// Unflushed changes would be lost with the daemon.
+        LogNotKept = "log_not_kept",
         /// A resource is reserved by an initiator that is lost.
         Reserved = "reserved",
         /// A resource serves nobody because of a fault.

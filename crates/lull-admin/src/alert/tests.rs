@@ -58,7 +58,7 @@ fn what_goes_well_is_no_alert() {
 
 #[test]
 fn each_trouble_of_an_attachment_is_one_alert_with_its_begin_and_a_next_step() {
-    let fault = Some(Fault { since: 7, why: "full".into() });
+    let fault = || Some(Fault { since: 7, why: "full".into() });
     let hook = |outcome| Some(HookStatus { outcome, since: 5, ..Default::default() });
     let with = AttachmentStatus::default;
     let cases = [
@@ -84,7 +84,9 @@ fn each_trouble_of_an_attachment_is_one_alert_with_its_begin_and_a_next_step() {
                 ..with()
             },
         ),
-        (AlertKind::StateNotWritten, AttachmentStatus { state_fault: fault, ..with() }),
+        (AlertKind::StateNotWritten, AttachmentStatus { state_fault: fault(), ..with() }),
+        (AlertKind::LogLost, AttachmentStatus { log_lost: fault(), ..with() }),
+        (AlertKind::LogNotKept, AttachmentStatus { log_fault: fault(), ..with() }),
     ];
     for (kind, of) in cases {
         complete(kind, &of_attachment(of));

@@ -4,6 +4,7 @@
 mod process;
 mod program;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use lull_admin::Fault;
 use lull_transport::handover::{self, Channel};
 use lull_wire::AttachmentId;
 use sd_notify::NotifyState;
@@ -52,6 +54,8 @@ pub struct Vault {
     /// What the service manager knows the memory by.
     label: String,
     keeper: Option<program::Keeper>,
+    /// Why nobody has it.
+    fault: Rc<RefCell<Option<Fault>>>,
 }
 
 impl Vault {
@@ -63,6 +67,7 @@ impl Vault {
             attachment: name.to_owned(),
             label: format!("lull-log-{id}"),
             keeper: None,
+            fault: Rc::default(),
         }
     }
 
@@ -127,9 +132,12 @@ impl Vault {
     }
 
     /// Watches over it from now on; must be called in a `LocalSet`.
-    pub fn guard(self, log: OwnedFd, chronicle: Rc<Chronicle>) -> Guard {
+    /// `fault`: why nobody does, so far.
+    pub fn guard(self, log: OwnedFd, chronicle: Rc<Chronicle>, fault: Option<String>) -> Guard {
+        *self.fault.borrow_mut() = fault.map(|why| Fault { since: chronicle.wall_ms(), why });
         let (wanted, wishes) = watch::channel(Wish::Keep);
-        Guard { wanted, task: tokio::task::spawn_local(guard(self, log, wishes, chronicle)) }
+        let fault = Rc::clone(&self.fault);
+        Guard { wanted, fault, task: tokio::task::spawn_local(guard(self, log, wishes, chronicle)) }
     }
 }
 
@@ -147,10 +155,16 @@ enum Wish {
 #[derive(Debug)]
 pub struct Guard {
     wanted: watch::Sender<Wish>,
+    fault: Rc<RefCell<Option<Fault>>>,
     task: JoinHandle<()>,
 }
 
 impl Guard {
+    /// Why nobody keeps it, and since when; none: somebody does.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault.borrow().clone()
+    }
+
     /// Ends when the next life will find nothing, or with `leave` what is there now.
     pub async fn finish(self, leave: bool) {
         self.wanted.send_replace(if leave { Wish::Leave } else { Wish::Forget });
@@ -165,8 +179,9 @@ async fn guard(
     mut wishes: watch::Receiver<Wish>,
     chronicle: Rc<Chronicle>,
 ) {
-    let (name, mut failed) = (vault.attachment.clone(), false);
+    let (name, fault) = (vault.attachment.clone(), Rc::clone(&vault.fault));
     loop {
+        let failed = fault.borrow().is_some();
         let keeper = vault.keeper.as_ref().map(|keeper| keeper.channel());
         tokio::select! {
             biased;
@@ -178,21 +193,46 @@ async fn guard(
             () = gone(keeper, failed) => {}
         }
         vault.keeper = None;
+        // What is sent to the thread that starts a process has no part in this loop.
+        let (keeping, dir) = (vault.keeping.clone(), vault.dir.clone());
+        let attachment = name.clone();
         let started = tokio::task::spawn_blocking(move || {
-            let kept = vault.keep(log.as_fd());
-            (vault, log, kept)
+            let kept = restart(&keeping, &dir, &attachment, &log);
+            (log, kept)
         });
-        let Ok((again, file, kept)) = started.await else { return };
-        (vault, log) = (again, file);
-        if let Err(error) = &kept {
-            if !failed {
-                chronicle.warn(&name, "log_not_kept", not_kept(error));
+        let Ok((file, kept)) = started.await else { return };
+        log = file;
+        match kept {
+            Ok(keeper) => {
+                vault.keeper = keeper;
+                if fault.take().is_some() {
+                    let text = "the log of unflushed writes is kept again".to_owned();
+                    chronicle.record(&name, "log_kept", text, None);
+                }
             }
-        } else if failed {
-            let text = "a keeper holds the log of unflushed writes again".to_owned();
-            chronicle.record(&name, "log_kept", text, None);
+            Err(error) => {
+                if !failed {
+                    let why = not_kept(&error);
+                    chronicle.warn(&name, "log_not_kept", why.clone());
+                    *fault.borrow_mut() = Some(Fault { since: chronicle.wall_ms(), why });
+                }
+            }
         }
-        failed = kept.is_err();
+    }
+}
+
+fn restart(
+    keeping: &Keeping,
+    dir: &Path,
+    attachment: &str,
+    log: &OwnedFd,
+) -> io::Result<Option<program::Keeper>> {
+    match keeping {
+        Keeping::Process(program) => {
+            program::start(program, dir, attachment, log.as_fd()).map(Some)
+        }
+        // Nobody there could have been lost.
+        Keeping::Nowhere | Keeping::ServiceManager => Ok(None),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one life of the daemon leaves to the next: the log, or the knowledge that there was one [SAFE-10].
 
-use super::Ask;
 use super::requests::Requests;
+use super::{Ask, Config, Initiator};
 use alloc::vec::Vec;
 use lull_wire::Incarnation;
 
@@ -34,6 +34,15 @@ pub(super) enum Heritage {
     ToFlush,
     /// The same, and people are to be told once the target's incarnation is known.
     ToTell,
+}
+
+impl Initiator {
+    /// An attachment that has not begun, the heir of a life that may have left changes behind. What it kept has the places from 0 on.
+    pub fn inheriting(config: Config, legacy: Legacy) -> Self {
+        let mut heir = Self::new(config);
+        heir.requests.inherit(legacy);
+        heir
+    }
 }
 
 impl Requests {

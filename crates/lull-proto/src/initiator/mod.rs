@@ -257,13 +257,6 @@ impl Initiator {
         }
     }
 
-    /// The same for the heir of a life that may have left changes behind. What it kept has the places from 0 on.
-    pub fn inheriting(config: Config, legacy: Legacy) -> Self {
-        let mut heir = Self::new(config);
-        heir.requests.inherit(legacy);
-        heir
-    }
-
     /// Takes what happened; appends what is to be done.
     pub fn handle(&mut self, now: MonoTime, event: Event, actions: &mut Actions) {
         match event {
