@@ -33,11 +33,17 @@ pub enum Canary {
     NoNote,
     /// A daemon that starts again does not look for the log of the one before it [SAFE-10].
     ForgetsLog,
+    /// A target does not say that the one above it is away [CHAIN-1].
+    NoHold,
+    /// What a target could not pass on is answered as if it were done [CHAIN-1].
+    GivesBackAsDone,
+    /// A new incarnation above is none below [CHAIN-4].
+    NoLifeDownstream,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::NoPauseFlush,
         Self::NoMakeDurable,
         Self::NoFence,
@@ -52,6 +58,9 @@ impl Canary {
         Self::IgnoresPause,
         Self::NoNote,
         Self::ForgetsLog,
+        Self::NoHold,
+        Self::GivesBackAsDone,
+        Self::NoLifeDownstream,
     ];
 
     /// Its name on the command line.
@@ -71,12 +80,19 @@ impl Canary {
             Self::IgnoresPause => "ignores-pause",
             Self::NoNote => "no-note",
             Self::ForgetsLog => "forgets-log",
+            Self::NoHold => "no-hold",
+            Self::GivesBackAsDone => "gives-back-as-done",
+            Self::NoLifeDownstream => "no-life-downstream",
         }
     }
 
     /// The worlds in which it is missed soonest.
     pub fn preset(self) -> Preset {
-        if self == Self::NoNote { Preset::Heirs } else { Preset::All }
+        match self {
+            Self::NoNote => Preset::Heirs,
+            Self::NoHold | Self::GivesBackAsDone | Self::NoLifeDownstream => Preset::Chain,
+            _ => Preset::All,
+        }
     }
 
     /// The canary of a name.

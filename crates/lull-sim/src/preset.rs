@@ -1,5 +1,7 @@
 //! Worlds to begin with: which faults belong together, and how large a world is.
 
+mod chains;
+
 use crate::chance::Chance;
 use crate::fault::{Kind, Plan};
 use crate::judge::Judge;
@@ -49,11 +51,15 @@ pub enum Preset {
     Logs,
     /// As `Nodes`, where a replay that ends in its middle with its initiator takes back nothing that was durable.
     Torn,
+    /// Resources that lie on other targets', in a line: all of them restart, die and lose their connections.
+    Chain,
+    /// The same with hosts that lie on each other's disks, and storage that fails.
+    Rings,
 }
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Calm,
         Self::Network,
         Self::Crash,
@@ -70,6 +76,8 @@ impl Preset {
         Self::Heirs,
         Self::Logs,
         Self::Torn,
+        Self::Chain,
+        Self::Rings,
     ];
 
     /// Its name on the command line.
@@ -91,6 +99,8 @@ impl Preset {
             Self::Heirs => "heirs",
             Self::Logs => "logs",
             Self::Torn => "torn",
+            Self::Chain => "chain",
+            Self::Rings => "rings",
         }
     }
 
@@ -145,6 +155,19 @@ impl Preset {
                 [&[K::Client, K::Client, K::Client, K::KillTarget, K::PowerTarget][..], &planned]
                     .concat()
             }
+            Self::Chain => [
+                &[K::PowerTarget, K::KillTarget, K::KillTarget, K::KillNode, K::WriteBack][..],
+                &planned,
+                &network,
+            ]
+            .concat(),
+            Self::Rings => [
+                &[K::PowerTarget, K::KillTarget, K::KillNode, K::FreezeTarget, K::SyncFails][..],
+                &[K::StateFails, K::NodeStateFails, K::DiskFails],
+                &planned,
+                &network,
+            ]
+            .concat(),
             Self::All => K::ALL.to_vec(),
         }
     }
@@ -166,7 +189,11 @@ impl Preset {
         let mut world = World::new(chance.fork(), plan, Judge::default());
         world.plan.until = world.now + Duration::from_secs(span);
         world.net.jitter = Duration::from_micros(*chance.pick(&[50, 500, 5_000, 50_000]));
-        build(&mut world, &mut chance, span, self);
+        match self {
+            Self::Chain => chains::line(&mut world, &mut chance, span),
+            Self::Rings => chains::rings(&mut world, &mut chance, span),
+            _ => build(&mut world, &mut chance, span, self),
+        }
         for node in &mut world.attachments {
             node.log.is_kept = self == Self::Logs || chance.percent(70);
         }
@@ -180,17 +207,10 @@ impl Preset {
 /// Targets with disks, and initiators on the same hosts or on others.
 fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
     let targets = *chance.pick(&[1, 1, 1, 2, 3]);
-    for at in 0..targets {
+    for _ in 0..targets {
         let disks = *chance.pick(&[1, 1, 2, 3]);
         let sectors = *chance.pick(&[32, 64, 128]);
-        let host = world.add_host();
-        let mut target = TargetHost::new(host, format!("target-{at}"), disks, sectors);
-        target.service = Duration::from_micros(*chance.pick(&[200, 2_000, 20_000, 200_000]));
-        target.sync = Duration::from_micros(*chance.pick(&[500, 5_000, 50_000, 500_000]));
-        target.commit = Duration::from_micros(*chance.pick(&[300, 3_000, 100_000]));
-        target.keep_alive = Duration::from_millis(*chance.pick(&[250, 1_250, 2_500]));
-        world.targets.push(target);
-        world.judge.add_target(disks);
+        add_target(world, chance, disks, sectors);
     }
     let rings = chance.one_in(3);
     let nodes = chance.between(1, 3);
@@ -207,6 +227,18 @@ fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
     for at in 0..world.attachments.len() {
         world.start_node(at);
     }
+}
+
+/// One more target, on a host of its own.
+fn add_target(world: &mut World, chance: &mut Chance, disks: usize, sectors: usize) {
+    let (host, at) = (world.add_host(), world.targets.len());
+    let mut target = TargetHost::new(host, format!("target-{at}"), disks, sectors);
+    target.service = Duration::from_micros(*chance.pick(&[200, 2_000, 20_000, 200_000]));
+    target.sync = Duration::from_micros(*chance.pick(&[500, 5_000, 50_000, 500_000]));
+    target.commit = Duration::from_micros(*chance.pick(&[300, 3_000, 100_000]));
+    target.keep_alive = Duration::from_millis(*chance.pick(&[250, 1_250, 2_500]));
+    world.targets.push(target);
+    world.judge.add_target(disks);
 }
 
 fn add_attachments(
@@ -274,6 +306,8 @@ pub fn plain(host: usize, resource: usize, id: u8) -> Config {
         ..config(&mut chance, host, resource, Access::ReadWrite)
     }
 }
+
+pub use chains::lie;
 
 /// The instant at which every world begins.
 pub const BEGIN: MonoTime = MonoTime(1_000_000_000);

@@ -94,7 +94,8 @@ fn verify(world: &mut World) {
         return;
     }
     for at in 0..world.attachments.len() {
-        if world.attachments[at].phase() == Some(Phase::Sharing) {
+        let consumes = world.attachments[at].serves.is_none();
+        if consumes && world.attachments[at].phase() == Some(Phase::Sharing) {
             world.read_all(at);
         }
     }

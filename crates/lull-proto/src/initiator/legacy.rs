@@ -49,6 +49,8 @@ impl Requests {
     /// The heir begins where the life before was killed.
     pub(super) fn inherit(&mut self, legacy: Legacy) {
         match legacy {
+            // Whoever retains elsewhere has nothing to leave.
+            Legacy::Kept { .. } | Legacy::Lost { .. } if !self.log.keeps() => {}
             Legacy::None => {}
             Legacy::Kept { settled, changes } => {
                 for ask in changes {

@@ -163,8 +163,8 @@ pub enum Event {
     Knocked,
     /// What [`Action::PrepareShutdown`] began has ended, or its time is up.
     Prepared,
-    /// From here on, whatever cannot be sent at once, or sent again, is answered NOT EXECUTED; with `on` false it is
-    /// held again. Only with [`Retain::Elsewhere`] [CHAIN-1].
+    /// From here on, whatever cannot be sent at once, or sent again, is answered NOT EXECUTED, and while the target holds
+    /// what is outstanding there, too; with `on` false it is held again. Only with [`Retain::Elsewhere`] [CHAIN-1].
     GiveBack { on: bool },
     /// A deadline has come. Input that is there is to be handled first [TIMER-6].
     Tick,
@@ -277,7 +277,9 @@ impl Initiator {
             Event::Tick => self.tick(now, actions),
         }
         if self.gives_back && !self.passes_on() {
-            self.requests.give_back(actions);
+            // [CHAIN-2] Whoever is held up there may wait for this very node.
+            let held = self.link().is_some_and(|link| link.held.is_some());
+            self.requests.give_back(held, actions);
         }
     }
 

@@ -42,9 +42,9 @@ pub struct Replay {
 }
 
 impl Requests {
-    /// Whether everything that was acknowledged was executed in this incarnation.
+    /// Whether everything that was acknowledged was executed in this incarnation, and what an earlier life left is flushed.
     pub(super) fn is_settled(&self, incarnation: Incarnation) -> bool {
-        self.settled == incarnation
+        self.settled == incarnation && self.heritage == Heritage::Settled
     }
 
     /// What has to be sent before READY in this incarnation; `None`: nothing, it is the one in which everything was
@@ -54,7 +54,7 @@ impl Requests {
         incarnation: Incarnation,
         actions: &mut Actions,
     ) -> Option<Replay> {
-        if self.is_settled(incarnation) && self.heritage == Heritage::Settled {
+        if self.is_settled(incarnation) {
             return None;
         }
         // [CHAIN-4] Whoever asked retains it, and replays when he has heard of it.
@@ -63,7 +63,7 @@ impl Requests {
             if !first {
                 actions.push(Action::LifeLost);
                 actions.push(Action::Report(Report::GivenBack));
-                self.give_back(actions);
+                self.give_back(true, actions);
                 self.log.forget();
             }
             return None;

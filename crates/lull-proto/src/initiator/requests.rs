@@ -369,6 +369,13 @@ impl Requests {
             Origin::Retained(_) if reply.status == StatusCode::NotExecuted => {
                 return Ok(Took::NotPassedOn);
             }
+            // Of a flush that an earlier life left to be done the same is true.
+            Origin::Nobody
+                if reply.status == StatusCode::NotExecuted
+                    && self.heritage != Heritage::Settled =>
+            {
+                return Ok(Took::NotPassedOn);
+            }
             Origin::Retained(_) if !done => return Ok(Took::NotReplayed(reply.status)),
             Origin::Retained(_) | Origin::Nobody => {}
         }
@@ -418,17 +425,26 @@ impl Requests {
     }
 
     /// Gives back whatever is not outstanding on the present connection: who asked keeps it, and asks again [CHAIN-1].
-    pub fn give_back(&mut self, actions: &mut Actions) {
+    /// With `all` what is outstanding too: its reply, late as it may be, goes nowhere, and what overlaps it waits for that.
+    pub fn give_back(&mut self, all: bool, actions: &mut Actions) {
         let not_executed = |slot| Action::Answer { slot, status: StatusCode::NotExecuted };
         for place in &mut self.window {
-            let Some(sent) = place.take_if(|sent| !sent.live) else { continue };
+            let Some(sent) = place else { continue };
+            let Origin::Consumer(slot) = sent.origin else { continue };
+            if sent.live && !all {
+                continue;
+            }
+            actions.push(not_executed(slot));
             self.coming -= sent.cost();
-            forget_change(&mut self.changing, &sent.ask);
-            actions.extend(sent.answer(StatusCode::NotExecuted));
+            sent.origin = Origin::Nobody;
+            if !sent.live {
+                forget_change(&mut self.changing, &sent.ask);
+                *place = None;
+            }
         }
         self.forget_answered();
-        actions
-            .extend(self.unsent.drain(..).filter_map(|sent| sent.answer(StatusCode::NotExecuted)));
+        let unsent = self.unsent.drain(..);
+        actions.extend(unsent.filter_map(|sent| sent.answer(StatusCode::NotExecuted)));
         actions.extend(self.held.drain(..).map(|held| not_executed(held.slot)));
     }
 

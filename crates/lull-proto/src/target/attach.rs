@@ -70,6 +70,14 @@ impl Target {
     /// Goes on with the claims that nothing older can reach the medium beside.
     pub(super) fn fenced(&mut self, now: MonoTime, actions: &mut Actions) {
         while let Some((conn, claim)) = self.next_fenced() {
+            let Entry { attachment, resource, access, .. } = claim.entry;
+            // [SAFE-2] A life may have begun since it asked, in which somebody has to replay.
+            if access != Access::ReadWrite
+                && let Err(refusal) = self.check_replayed(now, resource, Some(attachment))
+            {
+                self.refuse(conn, refusal, actions);
+                continue;
+            }
             for rival in self.over(now, &claim.entry) {
                 self.roster.remove(&rival);
                 self.record(Change::Gone(rival), actions);

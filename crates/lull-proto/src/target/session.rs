@@ -167,6 +167,8 @@ pub(super) struct Session {
     pub stalls_due: u32,
     /// HOLD was said, and nothing since that ends it.
     pub held: bool,
+    /// READY came: it has had RESUME, or has it coming.
+    pub ready: bool,
 }
 
 /// What the requests of this attachment may change.
@@ -192,6 +194,7 @@ impl Target {
             state: SessionState::Accepted { until: now + GREETING_LIMIT },
             stalls_due: 0,
             held: false,
+            ready: false,
         };
         self.sessions.insert(conn, session);
     }
@@ -280,6 +283,7 @@ impl Target {
     ) -> Result<(), Violation> {
         let restart = self.config.from;
         let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
+        session.ready = true;
         match session.state {
             SessionState::Arriving { attachment } => {
                 session.state = SessionState::Sharing { attachment };

@@ -146,13 +146,15 @@ impl Target {
         upper.known = true;
         let over = upper.hold.take();
         for (conn, session) in sessions_of(&mut self.sessions, &self.roster, resource) {
-            let Some(flows) = flows(&session.state) else { continue };
+            if !is_attached(&session.state) {
+                continue;
+            }
             if grew {
                 let message = Resized { size: geometry.size }.into();
                 actions.push(Action::Send { conn, message });
             }
-            // Before READY there is nothing that could be resumed.
-            if core::mem::take(&mut session.held) && flows {
+            // Before READY there is nothing that could be resumed: RESUME follows that.
+            if core::mem::take(&mut session.held) && session.ready {
                 let message = Resume { restart: RestartId(0) }.into();
                 actions.push(Action::Send { conn, message });
             }
@@ -307,18 +309,18 @@ fn resource_of(
     }
 }
 
-/// Of a session that is attached, whether it had RESUME.
-fn flows(state: &SessionState) -> Option<bool> {
+/// Whether ATTACHED was said on it, and nothing since that ends it.
+fn is_attached(state: &SessionState) -> bool {
     match state {
-        SessionState::Arriving { .. } => Some(false),
-        SessionState::Sharing { .. }
+        SessionState::Arriving { .. }
+        | SessionState::Sharing { .. }
         | SessionState::Asked { .. }
-        | SessionState::Complete { .. } => Some(true),
+        | SessionState::Complete { .. } => true,
         SessionState::Accepted { .. }
         | SessionState::Greeted { .. }
         | SessionState::Fencing { .. }
         | SessionState::Recording { .. }
         | SessionState::Closing { .. }
-        | SessionState::Detaching { .. } => None,
+        | SessionState::Detaching { .. } => false,
     }
 }

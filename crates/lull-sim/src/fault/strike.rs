@@ -21,7 +21,8 @@ const MOST_CLIENTS: usize = 12;
 impl World {
     /// A fault strikes.
     pub fn strike(&mut self, fault: Fault) {
-        let Fault { kind, target, attachment } = fault;
+        let Fault { kind, target, attachment } = of_process(self, fault);
+        let fault = Fault { kind, target, attachment };
         if self.plan.healed {
             return;
         }
@@ -246,5 +247,18 @@ impl World {
                 disk.evict();
             }
         }
+    }
+}
+
+/// What befalls a process that is a target and an initiator befalls both.
+fn of_process(world: &World, fault: Fault) -> Fault {
+    let kind = match fault.kind {
+        Kind::KillNode => Kind::KillTarget,
+        Kind::FreezeNode => Kind::FreezeTarget,
+        _ => return fault,
+    };
+    match world.attachments[fault.attachment].serves {
+        Some(serves) => Fault { kind, target: serves.target, ..fault },
+        None => fault,
     }
 }

@@ -5,9 +5,12 @@ use crate::node::slots::Entry;
 use crate::world::World;
 use crate::world::wire::Payload;
 use lull_history::Outcome;
+use lull_proto::MonoTime;
 use lull_proto::initiator::{End, Origin, Phase, Policy, Report, Retain, Timer};
+use lull_proto::target::ResourceIndex;
 use lull_wire::messages::{PauseComplete, Request};
 use lull_wire::{Message, OpCode, RequestFlags, StatusCode};
+use std::time::Duration;
 
 impl World {
     /// Something comes from the target.
@@ -38,6 +41,8 @@ impl World {
         // What it had to send again is executed, in this life of the target.
         if matches!(message, Message::Ready(_) | Message::PauseComplete(_))
             && self.writes(at)
+            && self.attachments[at].serves.is_none()
+            && self.is_current(at)
             && self.wire_of(at).is_some_and(|wire| self.wires[wire].at_target)
         {
             let node = &self.attachments[at];
@@ -61,7 +66,7 @@ impl World {
             done.get(&request)
                 .is_some_and(|(by, its)| *by == at && (*its == life || lives.contains(its)))
         };
-        let left = self.targets[target].disks[resource].unsynced(mine);
+        let left = self.medium(target, resource).unsynced(mine);
         if let Some(request) = left.filter(|_| told.retained == 0) {
             self.found("PAUSE-3", || {
                 format!("node-{at} says PAUSE COMPLETE, and its request {request} is not durable")
@@ -84,7 +89,7 @@ impl World {
     /// [SAFE-1] What it lets go is on stable storage.
     pub(crate) fn judge_releases(&mut self, at: usize, released: &[(Payload, u64)]) {
         let node = &self.attachments[at];
-        let disk = &self.targets[node.target].disks[node.resource];
+        let disk = self.medium(node.target, node.resource);
         for (payload, sectors) in released {
             let contents = payload.content..payload.content + sectors;
             let its =
@@ -144,7 +149,7 @@ impl World {
             self.judge.done.insert(request, (at, life));
         }
         let durable = entry.wanted.flags.has(RequestFlags::FUA);
-        let disk = &self.targets[target].disks[resource];
+        let disk = self.medium(target, resource);
         if outcome == Outcome::Done && durable && disk.unsynced(|one, _| one == request).is_some() {
             self.found("SAFE-1", || format!("node-{at}: request {request} is not durable"));
         }
@@ -184,7 +189,7 @@ impl World {
             }
             Report::Faulted { status, .. } => {
                 let (target, resource) = (node.target, node.resource);
-                let disk = &self.targets[target].disks[resource];
+                let disk = self.medium(target, resource);
                 if !disk.failed && !disk.failed_before {
                     self.found("SAFE-2", || {
                         format!("node-{at}: a replay fails with {status} on a good disk")
@@ -196,6 +201,7 @@ impl World {
             }
             Report::Expired { timer, policy } => {
                 node.watch.failing |= matches!(policy, Policy::Error | Policy::Shutdown);
+                let (at_target, resource) = (node.target, ResourceIndex(node.resource));
                 let (from, span) = match timer {
                     Timer::Restart => (node.watch.gone, node.config.restart_timeout),
                     Timer::Resume => (node.watch.connected, node.config.resume_timeout),
@@ -207,6 +213,7 @@ impl World {
                         )
                     });
                 }
+                self.judge_holds(at, at_target, resource, *timer);
             }
             Report::Ended(end) => {
                 let excused = node.watch.excused || *end == End::Refused && !node.demanded;
@@ -230,6 +237,19 @@ impl World {
             | Report::HoldOver { .. }
             | Report::HoldSilent
             | Report::GivenBack => {}
+        }
+    }
+
+    /// [CHAIN-1] No resume timer ends because somebody further up is away: the target has said so.
+    fn judge_holds(&mut self, at: usize, target: usize, resource: ResourceIndex, timer: Timer) {
+        let host = &self.targets[target];
+        let hold = host.daemon.as_ref().and_then(|daemon| daemon.machine.hold(resource));
+        let long = |since: MonoTime| self.now.since(since) > Duration::from_secs(1);
+        let told = hold.is_some_and(|hold| long(hold.since)) && host.thawed.is_none_or(long);
+        if timer == Timer::Resume && told {
+            self.found("CHAIN-1", || {
+                format!("node-{at}: the resume timer ended while target-{target} holds")
+            });
         }
     }
 }

@@ -3,7 +3,9 @@
 use crate::target::{Owner, Running};
 use crate::world::World;
 use lull_proto::ConnId;
-use lull_proto::target::{Change, Decision, OnTimeout, Phase, QUESTION_SPAN, Report, RowState};
+use lull_proto::target::{
+    Change, Decision, OnTimeout, Phase, Proof, QUESTION_SPAN, Report, RowState,
+};
 use lull_wire::{Access, DisconnectCode, Message, OpCode, StatusCode};
 use std::time::Duration;
 
@@ -33,6 +35,16 @@ impl World {
 
     /// A request is done there.
     pub(crate) fn judge_finished(&mut self, at: usize, running: &Running, status: StatusCode) {
+        if self.upper(at, running.resource).is_some() {
+            let disk = self.medium(at, running.resource);
+            let failed = disk.failed || disk.failed_before;
+            if !failed && !matches!(status, StatusCode::Done | StatusCode::NotExecuted) {
+                self.found("PAUSE-7", || {
+                    format!("target-{at}: {running:?} fails with {status} above a good disk")
+                });
+            }
+            return;
+        }
         let disk = &self.targets[at].disks[running.resource];
         let durable = running.op == OpCode::Flush || running.fua;
         if status == StatusCode::Done && durable && disk.dropped {
@@ -178,14 +190,22 @@ impl World {
             return;
         }
         for resource in 0..self.targets[at].disks.len() {
+            // What one life of an initiator was acknowledged and its end forgot, nobody keeps; a medium that could not be
+            // reached was not flushed for it [CHAIN-1].
+            let chained = self.upper(at, resource).is_some();
             let of_complete = |request, _| {
-                let by = self.judge.done.get(&request).map(|(attachment, _)| *attachment);
+                let done = self.judge.done.get(&request);
+                let done =
+                    done.filter(|(by, life)| !chained || self.attachments[*by].life == *life);
+                let by = done.map(|(attachment, _)| *attachment);
                 let id = by.map(|attachment| self.attachments[attachment].config.attachment);
                 rows.iter().any(|row| {
-                    Some(row.entry.attachment) == id && matches!(row.state, RowState::Complete(_))
+                    let clean = |proof: Proof| proof.retained == 0;
+                    Some(row.entry.attachment) == id
+                        && matches!(row.state, RowState::Complete(proof) if clean(proof))
                 })
             };
-            let left = self.targets[at].disks[resource].unsynced(of_complete);
+            let left = self.medium(at, resource).unsynced(of_complete);
             let writers = self
                 .clients
                 .iter()
@@ -202,7 +222,7 @@ impl World {
     pub(crate) fn judge_started(&mut self, at: usize) {
         self.judge.proceeds.remove(&at);
         for entry in self.targets[at].state.roster.values() {
-            let disk = &mut self.judge.disks[at][entry.resource.0];
+            let disk = self.judge.disk(at, entry.resource.0);
             disk.stale |= entry.access == Access::ReadWrite;
         }
     }

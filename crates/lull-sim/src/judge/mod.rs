@@ -40,6 +40,8 @@ struct Disk {
 pub struct Judge {
     /// One for each disk of each target.
     disks: Vec<Vec<Disk>>,
+    /// Where the medium of a resource is, if it lies on another target's.
+    roots: BTreeMap<(usize, usize), (usize, usize)>,
     /// Whose each acknowledged change is, with the life of its initiator.
     done: BTreeMap<u64, (usize, u64)>,
     /// The last epoch that each target granted.
@@ -66,6 +68,22 @@ impl Judge {
         self.disks.push(vec![disk; disks]);
     }
 
+    /// One more resource of a target, which lies on this one of another.
+    pub fn add_chained(&mut self, target: usize, root: (usize, usize)) {
+        let resource = self.disks[target].len();
+        let (above, disk) = root;
+        let unused = self.disks[above][disk].clone();
+        self.disks[target].push(unused);
+        self.roots.insert((target, resource), root);
+    }
+
+    /// What is known of the medium that a resource lies on.
+    fn disk(&mut self, target: usize, resource: usize) -> &mut Disk {
+        let (target, resource) =
+            self.roots.get(&(target, resource)).copied().unwrap_or((target, resource));
+        &mut self.disks[target][resource]
+    }
+
     /// A request is answered, or cut off; a fault of a read is not looked at.
     pub fn ends(
         &mut self,
@@ -76,17 +94,17 @@ impl Judge {
         data: &[u64],
     ) -> Option<Fault> {
         let content: Vec<Held> = data.iter().copied().map(Held::from).collect();
-        self.disks[target][resource].checker.end(request, outcome, &content).err()
+        self.disk(target, resource).checker.end(request, outcome, &content).err()
     }
 
     /// A change cannot happen any more.
     pub fn settles(&mut self, target: usize, resource: usize, request: u64) {
-        self.disks[target][resource].checker.settle(request);
+        self.disk(target, resource).checker.settle(request);
     }
 
     /// What nobody keeps and no flush covered on a disk may be lost.
     pub fn lost(&mut self, target: usize, resource: usize, loss: Loss) {
-        let disk = &mut self.disks[target][resource];
+        let disk = self.disk(target, resource);
         disk.lost |= loss == Loss::Cache;
         disk.stale |= disk.lost;
         disk.checker.lost(loss);
@@ -94,12 +112,12 @@ impl Judge {
 
     /// Nobody ever keeps anything for this one.
     pub fn never_kept(&mut self, target: usize, resource: usize, by: u64) {
-        self.disks[target][resource].checker.forsaken(by);
+        self.disk(target, resource).checker.forsaken(by);
     }
 
     /// Nobody keeps anything for this one any more. If it had still to replay, it never will.
     pub fn forsaken(&mut self, target: usize, resource: usize, by: u64) {
-        let disk = &mut self.disks[target][resource];
+        let disk = self.disk(target, resource);
         disk.checker.forsaken(by);
         if disk.stale || disk.broken.is_some() {
             disk.checker.lost(if disk.lost { Loss::Cache } else { Loss::Pages });
@@ -117,7 +135,7 @@ impl World {
         by: u64,
         op: Op,
     ) {
-        self.judge.disks[target][resource].checker.begin(request, by, op);
+        self.judge.disk(target, resource).checker.begin(request, by, op);
     }
 
     /// A consumer is answered; what it read has to be explained.
@@ -139,6 +157,9 @@ impl World {
     pub(crate) fn forsake(&mut self, at: usize) {
         let node = &self.attachments[at];
         let (target, resource) = (node.target, node.resource);
+        if node.serves.is_some() {
+            return; // It keeps nothing.
+        }
         let lives: Vec<u64> = node.log.lives.iter().copied().chain([node.life]).collect();
         for life in lives {
             self.judge.forsaken(target, resource, crate::node::writer(at, life));
@@ -148,23 +169,26 @@ impl World {
     /// A write-back failed.
     pub(crate) fn judge_broken(&mut self, target: usize, resource: usize) {
         self.judge.lost(target, resource, Loss::Pages);
-        self.judge.disks[target][resource].broken = Some(self.targets[target].life);
+        self.judge.disk(target, resource).broken = Some(self.targets[target].life);
     }
 
     /// [SAFE-4] A new life of a disk begins, in which a flush is worth something again.
     pub(crate) fn judge_renewed(&mut self, target: usize, resource: usize) {
+        let chained = self.upper(target, resource).is_some();
         let roster = self.targets[target].state.roster.values();
         let of_disk = |entry: &&Entry| entry.resource.0 == resource;
         let written = roster.filter(of_disk).any(|entry| entry.access == Access::ReadWrite);
-        let disk = &mut self.judge.disks[target][resource];
-        disk.broken = None;
+        let disk = self.judge.disk(target, resource);
+        if !chained {
+            disk.broken = None;
+        }
         disk.stale |= written;
     }
 
     /// The writer of a disk has replayed what it keeps.
     pub(crate) fn judge_replayed(&mut self, target: usize, resource: usize) {
-        let life = self.targets[target].life;
-        let disk = &mut self.judge.disks[target][resource];
+        let life = self.targets[self.root(target, resource).0].life;
+        let disk = self.judge.disk(target, resource);
         if disk.stale {
             disk.checker.redone();
         }

@@ -6,6 +6,7 @@ mod perform;
 pub mod slots;
 
 use crate::canary::Canary;
+use crate::middle::Serves;
 use crate::target::MOST_SECTORS;
 use crate::world::World;
 use crate::world::queue::Happening;
@@ -13,7 +14,7 @@ use crate::world::wire::Payload;
 use load::Load;
 use lull_history::{Op, Outcome};
 use lull_proto::initiator::{Ask, Config, Event, Initiator, Legacy, Memory, Phase, Slot};
-use lull_proto::{ConnId, Geometry, MonoTime};
+use lull_proto::{ConnId, Geometry, MonoTime, Upstream};
 use lull_wire::messages::{PauseComplete, Reply};
 use lull_wire::{Incarnation, InstanceId, Message, OpCode, RequestFlags, RestartId, StatusCode};
 use slots::{Slots, Wanted};
@@ -125,6 +126,12 @@ pub struct Attachment {
     pub slots: Slots,
     /// What is retained.
     pub log: Log,
+    /// Where it is the medium of a target's resource: which.
+    pub serves: Option<Serves>,
+    /// The requests of that target which the slots are for.
+    pub(crate) passes: BTreeMap<Slot, u64>,
+    /// What that target's machine was told last.
+    pub(crate) told_upstream: Option<Upstream>,
     /// What they know of the resource.
     pub geometry: Option<Geometry>,
     /// It gets no time from its system.
@@ -185,6 +192,9 @@ impl Attachment {
             connection: None,
             slots: Slots::default(),
             log: Log { is_kept: true, ..Log::default() },
+            serves: None,
+            passes: BTreeMap::new(),
+            told_upstream: None,
             geometry: None,
             frozen: false,
             backlog: VecDeque::new(),
@@ -220,11 +230,15 @@ impl World {
         let mut actions = Vec::new();
         let Some(machine) = &mut self.attachments[at].machine else { return };
         let before = phase_word(machine.phase());
+        let heard = matches!(event, Event::Received { .. });
         machine.handle(self.now, event, &mut actions);
         loop {
             let mut pieces = Vec::new();
             for action in actions.drain(..) {
-                self.perform_node(at, action, &mut pieces);
+                // What it answers may be what its own process waited for to end.
+                if self.attachments[at].machine.is_some() {
+                    self.perform_node(at, action, &mut pieces);
+                }
             }
             if pieces.is_empty() {
                 break;
@@ -240,6 +254,7 @@ impl World {
             self.note(|| format!("node-{at}: {before} → {after}"));
             self.ambush(crate::fault::Watch::Node(after), at);
         }
+        self.tell_upstream(at, heard);
         self.arm_node(at);
     }
 
@@ -362,6 +377,10 @@ impl World {
         }
         let request = entry.wanted.request;
         self.note(|| format!("node-{at}: request {request} is answered {status}"));
+        if self.attachments[at].serves.is_some() {
+            self.passed(at, slot, entry, status);
+            return;
+        }
         self.judge_answered(at, &entry, status);
         if self.attachments[at].load.left > 0 && self.chance.one_in(2) {
             let span = self.chance.scattered(Duration::from_millis(5));
@@ -410,7 +429,8 @@ impl World {
         let seed = self.chance.number();
         let notes = !self.sings(Canary::NoNote);
         let node = &mut self.attachments[at];
-        if node.machine.is_some() || node.stays_away {
+        let alone = node.serves.is_none_or(|serves| self.targets[serves.target].daemon.is_some());
+        if node.machine.is_some() || node.stays_away || !alone {
             return;
         }
         if node.state_fails {

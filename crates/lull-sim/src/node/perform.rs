@@ -50,7 +50,7 @@ impl World {
             }
             Action::Remember(memory) => self.remember(at, memory),
             Action::Retain { slot, place } => self.retain(at, slot, place),
-            Action::LifeLost => {}
+            Action::LifeLost => self.life_lost(at),
             Action::Release { before } => self.release(at, before),
             Action::Settle(incarnation) => {
                 let log = &mut self.attachments[at].log;

@@ -151,12 +151,17 @@ impl World {
         let op = daemon.ops;
         let gate = &mut daemon.gates[running.resource];
         let needs_sync = running.op == OpCode::Flush || running.fua;
-        if running.op == OpCode::Write && running.fua {
+        if running.op == OpCode::Write && running.fua && host.uppers[running.resource].is_none() {
             running.through = gate.claim();
         }
         let (is_flush, failed) = (running.op == OpCode::Flush, needs_sync && gate.failed);
+        let upper = host.uppers[running.resource];
         daemon.running.insert(op, running);
-        if failed {
+        if upper.is_some() {
+            // From the thread of the lane to that of the attachment.
+            let span = self.chance.scattered(Duration::from_micros(50));
+            self.after(span, Happening::Execute { target: at, life, op });
+        } else if failed {
             self.finish(at, op, StatusCode::Io);
         } else if is_flush {
             self.enter_gate(at, op);
@@ -174,6 +179,10 @@ impl World {
             self.late_io(at);
         }
         self.judge_executes(at, &running);
+        if let Some(upper) = self.upper(at, running.resource) {
+            self.pass_on(at, upper, op);
+            return;
+        }
         let disk = &mut self.targets[at].disks[running.resource];
         if disk.fails {
             disk.failed = true;
@@ -308,16 +317,7 @@ impl World {
             }
             return;
         }
-        // [SAFE-1] Nothing of the life that ended is answered.
-        for lane in daemon.lanes.values_mut().filter(|lane| lane.resource == resource) {
-            lane.muted = true;
-        }
-        let news = daemon.ended.insert(resource);
-        for client in &mut self.clients {
-            if client.target == at && client.resource == resource {
-                client.cut = true;
-            }
-        }
+        let news = self.mute(at, resource);
         for op in told {
             self.finish(at, op, StatusCode::Io);
         }
@@ -325,6 +325,20 @@ impl World {
             let resource = ResourceIndex(resource);
             self.tell_target(at, Event::LifeEnded { resource, why: Ended::WriteBack });
         }
+    }
+
+    /// [SAFE-1] Nothing of the life that ended is answered; whether that is news.
+    pub(crate) fn mute(&mut self, at: usize, resource: usize) -> bool {
+        let Some(daemon) = &mut self.targets[at].daemon else { return false };
+        for lane in daemon.lanes.values_mut().filter(|lane| lane.resource == resource) {
+            lane.muted = true;
+        }
+        for client in &mut self.clients {
+            if client.target == at && client.resource == resource {
+                client.cut = true;
+            }
+        }
+        daemon.ended.insert(resource)
     }
 
     /// A request is done.
@@ -353,9 +367,11 @@ impl World {
                 self.client_answered(client, &running, StatusCode::Io);
             }
             Owner::Client(client) => self.client_answered(client, &running, status),
+            // [CHAIN-1] One that cannot be reached is left out.
             Owner::Target => {
                 let restart = lull_wire::RestartId(running.number.0);
-                self.backend_durable(at, restart, status == StatusCode::Done);
+                let good = matches!(status, StatusCode::Done | StatusCode::NotExecuted);
+                self.backend_durable(at, restart, good);
             }
         }
     }

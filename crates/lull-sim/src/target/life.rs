@@ -8,7 +8,7 @@ use crate::world::queue::Happening;
 use lull_proto::ConnId;
 use lull_proto::target::{Config, Event, Resource, Target};
 use lull_wire::messages::{Name, Path};
-use lull_wire::{Incarnation, InstanceId, RestartId};
+use lull_wire::{Incarnation, InstanceId, ResourceId, RestartId, Text};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ impl World {
             return;
         }
         self.hosts[host.host].up = true;
-        if host.state.fails {
+        let uppers = host.uppers.iter().flatten();
+        if host.state.fails || uppers.clone().any(|upper| self.attachments[*upper].state_fails) {
             self.after(START_AGAIN, Happening::StartTarget { target: at });
             return;
         }
@@ -50,14 +51,20 @@ impl World {
         for resource in 0..host.disks.len() {
             host.disks[resource].open();
             gates.push(Gate::default());
+            let upper = host.uppers[resource].map(|upper| &self.attachments[upper]);
+            let known = upper.map(|upper| {
+                upper.kept.as_ref().map_or(ResourceId::NONE, |kept| kept.memory.identity)
+            });
+            let own =
+                Text::clipped(&format!("{}/{}", host.name, TargetHost::resource_name(resource)));
             resources.push(Resource {
                 name: TargetHost::resource_name(resource),
-                identity: host.identity(resource),
+                identity: known.unwrap_or_else(|| host.identity(resource)),
                 incarnation: Incarnation(self.chance.id()),
                 tenure: host.state.tenures[resource],
                 geometry: host.geometry(resource),
-                path: Path::default(),
-                chained: false,
+                path: Path::new(vec![own]).unwrap_or_default(),
+                chained: upper.is_some(),
                 agentless: Default::default(),
             });
         }
@@ -90,6 +97,7 @@ impl World {
         self.note(|| format!("target-{at}: life {life} begins"));
         self.judge_started(at);
         self.settle_clients(at);
+        self.start_uppers(at);
         self.arm_target(at);
         self.accept(at);
         self.replay_backlog(at);
@@ -99,8 +107,12 @@ impl World {
     pub fn thaw_target(&mut self, at: usize) {
         if std::mem::take(&mut self.targets[at].frozen) {
             self.note(|| format!("target-{at} runs again"));
+            self.targets[at].thawed = Some(self.now);
             self.accept(at);
             self.replay_backlog(at);
+            for upper in self.uppers_of(at) {
+                self.tick_node(upper);
+            }
             self.tick_target(at);
         }
     }
@@ -119,6 +131,7 @@ impl World {
         self.judge_went_down(at);
         self.targets[at].state.close(life);
         self.targets[at].daemon = None;
+        self.end_uppers(at);
         for wire in 0..self.wires.len() {
             if self.wires[wire].target == at && !self.targets[at].dials.contains(&wire) {
                 self.close_at_target(wire);
@@ -131,11 +144,16 @@ impl World {
             let host = self.targets[at].host;
             self.note(|| format!("host-{host}: its system dies after the clean end"));
             for resource in 0..self.targets[at].disks.len() {
+                if self.upper(at, resource).is_some() {
+                    continue;
+                }
                 self.targets[at].disks[resource].lose_power(death, &mut self.chance);
                 self.judge_clean_loss(at, resource);
             }
             for attachment in 0..self.attachments.len() {
-                if self.attachments[attachment].host == host {
+                if self.attachments[attachment].host == host
+                    && self.attachments[attachment].serves.is_none()
+                {
                     self.kill_node(attachment, true);
                     self.after(downtime, Happening::StartNode { attachment });
                 }
@@ -161,6 +179,9 @@ impl World {
         self.targets[at].frozen = false;
         self.targets[at].backlog.clear();
         for running in daemon.running.into_values() {
+            if self.upper(at, running.resource).is_some() {
+                continue; // It lies with the target above, whoever asked.
+            }
             if self.sings(Canary::StaleIo) {
                 let resource = running.resource;
                 self.targets[at].stale.push((resource, running));
@@ -171,6 +192,7 @@ impl World {
         let lucky = self.chance.one_in(2);
         self.targets[at].state.crash(life, lucky);
         self.close_socket(at);
+        self.end_uppers(at);
         for wire in 0..self.wires.len() {
             if self.wires[wire].target == at && self.wires[wire].at_target {
                 // What was on its way may die with it.
@@ -206,13 +228,18 @@ impl World {
             }
             self.kill_target(at);
             for resource in 0..self.targets[at].disks.len() {
+                if self.upper(at, resource).is_some() {
+                    continue;
+                }
                 self.targets[at].disks[resource].lose_power(death, &mut self.chance);
                 self.judge.lost(at, resource, lull_history::Loss::Cache);
             }
             self.after(downtime, Happening::StartTarget { target: at });
         }
         for attachment in 0..self.attachments.len() {
-            if self.attachments[attachment].host == host {
+            if self.attachments[attachment].host == host
+                && self.attachments[attachment].serves.is_none()
+            {
                 self.kill_node(attachment, true);
                 self.after(downtime, Happening::StartNode { attachment });
             }

@@ -33,6 +33,8 @@ pub struct TargetHost {
     pub name: String,
     /// A disk for each resource.
     pub disks: Vec<Disk>,
+    /// Of each, the attachment on which the resource lies instead; its disk is nothing then.
+    pub uppers: Vec<Option<usize>>,
     /// What the daemon keeps.
     pub state: StateDir,
     /// The daemon, while it runs.
@@ -41,6 +43,8 @@ pub struct TargetHost {
     pub life: u64,
     /// It gets no time from its system.
     pub frozen: bool,
+    /// When it got time again, the last time that it had none.
+    pub thawed: Option<MonoTime>,
     /// What it was told meanwhile.
     pub(crate) backlog: VecDeque<Happening>,
     /// Connections that the system accepted and the daemon has not.
@@ -101,10 +105,12 @@ impl TargetHost {
             host,
             name,
             disks: vec![Disk::new(sectors); disks],
+            uppers: vec![None; disks],
             state: StateDir::new(disks),
             daemon: None,
             life: 0,
             frozen: false,
+            thawed: None,
             backlog: VecDeque::new(),
             dials: Vec::new(),
             listens: false,

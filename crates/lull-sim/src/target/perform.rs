@@ -8,7 +8,7 @@ use crate::world::wire::{Frame, Payload};
 use lull_proto::ConnId;
 use lull_proto::target::{Action, Change, Event, Refusal, Ticket};
 use lull_wire::messages::{Prose, Refused};
-use lull_wire::{Epoch, Message, OpCode, RequestNumber, RestartId, Tenure};
+use lull_wire::{Epoch, Kind, Message, OpCode, RequestNumber, RestartId, Tenure};
 
 impl World {
     pub(super) fn perform_target(&mut self, at: usize, action: Action) {
@@ -34,7 +34,7 @@ impl World {
                 }
             }
             Action::MakeDurable { restart } => self.make_durable(at, restart),
-            Action::GiveBack { .. } => {}
+            Action::GiveBack { resource, on } => self.give_back(at, resource.0, on),
             Action::StopAccepting => {
                 if let Some(daemon) = &mut self.targets[at].daemon {
                     daemon.accepts = false;
@@ -52,7 +52,8 @@ impl World {
         let attachment = self.wires[wire].attachment;
         self.note(|| format!("target-{at} ▶ node-{attachment} {}", words(&message)));
         let kind = message.kind();
-        if self.wires[wire].at_target {
+        let swallowed = kind == Kind::Hold && self.sings(Canary::NoHold);
+        if self.wires[wire].at_target && !swallowed {
             self.send_down(wire, Frame::Message(message));
         }
         self.ambush(crate::fault::Watch::Down(kind), attachment);

@@ -200,6 +200,11 @@ impl World {
             | Happening::Strike(_)
             | Happening::Heal => (None, None),
         };
+        let of = attachment.and_then(|attachment| self.attachments[attachment].serves);
+        let (target, attachment) = match of {
+            Some(serves) => (Some(serves.target), None),
+            None => (target, attachment),
+        };
         let backlog = match (target, attachment) {
             (Some(target), _) if self.targets[target].frozen => {
                 Some(&mut self.targets[target].backlog)

@@ -50,4 +50,10 @@ caught! {
     the_note_before_the_first_attach_is_missed: NoNote;
     /// [SAFE-10]
     a_log_that_nobody_looks_for_is_missed: ForgetsLog;
+    /// [CHAIN-1]
+    a_hold_that_nobody_is_told_of_is_missed: NoHold;
+    /// [CHAIN-1]
+    an_answer_to_what_could_not_be_passed_on_is_noticed: GivesBackAsDone;
+    /// [CHAIN-4]
+    a_new_incarnation_that_is_not_told_below_is_missed: NoLifeDownstream;
 }
