@@ -39,6 +39,15 @@ impl Fio {
         Self { name: name.to_owned(), args }.arg(&format!("--uri={uri}"))
     }
 
+    /// The same on a file, or on one in a directory.
+    pub fn on_file(name: &str, path: &std::path::Path) -> Self {
+        let args =
+            ["--ioengine=libaio", "--direct=1", "--bs=4k", "--iodepth=32"].map(str::to_owned);
+        let job = Self { name: name.to_owned(), args: args.to_vec() };
+        let job = job.arg("--verify_fatal=1").arg("--randrepeat=0").arg("--verify_state_save=0");
+        job.arg(&format!("--filename={}", path.display()))
+    }
+
     /// Any further argument of fio.
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {

@@ -58,6 +58,12 @@ impl Use {
         self
     }
 
+    /// Its consumer finds it as a file too.
+    #[must_use]
+    pub fn mounted(self, path: &std::path::Path) -> Self {
+        self.set("fuse", &path.display().to_string())
+    }
+
     fn attachment(&self) -> &str {
         self.name.as_ref().unwrap_or(&self.resource)
     }

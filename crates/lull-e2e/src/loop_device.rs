@@ -42,7 +42,7 @@ impl LoopDevice {
     /// Where it cannot be made, with what is lacking.
     #[track_caller]
     pub fn new(world: &World, name: &str, bytes: u64) -> Self {
-        Self::start(world, name, bytes, "")
+        Self::start(&zeroes(world, name, bytes), "")
     }
 
     /// The same with an empty ext4 on it, mounted at [`LoopDevice::path`].
@@ -51,18 +51,24 @@ impl LoopDevice {
     /// Where it cannot be made, with what is lacking.
     #[track_caller]
     pub fn ext4(world: &World, name: &str, bytes: u64) -> Self {
+        Self::ext4_on(world, name, &zeroes(world, name, bytes))
+    }
+
+    /// The same on a file that is there.
+    ///
+    /// # Panics
+    /// Where it cannot be made, with what is lacking.
+    #[track_caller]
+    pub fn ext4_on(world: &World, name: &str, file: &Path) -> Self {
         let at = world.path(&format!("{name}.mounted"));
         std::fs::create_dir(&at).expect("a directory");
-        Self::start(world, name, bytes, &at.display().to_string())
+        Self::start(file, &at.display().to_string())
     }
 
     #[track_caller]
-    fn start(world: &World, name: &str, bytes: u64, mounted: &str) -> Self {
-        let file = world.path(&format!("{name}.loop"));
-        let made = std::fs::File::create(&file).and_then(|made| made.set_len(bytes));
-        made.expect("a file can be made");
+    fn start(file: &Path, mounted: &str) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", KEEPER, "keeper"]).arg(&file).arg(mounted);
+        shell.args(["-c", KEEPER, "keeper"]).arg(file).arg(mounted);
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A signal for the test does not reach it: it ends with its input.
         let mut keeper = shell.process_group(0).spawn().expect("a shell");
@@ -86,6 +92,13 @@ impl LoopDevice {
     pub fn path(&self) -> &Path {
         if self.mounted.as_os_str().is_empty() { &self.device } else { &self.mounted }
     }
+}
+
+fn zeroes(world: &World, name: &str, bytes: u64) -> PathBuf {
+    let file = world.path(&format!("{name}.loop"));
+    let made = std::fs::File::create(&file).and_then(|made| made.set_len(bytes));
+    made.expect("a file can be made");
+    file
 }
 
 impl Drop for LoopDevice {

@@ -58,6 +58,8 @@ pub struct AttachmentConfig {
     pub uri: ResourceUri,
     /// Where its consumers find it over NBD.
     pub nbd: Vec<Addr>,
+    /// A file that is the disk, made where it does not exist.
+    pub fuse: Option<PathBuf>,
     /// What consumers may do.
     pub access: Access,
     /// What happens when the restart timer or the resume timer ends.
@@ -106,7 +108,7 @@ pub enum ConfigError {
     #[error("two attachments are named `{0}`: give each its own name")]
     Twice(String),
     /// An attachment that no consumer can reach.
-    #[error("attachment `{0}` has no front end: say where consumers find it, with nbd")]
+    #[error("attachment `{0}` has no front end: say where consumers find it, with nbd or fuse")]
     NoFrontEnd(String),
     /// An access that this release does not know.
     #[error("attachment `{0}` has an access that this release does not know: use rw or ro")]
@@ -130,7 +132,7 @@ impl Config {
             if !names.insert(&attachment.name) {
                 return Err(ConfigError::Twice(attachment.name.clone()));
             }
-            if attachment.nbd.is_empty() {
+            if attachment.nbd.is_empty() && attachment.fuse.is_none() {
                 return Err(ConfigError::NoFrontEnd(attachment.name.clone()));
             }
             if attachment.access == Access::Unknown {

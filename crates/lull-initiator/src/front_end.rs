@@ -1,21 +1,25 @@
-//! What consumers see of an attachment: an NBD export, from the first ATTACHED to the attachment's end, whatever
-//! becomes of the target in between.
+//! What consumers see of an attachment: an NBD export, a mounted file, from the first ATTACHED to the attachment's end,
+//! whatever becomes of the target in between.
 
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use lull_admin::Access;
+use lull_frontend::fuse::Channel;
 use lull_frontend::nbd::{self, Closer, Device, Exports, Limits, Op, OpenRefused, ServeEnd, Uri};
 use lull_proto::geometry::Geometry;
 use lull_proto::initiator::Ask;
-use lull_transport::{Addr, BindError, Listener, Stream};
+use lull_transport::{Addr, Listener, Stream};
 use lull_wire::{Features, OpCode, RequestFlags};
 use tokio::sync::Notify;
 
 use crate::attachment::Attachment;
 use crate::buffer::Bytes;
+use crate::config::AttachmentConfig;
 use crate::daemon::News;
+use crate::mounted::Mounted;
 use crate::wording;
 
 /// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
@@ -34,7 +38,9 @@ pub struct Face {
     /// Somebody or a listener has gone. All are woken: of several listeners that wait for a place, not each has
     /// somebody to give it to.
     left: Notify,
-    served: RefCell<Vec<Addr>>,
+    served: RefCell<Vec<String>>,
+    /// The mounted file's.
+    file: RefCell<Option<Rc<Channel>>>,
 }
 
 impl Face {
@@ -58,15 +64,36 @@ impl Face {
         let _ = tokio::time::timeout(LINGER, gone).await;
     }
 
-    /// Consumers that are connected.
+    /// Consumers that are connected, or have the file open.
     pub fn clients(&self) -> u64 {
-        self.clients.get()
+        self.clients.get() + self.file.borrow().as_ref().map_or(0, |file| file.users())
     }
 
-    /// Where it listens; empty while it does not.
-    pub fn served(&self) -> Vec<Addr> {
-        self.served.borrow().clone()
+    /// Where it is, in words; empty while it is not.
+    pub fn served(&self) -> String {
+        self.served.borrow().join(", ")
     }
+
+    /// What closes it.
+    pub fn closer(&self) -> &Closer {
+        &self.closer
+    }
+
+    fn one_less(&self) {
+        self.listening.set(self.listening.get() - 1);
+        self.served.borrow_mut().clear();
+        self.left.notify_waiters();
+    }
+}
+
+/// Where an attachment is, or is to be, in the words of `lull status`.
+pub fn named(config: &AttachmentConfig, nbd: &[Addr]) -> String {
+    places(nbd, config.fuse.as_deref()).join(", ")
+}
+
+fn places(nbd: &[Addr], fuse: Option<&Path>) -> Vec<String> {
+    let nbd = nbd.iter().map(|addr| format!("nbd {addr}"));
+    nbd.chain(fuse.map(|path| format!("fuse {}", path.display()))).collect()
 }
 
 async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
@@ -80,19 +107,44 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
             }
         }
     }
+    let config = attachment.config();
+    let mounted = match &config.fuse {
+        None => None,
+        Some(path) => match Mounted::new(path, config.uri.to_string()).await {
+            Ok(mounted) => Some(mounted),
+            Err(error) => {
+                listeners.iter().for_each(remove);
+                return attachment.fail(no_front_end(&error));
+            }
+        },
+    };
     let face = &attachment.face;
     if face.closer.is_closed() {
-        return listeners.iter().for_each(remove);
+        listeners.iter().for_each(remove);
+        if let Some(mounted) = mounted {
+            mounted.drop_unused().await;
+        }
+        return;
     }
     let addrs: Vec<Addr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
-    face.served.replace(addrs.clone());
-    face.listening.set(listeners.len() as u64);
+    let path = mounted.as_ref().map(|mounted| mounted.path().to_owned());
+    face.served.replace(places(&addrs, path.as_deref()));
+    face.listening.set(listeners.len() as u64 + u64::from(mounted.is_some()));
     for listener in listeners {
         tokio::task::spawn_local(accept(Rc::clone(&attachment), listener));
     }
-    let config = attachment.config();
+    if let Some(mounted) = mounted {
+        face.file.replace(Some(mounted.channel()));
+        let attachment = Rc::clone(&attachment);
+        tokio::task::spawn_local(async move {
+            mounted.serve(&attachment, geometry).await;
+            attachment.face.file.take();
+            attachment.face.one_less();
+        });
+    }
     let export = &config.uri.resource;
     let uris = addrs.into_iter().map(|addr| Uri { addr, export: export.clone() }.to_string());
+    let uris = uris.chain(path.map(|path| path.display().to_string()));
     let text = format!(
         "attached {} as {}/{} {}, {}: {}",
         config.uri,
@@ -107,7 +159,7 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
     let _ = attachment.made.news.send(News::Serves);
 }
 
-fn no_front_end(error: &BindError) -> String {
+fn no_front_end(error: &dyn std::error::Error) -> String {
     format!("no front end: {error}")
 }
 
@@ -141,9 +193,7 @@ async fn accept(attachment: Rc<Attachment>, listener: Listener) {
         }
     }
     remove(&listener);
-    face.listening.set(face.listening.get() - 1);
-    face.served.borrow_mut().clear();
-    face.left.notify_waiters();
+    face.one_less();
 }
 
 async fn next(face: &Face, listener: &Listener) -> std::io::Result<Stream> {
@@ -199,9 +249,16 @@ impl Exports for Names {
 }
 
 /// The attachment as one consumer uses it.
-struct Disk {
+pub struct Disk {
     attachment: Rc<Attachment>,
     geometry: Geometry,
+}
+
+impl Disk {
+    /// As it was told when it came.
+    pub fn new(attachment: &Rc<Attachment>, geometry: Geometry) -> Self {
+        Self { attachment: Rc::clone(attachment), geometry }
+    }
 }
 
 impl Device for Disk {

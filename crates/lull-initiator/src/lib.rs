@@ -22,6 +22,7 @@ mod heritage;
 mod hook;
 mod journal;
 mod keeper;
+mod mounted;
 mod outstanding;
 mod perform;
 mod receive;

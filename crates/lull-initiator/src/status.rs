@@ -9,6 +9,7 @@ use lull_proto::initiator::{self as proto, Course, End, Expiry, Phase, Stage, Vi
 use crate::attachment::{Attachment, Core};
 use crate::command::{Ending, Run};
 use crate::config::Policy;
+use crate::front_end as face;
 use crate::keeper::Keeper;
 use crate::vault::Guard;
 use crate::wording;
@@ -21,14 +22,13 @@ impl Attachment {
         let view = core.machine.view(clock.now());
         let config = self.config();
         let served = self.face.served();
-        let shown = if served.is_empty() { &config.nbd } else { &served };
-        let front_end: Vec<_> = shown.iter().map(|addr| format!("nbd {addr}")).collect();
+        let front_end = if served.is_empty() { face::named(config, &config.nbd) } else { served };
         AttachmentStatus {
             name: config.name.clone(),
             uri: config.uri.to_string(),
             resource: config.uri.resource.clone(),
             target: core.told.target.clone(),
-            front_end: front_end.join(", "),
+            front_end,
             clients: self.face.clients(),
             phase: phase(&view),
             since: clock.wall_at(core.told.since),

@@ -71,7 +71,9 @@ pub enum Ask<'a> {
     Seek { offset: u64, whence: u32 },
     /// The file system as a whole.
     FileSystem,
-    /// Somebody has closed the file for the last time, or the mount ends.
+    /// Somebody who opened the file has closed it.
+    Release,
+    /// The mount ends.
     Farewell,
     /// Nothing that is answered.
     Unanswered,
@@ -148,7 +150,8 @@ fn ask(code: u32, body: &[u8]) -> Option<Ask<'_>> {
         }
         opcode::LSEEK => Ask::Seek { offset: fields.u64(8)?, whence: fields.u32(16)? },
         opcode::STATFS => Ask::FileSystem,
-        opcode::RELEASE | opcode::DESTROY => Ask::Farewell,
+        opcode::RELEASE => Ask::Release,
+        opcode::DESTROY => Ask::Farewell,
         opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT => Ask::Unanswered,
         other => Ask::Unknown(other),
     })

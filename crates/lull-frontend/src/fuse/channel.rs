@@ -19,6 +19,8 @@ pub struct Channel {
     fd: AsyncFd<OwnedFd>,
     /// Requests that a device has and has not answered.
     in_flight: Cell<usize>,
+    /// Those who have the file open.
+    users: Cell<u64>,
     /// Whoever waits for none of them.
     waiting: RefCell<Option<Waker>>,
 }
@@ -31,7 +33,12 @@ impl Channel {
     pub fn new(fd: OwnedFd) -> io::Result<Channel> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         let fd = watch(fd)?;
-        Ok(Channel { fd, in_flight: Cell::new(0), waiting: RefCell::default() })
+        Ok(Channel {
+            fd,
+            in_flight: Cell::new(0),
+            users: Cell::new(0),
+            waiting: RefCell::default(),
+        })
     }
 
     /// The descriptor, for whoever keeps it beyond this process's life.
@@ -67,6 +74,19 @@ impl Channel {
     pub(super) fn refuse(&self, unique: u64, errno: i32) {
         let header = abi::out(unique, 0, errno);
         let _ = rustix::io::writev(self.fd.get_ref(), &[IoSlice::new(&header)]);
+    }
+
+    /// How many have the file open, a loop device being one.
+    pub fn users(&self) -> u64 {
+        self.users.get()
+    }
+
+    pub(super) fn opened(&self) {
+        self.users.set(self.users.get() + 1);
+    }
+
+    pub(super) fn released(&self) {
+        self.users.set(self.users.get().saturating_sub(1));
     }
 
     pub(super) fn begin(&self) {

@@ -117,7 +117,14 @@ impl<D: Device + 'static> File<D> {
                 Ok(()) => answer(&self.attributes().encode()),
                 Err(errno) => refuse(errno),
             },
-            Ask::Open => answer(&abi::open_out()),
+            Ask::Open => {
+                self.channel.opened();
+                answer(&abi::open_out());
+            }
+            Ask::Release => {
+                self.channel.released();
+                refuse(0);
+            }
             Ask::FileSystem => {
                 answer(&abi::statfs_out(self.geometry.size, self.geometry.preferred));
             }

@@ -38,6 +38,7 @@ pub fn config(dir: &Path) -> Config {
         attachments: vec![AttachmentConfig {
             name: "db1".into(),
             uri: ResourceUri { place, resource: "db1".into() },
+            fuse: None,
             nbd: vec![Addr::Unix(dir.join("nbd.sock"))],
             access: Access::Rw,
             policy: Policy::Wait,

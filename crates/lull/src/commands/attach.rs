@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use lull_admin::{Access, AdminAddr, ResourceUri};
-use lull_transport::Addr;
 
 use super::initiator;
-use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout, ShutdownConfig};
+use crate::config::{self, AttachmentConfig, Faces, InitiatorConfig, OnTimeout, ShutdownConfig};
 use crate::exit::Failure;
 use crate::log;
 use crate::units::parse_span_ms;
@@ -31,9 +30,8 @@ pub struct Args {
     /// The resource: lull://host[:port]/name or lull+unix:///name?socket=/path
     #[arg(value_name = "URI")]
     pub uri: ResourceUri,
-    /// Where its consumer finds it over NBD: unix:/path or tcp:host:port
-    #[arg(long, value_name = "ADDR")]
-    pub nbd: Addr,
+    #[command(flatten)]
+    pub faces: Faces,
     /// Name of this node [default: the host's name]
     #[arg(long, value_name = "NODE", value_parser = config::node_name)]
     pub name: Option<String>,
@@ -122,11 +120,11 @@ impl ShutdownArgs {
 /// # Errors
 /// A plain address beyond loopback without `--insecure`, or flags of a shutdown without one.
 pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
-    for addr in [&args.nbd, &config::dial_addr(&args.uri)] {
+    for addr in args.faces.nbd.iter().chain([&config::dial_addr(&args.uri)]) {
         addr.check_plain(args.insecure).map_err(|error| Failure::Usage(error.to_string()))?;
     }
     let name = args.attachment_name.unwrap_or_else(|| args.uri.resource.clone());
-    let mut attachment = AttachmentConfig::new(name, args.uri, args.nbd);
+    let mut attachment = AttachmentConfig::new(name, args.uri, args.faces);
     attachment.access = args.access;
     let shutdown = args.shutdown.resolve(&args.on_timeout)?;
     attachment.on_timeout = args.on_timeout;

@@ -69,7 +69,8 @@ fn attachment(config: AttachmentConfig) -> lull_initiator::AttachmentConfig {
     lull_initiator::AttachmentConfig {
         name: config.name,
         uri: config.uri,
-        nbd: vec![config.nbd],
+        nbd: config.faces.nbd.into_iter().collect(),
+        fuse: config.faces.fuse,
         access: config.access,
         policy: match config.on_timeout {
             OnTimeout::Wait => Policy::Wait,

@@ -13,6 +13,7 @@ use lull_transport::Addr;
 pub struct Claims {
     sockets: HashSet<Addr>,
     states: HashSet<PathBuf>,
+    files: HashSet<PathBuf>,
     /// Files, devices and exports elsewhere, and whether all that use one only read it.
     media: HashMap<PathBuf, bool>,
     written: HashSet<ResourceUri>,
@@ -38,6 +39,14 @@ impl Claims {
         }
         let what = format!("{} is the state directory of target and initiator", dir.display());
         Err((what, "give each daemon its own, below one directory if you like"))
+    }
+
+    /// A file that is a disk.
+    pub fn mounted(&mut self, path: &Path) -> Result<(), Taken> {
+        if self.files.insert(plain(path)) {
+            return Ok(());
+        }
+        Err((format!("{} is mounted twice", path.display()), "give each its own file"))
     }
 
     /// What a resource rests on. Memory is each resource's own; a file may be read by many.

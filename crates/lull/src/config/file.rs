@@ -68,7 +68,8 @@ pub struct FileInitiator {
 pub struct FileAttachment {
     pub name: Option<Text>,
     pub uri: Text,
-    pub nbd: Text,
+    pub nbd: Option<Text>,
+    pub fuse: Option<Text>,
     pub access: Option<Text>,
     pub on_timeout: Option<Text>,
     pub hook_timeout: Option<Text>,
@@ -82,7 +83,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 22] = [
+pub const KEYS: [&str; 23] = [
     "name",
     "listen",
     "nbd",
@@ -94,6 +95,7 @@ pub const KEYS: [&str; 22] = [
     "insecure",
     "backend",
     "uri",
+    "fuse",
     "access",
     "on-timeout",
     "hook-timeout",

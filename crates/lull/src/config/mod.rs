@@ -120,8 +120,8 @@ pub struct AttachmentConfig {
     pub name: String,
     /// The resource and where its target is.
     pub uri: ResourceUri,
-    /// Where its consumer finds it over NBD.
-    pub nbd: Addr,
+    /// Where its consumer finds it.
+    pub faces: Faces,
     /// Its access.
     pub access: Access,
     /// What happens when the restart or the resume timer ends.
@@ -137,6 +137,18 @@ pub struct AttachmentConfig {
     /// The most bytes of acknowledged changes that are kept until they are flushed; 0: each is durable before it is
     /// acknowledged. [SAFE-3]
     pub retain: u64,
+}
+
+/// Where an attachment's consumer finds it; at least one of them.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[group(required = true, multiple = true)]
+pub struct Faces {
+    /// Where its consumer finds it over NBD: unix:/path or tcp:host:port
+    #[arg(long, value_name = "ADDR")]
+    pub nbd: Option<Addr>,
+    /// A file that is the disk, mounted by FUSE; made where it does not exist
+    #[arg(long, value_name = "PATH")]
+    pub fuse: Option<PathBuf>,
 }
 
 /// The policy of an attachment. [TIMER-1]
@@ -225,11 +237,11 @@ impl TargetConfig {
 
 impl AttachmentConfig {
     /// An attachment with every default.
-    pub fn new(name: String, uri: ResourceUri, nbd: Addr) -> Self {
+    pub fn new(name: String, uri: ResourceUri, faces: Faces) -> Self {
         Self {
             name,
             uri,
-            nbd,
+            faces,
             access: Access::Rw,
             on_timeout: OnTimeout::Wait,
             hook_timeout_ms: DEFAULT_HOOK_TIMEOUT_MS,

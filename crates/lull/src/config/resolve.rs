@@ -12,8 +12,8 @@ use super::backend::backend_spec;
 use super::claims::{Claims, Taken};
 use super::file::{FileAttachment, FileConfig, FileInitiator, FileResource, FileTarget, Text};
 use super::{
-    AttachmentConfig, Config, InitiatorConfig, LEAST_RETAIN, OnTimeout, Problem, ResourceConfig,
-    ShutdownConfig, TargetConfig,
+    AttachmentConfig, Config, Faces, InitiatorConfig, LEAST_RETAIN, OnTimeout, Problem,
+    ResourceConfig, ShutdownConfig, TargetConfig,
 };
 use crate::units::parse_span_ms;
 
@@ -151,7 +151,7 @@ impl Checker {
             self.wrong(
                 span,
                 "an initiator without attachments",
-                "add an [[attachment]] with uri and nbd",
+                "add an [[attachment]] with uri and nbd or fuse",
             );
         }
         let mut names = HashMap::new();
@@ -170,7 +170,7 @@ impl Checker {
     fn attachment(&mut self, file: FileAttachment, insecure: bool) -> Option<AttachmentConfig> {
         let place = file.uri.span();
         let uri = self.read(Some(file.uri), |text| reachable(text, insecure));
-        let nbd = self.listeners(vec![file.nbd], insecure).pop();
+        let faces = self.faces(place.clone(), file.nbd, file.fuse, insecure);
         let name = self.read(file.name, resource_name);
         let access = self.read(file.access, access).unwrap_or(Access::Rw);
         let on_timeout = self.read(file.on_timeout, str::parse).unwrap_or(OnTimeout::Wait);
@@ -196,7 +196,7 @@ impl Checker {
             self.claim(place, |claims| claims.writer(&uri));
         }
         let name = name.unwrap_or_else(|| uri.resource.clone());
-        let mut config = AttachmentConfig::new(name, uri, nbd?);
+        let mut config = AttachmentConfig::new(name, uri, faces?);
         config.access = access;
         config.on_timeout = on_timeout;
         set(&mut config.hook_timeout_ms, hook);
@@ -205,6 +205,28 @@ impl Checker {
         set(&mut config.retain, retain);
         config.derive_hold(hold);
         Some(config)
+    }
+
+    /// `None` where there is none; that is noted.
+    fn faces(
+        &mut self,
+        place: Range<usize>,
+        nbd: Option<Text>,
+        fuse: Option<Text>,
+        insecure: bool,
+    ) -> Option<Faces> {
+        if nbd.is_none() && fuse.is_none() {
+            let next = "say where its consumer finds it: nbd = \"unix:/path\" or fuse = \"/path\"";
+            self.wrong(place, "an attachment without a front end", next);
+            return None;
+        }
+        let nbd = self.listeners(nbd.into_iter().collect(), insecure).pop();
+        let span = fuse.as_ref().map_or(0..0, Spanned::span);
+        let fuse = self.read(fuse, file_path);
+        if let Some(path) = &fuse {
+            self.claim(span, |claims| claims.mounted(path));
+        }
+        (nbd.is_some() || fuse.is_some()).then_some(Faces { nbd, fuse })
     }
 
     fn state(&mut self, text: Option<Text>) -> Option<PathBuf> {
@@ -264,6 +286,15 @@ fn set<T>(place: &mut T, value: Option<T>) {
 fn path(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("an empty path: write the path of a directory".to_owned()),
+        text => Ok(text.into()),
+    }
+}
+
+/// The path of a file that is to be mounted.
+fn file_path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("an empty path: write the path of a file".to_owned()),
+        text if text.ends_with('/') => Err(format!("`{text}` is a directory: name a file in it")),
         text => Ok(text.into()),
     }
 }
