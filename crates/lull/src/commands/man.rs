@@ -37,7 +37,8 @@ fn write(dir: &Path) -> io::Result<()> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let source = format!("lull {}", env!("CARGO_PKG_VERSION"));
-    for page in command.get_subcommands().chain([&command]) {
+    let for_people = command.get_subcommands().filter(|verb| !verb.is_hide_set());
+    for page in for_people.chain([&command]) {
         Man::new(page.clone()).source(source.clone()).manual("Lull").generate_to(dir)?;
     }
     Ok(())

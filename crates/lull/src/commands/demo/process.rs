@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, kill_process_group, set_child_subreaper, waitpgid,
+    Pid, Signal, WaitOptions, kill_process, kill_process_group, set_child_subreaper, waitpgid,
+    waitpid,
 };
 
 /// A process and its successors: one process group, ended when this is dropped.
@@ -95,6 +96,31 @@ impl Process {
             }
         }
     }
+}
+
+/// Ends, when it is dropped, whatever its daemons left behind to outlive them: the keepers of their logs.
+#[derive(Debug)]
+pub struct Orphans;
+
+impl Drop for Orphans {
+    fn drop(&mut self) {
+        for orphan in children() {
+            // One that has ended by itself needs no signal, and is waited for all the same.
+            let _ = kill_process(orphan, Signal::KILL);
+            let _ = waitpid(Some(orphan), WaitOptions::empty());
+        }
+    }
+}
+
+/// Children of any thread of this process.
+fn children() -> Vec<Pid> {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = lists.flat_map(|list| {
+        list.split_whitespace().filter_map(|number| number.parse().ok()).collect::<Vec<i32>>()
+    });
+    numbers.filter_map(Pid::from_raw).collect()
 }
 
 impl Drop for Process {

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::process::{Process, adopt_successors};
+use super::process::{Orphans, Process, adopt_successors};
 use crate::exit::Failure;
 
 /// Name of the target.
@@ -42,6 +42,7 @@ const LONGEST_DIRECTORY: usize = 90;
 pub struct Stage {
     // In this order: processes end before their directory is removed.
     processes: Vec<Process>,
+    _orphans: Orphans,
     directory: PathBuf,
     temporary: Option<TempDir>,
 }
@@ -74,7 +75,7 @@ impl Stage {
             return Err(Failure::Usage(text));
         }
         adopt_successors();
-        Ok(Self { processes: Vec::new(), directory, temporary })
+        Ok(Self { processes: Vec::new(), _orphans: Orphans, directory, temporary })
     }
 
     /// Where everything is.
