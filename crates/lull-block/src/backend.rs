@@ -79,6 +79,12 @@ pub trait Backend: Send + Sync {
     /// the medium cannot carry one.
     fn identity(&self) -> Option<[u8; 16]>;
 
+    /// What the kernel calls a medium that cannot carry a marker, as far as it has a name: a block device ([SAFE-8]).
+    /// `None` for any other.
+    fn device(&self) -> Option<String> {
+        None
+    }
+
     /// Stores the marker with the medium, durably.
     ///
     /// # Errors

@@ -179,6 +179,10 @@ impl Backend for Faulty {
         self.inner.identity()
     }
 
+    fn device(&self) -> Option<String> {
+        self.inner.device()
+    }
+
     fn set_identity(&self, identity: [u8; 16]) -> io::Result<()> {
         self.inner.set_identity(identity)
     }

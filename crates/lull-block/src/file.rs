@@ -14,6 +14,7 @@ mod lock;
 mod medium;
 mod opening;
 mod ring;
+mod sysfs;
 
 pub(crate) use inspect::check;
 pub(crate) use opening::open;

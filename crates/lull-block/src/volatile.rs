@@ -136,6 +136,10 @@ impl Backend for Volatile {
         self.inner.identity()
     }
 
+    fn device(&self) -> Option<String> {
+        self.inner.device()
+    }
+
     fn set_identity(&self, identity: [u8; 16]) -> io::Result<()> {
         self.inner.set_identity(identity)
     }

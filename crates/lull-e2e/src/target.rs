@@ -208,6 +208,14 @@ impl Target {
         self.process = Some(Process::start(self.command(), &self.name, &log));
     }
 
+    /// The same with more flags.
+    pub fn spawn_with(&mut self, flags: &[&str]) {
+        let log = self.world.path(&format!("{}.log", self.name));
+        let mut command = self.command();
+        command.args(flags);
+        self.process = Some(Process::start(command, &self.name, &log));
+    }
+
     /// Starts it and waits until it serves.
     #[track_caller]
     pub fn start(&mut self) {

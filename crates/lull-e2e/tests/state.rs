@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lull_admin::SessionPhase;
-use lull_e2e::{PROMPT, Running, Target, Use, World, wait_until};
+use lull_admin::{AttachmentPhase, SessionPhase};
+use lull_e2e::{Load, PROMPT, Running, Shape, Target, Use, World, check_disk, wait_until};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
@@ -137,4 +137,90 @@ fn a_target_does_not_start_on_a_file_that_is_not_the_disk_it_knows() {
     assert_eq!(target.process().wait(PROMPT).code(), Some(1), "on another's: {}", target.log());
     std::fs::rename(&kept, &disk).expect("the disk can be put back");
     target.start();
+}
+
+/// [SAFE-8] [SAFE-7] An operator's word makes another file the disk. Whoever used the old one is told so and not let in,
+/// until its own operator says that it is meant.
+#[test]
+fn a_disk_that_was_replaced_is_used_once_it_is_adopted_on_both_sides() {
+    let world = World::new();
+    let mut target = world.target("stor").file("db1", "16M").file("db2", "16M").start();
+    let mut web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let other = world.initiator("web2").uses(Use::of(&target, "db2")).start();
+    Load::start(&web.nbd(), Shape::default()).finish().clean();
+    let before = target.session("web1").expect("its place").epoch;
+    let tenure = |target: &Target| target.status().resources[0].tenure;
+    let old = tenure(&target);
+    target.kill();
+    std::fs::remove_file(world.path("db1.img")).expect("the disk is gone");
+    target.spawn();
+    assert_eq!(target.process().wait(PROMPT).code(), Some(1), "{}", target.log());
+    let words = target.log();
+    assert!(words.contains("lull adopt db1"), "{words}");
+    target.spawn_with(&["--adopt", "db9"]);
+    assert_eq!(target.process().wait(PROMPT).code(), Some(1));
+    assert!(target.log().contains("there are db1, db2"), "{}", target.log());
+
+    target.spawn_with(&["--adopt", "db1"]);
+    wait_until("it serves", PROMPT, || target.try_status().is_some());
+    assert!(target.log().contains("off its roster: web1"), "{}", target.log());
+    assert!(tenure(&target) > old, "[SAFE-7] older logs are refused for good");
+    // Its consumers believe in another disk: they wait for that one.
+    wait_until("web1 is told the way out", PROMPT, || web.log().contains("lull attach --adopt"));
+    assert!(target.session("web1").is_none());
+    other.wait_phase(AttachmentPhase::Sharing);
+    web.kill();
+
+    let adopting = world.initiator("web1").uses(Use::of(&target, "db1")).flag("--adopt").start();
+    check_disk(&adopting.nbd(), Shape::default());
+    assert!(target.session("web1").expect("a place").epoch > before);
+    // The word was for one start: a new process takes over what is there.
+    let adopted = tenure(&target);
+    target.restart(&["--daemon"]);
+    target.wait_all_sharing();
+    assert_eq!(tenure(&target), adopted);
+}
+
+/// [SAFE-8] The same before the target is started, for one that a service manager starts.
+#[test]
+fn a_disk_is_adopted_for_a_target_that_does_not_run() {
+    let world = World::new();
+    let mut target = world.target("stor").file("db1", "16M").start();
+    let disk = world.path("db1.img");
+    let config = world.path("stor.toml");
+    let text = format!(
+        "[target]\nname = \"stor\"\nstate = {:?}\n[[resource]]\nname = \"db1\"\nbackend = {:?}\n",
+        target.state_dir(),
+        format!("file:{}", disk.display()),
+    );
+    std::fs::write(&config, text).expect("a configuration");
+    let adopt = ["adopt", "--config", config.to_str().expect("text"), "db1"];
+    let running = world.start(&adopt).finish(PROMPT).code(1);
+    running.says("in use by another");
+    target.kill();
+    std::fs::rename(&disk, world.path("kept.img")).expect("the disk can be moved");
+    std::fs::copy(world.path("kept.img"), &disk).expect("a copy, without the mark");
+    target.spawn();
+    assert_eq!(target.process().wait(PROMPT).code(), Some(1), "{}", target.log());
+    world.start(&adopt).finish(PROMPT).ok().says("is file:");
+    target.start();
+    // The old one is another disk now.
+    target.kill();
+    std::fs::rename(world.path("kept.img"), &disk).expect("the old disk");
+    target.spawn();
+    assert_eq!(target.process().wait(PROMPT).code(), Some(1), "{}", target.log());
+}
+
+/// [SAFE-8] Memory that lost its content is another resource; where it is used somebody has to say that it is meant.
+#[test]
+fn memory_that_lost_its_content_is_adopted_where_it_is_used() {
+    let world = World::new();
+    let mut target = world.target("stor").backend("db1", "mem:16M").start();
+    let mut web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    target.kill();
+    target.start();
+    wait_until("web1 is told the way out", PROMPT, || web.log().contains("lull attach --adopt"));
+    web.kill();
+    let adopting = world.initiator("web1").uses(Use::of(&target, "db1")).flag("--adopt").start();
+    check_disk(&adopting.nbd(), Shape::default());
 }

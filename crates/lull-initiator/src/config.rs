@@ -77,6 +77,8 @@ pub struct AttachmentConfig {
     pub retain: u64,
     /// Come in although another instance owns the attachment, on an operator's word.
     pub take_over: bool,
+    /// An operator's word: whatever resource has the name now is the one that is meant [SAFE-8].
+    pub adopt: bool,
 }
 
 /// What an attachment does when a timer ends [TIMER-1].

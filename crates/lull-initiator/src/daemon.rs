@@ -414,7 +414,11 @@ fn open_state(
     attachment: &AttachmentConfig,
 ) -> Result<(StateFile, Kept, bool), RunError> {
     let (file, found) = StateFile::open(&config.state_dir, &attachment.name, &config.node)?;
-    if let Some(kept) = found {
+    if let Some(mut kept) = found {
+        if attachment.adopt {
+            // [SAFE-8] Nothing is known of it any more but the epochs: it comes like one that was never there.
+            kept.memory = Memory { epoch: kept.memory.epoch, ..Memory::default() };
+        }
         return Ok((file, kept, false));
     }
     let kept = Kept {

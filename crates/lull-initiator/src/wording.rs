@@ -99,7 +99,7 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::Refused { refused, .. } => ("refused", refusal(refused)),
         Report::Unusable => {
             let text = "the target's resource is another one, is smaller, or can do less than the one that consumers know; \
-                        give them that one back";
+                        give them that one back, or end this daemon and start it with --adopt";
             ("unusable", text.to_owned())
         }
         Report::Violation(violation) => {

@@ -4,6 +4,7 @@
 //! happens is one closed list of inputs ([`daemon`]), what is done about it is decided by `lull-proto`'s machine, and
 //! done in one place ([`perform`]). Requests do not come that way: they run in each connection's [`lane`].
 
+mod adopt;
 mod agentless;
 mod calls;
 mod chronicle;
@@ -28,6 +29,7 @@ mod successor;
 mod threads;
 mod waiting;
 
+pub use adopt::adopt;
 pub use config::{Config, ResourceConfig};
 pub use life::{RunError, run};
 pub use store::{StoreError, has_state, histories, status as stored_status};

@@ -42,8 +42,17 @@ pub enum RunError {
         "{name}: its geometry cannot be shared: block {block}, at most {max_length} bytes a request"
     )]
     Geometry { name: String, block: u32, max_length: u32 },
-    #[error("{name}: {backend} is not the disk that this state directory knows under this name; give the right one, or another name", backend = .backend)]
-    OtherMedium { name: String, backend: String },
+    #[error(
+        "{name}: {backend}{device} is not the disk that this state directory knows under this name; give the right one, \
+         or another name; or, if this is what \"{name}\" is from now on, `lull adopt {name}` or `lull target --adopt {name}`"
+    )]
+    OtherMedium { name: String, backend: String, device: String },
+    #[error("there is no resource \"{name}\" to adopt; there are {known}")]
+    NotThere { name: String, known: String },
+    #[error(
+        "{name}: memory is new at each start, and needs no adoption here: `lull attach --adopt` where it is used"
+    )]
+    NothingKept { name: String },
     #[error("{0}")]
     State(#[from] StoreError),
     #[error("{0}")]

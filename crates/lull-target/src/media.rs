@@ -110,6 +110,7 @@ pub fn know(
         let row = ResourceRow {
             identity: identity.id.to_string(),
             marked: identity.marked,
+            device: backend.device(),
             incarnation: incarnation.to_string(),
             tenure: tenure.0,
             backend: backend.describe(),
@@ -143,9 +144,16 @@ fn identity(
     known: Option<&ResourceRow>,
     backend: &dyn Backend,
 ) -> Result<Identity, RunError> {
-    let other =
-        || RunError::OtherMedium { name: resource.name.clone(), backend: backend.describe() };
+    let other = || RunError::OtherMedium {
+        name: resource.name.clone(),
+        backend: backend.describe(),
+        device: backend.device().map(|name| format!(" ({name})")).unwrap_or_default(),
+    };
     let known = known.filter(|_| !is_volatile(&resource.backend));
+    let (device, size) = (backend.device(), backend.geometry().size);
+    if known.is_some_and(|known| is_another_device(known, device.as_deref(), size)) {
+        return Err(other());
+    }
     let remembered = known.and_then(|row| row.identity.parse().ok());
     match (backend.identity().map(ResourceId), remembered) {
         (Some(marked), Some(remembered)) if marked != remembered => Err(other()),
@@ -165,6 +173,12 @@ fn identity(
             Ok(Identity { id, marked: marked.is_ok() })
         }
     }
+}
+
+/// [SAFE-8] A block device carries nothing that says which it is. It is known by its name, as far as it has one, and by
+/// its size, which may grow.
+fn is_another_device(known: &ResourceRow, device: Option<&str>, size: u64) -> bool {
+    known.device.is_some() && (known.device.as_deref() != device || size < known.size)
 }
 
 /// Whether a resource's content ends with the process.
@@ -201,4 +215,33 @@ pub fn random() -> Result<[u8; 16], RunError> {
     getrandom::fill(&mut bytes)
         .map_err(|error| system("random numbers")(io::Error::other(error)))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [SAFE-8]
+    #[test]
+    fn a_device_of_another_name_or_a_smaller_one_is_another() {
+        let row = |device: Option<&str>| ResourceRow {
+            identity: String::new(),
+            marked: false,
+            device: device.map(str::to_owned),
+            incarnation: String::new(),
+            tenure: 1,
+            backend: String::new(),
+            size: 100,
+        };
+        let known = row(Some("eui.1"));
+        assert!(!is_another_device(&known, Some("eui.1"), 100));
+        assert!(!is_another_device(&known, Some("eui.1"), 200), "it may grow");
+        assert!(is_another_device(&known, Some("eui.1"), 99));
+        assert!(is_another_device(&known, Some("eui.2"), 100));
+        assert!(is_another_device(&known, None, 100), "a file in its place");
+        assert!(
+            !is_another_device(&row(None), Some("eui.1"), 50),
+            "of a release that knew no names"
+        );
+    }
 }

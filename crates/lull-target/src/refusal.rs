@@ -70,8 +70,8 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
             format!("there is no resource \"{name}\" here (lull status at the target lists them)")
         }
         Refusal::Identity { name } => format!(
-            "\"{name}\" is not the resource that this attachment knew: the disk behind the name is another one; \
-             attach it with another --attachment-name if that is meant"
+            "\"{name}\" is not the resource that this attachment knew: the disk behind the name is another one, or was \
+             adopted as such; give the old one back, or use this one with `lull attach --adopt`"
         ),
         Refusal::AccessNotOffered { access } => {
             format!("access {access} is not offered by this release; use --access rw or ro")

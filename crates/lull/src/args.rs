@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    abort, attach, bench, check, completions, demo, detach, events, evict, history, init,
+    abort, adopt, attach, bench, check, completions, demo, detach, events, evict, history, init,
     initiator, keep_log, man, pause, restart, resume, status, target,
 };
 use crate::log::Volume;
@@ -28,6 +28,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Share resources
     Target(target::Args),
+    /// With the target stopped: say that another disk is what a resource is from now on
+    Adopt(adopt::Args),
     /// Use one resource of a target
     Attach(attach::Args),
     /// Use several resources, as a configuration says

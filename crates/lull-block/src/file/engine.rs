@@ -387,6 +387,10 @@ impl Backend for FileBackend {
         self.home.core.medium.identity()
     }
 
+    fn device(&self) -> Option<String> {
+        self.home.core.medium.device()
+    }
+
     fn set_identity(&self, identity: [u8; 16]) -> io::Result<()> {
         if self.home.core.geometry.read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());

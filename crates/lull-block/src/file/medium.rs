@@ -3,12 +3,14 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, XattrFlags};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
 use super::inspect::Kind;
 use super::kernel;
+use super::sysfs;
 use crate::IoStatus;
 
 const IDENTITY: &str = "user.lull.identity";
@@ -198,6 +200,14 @@ impl Medium {
         let mut found = [0; 16];
         let length = rustix::fs::fgetxattr(&self.file, IDENTITY, &mut found[..]).ok()?;
         (length == found.len()).then_some(found)
+    }
+
+    pub(super) fn device(&self) -> Option<String> {
+        let number = match self.kind {
+            Kind::Regular => return None,
+            Kind::Device => rustix::fs::fstat(&self.file).ok()?.st_rdev,
+        };
+        Some(sysfs::name(Path::new("/sys"), number).unwrap_or_else(|| sysfs::NAMELESS.to_owned()))
     }
 
     pub(super) fn set_identity(&self, identity: [u8; 16]) -> io::Result<()> {

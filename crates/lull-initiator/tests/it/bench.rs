@@ -48,6 +48,7 @@ pub fn config(dir: &Path) -> Config {
             hold: None,
             retain: 1 << 20,
             take_over: false,
+            adopt: false,
         }],
     }
 }

@@ -195,6 +195,7 @@ fn what_makes_no_sense_is_damage() {
     let row = |identity: &str| ResourceRow {
         identity: identity.to_owned(),
         marked: false,
+        device: None,
         incarnation: id.clone(),
         tenure: 1,
         backend: String::new(),

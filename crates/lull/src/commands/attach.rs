@@ -78,6 +78,9 @@ pub struct Args {
     /// Come in although another instance of this node owns the attachment: its unflushed writes are lost
     #[arg(long)]
     pub take_over: bool,
+    /// Use the resource although it is another one than before: what was unflushed of the old one is lost
+    #[arg(long)]
+    pub adopt: bool,
     /// Use plain TCP beyond this host: neither encrypted nor authenticated
     #[arg(long)]
     pub insecure: bool,
@@ -146,10 +149,10 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
 
 /// Runs the daemon until it is stopped.
 pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
-    let (take_over, format) = (args.take_over, args.log.log_format);
+    let (take_over, adopt, format) = (args.take_over, args.adopt, args.log.log_format);
     let mut config = initiator::daemon_config(resolve(args)?);
     for attachment in &mut config.attachments {
-        attachment.take_over = take_over;
+        (attachment.take_over, attachment.adopt) = (take_over, adopt);
     }
     initiator::serve(config, volume, format)
 }

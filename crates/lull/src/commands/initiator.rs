@@ -17,6 +17,9 @@ pub struct Args {
     /// A configuration with [initiator] and [[attachment]]
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// An attachment whose resource is another one now, and meant: what was unflushed of the old one is lost
+    #[arg(long, value_name = "ATTACHMENT")]
+    pub adopt: Vec<String>,
     #[command(flatten)]
     pub log: log::FormatArgs,
 }
@@ -34,7 +37,17 @@ pub fn resolve(args: &Args) -> Result<InitiatorConfig, Failure> {
 
 /// Runs the daemon until it is stopped.
 pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
-    serve(daemon_config(resolve(&args)?), volume, args.log.log_format)
+    let mut config = daemon_config(resolve(&args)?);
+    for name in &args.adopt {
+        let Some(one) = config.attachments.iter_mut().find(|one| one.name == *name) else {
+            let text = format!(
+                "there is no attachment `{name}` to adopt for\n  next: `lull check` lists them"
+            );
+            return Err(Failure::Usage(text));
+        };
+        one.adopt = true;
+    }
+    serve(config, volume, args.log.log_format)
 }
 
 /// Runs the daemon in this process; what happens is told on standard error, a line each.
@@ -84,5 +97,6 @@ fn attachment(config: AttachmentConfig) -> lull_initiator::AttachmentConfig {
         hold: config.hold_ms.map(Duration::from_millis),
         retain: config.retain,
         take_over: false,
+        adopt: false,
     }
 }

@@ -1,6 +1,7 @@
 //! The verbs, one file each: its flags and what it does.
 
 pub mod abort;
+pub mod adopt;
 pub mod attach;
 pub mod bench;
 pub mod check;
@@ -29,6 +30,7 @@ pub fn run(command: Command, volume: Volume) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(args),
         Command::Target(args) => target::run(args, volume),
+        Command::Adopt(args) => adopt::run(&args),
         Command::Attach(args) => attach::run(args, volume),
         Command::Initiator(args) => initiator::run(args, volume),
         Command::Bench(args) => bench::run(args),

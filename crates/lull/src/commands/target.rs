@@ -46,6 +46,9 @@ pub struct Args {
     /// How long a silent peer counts as alive [default: 5s]
     #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
     pub keep_alive: Option<u64>,
+    /// A resource whose disk, or content, is another one now, and meant: what its users have not flushed is lost
+    #[arg(long, value_name = "RESOURCE")]
+    pub adopt: Vec<String>,
     /// Accept plain TCP from beyond this host: neither encrypted nor authenticated
     #[arg(long)]
     pub insecure: bool,
@@ -127,9 +130,13 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
 /// # Errors
 /// Whatever keeps it from serving, with the next step.
 pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
-    let format = args.log.log_format;
+    let (format, adopt) = (args.log.log_format, args.adopt.clone());
     let config = daemon_config(resolve(args)?)?;
     log::to_stderr(volume, format);
+    let adopted = lull_target::adopt(&config, &adopt);
+    for sentence in adopted.map_err(|error| Failure::failed(error.to_string()))? {
+        tracing::warn!("{sentence}");
+    }
     let served = lull_target::run(&config, |moment| {
         if let Moment::Serving(what) = moment {
             log::serving(what);
@@ -139,7 +146,7 @@ pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
     served.map_err(|error| Failure::failed(error.to_string()))
 }
 
-fn daemon_config(config: TargetConfig) -> Result<lull_target::Config, Failure> {
+pub(super) fn daemon_config(config: TargetConfig) -> Result<lull_target::Config, Failure> {
     let resource = |resource: ResourceConfig| {
         let ResourceConfig { name, backend } = resource;
         match backend.parse() {
