@@ -144,6 +144,10 @@ fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a state directory") {
         let entry = entry.expect("a file in it");
+        // Who keeps a killed daemon's log listens there.
+        if !entry.file_type().expect("its kind").is_file() {
+            continue;
+        }
         std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
     }
 }

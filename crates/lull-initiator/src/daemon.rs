@@ -418,6 +418,7 @@ fn open_state(
         if attachment.adopt {
             // [SAFE-8] Nothing is known of it any more but the epochs: it comes like one that was never there.
             kept.memory = Memory { epoch: kept.memory.epoch, ..Memory::default() };
+            kept.log = None;
         }
         return Ok((file, kept, false));
     }

@@ -64,9 +64,18 @@ pub fn open(
         Some(Err(error @ JournalError::Memory(_))) => return Err(unusable(error.to_string())),
         None => None,
     };
+    let mut told = Vec::new();
+    // [SAFE-8] It was kept for another disk: none of it may ever be sent to this one.
+    let found = match found {
+        Some(Found { legacy, .. }) if attachment.adopt => {
+            vault.forget();
+            told.extend(given_up_words(&legacy));
+            None
+        }
+        found => found,
+    };
     // Who only reads has nothing to keep.
     let retain = if attachment.access == Access::Ro { 0 } else { attachment.retain };
-    let mut told = Vec::new();
     let log = match found {
         Some(Found { journal, legacy, misses, damaged }) => {
             let settled = kept.log.unwrap_or(Incarnation::NONE);
@@ -111,6 +120,13 @@ fn found_words(legacy: &Legacy) -> Option<(&'static str, String)> {
     let kept = wording::kept(changes.len() as u64, bytes);
     (!changes.is_empty())
         .then(|| ("log_found", format!("the process before this one left {kept}: they are kept")))
+}
+
+fn given_up_words(legacy: &Legacy) -> Option<(&'static str, String)> {
+    let Legacy::Kept { changes, .. } = legacy else { return None };
+    let bytes = changes.iter().map(|ask| u64::from(ask.length)).sum();
+    let lost = wording::kept(changes.len() as u64, bytes);
+    (!changes.is_empty()).then(|| ("log_lost", format!("another disk is adopted: {lost} are lost")))
 }
 
 fn damage_words(damage: &Damage) -> String {
