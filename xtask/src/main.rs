@@ -2,6 +2,7 @@
 
 mod bench;
 mod finding;
+mod lab;
 mod package;
 mod rust_source;
 mod sim;
@@ -35,6 +36,8 @@ enum Task {
     Package(package::Args),
     /// Run simulated worlds: seeds, faults, and judges from outside (`cargo xtask sim -- --help`)
     Sim(sim::Args),
+    /// Run whole operating systems under QEMU that reboot and lose their power: the tests, or a lab for you
+    Lab(lab::Args),
     /// Disturb again and again: the end-to-end tests at counts of 10, 20 and 50
     Soak(soak::Args),
     /// Measure what moves with the machine, against its targets
@@ -50,6 +53,7 @@ fn main() -> Result<ExitCode> {
         Task::Spec(args) => spec::run(&tree, &args)?,
         Task::Package(args) => package::run(&tree, &args)?,
         Task::Sim(args) => sim::run(&tree, &args)?,
+        Task::Lab(args) => lab::run(&tree, &args)?,
         Task::Soak(args) => soak::run(&tree, &args)?,
         Task::Bench(bench) => bench::run(&tree, &bench)?,
     };

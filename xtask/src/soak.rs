@@ -1,5 +1,6 @@
 //! `cargo xtask soak`: the end-to-end tests that disturb, each at greater counts; what came of it is kept in a page.
 
+use crate::lab;
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
@@ -8,12 +9,16 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The tests, and what one round of each is.
-const TESTS: [(&str, &str); 5] = [
+const TESTS: [(&str, &str); 6] = [
     ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
     ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
     ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
     ("power_cuts_under_load_lose_nothing", "target killed, its unflushed writes lost"),
     ("both_sides_killed_at_once_find_each_other_again", "target and initiator killed"),
+    (
+        "file_systems_outlive_reboots_and_power_cuts_of_the_system_that_has_their_disks",
+        "target's operating system rebooted, and cut, under ext4 and xfs",
+    ),
 ];
 
 /// Where the last outcome is kept.
@@ -39,6 +44,7 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     {
         ensure!(cargo(tree, build).status()?.success(), "`cargo {}` failed", build.join(" "));
     }
+    lab::prepare(tree)?;
     let mut page = head(tree, &args.counts)?;
     let mut passed = true;
     for (test, what) in TESTS {

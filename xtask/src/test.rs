@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI runs, step by step, each with its time.
 
+use crate::lab;
 use crate::package;
 use crate::spec;
 use crate::tidy;
@@ -79,6 +80,7 @@ fn checks(tree: &Tree) -> Vec<Step<'_>> {
             true => command("command", "cargo build --release --package lull"),
             false => command("command", "cargo build --package lull"),
         },
+        step("lab", "cargo xtask lab --prepare", || lab::prepare(tree)),
         match has_nextest(tree) {
             true => command("tests", "cargo nextest run --workspace --no-fail-fast"),
             false => command("tests", "cargo test --workspace --all-targets --no-fail-fast"),

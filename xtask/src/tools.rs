@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program and the Debian package that brings it.
-const TOOLS: [(&str, &str); 13] = [
+const TOOLS: [(&str, &str); 16] = [
     ("curl", "curl"),
     ("debootstrap", "debootstrap"),
     ("fio", "fio"),
@@ -21,6 +21,10 @@ const TOOLS: [(&str, &str); 13] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    // These two for the lab: QEMU ends with its test, and kernels' modules come compressed.
+    ("setpriv", "util-linux"),
+    ("xz", "xz-utils"),
 ];
 
 /// Whether a program of this name is on the path.
@@ -106,7 +110,8 @@ mod tests {
         assert_eq!(packages_for(|program| program != "qemu-io"), ["qemu-utils"]);
         let all = packages_for(|_| false);
         assert_eq!(all[..5], ["curl", "debootstrap", "fio", "mount", "e2fsprogs"]);
-        assert_eq!(all[5..], ["libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"]);
+        assert_eq!(all[5..9], ["libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"]);
+        assert_eq!(all[9..], ["qemu-system-x86", "util-linux", "xz-utils"]);
         assert!(packages_for(|_| true).is_empty());
     }
 }

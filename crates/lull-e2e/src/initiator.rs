@@ -273,7 +273,13 @@ impl Initiator {
     /// Waits until all of its attachments share.
     #[track_caller]
     pub fn wait_sharing(&self) {
-        wait_for(&format!("{} shares", self.name), PROMPT, || {
+        self.wait_sharing_within(PROMPT);
+    }
+
+    /// The same where its target is slow: an emulated machine.
+    #[track_caller]
+    pub fn wait_sharing_within(&self, within: Duration) {
+        wait_for(&format!("{} shares", self.name), within, || {
             if let Some(status) = self.process().ended() {
                 panic!("{} has ended: {status}\n{}", self.name, self.process().log());
             }

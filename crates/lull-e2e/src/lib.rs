@@ -3,7 +3,7 @@
 //! A [`World`] is a directory with everything of one test in it. It starts [`Target`]s and
 //! [`Initiator`]s, which are the built `lull`, runs its commands, and shows every log where a test
 //! fails. A [`Load`] or [`Fio`] is their consumer. Every wait names what it waits for and ends
-//! at a deadline; whatever was started ends with its handle.
+//! at a deadline; whatever was started ends with its handle. In a [`lab`] whole operating systems are run.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod fio;
 mod foreign;
 mod frozen;
 mod initiator;
+pub mod lab;
 mod load;
 mod loop_device;
 mod ports;

@@ -14,7 +14,7 @@ use crate::clock::now;
 use crate::wait::{PROMPT, wait_for, wait_until};
 use content::{BLOCK, content, number_of};
 
-mod content;
+pub(crate) mod content;
 mod worker;
 
 /// What a load does.

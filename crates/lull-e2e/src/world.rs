@@ -46,6 +46,10 @@ impl World {
         Self { inner: Arc::new(Inner { dir, ports: Mutex::default() }) }
     }
 
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        Arc::clone(&self.inner)
+    }
+
     /// A path in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.inner.path(name)

@@ -1,0 +1,73 @@
+//! Who appears in these tests: targets and initiators that are operating systems.
+
+use std::time::Duration;
+
+use lull_admin::{AttachmentPhase, InitiatorStatus, Status};
+use lull_e2e::lab::{Guest, GuestBuilder, Lab};
+use lull_e2e::{wait_for, wait_until};
+
+/// Where initiators reach a target.
+pub const PORT: u16 = 10820;
+/// Where NBD clients reach a target or an initiator.
+pub const NBD: u16 = 10809;
+
+/// How long an attachment may take to share again, on emulated processors.
+pub const SOON: Duration = Duration::from_secs(90);
+
+/// The flags of a target or initiator in a guest; its system comes up with it.
+const AT: &str = "--insecure --keep-alive 5s";
+
+/// A target with these resources, which starts with its system. Its state is on `/data`.
+pub fn target(lab: &Lab, name: &str, resources: &str) -> GuestBuilder {
+    let line = format!(
+        "lull target --name {name} {AT} --listen tcp:0.0.0.0:{PORT} --nbd tcp:0.0.0.0:{NBD} \
+         --state /data/state --admin unix:/run/target.sock {resources}"
+    );
+    lab.guest(name).ext4("data", 512).memory_mib(768).service("target", &line)
+}
+
+/// An initiator of one resource, which starts with its system, with the address of its face. Its state is in memory, as all
+/// of its system is.
+pub fn initiator(lab: &Lab, name: &str, of: &str, resource: &str, nbd: &str) -> GuestBuilder {
+    let line = format!(
+        "lull attach lull://{of}/{resource} --name {name} {AT} --nbd {nbd} --retain 256M \
+         --state /var/lib/lull --admin unix:/run/initiator.sock"
+    );
+    lab.guest(name).service("initiator", &line)
+}
+
+/// Leaves what is written in the guest's page cache until somebody flushes it.
+pub fn never_write_back(guest: &Guest) {
+    guest.say(
+        "sysctl -w vm.dirty_writeback_centisecs=0 vm.dirty_background_ratio=80 vm.dirty_ratio=90",
+    );
+}
+
+/// Waits until the target in a guest serves.
+#[track_caller]
+pub fn wait_serving(guest: &Guest) {
+    wait_until(&format!("{} serves", guest.name()), SOON, || {
+        guest.run("lull status --admin unix:/run/target.sock").status.success()
+    });
+}
+
+/// The state of an initiator in a guest, if it answers.
+pub fn initiator_status(guest: &Guest) -> Option<InitiatorStatus> {
+    let said = guest.run("lull status --json --admin unix:/run/initiator.sock");
+    serde_json::from_str::<Status>(&said.stdout).ok()?.initiator
+}
+
+/// Waits until all attachments of an initiator in a guest share.
+#[track_caller]
+pub fn wait_sharing(guest: &Guest) -> InitiatorStatus {
+    wait_for(&format!("{} shares", guest.name()), SOON, || {
+        let status = initiator_status(guest)?;
+        let shares = status.attachments.iter().all(|one| one.phase == AttachmentPhase::Sharing);
+        (shares && !status.attachments.is_empty()).then_some(status)
+    })
+}
+
+/// The NBD URI of an export at a forwarded port: `tcp:127.0.0.1:PORT`.
+pub fn nbd_uri(forwarded: &str, export: &str) -> String {
+    format!("nbd://{}/{export}", forwarded.trim_start_matches("tcp:"))
+}

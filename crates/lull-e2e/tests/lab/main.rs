@@ -1,0 +1,7 @@
+//! Whole operating systems: they boot, they reboot, their power is cut.
+
+mod cast;
+mod handles;
+mod mounts;
+mod power_cut;
+mod write_back;

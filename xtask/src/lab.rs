@@ -1,0 +1,67 @@
+//! `cargo xtask lab`: operating systems under QEMU. What they are made of and what is done to them is in `crates/lull-e2e`.
+
+use crate::tools;
+use crate::tree::Tree;
+use anyhow::{Context, Result, ensure};
+use std::process::{Command, Stdio};
+
+/// The flags of `cargo xtask lab`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only lay in what the tests need: kernels and programs of Debian's, our own binaries for guests
+    #[arg(long)]
+    prepare: bool,
+    /// Start a target and initiators, tell how to type into each, and let them run until Enter is pressed
+    #[arg(long, conflicts_with = "prepare")]
+    keep: bool,
+    /// With --keep: how many initiators
+    #[arg(long, value_name = "COUNT", default_value = "2", requires = "keep")]
+    initiators: u8,
+    /// Type at the console of a guest of the lab that --keep runs; Ctrl-] ends it
+    #[arg(long = "type", value_name = "GUEST", conflicts_with_all = ["prepare", "keep"])]
+    at: Option<String>,
+    /// How often the tests that disturb do so
+    #[arg(long, value_name = "COUNT", default_value = "3")]
+    rounds: u32,
+}
+
+/// Does what the flags say; without any, runs all tests of the lab. True if they passed.
+pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
+    if let Some(guest) = &args.at {
+        return lull_lab(tree, &["type", guest]);
+    }
+    tools::install_missing()?;
+    prepare(tree)?;
+    if args.prepare {
+        return Ok(true);
+    }
+    if args.keep {
+        return lull_lab(tree, &["keep", "--initiators", &args.initiators.to_string()]);
+    }
+    ensure!(args.rounds > 0, "a count of 0 disturbs nothing");
+    let built = cargo(tree, &["build", "--package", "lull"]).status()?.success();
+    ensure!(built, "`cargo build --package lull` failed");
+    let mut tests = cargo(tree, &["nextest", "run", "--profile", "soak", "--package", "lull-e2e"]);
+    tests.args(["--test", "lab", "--success-output", "final"]);
+    tests.env("LULL_E2E_ROUNDS", args.rounds.to_string());
+    Ok(tests.status().context("cargo nextest, which `cargo xtask test` installs")?.success())
+}
+
+/// Lays in what guests are made of. True if it is there.
+pub fn prepare(tree: &Tree) -> Result<bool> {
+    let root = tree.root().display().to_string();
+    lull_lab(tree, &["prepare", &root])
+}
+
+/// The lab's own program, at this terminal.
+fn lull_lab(tree: &Tree, words: &[&str]) -> Result<bool> {
+    let mut run = cargo(tree, &["run", "--quiet", "--package", "lull-e2e", "--bin", "lull-lab"]);
+    let status = run.arg("--").args(words).stdin(Stdio::inherit()).status();
+    Ok(status.context("starting cargo")?.success())
+}
+
+fn cargo(tree: &Tree, words: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(words).current_dir(tree.root()).stdin(Stdio::null());
+    command
+}
