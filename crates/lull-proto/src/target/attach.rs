@@ -54,6 +54,8 @@ impl Target {
         // [CHAIN-4] It is answered when the attachment of this node stands.
         if matches!(self.session(conn), Some(SessionState::Fencing { .. })) {
             self.say_hold_to(now, conn, actions);
+            // [CHAIN-1] Where that is all it waits for, a pause does not wait for it.
+            self.check_complete(now, actions);
         }
     }
 

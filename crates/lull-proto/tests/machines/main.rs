@@ -3,8 +3,10 @@
 mod alone;
 mod arbitrary;
 mod bring_up;
+mod chains;
 mod cuts;
 mod fencing;
+mod holding;
 mod leaving;
 mod legacy;
 mod lives;

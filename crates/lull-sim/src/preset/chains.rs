@@ -17,7 +17,7 @@ pub(super) fn line(world: &mut World, chance: &mut Chance, seconds: u64) {
     add_target(world, chance, 1, sectors);
     for at in 1..=middles {
         add_target(world, chance, 0, sectors);
-        lie(world, chance, at, (at - 1, 0), sectors);
+        lies(world, chance, at, (at - 1, 0), sectors);
     }
     begin(world, chance, seconds, &[(middles, 0)]);
 }
@@ -35,7 +35,7 @@ pub(super) fn rings(world: &mut World, chance: &mut Chance, seconds: u64) {
         let above = *chance.pick(&free);
         let others: Vec<usize> = (0..targets).filter(|at| *at != above.0).collect();
         let at = *chance.pick(&others);
-        let resource = lie(world, chance, at, above, sectors);
+        let resource = lies(world, chance, at, above, sectors);
         // Whatever lies on it is its only writer.
         free.retain(|one| *one != above);
         free.push((at, resource));
@@ -43,21 +43,33 @@ pub(super) fn rings(world: &mut World, chance: &mut Chance, seconds: u64) {
     begin(world, chance, seconds, &free);
 }
 
-/// One more resource of a target, which lies on this one of another; its number.
-pub fn lie(
+fn lies(
     world: &mut World,
     chance: &mut Chance,
     at: usize,
     above: (usize, usize),
     sectors: usize,
 ) -> usize {
+    let config = config(chance, world.targets[at].host, above.1, Access::ReadWrite);
+    let keeping = Duration::from_micros(*chance.pick(&[300, 3_000, 100_000]));
+    let resource = lie(world, at, above, config, sectors);
+    if let Some(upper) = world.upper(at, resource) {
+        world.attachments[upper].keeping = keeping;
+    }
+    resource
+}
+
+/// One more resource of a target, which lies on this one of another, by an attachment of these habits; its number.
+pub fn lie(
+    world: &mut World,
+    at: usize,
+    above: (usize, usize),
+    habits: Config,
+    sectors: usize,
+) -> usize {
     let host = world.targets[at].host;
-    let config = chained(Config {
-        node: Name::clipped(&world.targets[at].name),
-        ..config(chance, host, above.1, Access::ReadWrite)
-    });
+    let config = chained(Config { node: Name::clipped(&world.targets[at].name), ..habits });
     let mut upper = Attachment::new(host, above.0, above.1, config);
-    upper.keeping = Duration::from_micros(*chance.pick(&[300, 3_000, 100_000]));
     let resource = world.targets[at].disks.len();
     upper.serves = Some(Serves { target: at, resource });
     world.attachments.push(upper);

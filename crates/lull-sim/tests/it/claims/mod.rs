@@ -1,6 +1,7 @@
 //! Claims, each with a schedule of faults by hand. What worlds of chance found is here as well, cut down to what it
 //! takes.
 
+mod chains;
 mod crash;
 mod fencing;
 mod lives;
