@@ -1,5 +1,7 @@
 //! A consumer that writes what it can tell again.
 
+use std::cell::RefCell;
+use std::pin::Pin;
 use std::str::FromStr as _;
 
 use lull_frontend::nbd::Uri;
@@ -54,20 +56,104 @@ impl Consumer {
     }
 }
 
-/// Writes that many blocks, 16 at a time, and no flush.
-async fn write(disk: &Connection<Vec<u8>>, blocks: u64) {
-    let one = async |lane: u64| {
-        for number in (lane..blocks).step_by(16) {
-            let at = number * BLOCK;
-            disk.write(at, content(number), false).await.expect("a write is acknowledged");
-        }
-    };
-    let mut lanes: Vec<_> = (0..16).map(|lane| Box::pin(one(lane))).collect();
+/// What was asked of a disk whose daemon died, and what was acknowledged: versions of blocks, each block's own.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    /// The last version that was acknowledged, and the last that was asked for.
+    blocks: Vec<(u64, u64)>,
+}
+
+impl Versions {
+    /// That many blocks, nothing of which was ever written.
+    pub fn of(blocks: usize) -> Self {
+        Self { blocks: vec![(0, 0); blocks] }
+    }
+
+    /// How many changes were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.blocks.iter().map(|(acknowledged, _)| acknowledged).sum()
+    }
+
+    /// What block `number` holds in a version; nothing was there before the first.
+    fn content(number: usize, version: u64) -> Vec<u8> {
+        let of =
+            |word: u64| if version == 0 { 0 } else { (number as u64) << 32 | version << 9 | word };
+        (0..BLOCK / 8).flat_map(|word| of(word).to_le_bytes()).collect()
+    }
+}
+
+impl Consumer {
+    /// Writes newer and newer versions, `LANES` at a time and without a flush, until the disk's end. `after` is called
+    /// once, when that many more changes are acknowledged.
+    pub fn churn(&self, versions: &mut Versions, more: u64, after: impl FnOnce()) {
+        let limit = versions.acknowledged() + more;
+        let state = RefCell::new((versions, Some(after)));
+        let lane = async |lane: usize| {
+            let count = state.borrow().0.blocks.len();
+            for number in (lane..count).step_by(LANES).cycle() {
+                let version = {
+                    let (versions, _) = &mut *state.borrow_mut();
+                    versions.blocks[number].1 += 1;
+                    versions.blocks[number].1
+                };
+                let payload = Versions::content(number, version);
+                if self.disk.write(number as u64 * BLOCK, payload, false).await.is_err() {
+                    return;
+                }
+                let (versions, after) = &mut *state.borrow_mut();
+                versions.blocks[number].0 = version;
+                if versions.acknowledged() >= limit
+                    && let Some(after) = after.take()
+                {
+                    after();
+                }
+            }
+        };
+        let lanes = (0..LANES).map(|number| Box::pin(lane(number))).collect();
+        self.tasks.block_on(&self.runtime, all(lanes));
+    }
+
+    /// Reads everything; the blocks that hold other than their last acknowledged version or one that was asked for
+    /// later. What is found is what counts from here on.
+    #[track_caller]
+    pub fn unexplained(&self, versions: &mut Versions) -> Vec<usize> {
+        let read = async {
+            let mut wrong = Vec::new();
+            for (number, (acknowledged, asked)) in versions.blocks.iter_mut().enumerate() {
+                let at = number as u64 * BLOCK;
+                let found = self.disk.read(at, vec![0; BLOCK as usize]).await.expect("a read");
+                let fits = |version: &u64| Versions::content(number, *version) == found;
+                match (*acknowledged..=*asked).rev().find(fits) {
+                    Some(version) => (*acknowledged, *asked) = (version, version),
+                    None => wrong.push(number),
+                }
+            }
+            wrong
+        };
+        self.tasks.block_on(&self.runtime, read)
+    }
+}
+
+/// Writes that are under way together.
+const LANES: usize = 16;
+
+async fn all(mut lanes: Vec<Pin<Box<impl Future<Output = ()>>>>) {
     std::future::poll_fn(|context| {
         lanes.retain_mut(|lane| lane.as_mut().poll(context).is_pending());
         if lanes.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;
+}
+
+/// Writes that many blocks, and no flush.
+async fn write(disk: &Connection<Vec<u8>>, blocks: u64) {
+    let one = async |lane: u64| {
+        for number in (lane..blocks).step_by(LANES) {
+            let at = number * BLOCK;
+            disk.write(at, content(number), false).await.expect("a write is acknowledged");
+        }
+    };
+    all((0..LANES as u64).map(|lane| Box::pin(one(lane))).collect()).await;
 }
 
 /// How many of them are not what was written.

@@ -33,7 +33,7 @@ mod world;
 pub use binary::{has_program, lull};
 pub use clock::now;
 pub use command::{Finished, Running};
-pub use consumer::Consumer;
+pub use consumer::{Consumer, Versions};
 pub use fio::{Fio, FioReport, FioRounds};
 pub use foreign::ForeignServer;
 pub use frozen::{FrozenTarget, frozen};

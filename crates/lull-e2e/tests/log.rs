@@ -1,7 +1,9 @@
 //! The initiator's daemon is killed: what it had acknowledged and not flushed is kept by the next one.
 
 use lull_admin::AlertKind;
-use lull_e2e::{Consumer, Initiator, PROMPT, Signal, Target, Use, World, send, wait_until};
+use lull_e2e::{
+    Consumer, Initiator, PROMPT, Signal, Target, Use, Versions, World, rounds, send, wait_until,
+};
 
 /// A target with a disk whose write cache dies with the process, and an initiator.
 fn one(world: &World) -> (Target, Initiator) {
@@ -35,6 +37,36 @@ fn unflushed_writes_outlive_a_killed_initiator_and_then_its_target() {
     assert_eq!(Consumer::connect(&web.nbd()).lost(2000), 0);
     told(&web, "are sent again");
     assert_eq!(web.keepers().len(), 1);
+}
+
+/// [SAFE-10] [SAFE-5] Killed in the middle of its work, with the target or before it: each block holds what was
+/// acknowledged last, or something that was asked for later and never answered.
+#[test]
+fn a_daemon_that_is_killed_at_work_loses_nothing_and_takes_nothing_back() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    let mut versions = Versions::of(128);
+    for round in 0..rounds(4) {
+        let consumer = Consumer::connect(&web.nbd());
+        consumer.churn(&mut versions, 700 + 100 * (round as u64 % 3), || web.kill());
+        drop(consumer);
+        if round % 2 == 0 {
+            // The next life shares with the target that has it all, and only then is it all gone.
+            web.start();
+            let consumer = Consumer::connect(&web.nbd());
+            assert_eq!(consumer.unexplained(&mut versions), [0; 0], "round {round}");
+            target.kill();
+            target.start();
+            web.wait_sharing();
+        } else {
+            target.kill();
+            target.start();
+            web.start();
+        }
+        let consumer = Consumer::connect(&web.nbd());
+        assert_eq!(consumer.unexplained(&mut versions), [0; 0], "round {round}");
+    }
+    eprintln!("{} changes were acknowledged", versions.acknowledged());
 }
 
 /// [SAFE-10] Both at the same time.
