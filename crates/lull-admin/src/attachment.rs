@@ -142,6 +142,9 @@ pub struct AttachmentStatus {
     pub front_end: String,
     /// Consumers that are connected to it.
     pub clients: u64,
+    /// The nodes that the resource leads through with its name at each, as `node/resource`, the target first; as far as
+    /// they are known.
+    pub path: Vec<String>,
     /// Where it is.
     pub phase: AttachmentPhase,
     /// When this phase began, in Unix milliseconds.

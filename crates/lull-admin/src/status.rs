@@ -139,8 +139,11 @@ pub struct ResourceStatus {
     pub backend: String,
     /// How its I/O is done, as a word: `threads`, `memory`.
     pub engine: String,
-    /// Its size in bytes.
+    /// Its size in bytes; 0 while that is not known, since the target on which it rests was not reached.
     pub size: u64,
+    /// The nodes that it leads through with its name at each, as `node/resource`, this one first; more than one where
+    /// it rests on another target's resource.
+    pub path: Vec<String>,
     /// Its incarnation, in hexadecimal digits.
     pub incarnation: String,
     /// Number of the present writer's tenure.

@@ -75,6 +75,11 @@ pub trait Backend: Send + Sync {
     /// nothing is outstanding, and that whatever may be lost is written again ([SAFE-4]).
     fn renew(&self) {}
 
+    /// With `on`, requests that cannot be passed on because somebody is [waited for](Backend::waiting) are answered with
+    /// [`IoStatus::NotExecuted`](crate::IoStatus::NotExecuted) instead of being held, those that are held already and
+    /// those to come, a flush too; without, they are held again ([CHAIN-1]). A medium of this machine holds none.
+    fn give_back(&self, _on: bool) {}
+
     /// The marker that was stored with the medium ([SAFE-8]); `None` where there is none or where
     /// the medium cannot carry one.
     fn identity(&self) -> Option<[u8; 16]>;

@@ -175,6 +175,10 @@ impl Backend for Faulty {
         self.inner.renew();
     }
 
+    fn give_back(&self, on: bool) {
+        self.inner.give_back(on);
+    }
+
     fn identity(&self) -> Option<[u8; 16]> {
         self.inner.identity()
     }

@@ -14,7 +14,7 @@ use crate::size::{Shown, parse_size};
 /// | `file:/path` | a regular file or a block device |
 /// | `mem:64M` | memory of the serving process, lost with it |
 /// | `null:1G` | reads as zeroes, swallows writes |
-/// | `scheme://…` | what another server shares, such as `nbd://host:port/export` |
+/// | `scheme://…` | what another server shares, such as `lull://host/resource` or `nbd://host:port/export` |
 /// | `faulty:OPTIONS:BACKEND` | another backend that fails and dawdles, for tests |
 ///
 /// Options follow after commas; a comma that belongs to a path or URI is written `\,`. Sizes take K, M,
@@ -124,7 +124,7 @@ pub enum SpecError {
     NoKind { text: String },
     #[error(
         "unknown kind of backend \"{kind}:\" in \"{text}\": there are file:, mem:, null:, \
-         faulty: and nbd://"
+         faulty:, lull:// and nbd://"
     )]
     UnknownKind { kind: String, text: String },
     #[error(

@@ -35,6 +35,10 @@ pub enum IoStatus {
     /// The kernel lacked memory for this request; a later attempt may succeed.
     #[error("out of memory")]
     NoMemory,
+    /// Nobody can say whether it was carried out, because what it was sent to is away; whoever asked keeps it, in its
+    /// order, and asks again ([CHAIN-1]).
+    #[error("not executed, as far as anybody knows")]
+    NotExecuted,
     /// The resource stopped serving after failures; an operator has to act.
     #[error("resource is faulted")]
     Faulted,

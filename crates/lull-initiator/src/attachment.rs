@@ -7,14 +7,13 @@ use std::rc::Rc;
 
 use lull_admin::Fault;
 use lull_block::Pool;
-use lull_frontend::nbd::Reply as Duty;
 use lull_proto::geometry::Geometry;
 use lull_proto::initiator::{Ask, Event, Initiator, Memory, Phase, Slot};
 use lull_proto::{ConnId, MonoTime};
 use lull_transport::DialError;
 use lull_wire::messages::Reply;
 use lull_wire::{DecodeError, Digest, Incarnation, InstanceId, Kind, Message, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::buffer::Bytes;
@@ -30,7 +29,7 @@ use crate::keeper::Keeper;
 use crate::outstanding::Carries;
 use crate::receive::{Carried, Over};
 use crate::shutdown::{Host, Shutdown};
-use crate::slots::Slots;
+use crate::slots::{Duty, Slots};
 use crate::state_file::Kept;
 use crate::timer::{self, Alarm};
 use crate::vault::Guard;
@@ -65,6 +64,8 @@ pub struct Made {
     pub alone: bool,
     /// Where it says that it serves, and that it has ended.
     pub news: mpsc::UnboundedSender<News>,
+    /// Whoever keeps what was acknowledged and not flushed, where that is not this attachment: it is to be written again.
+    pub life_lost: Option<Box<dyn Fn()>>,
 }
 
 /// A log, in which incarnation it is settled, and who sees to it that it is kept.
@@ -78,6 +79,8 @@ pub struct Attachment {
     pub(crate) keeper: RefCell<Option<Keeper>>,
     /// Sees to it that the next life finds the log.
     pub(crate) guard: RefCell<Option<Guard>>,
+    /// How it stands has changed, as far as others in this process look at it.
+    pub(crate) turned: Notify,
     alarm: Alarm,
     heard: Cell<u64>,
 }
@@ -176,6 +179,7 @@ impl Attachment {
             face: Face::default(),
             keeper: RefCell::new(Some(keeper)),
             guard: RefCell::new(guard),
+            turned: Notify::new(),
             alarm: Alarm::default(),
             heard: Cell::new(0),
         })
@@ -215,6 +219,7 @@ impl Attachment {
         let phase = core.machine.phase();
         if phase != core.told.phase {
             (core.told.phase, core.told.since) = (phase, now);
+            self.turned.notify_one();
         }
         self.alarm.set(core.machine.deadline());
     }
@@ -237,7 +242,7 @@ impl Attachment {
     }
 
     /// A consumer asks. `rest`: bytes behind `ask` that belong to the same request. [CONN-3]
-    pub fn submit(self: &Rc<Self>, ask: Ask, rest: u64, buffer: Option<Bytes>, duty: Duty<Bytes>) {
+    pub fn submit(self: &Rc<Self>, ask: Ask, rest: u64, buffer: Option<Bytes>, duty: Duty) {
         let slot = self.core.borrow_mut().slots.insert(ask, rest, buffer, duty);
         self.handle(Event::Submit { slot, ask });
     }

@@ -157,10 +157,15 @@ pub(crate) fn name(text: &str) -> Result<Name, ConfigError> {
 impl AttachmentConfig {
     /// Where its target is dialled.
     pub fn target(&self) -> Addr {
-        match &self.uri.place {
-            Place::Tcp { host, port } => Addr::Tcp { host: host.clone(), port: *port },
-            Place::Unix { path } => Addr::Unix(path.clone()),
-        }
+        addr_of(&self.uri)
+    }
+}
+
+/// Where the target of a resource is dialled.
+pub fn addr_of(uri: &ResourceUri) -> Addr {
+    match &uri.place {
+        Place::Tcp { host, port } => Addr::Tcp { host: host.clone(), port: *port },
+        Place::Unix { path } => Addr::Unix(path.clone()),
     }
 }
 

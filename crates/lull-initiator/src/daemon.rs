@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -153,7 +154,7 @@ impl Daemon {
         let mut opened = Vec::new();
         // Every lock is taken before anything of the outside is touched.
         for attachment in &config.attachments {
-            opened.push(open_state(&config, attachment)?);
+            opened.push(open_state(&config.node, &config.state_dir, attachment)?);
         }
         let mut passed = vault::passed();
         let mut logs = Vec::new();
@@ -182,8 +183,8 @@ impl Daemon {
                 }
                 None => None,
             };
-            let machine_config = machine_config(&config, attachment, instance, &kept, log.retain)?;
-            let machine = Initiator::inheriting(machine_config, log.legacy);
+            let settings = machine_config(&config.node, attachment, instance, &kept, log.retain)?;
+            let machine = Initiator::inheriting(settings, log.legacy);
             let log = (log.journal, settled, guard);
             let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
             let made = Made {
@@ -201,6 +202,7 @@ impl Daemon {
                 outlives: config.keeping != Keeping::Nowhere,
                 alone: config.attachments.len() == 1,
                 news: teller.clone(),
+                life_lost: None,
             };
             attachments.push(Attachment::new(made, machine, keeper, log));
         }
@@ -409,11 +411,12 @@ impl Daemon {
 }
 
 /// The state of an attachment: what the last life left, or a fresh identity.
-fn open_state(
-    config: &Config,
+pub(crate) fn open_state(
+    node: &str,
+    state_dir: &Path,
     attachment: &AttachmentConfig,
 ) -> Result<(StateFile, Kept, bool), RunError> {
-    let (file, found) = StateFile::open(&config.state_dir, &attachment.name, &config.node)?;
+    let (file, found) = StateFile::open(state_dir, &attachment.name, node)?;
     if let Some(mut kept) = found {
         if attachment.adopt {
             // [SAFE-8] Nothing is known of it any more but the epochs: it comes like one that was never there.
@@ -432,8 +435,8 @@ fn open_state(
     Ok((file, kept, true))
 }
 
-fn machine_config(
-    config: &Config,
+pub(crate) fn machine_config(
+    node: &str,
     attachment: &AttachmentConfig,
     instance: InstanceId,
     kept: &Kept,
@@ -446,7 +449,7 @@ fn machine_config(
     };
     let seed: [u8; 16] = random()?;
     Ok(initiator::Config {
-        node: name(&config.node)?,
+        node: name(node)?,
         instance,
         predecessors: kept.owners(),
         software: Name::clipped(concat!("lull ", env!("CARGO_PKG_VERSION"))),

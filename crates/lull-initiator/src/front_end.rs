@@ -20,6 +20,7 @@ use crate::buffer::Bytes;
 use crate::config::AttachmentConfig;
 use crate::daemon::News;
 use crate::mounted::Mounted;
+use crate::slots::Duty;
 use crate::wording;
 
 /// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
@@ -325,6 +326,6 @@ impl Device for Disk {
         let first = u32::try_from(length).map_or(most, |length| length.min(most));
         let rest = if asks { 0 } else { length - u64::from(first) };
         let ask = Ask { op, flags, offset, length: first };
-        self.attachment.submit(ask, rest, buffer, reply);
+        self.attachment.submit(ask, rest, buffer, Duty::Consumer(reply));
     }
 }

@@ -49,8 +49,11 @@ impl Attachment {
                     self.write_state(core);
                 }
             }
-            // Whoever these consumers are, what they wrote is kept here.
-            Action::LifeLost => {}
+            Action::LifeLost => {
+                if let Some(lost) = &self.made.life_lost {
+                    lost();
+                }
+            }
             Action::Send { conn, message } => {
                 if let Some(connection) = core.connection.as_ref().filter(|c| c.id == conn) {
                     // From here on the target may keep a place, whether or not it gets round to saying so.
@@ -69,7 +72,11 @@ impl Attachment {
             }
             Action::Open(geometry) => {
                 core.geometry = Some(geometry);
-                self.face.open(self, geometry);
+                self.turned.notify_one();
+                // Whoever shares a medium on is a front end itself.
+                if self.made.life_lost.is_none() {
+                    self.face.open(self, geometry);
+                }
             }
             Action::Resize(size) => {
                 if let Some(geometry) = &mut core.geometry {
@@ -93,7 +100,10 @@ impl Attachment {
             Action::PrepareShutdown(timer) => self.prepare_shutdown(core, now, timer),
             Action::CancelShutdown => self.cancel_shutdown(core),
             Action::ShutDown => self.shut_down(core, now),
-            Action::Report(report) => self.report(core, report),
+            Action::Report(report) => {
+                self.report(core, report);
+                self.turned.notify_one();
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use lull_admin::{Event, ShutdownPhase};
 use lull_proto::MonoTime;
@@ -66,6 +67,12 @@ impl Host {
     /// One that stays up so far.
     pub fn new(config: ShutdownConfig) -> Self {
         Self { config, descent: Cell::new(None), journal: OnceCell::new() }
+    }
+
+    /// One that no policy shuts down.
+    pub fn left_alone() -> Self {
+        let command = String::new();
+        Self::new(ShutdownConfig { command, deadline: Duration::ZERO, last_resort: None })
     }
 
     /// How far it is on its way down; `None`: it is not, or came to nothing.

@@ -1,6 +1,6 @@
 //! The requests of consumers that are not answered: each one's memory and the duty to answer it.
 
-use lull_block::Buffer;
+use lull_block::{Buffer, IoStatus, Token};
 use lull_frontend::nbd::{Errno, Reply};
 use lull_proto::initiator::{Ask, Slot};
 use lull_wire::{Digest, OpCode, StatusCode};
@@ -20,7 +20,16 @@ pub struct Entry {
     pub data: Data,
     /// The number under which it was sent last.
     pub number: Option<u64>,
-    reply: Reply<Bytes>,
+    duty: Duty,
+}
+
+/// The duty to answer a request.
+#[derive(Debug)]
+pub enum Duty {
+    /// To a consumer behind a front end.
+    Consumer(Reply<Bytes>),
+    /// To a target in this process, whose medium this is.
+    Sharer(Token),
 }
 
 /// What a request carries.
@@ -54,13 +63,7 @@ pub struct Slots {
 
 impl Slots {
     /// Takes a request in. `rest`: bytes behind `ask` that belong to it.
-    pub fn insert(
-        &mut self,
-        ask: Ask,
-        rest: u64,
-        buffer: Option<Bytes>,
-        reply: Reply<Bytes>,
-    ) -> Slot {
+    pub fn insert(&mut self, ask: Ask, rest: u64, buffer: Option<Bytes>, duty: Duty) -> Slot {
         let data = match (ask.op, buffer) {
             (OpCode::Read | OpCode::Extents, buffer) => Data::Fill(buffer),
             (_, Some(bytes)) => {
@@ -70,7 +73,7 @@ impl Slots {
             (_, None) => Data::None,
         };
         self.tenants += 1;
-        let entry = Entry { tenant: self.tenants, ask, rest, data, number: None, reply };
+        let entry = Entry { tenant: self.tenants, ask, rest, data, number: None, duty };
         match self.free.pop() {
             Some(at) => {
                 self.entries[at as usize] = Some(entry);
@@ -119,18 +122,13 @@ impl Slots {
     pub fn answer(&mut self, slot: Slot, status: StatusCode) -> Option<u64> {
         let entry = self.entries.get_mut(slot.0 as usize)?.take()?;
         self.free.push(slot.0);
-        let outcome = match (errno(status), entry.data) {
-            // [CONN-7] An empty list: nothing is known, so all of it counts as data.
-            (Some(Errno::NotSupported), _) if entry.ask.op == OpCode::Extents => {
-                Ok(Some(Bytes(Buffer::empty())))
+        match entry.duty {
+            Duty::Consumer(reply) => reply.done(outcome(entry.ask.op, status, entry.data)),
+            Duty::Sharer(token) => {
+                let (result, buffer) = result(status, entry.data);
+                token.answer(result, buffer);
             }
-            (Some(errno), _) => Err(errno),
-            (None, Data::Fill(Some(bytes))) => Ok(Some(bytes)),
-            // Only a bug of ours lets a read be done without its memory; its consumer is told the truth.
-            (None, Data::Fill(None)) => Err(Errno::Io),
-            (None, Data::None | Data::Send(..)) => Ok(None),
-        };
-        entry.reply.done(outcome);
+        }
         entry.number
     }
 
@@ -144,8 +142,47 @@ impl Slots {
 impl Drop for Slots {
     fn drop(&mut self) {
         for entry in self.entries.drain(..).flatten() {
-            entry.reply.abandon();
+            match entry.duty {
+                Duty::Consumer(reply) => reply.abandon(),
+                Duty::Sharer(token) => token.abandon(),
+            }
         }
+    }
+}
+
+/// How a consumer's request ended, as a front end has it.
+fn outcome(op: OpCode, status: StatusCode, data: Data) -> Result<Option<Bytes>, Errno> {
+    match (errno(status), data) {
+        // [CONN-7] An empty list: nothing is known, so all of it counts as data.
+        (Some(Errno::NotSupported), _) if op == OpCode::Extents => Ok(Some(Bytes(Buffer::empty()))),
+        (Some(errno), _) => Err(errno),
+        (None, Data::Fill(Some(bytes))) => Ok(Some(bytes)),
+        // Only a bug of ours lets a read be done without its memory; its consumer is told the truth.
+        (None, Data::Fill(None)) => Err(Errno::Io),
+        (None, Data::None | Data::Send(..)) => Ok(None),
+    }
+}
+
+/// How a sharer's request ended, as a backend has it.
+fn result(status: StatusCode, data: Data) -> (Result<(), IoStatus>, Buffer) {
+    match (status, data) {
+        (StatusCode::Done, Data::Fill(Some(bytes))) => (Ok(()), bytes.0),
+        (StatusCode::Done, Data::Fill(None)) => (Err(IoStatus::Io), Buffer::empty()),
+        (StatusCode::Done, Data::None | Data::Send(..)) => (Ok(()), Buffer::empty()),
+        (status, _) => (Err(io_status(status)), Buffer::empty()),
+    }
+}
+
+/// What a sharer is told of a failure.
+fn io_status(status: StatusCode) -> IoStatus {
+    match status {
+        StatusCode::NotExecuted => IoStatus::NotExecuted,
+        StatusCode::NoSpace => IoStatus::NoSpace,
+        StatusCode::ReadOnly => IoStatus::ReadOnly,
+        StatusCode::OutOfRange => IoStatus::OutOfRange,
+        StatusCode::Invalid => IoStatus::Invalid,
+        StatusCode::NotSupported => IoStatus::NotSupported,
+        StatusCode::Done | StatusCode::Io | StatusCode::Unknown(_) => IoStatus::Io,
     }
 }
 

@@ -30,6 +30,7 @@ impl Attachment {
             target: core.told.target.clone(),
             front_end,
             clients: self.face.clients(),
+            path: core.machine.path().as_slice().iter().map(ToString::to_string).collect(),
             phase: phase(&view),
             since: clock.wall_at(core.told.since),
             access: config.access,

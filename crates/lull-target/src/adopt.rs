@@ -8,7 +8,7 @@ use crate::successor::VARIABLE;
 use crate::{Config, RunError};
 use lull_block::Backend;
 use lull_proto::target::Ticket;
-use lull_wire::{Incarnation, ResourceId, Tenure};
+use lull_wire::{Incarnation, InstanceId, ResourceId, Tenure};
 use std::io;
 use std::sync::mpsc;
 
@@ -36,7 +36,13 @@ pub fn adopt(config: &Config, names: &[String]) -> Result<Vec<String>, RunError>
             Some(_) => {}
         }
     }
-    let Media { database, remembered, backends } = Media::open(config, true)?;
+    let nobody = InstanceId(media::random()?);
+    let Media { database, remembered, backends, chains } = Media::open(config, nobody, true)?;
+    for (resource, chain) in chains {
+        if names.contains(&config.resources[resource.0].name) {
+            chain.adopt().map_err(|error| system("an attachment")(io::Error::other(error)))?;
+        }
+    }
     let (mut commits, mut said) = (Vec::new(), Vec::new());
     for (resource, backend) in config.resources.iter().zip(&backends) {
         if !names.contains(&resource.name) {

@@ -7,7 +7,7 @@ use crate::gauge::Gauge;
 use crate::local::Local;
 use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_frontend::nbd::{self, Closer, Device, Errno, Exports, Geometry, OpenRefused, Reply};
-use lull_proto::target::ResourceIndex;
+use lull_proto::target::{Ended, ResourceIndex};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -260,7 +260,7 @@ impl Runner {
             && life.end(self.life)
         {
             // [SAFE-4] This client is told by the error.
-            self.local.tell(Input::WriteBackFailed { resource: self.resource });
+            self.local.tell(Input::LifeEnded { resource: self.resource, why: Ended::WriteBack });
         } else if !life.lasts(self.life) {
             // What it wrote may be lost, and no answer says so: it finds its connection ended.
             return part.reply.abandon();
@@ -281,6 +281,8 @@ impl Runner {
         }
         match done.result {
             Ok(()) => part.reply.done(Ok((!done.buffer.is_empty()).then_some(done.buffer))),
+            // [CHAIN-1] NBD has no word for it: the client finds its connection ended, and connects again.
+            Err(IoStatus::NotExecuted) => part.reply.abandon(),
             Err(status) => part.reply.fail(errno(status)),
         }
     }
@@ -288,7 +290,9 @@ impl Runner {
 
 fn errno(status: IoStatus) -> Errno {
     match status {
-        IoStatus::Io | IoStatus::WriteBackFailed | IoStatus::Faulted => Errno::Io,
+        IoStatus::Io | IoStatus::WriteBackFailed | IoStatus::NotExecuted | IoStatus::Faulted => {
+            Errno::Io
+        }
         IoStatus::NoSpace | IoStatus::OutOfRange => Errno::NoSpace,
         IoStatus::ReadOnly => Errno::Perm,
         IoStatus::Invalid => Errno::Inval,

@@ -16,8 +16,9 @@ use lull_admin::{AlertLog, RestartKind};
 use lull_block::Backend;
 use lull_frontend::nbd::OpenRefused;
 use lull_proto::target::{self, Actions, Agentless, Event, Order, ResourceIndex, Target};
-use lull_proto::{ConnId, MonoTime};
+use lull_proto::{ConnId, MonoTime, Upstream};
 use lull_transport::{Listener, Socket, Stream};
+use lull_upstream::ChainLink;
 use lull_wire::messages::Name;
 use lull_wire::{Access, Message, RestartId};
 use std::cell::RefCell;
@@ -59,7 +60,11 @@ pub enum Input {
     /// A client without an agent is gone.
     AgentlessLeft { id: u64, resource: ResourceIndex },
     /// A resource's medium lost what it was given.
-    WriteBackFailed { resource: ResourceIndex },
+    LifeEnded { resource: ResourceIndex, why: target::Ended },
+    /// How the target stands on which a resource rests.
+    Upstream { resource: ResourceIndex, upstream: Upstream },
+    /// The attachment to it tells people something.
+    Told(lull_admin::Event),
     /// The state was written, or could not be.
     Committed(Done),
     /// The backends were flushed, or could not be.
@@ -140,6 +145,8 @@ pub struct Daemon {
     pub clock: Clock,
     pub shared: Arc<[Shared]>,
     pub threads: Threads,
+    /// The attachments to other targets, on which resources rest.
+    pub chains: Vec<(ResourceIndex, ChainLink)>,
     /// Something changed that the loop looks at: a deadline, the end.
     pub changed: Notify,
     pub core: RefCell<Core>,
@@ -248,10 +255,11 @@ impl Daemon {
         clock: Clock,
         shared: Arc<[Shared]>,
         threads: Threads,
+        chains: Vec<(ResourceIndex, ChainLink)>,
         core: Core,
     ) -> Rc<Self> {
         let (changed, core) = (Notify::new(), RefCell::new(core));
-        Rc::new(Self { config, clock, shared, threads, changed, core })
+        Rc::new(Self { config, clock, shared, threads, chains, changed, core })
     }
 
     /// Takes what happened.
@@ -313,8 +321,11 @@ impl Daemon {
                 core.agentless.remove(&id);
                 Event::Agentless { resource, now: core.agentless_on(resource) }
             }
-            Input::WriteBackFailed { resource } => {
-                Event::LifeEnded { resource, why: target::Ended::WriteBack }
+            Input::LifeEnded { resource, why } => Event::LifeEnded { resource, why },
+            Input::Upstream { resource, upstream } => Event::Upstream { resource, upstream },
+            Input::Told(event) => {
+                core.chronicle.tell(now, &event.subject, &event.what, event.text);
+                return;
             }
             Input::Committed((ticket, ok)) => Event::Recorded { ticket, ok },
             Input::Durable { restart, ok } => Event::Durable { restart, ok },

@@ -7,7 +7,7 @@ use crate::gauge::{Gauge, Watch};
 use crate::local::Local;
 use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_proto::initiator::WINDOW;
-use lull_proto::target::ResourceIndex;
+use lull_proto::target::{Ended, ResourceIndex};
 use lull_transport::Outlet;
 use lull_wire::extents::EXTENTS_PAYLOAD;
 use lull_wire::frame::Digest;
@@ -56,7 +56,7 @@ impl Open {
     /// [SAFE-4] A flush failed: nothing of this life is answered any more, by nobody.
     fn fail(&self) {
         if self.life().end(self.terms.life) {
-            self.local.tell(Input::WriteBackFailed { resource: self.resource });
+            self.local.tell(Input::LifeEnded { resource: self.resource, why: Ended::WriteBack });
         }
     }
 }
@@ -347,6 +347,7 @@ fn status_code(status: IoStatus) -> StatusCode {
         IoStatus::Io | IoStatus::WriteBackFailed | IoStatus::NoMemory | IoStatus::Faulted => {
             StatusCode::Io
         }
+        IoStatus::NotExecuted => StatusCode::NotExecuted,
         IoStatus::NoSpace => StatusCode::NoSpace,
         IoStatus::ReadOnly => StatusCode::ReadOnly,
         IoStatus::OutOfRange => StatusCode::OutOfRange,

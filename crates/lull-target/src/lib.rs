@@ -27,6 +27,7 @@ mod status;
 pub mod store;
 mod successor;
 mod threads;
+mod upstream;
 mod waiting;
 
 pub use adopt::adopt;

@@ -8,6 +8,7 @@ use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Format, Store, StoreError};
 use crate::successor::{Predecessor, STATE_VARIABLE, Successor, SuccessorError, VARIABLE};
 use crate::threads::Threads;
+use crate::upstream;
 use crate::waiting::{Rested, WaitingRoom};
 use crate::{Config, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, Moment};
@@ -197,13 +198,14 @@ async fn life(
     told: &impl Fn(Moment<'_>),
 ) -> Result<Ended, RunError> {
     let first = matches!(sockets, SocketsOf::Inherited(inherited) if inherited.is_empty());
-    let media = Media::open(config, first)?;
+    let instance = InstanceId(media::random()?);
+    let media = Media::open(config, instance, first)?;
     if let SocketsOf::Inherited(inherited) = sockets {
         *sockets = SocketsOf::Open(Sockets::open(config, std::mem::take(inherited)).await?);
     }
     let SocketsOf::Open(ready) = sockets else { unreachable!("they were opened above") };
     let local = LocalSet::new();
-    let ended = local.run_until(live(config, media, ready, before, signals, told)).await;
+    let ended = local.run_until(live(config, instance, media, ready, before, signals, told)).await;
     // Every task, and with them every descriptor of media and state, is gone before anybody else opens them.
     drop(local);
     ended
@@ -299,6 +301,7 @@ impl Leaving {
 
 async fn live(
     config: &Config,
+    instance: InstanceId,
     media: Media,
     sockets: &Sockets,
     before: Before,
@@ -307,8 +310,7 @@ async fn live(
 ) -> Result<Ended, RunError> {
     let clock = Clock::start();
     media::give_ring();
-    let Media { database, remembered, backends } = media;
-    let instance = InstanceId(media::random()?);
+    let Media { database, remembered, backends, chains } = media;
     let known = media::know(config, &remembered, &backends)?;
     let (committed, mut commits) = mpsc::unbounded_channel();
     let done = move |done| {
@@ -351,7 +353,8 @@ async fn live(
     let (inputs, mut heard) = mpsc::unbounded_channel();
     let threads = Threads::start(config.threads, clock, &shared, &inputs);
     let threads = threads.map_err(system("the data path's threads"))?;
-    let daemon = Daemon::new(config.clone(), clock, shared, threads, core);
+    let chains = upstream::begin(chains, &shared, &inputs)?;
+    let daemon = Daemon::new(config.clone(), clock, shared, threads, chains, core);
     sockets.listen.iter().for_each(|bound| daemon.accept(Rc::clone(&bound.listener)));
     sockets.nbd.iter().for_each(|bound| daemon.accept_nbd(Rc::clone(&bound.listener)));
     let (calls, mut asked) = mpsc::channel(CALLS_QUEUED);
@@ -373,6 +376,10 @@ async fn live(
     drop(asked);
     let admin = Leaving::start(admin);
     daemon.threads.end().await;
+    // The state of attachments to others is a successor's from here on [PAUSE-9].
+    for (_, chain) in &daemon.chains {
+        chain.leave().await;
+    }
     Ok(Ended { plan, successor, admin })
 }
 

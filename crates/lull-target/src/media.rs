@@ -7,9 +7,9 @@ use crate::{Config, ResourceConfig, RunError};
 use lull_block::{Backend, BackendSpec, Context, IoLoop, Workers};
 use lull_proto::Geometry;
 use lull_proto::target::{Entry, Resource, ResourceIndex};
-use lull_upstream::{Notice, Upstreams};
+use lull_upstream::{Chain, Notice, Seat, Upstreams, is_chained};
 use lull_wire::messages::{Name, Path};
-use lull_wire::{Features, Incarnation, ResourceId};
+use lull_wire::{Features, Incarnation, InstanceId, ResourceId};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,30 +26,45 @@ const FIRST_LOCK_WAIT: Duration = Duration::from_secs(2);
 const SERVER_WAIT: Duration = Duration::from_secs(20);
 const FIRST_SERVER_WAIT: Duration = Duration::from_secs(5);
 
+/// Where in the state directory the attachments to other targets are.
+const UPSTREAM: &str = "upstream";
+
 /// Media and state, locked and new: nobody is served yet.
 pub struct Media {
     pub database: redb::Database,
     pub remembered: Remembered,
     pub backends: Vec<Arc<dyn Backend>>,
+    /// What still has to begin, in this life's own turn: the attachments to other targets' resources on which resources
+    /// of this one rest.
+    pub chains: Vec<(ResourceIndex, Chain)>,
 }
 
 impl Media {
-    pub fn open(config: &Config, first: bool) -> Result<Self, RunError> {
+    pub fn open(config: &Config, instance: InstanceId, first: bool) -> Result<Self, RunError> {
         let (database, remembered) = store::open(&config.state_dir)?;
         let workers = Workers::new(WORKERS).map_err(system("worker threads"))?;
         let (lock_wait, server_wait) = match first {
             true => (FIRST_LOCK_WAIT, FIRST_SERVER_WAIT),
             false => (LOCK_WAIT, SERVER_WAIT),
         };
-        let upstreams = Upstreams::new(server_wait, tell);
-        let context = Context { workers, lock_wait, remotes: Some(Arc::new(upstreams)) };
-        let mut backends = Vec::new();
+        let mut context = Context { workers, lock_wait, remotes: None };
+        let (mut backends, mut chains) = (Vec::new(), Vec::new());
         for resource in &config.resources {
+            let seat = Seat {
+                node: config.node.clone(),
+                instance,
+                resource: resource.name.clone(),
+                state_dir: config.state_dir.join(UPSTREAM),
+                silence: config.silence,
+            };
+            let upstreams = Arc::new(Upstreams::new(server_wait, tell).for_resource(seat));
+            context.remotes = Some(Arc::clone(&upstreams) as _);
             let backend = lull_block::open(&resource.backend, &context)
                 .map_err(|source| RunError::Backend { name: resource.name.clone(), source })?;
+            chains.extend(upstreams.chain().map(|chain| (ResourceIndex(backends.len()), chain)));
             backends.push(backend);
         }
-        Ok(Self { database, remembered, backends })
+        Ok(Self { database, remembered, backends, chains })
     }
 }
 
@@ -124,7 +139,7 @@ pub fn know(
             tenure,
             geometry,
             path: Path::new(path).unwrap_or_default(),
-            chained: false,
+            chained: is_chained(&resource.backend),
             agentless: Default::default(),
         });
     }
@@ -144,6 +159,10 @@ fn identity(
     known: Option<&ResourceRow>,
     backend: &dyn Backend,
 ) -> Result<Identity, RunError> {
+    if is_chained(&resource.backend) {
+        // Whoever owns it says so, when it is reached.
+        return Ok(Identity { id: ResourceId::NONE, marked: false });
+    }
     let other = || RunError::OtherMedium {
         name: resource.name.clone(),
         backend: backend.describe(),
@@ -154,7 +173,8 @@ fn identity(
     if known.is_some_and(|known| is_another_device(known, device.as_deref(), size)) {
         return Err(other());
     }
-    let remembered = known.and_then(|row| row.identity.parse().ok());
+    let remembered = known.and_then(|row| row.identity.parse::<ResourceId>().ok());
+    let remembered = remembered.filter(|id| !id.is_none());
     match (backend.identity().map(ResourceId), remembered) {
         (Some(marked), Some(remembered)) if marked != remembered => Err(other()),
         (Some(id), _) => Ok(Identity { id, marked: true }),

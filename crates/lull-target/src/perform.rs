@@ -6,13 +6,17 @@ use crate::lane::Terms;
 use crate::local::Command;
 use crate::refusal;
 use crate::store::{Commit, SeatRow};
-use lull_block::{Buffer, Op};
-use lull_proto::target::{Action, Change, Report, ResourceIndex, Row, RowState, Ticket};
+use lull_block::{Backend, Buffer, IoStatus, Op};
+use lull_proto::target::{Action, Change, Ended, Report, ResourceIndex, Row, RowState, Ticket};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire::frame::Digest;
 use lull_wire::{Access, Message, RestartId};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often is looked whether a backend that is flushed has gone away.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Daemon {
     /// Does one thing that the machine wants done.
@@ -43,8 +47,7 @@ impl Daemon {
                 self.shared.iter().for_each(|shared| shared.backend.start_write_back())
             }
             Action::MakeDurable { restart } => self.make_durable(restart),
-            // No resource of this daemon lies on another target's.
-            Action::GiveBack { .. } => {}
+            Action::GiveBack { resource, on } => self.shared(resource).backend.give_back(on),
             Action::StopAccepting => {
                 core.accepting.drain(..).chain(core.watcher.take()).for_each(|task| task.abort());
                 self.threads.let_agentless_go();
@@ -134,7 +137,8 @@ impl Daemon {
             // Nobody aborts these tasks; one that panicked has flushed nothing.
             let good = flush.await.unwrap_or(false);
             if !good && self.shared[resource].life.end(lives[resource]) {
-                self.input(Input::WriteBackFailed { resource: ResourceIndex(resource) });
+                let resource = ResourceIndex(resource);
+                self.input(Input::LifeEnded { resource, why: Ended::WriteBack });
             }
             all &= good;
         }
@@ -152,7 +156,14 @@ impl Daemon {
                 let chronicle = &mut self.core.borrow_mut().chronicle;
                 chronicle.flushing(restart, resource, &shared.name, &shared.backend.describe());
             }
-            executor.next(&mut done).await;
+            match restart {
+                Some(_) => executor.next(&mut done).await,
+                // In advance nobody waits for who is away.
+                None => tokio::select! {
+                    () = executor.next(&mut done) => {}
+                    () = is_away(&shared.backend) => {}
+                },
+            }
             if let Some(restart) = restart {
                 self.core.borrow_mut().chronicle.flushed(restart, resource);
             }
@@ -160,9 +171,16 @@ impl Daemon {
         let mut good = true;
         for done in &done {
             executor.ticket(done);
-            if let Err(status) = done.result {
-                tracing::error!("{} could not be flushed: {status}", shared.backend.describe());
-                good = false;
+            match done.result {
+                Ok(()) => {}
+                // [CHAIN-1] Whoever wrote it keeps what was not flushed.
+                Err(IoStatus::NotExecuted) => {
+                    tracing::warn!("{} is away and was not flushed", shared.backend.describe());
+                }
+                Err(status) => {
+                    tracing::error!("{} could not be flushed: {status}", shared.backend.describe());
+                    good = false;
+                }
             }
         }
         good
@@ -176,6 +194,13 @@ impl Daemon {
         if let Some(successor) = core.successor.take() {
             tokio::task::spawn_local(successor.end());
         }
+    }
+}
+
+/// Returns when a backend is found to wait for somebody behind a network.
+async fn is_away(backend: &Arc<dyn Backend>) {
+    while backend.waiting().is_none() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::chronicle::{because, lingering, not_ready};
 use crate::daemon::{Agent, Core, Daemon, Plan, access};
 use lull_admin::{
-    Access, AgentlessStatus, NotReady, Question as AdminQuestion, RecordRow, ResourceStatus,
-    RestartPhase, RestartRow, RestartStatus, RowPhase, SessionPhase, SessionStatus, Status,
-    TargetPhase, TargetStatus, Wait,
+    Access, AgentlessStatus, InitiatorStatus, NotReady, Question as AdminQuestion, RecordRow,
+    ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase, SessionPhase, SessionStatus,
+    Status, TargetPhase, TargetStatus, Wait,
 };
 use lull_proto::MonoTime;
 use lull_proto::target::{
@@ -41,10 +41,20 @@ impl Daemon {
             since: self.clock.unix_ms(core.since),
             at: self.clock.unix_ms(now),
             target: Some(target),
-            initiator: None,
+            initiator: self.as_initiator(&core),
             alerts: Vec::new(),
         }
         .with_alerts()
+    }
+
+    /// This node as a user of other targets' resources, where its own rest on such.
+    fn as_initiator(&self, core: &Core) -> Option<InitiatorStatus> {
+        let attachments: Vec<_> = self.chains.iter().map(|(_, chain)| chain.status()).collect();
+        (!attachments.is_empty()).then(|| InitiatorStatus {
+            name: self.config.node.clone(),
+            instance: core.instance.clone(),
+            attachments,
+        })
     }
 
     /// Tells of what is wrong, once, and of what is not any more. The document is made only where something may be:
@@ -58,6 +68,7 @@ impl Daemon {
                 || !core.agentless.is_empty()
                 || core.store.fault().is_some()
                 || core.machine.seats().any(lost)
+                || self.chains.iter().any(|(_, chain)| chain.may_alert())
         };
         if told {
             let status = self.status();
@@ -92,6 +103,7 @@ impl Daemon {
                 backend: shared.backend.describe(),
                 engine: shared.backend.engine().to_owned(),
                 size: resource.geometry.size,
+                path: resource.path.as_slice().iter().map(ToString::to_string).collect(),
                 incarnation: resource.incarnation.to_string(),
                 tenure: resource.tenure.0,
                 held_by,

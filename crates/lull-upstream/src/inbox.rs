@@ -30,6 +30,10 @@ struct State {
     requests: Vec<Request>,
     /// What comes from here on begins anew after a failed write-back.
     renewed: bool,
+    /// What cannot be passed on is given back.
+    gives_back: bool,
+    /// That has changed, and the thread does not know.
+    turned: bool,
     closed: bool,
 }
 
@@ -60,6 +64,20 @@ impl Inbox {
         mem::take(&mut self.lock().renewed)
     }
 
+    /// Whether what cannot be passed on is given back from here on, rather than held.
+    pub(crate) fn give_back(&self, on: bool) {
+        let mut state = self.lock();
+        state.turned |= state.gives_back != on;
+        state.gives_back = on;
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Whether it is.
+    pub(crate) fn gives_back(&self) -> bool {
+        self.lock().gives_back
+    }
+
     /// Takes nothing more.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
@@ -67,8 +85,8 @@ impl Inbox {
         self.closing.notify_one();
     }
 
-    /// Waits for requests and moves all of them into `into`, which is empty; false where it is closed. May be dropped
-    /// without loss.
+    /// Waits for requests and moves all of them into `into`, which is empty; there are none where something else is to
+    /// be looked at. False where it is closed. May be dropped without loss.
     pub(crate) async fn take(&self, into: &mut Vec<Request>) -> bool {
         loop {
             {
@@ -76,7 +94,7 @@ impl Inbox {
                 if state.closed {
                     return false;
                 }
-                if !state.requests.is_empty() {
+                if mem::take(&mut state.turned) || !state.requests.is_empty() {
                     // Both vectors keep their capacity.
                     mem::swap(&mut state.requests, into);
                     return true;

@@ -88,6 +88,11 @@ impl Initiator {
         matches!(&self.state, State::Sharing { link: Link { held: None, .. } })
     }
 
+    /// The nodes that the resource leads through, as far as they are known, the target first [CHAIN-3].
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How the target stands, for the target whose medium this attachment is ([`Retain::Elsewhere`]); `None` until
     /// it has begun. To be told to that one whenever it is another than before; the span alone may be left out.
     pub fn upstream(&self, now: MonoTime) -> Option<Upstream> {

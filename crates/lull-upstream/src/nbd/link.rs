@@ -13,6 +13,7 @@ use lull_frontend::nbd::client::{Connection, RequestError};
 use lull_frontend::nbd::{Errno, Uri};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// How often is looked whether a server that has requests answers any.
 const LOOK: Duration = Duration::from_secs(1);
+/// A server that answers nothing for so long is given up where its requests are wanted back.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long what is under way may take to end when the medium is closed.
 const LEAVE: Duration = Duration::from_secs(1);
 /// How long the good-bye may take.
@@ -196,7 +199,7 @@ impl Link {
         let mut arrived = Vec::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = None;
+        let (mut seen, mut silent) = (None, Duration::ZERO);
         let over = loop {
             let blocked = self.dispatch(conn);
             let busy = self.under_way.get() > 0;
@@ -204,16 +207,17 @@ impl Link {
                 biased;
                 why = conn.ended() => break Over::Lost(why),
                 open = self.inbox.take(&mut arrived) => match open {
-                    true => {
-                        if self.inbox.take_renewed() {
-                            self.durable.renew();
-                        }
-                        self.enqueue(&mut arrived);
-                    }
+                    true => self.enqueue(&mut arrived),
                     false => break Over::Closed,
                 },
                 () = self.one_ended.notified(), if blocked => {}
-                _ = look.tick(), if busy => self.look(&mut seen),
+                _ = look.tick(), if busy => {
+                    silent = if self.look(&mut seen) { silent + LOOK } else { Duration::ZERO };
+                    // Whoever wants requests back does not wait for ever.
+                    if silent >= SILENCE && self.inbox.gives_back() {
+                        break Over::Lost("it does not answer".into());
+                    }
+                }
             }
         };
         if let Over::Closed = over {
@@ -243,6 +247,9 @@ impl Link {
     }
 
     fn enqueue(&self, arrived: &mut Vec<Request>) {
+        if self.inbox.take_renewed() {
+            self.durable.renew();
+        }
         let mut waiting = self.waiting.borrow_mut();
         for request in arrived.drain(..) {
             let number = self.arrived.get();
@@ -251,15 +258,16 @@ impl Link {
         }
     }
 
-    /// Notes when a server that has requests has answered none since the last look.
-    fn look(&self, seen: &mut Option<u64>) {
+    /// Notes when a server that has requests has answered none since the last look; says whether that is so.
+    fn look(&self, seen: &mut Option<u64>) -> bool {
         let now = self.ended.get();
-        if *seen == Some(now) {
+        let silent = seen.replace(now) == Some(now);
+        if silent {
             self.health.waits("answer what it was sent".to_owned());
         } else {
             self.health.fine();
         }
-        *seen = Some(now);
+        silent
     }
 
     /// Waits until nothing is under way.
@@ -401,13 +409,32 @@ impl Link {
             biased;
             () = self.inbox.closed() => None,
             conn = dial => Some(conn),
+            never = self.hold() => match never {},
+        }
+    }
+
+    /// Keeps requests while nobody can be asked, or gives them back.
+    async fn hold(&self) -> Infallible {
+        let mut arrived = Vec::new();
+        loop {
+            if self.inbox.gives_back() {
+                self.answer_all(IoStatus::NotExecuted);
+            }
+            if !self.inbox.take(&mut arrived).await {
+                return std::future::pending().await;
+            }
+            self.enqueue(&mut arrived);
         }
     }
 
     /// Nothing is sent any more.
     fn refuse_all(&self) {
         self.put_back();
+        self.answer_all(IoStatus::Faulted);
+    }
+
+    fn answer_all(&self, status: IoStatus) {
         let all = mem::take(&mut *self.waiting.borrow_mut());
-        all.into_iter().for_each(|held| held.answer(Err(IoStatus::Faulted)));
+        all.into_iter().for_each(|held| held.answer(Err(status)));
     }
 }

@@ -125,6 +125,10 @@ impl Backend for Nbd {
         self.inbox.renew();
     }
 
+    fn give_back(&self, on: bool) {
+        self.inbox.give_back(on);
+    }
+
     fn waiting(&self) -> Option<Waiting> {
         self.health.waiting()
     }

@@ -123,7 +123,7 @@ impl ShutdownArgs {
 /// # Errors
 /// A plain address beyond loopback without `--insecure`, or flags of a shutdown without one.
 pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
-    for addr in args.faces.nbd.iter().chain([&config::dial_addr(&args.uri)]) {
+    for addr in args.faces.nbd.iter().chain([&lull_initiator::addr_of(&args.uri)]) {
         addr.check_plain(args.insecure).map_err(|error| Failure::Usage(error.to_string()))?;
     }
     let name = args.attachment_name.unwrap_or_else(|| args.uri.resource.clone());

@@ -54,8 +54,9 @@ pub struct Args {
     pub insecure: bool,
     #[command(flatten)]
     pub log: log::FormatArgs,
-    /// What is shared: file:/path[,direct=on|off][,engine=auto|uring|threads][,size=1G], mem:64M, null:1G or
-    /// nbd://host/export[,read-only][,write-through]
+    /// What is shared: file:/path[,direct=on|off][,engine=auto|uring|threads][,size=1G], mem:64M, null:1G, another
+    /// target's resource, lull://host/resource, or an NBD server's export, nbd://host/export; these two take
+    /// [,read-only][,write-through]
     #[arg(value_name = "NAME=BACKEND", value_parser = resource)]
     pub resources: Vec<ResourceConfig>,
 }

@@ -3,7 +3,7 @@
 use lull_block::BackendSpec;
 
 /// Reads a backend: `file:/path[,direct=on|off][,engine=auto|uring|threads][,size=1G]`, `mem:64M`, `null:1G`,
-/// `nbd://host/export`. `insecure` allows servers beyond this host over plain TCP. [SEC-1]
+/// `lull://host/resource`, `nbd://host/export`. `insecure` allows servers beyond this host over plain TCP. [SEC-1]
 ///
 /// # Errors
 /// A sentence that says what is wrong and how it is written.

@@ -59,6 +59,8 @@ impl Claims {
         };
         let shown = place.display().to_string();
         match self.media.insert(place, reads) {
+            // Another target's resource is attached for it.
+            None if !reads && let Ok(uri) = shown.parse() => self.writer(&uri),
             None => Ok(()),
             Some(read_only) if read_only && reads => Ok(()),
             Some(_) => Err((

@@ -21,9 +21,7 @@ use lull_transport::Addr;
 pub use backend::backend_spec;
 pub use here::{default_state_dir, host_name};
 pub use problem::{ConfigError, Problem};
-pub use resolve::{
-    access, command_line, dial_addr, node_name, on_pause_timeout, resource_name, retain,
-};
+pub use resolve::{access, command_line, node_name, on_pause_timeout, resource_name, retain};
 
 /// A whole configuration; a file may hold both roles.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use lull_admin::{Access, AdminAddr, OnPauseTimeout, Place, ResourceUri, is_resource_name};
+use lull_admin::{Access, AdminAddr, OnPauseTimeout, ResourceUri, is_resource_name};
 use lull_transport::Addr;
 use toml::Spanned;
 
@@ -17,8 +17,7 @@ use super::{
 };
 use crate::units::parse_span_ms;
 
-const A_BACKEND: &str =
-    "a backend is file:/path, mem:SIZE, null:SIZE or nbd://host/export, options after commas";
+const A_BACKEND: &str = "a backend is file:/path, mem:SIZE, null:SIZE, lull://host/resource or nbd://host/export, options after commas";
 
 /// Checks everything; either the whole configuration, or all that is wrong with it.
 pub fn resolve(file: FileConfig) -> Result<Config, Vec<Problem>> {
@@ -362,7 +361,7 @@ pub fn on_pause_timeout(text: &str) -> Result<OnPauseTimeout, String> {
 /// A URI at an address that may be dialled. [SEC-1]
 fn reachable(text: &str, insecure: bool) -> Result<ResourceUri, String> {
     let uri: ResourceUri = text.parse().map_err(|error| format!("{error}"))?;
-    let addr = dial_addr(&uri);
+    let addr = lull_initiator::addr_of(&uri);
     if let Addr::Unix(path) = &addr {
         socket_path(path)?;
     }
@@ -373,12 +372,4 @@ fn reachable(text: &str, insecure: bool) -> Result<ResourceUri, String> {
 /// A socket's path that the kernel takes.
 fn socket_path(path: &Path) -> Result<Addr, String> {
     format!("unix:{}", path.display()).parse().map_err(|error| format!("{error}"))
-}
-
-/// Where a resource's target is dialled.
-pub fn dial_addr(uri: &ResourceUri) -> Addr {
-    match &uri.place {
-        Place::Tcp { host, port } => Addr::Tcp { host: host.clone(), port: *port },
-        Place::Unix { path } => Addr::Unix(path.clone()),
-    }
 }
