@@ -2,7 +2,9 @@
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -10,9 +12,13 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use super::guest::{Guest, GuestBuilder};
 use super::place::Lab;
 use super::stock::Stock;
+use crate::wait::wait_until;
 
 /// Control and `]`, as in telnet.
 const LEAVE: u8 = 0x1d;
+
+/// How long it may take from the systems' start until the last has its disk.
+const DISK: Duration = Duration::from_secs(90);
 
 const HELP: &str = "\
 cut GUEST      cut its power                 start GUEST    give it power again
@@ -36,6 +42,10 @@ pub fn keep(initiators: u8) -> Result<()> {
     eprintln!("starting {} operating systems, some seconds each", guests.len());
     guests.iter_mut().for_each(Guest::power_on);
     guests.iter().for_each(Guest::wait_up);
+    for web in &guests[1..] {
+        let what = format!("{} has its disk", web.name());
+        wait_until(&what, DISK, || web.run("grep -vqx 0 /sys/block/nbd0/size").status.success());
+    }
     for guest in &guests {
         let name = guest.name();
         let log = lab.world().path(&format!("{name}-services.log"));
@@ -57,7 +67,10 @@ pub fn keep(initiators: u8) -> Result<()> {
             (Some("end"), None, None) => return Ok(()),
             (Some(verb), Some(name), rest) => {
                 match guests.iter_mut().find(|guest| guest.name() == name) {
-                    Some(guest) => disturb(guest, verb, rest),
+                    // What does not come to pass is told, and is not the end of the lab.
+                    Some(guest) => {
+                        drop(catch_unwind(AssertUnwindSafe(|| disturb(guest, verb, rest))))
+                    }
                     None => println!("no guest is called {name}"),
                 }
             }
