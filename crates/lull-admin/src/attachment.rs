@@ -147,7 +147,7 @@ pub struct AttachmentStatus {
     pub path: Vec<String>,
     /// Where it is.
     pub phase: AttachmentPhase,
-    /// When this phase began, in Unix milliseconds.
+    /// When this phase began, in Unix milliseconds; while the target is away and dialled, when that began.
     pub since: u64,
     /// Its access.
     pub access: Access,

@@ -16,7 +16,8 @@ pub struct Status {
     pub name: String,
     /// Version of the daemon's binary.
     pub version: String,
-    /// Its process; 0 where none runs and this was read from the state directory.
+    /// Its process; 0, and `null` in the document, where none runs and this was read from the state directory.
+    #[serde(with = "process")]
     pub pid: u32,
     /// When this process began to serve, in Unix milliseconds.
     pub since: u64,
@@ -28,6 +29,19 @@ pub struct Status {
     pub initiator: Option<InitiatorStatus>,
     /// What an operator should look at; all of it follows from the rest of the document.
     pub alerts: Vec<Alert>,
+}
+
+/// How a process is written that may not be there.
+mod process {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(pid: &u32, to: S) -> Result<S::Ok, S::Error> {
+        (*pid != 0).then_some(*pid).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+        Ok(Option::<u32>::deserialize(from)?.unwrap_or_default())
+    }
 }
 
 /// Something that does not work at the moment and is tried again.
@@ -208,4 +222,18 @@ pub struct AgentlessStatus {
     pub in_flight: u64,
     /// Number of the target's thread that serves it.
     pub thread: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_does_not_run_has_no_process() {
+        let text = serde_json::to_string(&Status::default()).unwrap();
+        assert!(text.contains(r#""pid":null"#), "{text}");
+        for (text, pid) in [(r#"{"pid":null}"#, 0), (r#"{"pid":17}"#, 17), ("{}", 0)] {
+            assert_eq!(serde_json::from_str::<Status>(text).unwrap().pid, pid);
+        }
+    }
 }

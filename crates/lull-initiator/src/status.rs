@@ -32,7 +32,11 @@ impl Attachment {
             clients: self.face.clients(),
             path: core.machine.path().as_slice().iter().map(ToString::to_string).collect(),
             phase: phase(&view),
-            since: clock.wall_at(core.told.since),
+            since: clock.wall_at(match (&view.outage, view.phase) {
+                // Each dial is a phase of the machine's, and none for people.
+                (Some(outage), Phase::Away | Phase::Dialling) => outage.since,
+                _ => core.told.since,
+            }),
             access: config.access,
             size: core.geometry.map_or(0, |geometry| geometry.size),
             incarnation: view.incarnation.to_string(),

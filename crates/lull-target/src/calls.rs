@@ -252,7 +252,10 @@ impl Daemon {
             return Err(ApiError::new(
                 ErrorCode::Conflict,
                 format!("{name} is not lost: it is connected, and uses {}", connected.join(", ")),
-                "lull detach NAME there ends that without a loss; --force here cuts it off",
+                format!(
+                    "lull detach with the attachment's name, which lull status on {name} shows, ends that without a \
+                     loss; --force here cuts it off"
+                ),
             ));
         }
         let Some(node) = Name::new(name).filter(|_| !evicted.is_empty()) else {
