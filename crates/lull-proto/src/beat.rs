@@ -49,6 +49,12 @@ impl Beat {
         if self.silent > ROUNDS { Round::Silent } else { Round::Due }
     }
 
+    #[cfg(feature = "renaming")]
+    pub(crate) fn rename(&mut self, names: &mut impl crate::renaming::Renaming) {
+        let Self { every: _, next, silent: _ } = self;
+        *next = names.deadline(*next);
+    }
+
     /// When the present round ends.
     pub fn deadline(&self) -> MonoTime {
         self.next

@@ -12,6 +12,8 @@ extern crate alloc;
 pub mod beat;
 pub mod geometry;
 pub mod initiator;
+#[cfg(feature = "renaming")]
+pub mod renaming;
 pub mod target;
 pub mod time;
 pub mod upstream;

@@ -15,6 +15,7 @@ pub mod disk;
 pub mod fault;
 pub mod judge;
 pub mod middle;
+pub mod model;
 pub mod node;
 pub mod preset;
 pub mod run;

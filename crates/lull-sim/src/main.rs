@@ -4,6 +4,9 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use lull_sim::canary::Canary;
 use lull_sim::coverage::Coverage;
+use lull_sim::model::setup::Setup;
+use lull_sim::model::state::Wrong;
+use lull_sim::model::{Outcome, World, worlds};
 use lull_sim::preset::Preset;
 use lull_sim::run::{self, Verdict};
 use std::process::ExitCode;
@@ -31,8 +34,8 @@ struct Args {
     /// Leave something out on purpose, to see that it is found
     #[arg(long, value_parser = canary)]
     canary: Option<Canary>,
-    /// Print all that happens (with --seed)
-    #[arg(long, requires = "seed")]
+    /// Print all that happens (with --seed), or the state that was found (with --model)
+    #[arg(long)]
     trace: bool,
     /// Go on after a finding and count them
     #[arg(long)]
@@ -41,6 +44,9 @@ struct Args {
     /// find it
     #[arg(long, conflicts_with_all = ["seed", "minutes", "preset", "canary"])]
     hunt: bool,
+    /// Visit every state of a small world instead: of this one, of those that are `quick`, or of `all`
+    #[arg(long, value_name = "WORLD", conflicts_with_all = ["seed", "minutes", "preset", "hunt"])]
+    model: Option<String>,
     /// Print which transitions were seen, and which fault struck in which state
     #[arg(long)]
     coverage: bool,
@@ -61,6 +67,7 @@ fn main() -> Result<ExitCode> {
     // A panic of a machine is a finding like any other, and said as one.
     std::panic::set_hook(Box::new(|_| {}));
     let found = match args.seed {
+        None if args.model.is_some() => model(&args)?,
         Some(seed) => one(&args, seed)?,
         None if args.hunt => !hunt(args.seeds),
         None => many(&args),
@@ -80,6 +87,51 @@ fn one(args: &Args, seed: u64) -> Result<bool> {
         print!("{}", verdict.coverage.table());
     }
     Ok(verdict.finding.is_some())
+}
+
+/// Visits every state of one world or of all.
+fn model(args: &Args) -> Result<bool> {
+    let name = args.model.as_deref().unwrap_or("all");
+    let mut all = worlds::all();
+    all.retain(|one| {
+        name == "all" || name == one.setup.name || (name == "quick" && one.states.is_some())
+    });
+    if all.is_empty() {
+        let names: Vec<&str> = worlds::all().iter().map(|one| one.setup.name).collect();
+        bail!("there is no such world; there is: {}, quick, all", names.join(", "));
+    }
+    let mut found = false;
+    for one in all {
+        let setup = Setup { canary: args.canary, ..one.setup };
+        let (name, about, begun) = (setup.name, setup.about, now());
+        let Outcome { states, steps, depth, finding } = World::new(setup).explore();
+        let took = (now() - begun).as_secs_f64();
+        println!(
+            "{name:12} {states:9} states, {steps:9} steps, depth {depth:3}, {took:6.1} s: {about}"
+        );
+        if let Some(before) = one.states.filter(|before| *before != states)
+            && finding.is_none()
+            && args.canary.is_none()
+        {
+            found = true;
+            println!("CHANGED: it had {before} states; look at what a machine does now");
+        }
+        if let Some(finding) = finding {
+            found = true;
+            finding.path.iter().for_each(|step| println!("  {step:?}"));
+            match finding.wrong {
+                Some(Wrong { rule, how }) => println!("FOUND [{rule}] {how}"),
+                None => {
+                    println!("FOUND [progress] from here they do not come back to sharing:");
+                    finding.run.iter().for_each(|step| println!("  {step:?}"));
+                }
+            }
+            if args.trace {
+                println!("{:#?}", finding.state);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether everything that should be found is.

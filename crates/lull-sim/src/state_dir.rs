@@ -2,12 +2,13 @@
 //!
 //! Models `lull-target`'s store: one thread that commits what was asked for while it committed last.
 
+use lull_proto::renaming::Renaming;
 use lull_proto::target::{Change, Entry, Ticket};
 use lull_wire::{Access, AttachmentId, RestartId, Tenure};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a restart left on stable storage, and which life of the target wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Noted {
     /// The life.
     pub life: u64,
@@ -16,7 +17,7 @@ pub struct Noted {
 }
 
 /// A state directory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StateDir {
     /// Everybody who has a place.
     pub roster: BTreeMap<AttachmentId, Entry>,
@@ -54,6 +55,29 @@ impl StateDir {
         }
         self.committing = self.pending.len();
         true
+    }
+
+    /// Whether a commit runs.
+    pub fn is_busy(&self) -> bool {
+        self.committing > 0
+    }
+
+    /// What is not committed yet, in its order.
+    pub fn pending(&self) -> impl Iterator<Item = &(Ticket, Change)> {
+        self.pending.iter()
+    }
+
+    /// Tickets and epochs under other names.
+    pub fn rename(&mut self, names: &mut impl Renaming) {
+        for entry in self.roster.values_mut() {
+            entry.epoch = names.epoch(entry.attachment, entry.epoch);
+        }
+        for (ticket, change) in &mut self.pending {
+            *ticket = names.ticket(*ticket);
+            if let Change::Owner(entry, _) = change {
+                entry.epoch = names.epoch(entry.attachment, entry.epoch);
+            }
+        }
     }
 
     /// The commit that runs ends; what became of each.

@@ -109,6 +109,15 @@ impl Log {
         if self.keeps() { self.entries.len() as u64 } else { u64::from(!self.is_empty()) }
     }
 
+    /// Where it is empty its places begin anew.
+    #[cfg(feature = "renaming")]
+    pub fn forget_places(&mut self) {
+        let Self { entries: _, first, end, cost: _, bytes: _, retain: _ } = self;
+        if first == end {
+            (*first, *end) = (0, 0);
+        }
+    }
+
     /// Bytes that the entries change.
     pub fn bytes(&self) -> u64 {
         self.bytes

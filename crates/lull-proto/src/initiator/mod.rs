@@ -25,6 +25,8 @@ mod legacy;
 mod log;
 mod outage;
 mod pause;
+#[cfg(feature = "renaming")]
+mod renaming;
 mod replay;
 mod report;
 mod requests;

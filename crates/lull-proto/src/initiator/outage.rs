@@ -93,7 +93,7 @@ pub struct Outage {
     /// When the downtime that the target announced is over; `None` where it announced none.
     pub back_by: Option<MonoTime>,
     /// When an announced downtime is nearly over.
-    gentle_until: MonoTime,
+    pub(super) gentle_until: MonoTime,
     /// What happened when.
     pub marks: Marks,
     /// Dials since it began.

@@ -85,10 +85,10 @@ pub enum Origin {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Held {
-    slot: Slot,
-    ask: Ask,
-    since: MonoTime,
+pub(super) struct Held {
+    pub(super) slot: Slot,
+    pub(super) ask: Ask,
+    pub(super) since: MonoTime,
 }
 
 /// One request that was sent at least once.
@@ -98,9 +98,9 @@ pub(super) struct Sent {
     pub(super) ask: Ask,
     pub(super) since: MonoTime,
     /// Sent on the present connection and outstanding there.
-    live: bool,
+    pub(super) live: bool,
     /// For a flush: the place in the log up to which it covers, which is all that was answered before it was sent.
-    covers: u64,
+    pub(super) covers: u64,
 }
 
 impl Sent {
@@ -137,13 +137,13 @@ pub(super) enum Took {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Requests {
     /// Not sent yet, in the order in which they came.
-    held: VecDeque<Held>,
+    pub(super) held: VecDeque<Held>,
     /// By number, from `lowest` on; answered ones are `None` until they are the first.
     pub(super) window: VecDeque<Option<Sent>>,
     pub(super) lowest: u64,
     /// Unanswered in an incarnation that is over: they are sent again under new numbers, behind what is retained.
     pub(super) unsent: VecDeque<Sent>,
-    live: u32,
+    pub(super) live: u32,
     /// First byte → end of each change in the window. They never overlap [SAFE-3].
     pub(super) changing: BTreeMap<u64, u64>,
     /// What the changes in the window will count in the log.
@@ -152,17 +152,17 @@ pub(super) struct Requests {
     /// In which everything in the log was executed.
     pub(super) settled: Incarnation,
     /// The number of a flush of our own that is outstanding.
-    own_flush: Option<u64>,
+    pub(super) own_flush: Option<u64>,
     /// A flush failed: the next of our own waits for the next round of keep-alive.
-    flush_failed: bool,
+    pub(super) flush_failed: bool,
     /// What the target of the present connection can do: it may be older than the one before it.
-    offer: Offer,
+    pub(super) offer: Offer,
     /// What the life before left is not known to be on stable storage.
     pub(super) heritage: Heritage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-struct Offer {
+pub(super) struct Offer {
     version: u16,
     extents: bool,
     /// HOLD came: nothing new is sent until RESUME.

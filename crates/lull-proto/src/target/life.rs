@@ -10,7 +10,7 @@ use core::time::Duration;
 use lull_wire::{Access, AttachmentId, DisconnectCode, Incarnation};
 
 /// A write-back that fails again within this time is the medium's lasting fault.
-const FAULT_MEMORY: Duration = Duration::from_secs(60);
+pub(super) const FAULT_MEMORY: Duration = Duration::from_secs(60);
 /// The first and the longest time for which a resource with a lasting fault takes nobody in.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
@@ -22,14 +22,14 @@ const RECORD_AGAIN: Duration = Duration::from_secs(2);
 /// One resource's present life.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct Life {
-    step: Step,
+    pub(super) step: Step,
     /// Write-backs that failed, each soon after the one before.
-    failures: u32,
-    failed_at: MonoTime,
+    pub(super) failures: u32,
+    pub(super) failed_at: MonoTime,
     /// Until then nobody is let in.
-    rests_until: MonoTime,
+    pub(super) rests_until: MonoTime,
     /// When the next life is to be recorded, after that failed.
-    record_at: Option<MonoTime>,
+    pub(super) record_at: Option<MonoTime>,
 }
 
 /// Why a life ends before the process does.
@@ -42,7 +42,7 @@ pub enum Ended {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-enum Step {
+pub(super) enum Step {
     #[default]
     Lasts,
     /// It ended; its requests are waited for.

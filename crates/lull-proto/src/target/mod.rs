@@ -64,6 +64,8 @@
 
 mod attach;
 mod life;
+#[cfg(feature = "renaming")]
+mod renaming;
 mod report;
 mod restart;
 mod roster;

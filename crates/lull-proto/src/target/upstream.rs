@@ -37,15 +37,15 @@ pub struct Hold {
     pub until: MonoTime,
     /// It never will: the path leads back to a node that is on it, or is longer than one may be.
     pub circle: bool,
-    renew_at: MonoTime,
+    pub(super) renew_at: MonoTime,
 }
 
 /// The target above one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Upper {
     /// It has stood in this life of the daemon.
-    known: bool,
-    hold: Option<Hold>,
+    pub(super) known: bool,
+    pub(super) hold: Option<Hold>,
 }
 
 impl Upper {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 pub use lane::{Owner, Running};
 pub use life::After;
+pub(crate) use perform::refused;
 pub use perform::words;
 
 /// Sectors of the longest request.

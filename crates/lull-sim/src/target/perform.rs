@@ -185,7 +185,7 @@ pub fn words(message: &Message) -> String {
 }
 
 /// A refusal as the daemon says it, without the words for people.
-fn refused(refusal: &Refusal) -> Refused {
+pub(crate) fn refused(refusal: &Refusal) -> Refused {
     let (retry, after) = refusal.disposition();
     let (epoch, tenure) = match refusal {
         Refusal::StaleEpoch { current } => (*current, Tenure(0)),

@@ -3,5 +3,6 @@
 
 mod canaries;
 mod claims;
+mod model;
 mod presets;
 mod scene;
