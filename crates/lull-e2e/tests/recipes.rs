@@ -104,6 +104,12 @@ fn what_the_readme_shows_works_as_it_stands() {
     follow("../../README.md");
 }
 
+/// [CHAIN-2]
+#[test]
+fn three_nodes_in_a_line_restart_one_after_the_other() {
+    follow("chain.md");
+}
+
 #[test]
 fn metrics_come_out_of_the_admin_socket() {
     follow("monitoring.md");

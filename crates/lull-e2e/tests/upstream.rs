@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use lull_e2e::{
-    Fio, FioRounds, ForeignServer, Initiator, Load, PROMPT, Shape, Target, Use, World, wait_for,
-    wait_until,
+    Fio, FioRounds, ForeignServer, Initiator, Load, PROMPT, Shape, Signal, Target, Use, World,
+    wait_for, wait_until,
 };
 
 /// Mebibytes of the disk, all of which fio uses.
@@ -86,6 +86,24 @@ fn a_server_that_is_killed_and_comes_back_fails_nothing() {
     all_right(load, &web);
     let log = target.log();
     assert!(log.contains("the connection was lost") && log.contains("back after"), "{log}");
+}
+
+/// [PAUSE-10] [CHAIN-1] What it holds it gives back, and whoever asked keeps it.
+#[test]
+fn a_target_whose_server_is_away_ends_at_the_first_word() {
+    let world = World::new();
+    let mut server = ForeignServer::nbdkit(&world, &disk(&world));
+    let (mut target, web) = shared(&world, &format!("{},write-through", server.uri()));
+    let load = under_fio(&web, "--fsync=32");
+    in_flight(&web);
+    server.kill();
+    wait_until("it is missed", PROMPT, || target.status().resources[0].waits_for.is_some());
+    target.signal(Signal::TERM);
+    target.wait_gone();
+    server.again();
+    target.start();
+    target.wait_all_sharing();
+    all_right(load, &web);
 }
 
 /// A chain of two targets by NBD: each restarts under load, and the lower one has no agent to pause.

@@ -58,6 +58,11 @@ impl Daemon {
             }
             Action::Report(report) => {
                 core.chronicle.report(now, &core.machine, &report, &core.store);
+                // [CHAIN-1] So it is with media of other servers, which hold what they cannot pass on.
+                if let Report::Pausing { .. } | Report::Aborted { .. } = report {
+                    let on = matches!(report, Report::Pausing { .. });
+                    self.shared.iter().for_each(|shared| shared.backend.give_back(on));
+                }
                 if let Report::Aborted { .. } = report {
                     self.threads.end_watch();
                     self.forget_successor(core);
