@@ -39,11 +39,15 @@ pub enum Canary {
     GivesBackAsDone,
     /// A new incarnation above is none below [CHAIN-4].
     NoLifeDownstream,
+    /// A target takes readers in before the writers that it remembers have replayed [SAFE-2].
+    NoReadBarrier,
+    /// The clean record is not stored before the first DISCONNECT [PAUSE-5].
+    NoCleanRecord,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::NoPauseFlush,
         Self::NoMakeDurable,
         Self::NoFence,
@@ -61,6 +65,8 @@ impl Canary {
         Self::NoHold,
         Self::GivesBackAsDone,
         Self::NoLifeDownstream,
+        Self::NoReadBarrier,
+        Self::NoCleanRecord,
     ];
 
     /// Its name on the command line.
@@ -83,6 +89,8 @@ impl Canary {
             Self::NoHold => "no-hold",
             Self::GivesBackAsDone => "gives-back-as-done",
             Self::NoLifeDownstream => "no-life-downstream",
+            Self::NoReadBarrier => "no-read-barrier",
+            Self::NoCleanRecord => "no-clean-record",
         }
     }
 
@@ -91,6 +99,7 @@ impl Canary {
         match self {
             Self::NoNote => Preset::Heirs,
             Self::NoHold | Self::GivesBackAsDone | Self::NoLifeDownstream => Preset::Chain,
+            Self::NoReadBarrier => Preset::Readers,
             _ => Preset::All,
         }
     }

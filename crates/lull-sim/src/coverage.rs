@@ -1,6 +1,7 @@
 //! What was seen to happen: how often each machine went from one state to another, and which fault struck in which.
 
-use std::collections::BTreeMap;
+use crate::fault::Kind;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Counts of one run, or of many.
@@ -61,7 +62,52 @@ pub const STATES: [(&str, &[&str]); 3] = [
     ),
 ];
 
+/// So many worlds of all presets leave no cell empty: there is none that cannot be reached.
+pub const ENOUGH: u64 = 20_000;
+
+/// A fault that never struck in a state.
+pub struct Empty {
+    /// The machine.
+    pub machine: &'static str,
+    /// Its state.
+    pub state: &'static str,
+    /// The fault.
+    pub fault: &'static str,
+}
+
 impl Coverage {
+    /// Every cell that is empty, of all machines, their states, and all faults.
+    pub fn empty(&self) -> Vec<Empty> {
+        let mut empty = Vec::new();
+        for (machine, states) in STATES {
+            for (state, fault) in
+                states.iter().flat_map(|state| Kind::ALL.map(|kind| (*state, kind.word())))
+            {
+                if !self.strikes.contains_key(&(machine, state, fault)) {
+                    empty.push(Empty { machine, state, fault });
+                }
+            }
+        }
+        empty
+    }
+
+    /// States that were seen and that [`STATES`] does not have.
+    pub fn unknown(&self) -> Vec<String> {
+        let known = |machine: &str, state: &str| {
+            // A life that has gone down is told from one that was killed in the transitions alone.
+            let ends = [("target", "down"), ("initiator", "idle"), ("initiator", "ended")];
+            let of = STATES.iter().find(|(of, _)| *of == machine);
+            of.is_some_and(|(_, states)| states.contains(&state))
+                || ends.contains(&(machine, state))
+        };
+        let moved = self.moves.keys().flat_map(|(of, from, to)| [(*of, *from), (*of, *to)]);
+        let seen = moved.chain(self.strikes.keys().map(|(of, state, _)| (*of, *state)));
+        let unknown = seen.filter(|(machine, state)| !known(machine, state));
+        let all: BTreeSet<String> =
+            unknown.map(|(machine, state)| format!("{machine} {state}")).collect();
+        all.into_iter().collect()
+    }
+
     /// A machine went from one state to another.
     pub fn moved(&mut self, machine: &'static str, from: &'static str, to: &'static str) {
         *self.moves.entry((machine, from, to)).or_default() += 1;

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Parser;
 use lull_sim::canary::Canary;
-use lull_sim::coverage::Coverage;
+use lull_sim::coverage::{Coverage, ENOUGH, Empty};
 use lull_sim::model::setup::Setup;
 use lull_sim::model::state::Wrong;
 use lull_sim::model::{Outcome, World, worlds};
@@ -189,7 +189,26 @@ fn many(args: &Args) -> bool {
         coverage.transitions(),
         seeds as f64 / took * 60.0,
     );
-    findings > 0
+    let everything = args.preset.is_none() && args.canary.is_none() && findings == 0;
+    let holes = (args.coverage || seeds >= ENOUGH) && everything && has_holes(&coverage);
+    findings > 0 || holes && seeds >= ENOUGH
+}
+
+/// Prints which cells of the coverage are empty; whether any is.
+fn has_holes(coverage: &Coverage) -> bool {
+    let empty = coverage.empty();
+    for Empty { machine, state, fault } in &empty {
+        println!("empty: {fault} never struck while the {machine} was {state}");
+    }
+    let unknown = coverage.unknown();
+    for state in &unknown {
+        println!("unknown: {state} is no state of the table in coverage.rs");
+    }
+    match empty.len() + unknown.len() {
+        0 => println!("coverage: every fault struck in every state"),
+        left => println!("coverage: {left} cells are empty; {ENOUGH} seeds should reach each"),
+    }
+    !empty.is_empty() || !unknown.is_empty()
 }
 
 /// Says what was found, what led to it, and how to see it again.

@@ -3,7 +3,7 @@
 mod chains;
 
 use crate::chance::Chance;
-use crate::fault::{Kind, Plan};
+use crate::fault::{Kind, Plan, moment_of};
 use crate::judge::Judge;
 use crate::node::Attachment;
 use crate::node::load::Load;
@@ -55,11 +55,13 @@ pub enum Preset {
     Chain,
     /// The same with hosts that lie on each other's disks, and storage that fails.
     Rings,
+    /// One fault at one moment that hardly ever comes, again and again.
+    Moments,
 }
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Calm,
         Self::Network,
         Self::Crash,
@@ -78,6 +80,7 @@ impl Preset {
         Self::Torn,
         Self::Chain,
         Self::Rings,
+        Self::Moments,
     ];
 
     /// Its name on the command line.
@@ -101,6 +104,7 @@ impl Preset {
             Self::Torn => "torn",
             Self::Chain => "chain",
             Self::Rings => "rings",
+            Self::Moments => "moments",
         }
     }
 
@@ -168,7 +172,7 @@ impl Preset {
                 &network,
             ]
             .concat(),
-            Self::All => K::ALL.to_vec(),
+            Self::All | Self::Moments => K::ALL.to_vec(),
         }
     }
 
@@ -186,6 +190,10 @@ impl Preset {
         let strikes = *chance.pick(&[3, 6, 12, 25]);
         plan.every = Duration::from_millis(span * 2000 / strikes);
         plan.downtime = Duration::from_secs(*chance.pick(&[1, 3, 10]));
+        if self == Self::Moments {
+            plan.moment = Some(moment_of(seed));
+            plan.every = Duration::from_millis(400);
+        }
         let mut world = World::new(chance.fork(), plan, Judge::default());
         world.plan.until = world.now + Duration::from_secs(span);
         world.net.jitter = Duration::from_micros(*chance.pick(&[50, 500, 5_000, 50_000]));
@@ -211,6 +219,12 @@ fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
         let disks = *chance.pick(&[1, 1, 2, 3]);
         let sectors = *chance.pick(&[32, 64, 128]);
         add_target(world, chance, disks, sectors);
+        if preset == Preset::Moments
+            && let Some(target) = world.targets.last_mut()
+        {
+            // What ends at once is no moment to strike at.
+            target.service = Duration::from_millis(200);
+        }
     }
     let rings = chance.one_in(3);
     let nodes = chance.between(1, 3);

@@ -54,7 +54,8 @@
 //! | `Sealing` | the clean record is written | `Leaving` |
 //! | | its span is over, and it proceeds without the record | `Leaving` |
 //! | | an operator or the end of its span aborts it, the record cannot be written | `Revoking` |
-//! | `Revoking` | the record is revoked, or cannot be | `Serving` |
+//! | `Revoking` | the record is revoked, or was never written | `Serving` |
+//! | | it is there and cannot be revoked | `Revoking`, tried again with each PAUSE |
 //! | | told to end | `Settling` |
 //! | `Intending` to `Quiet` | an operator aborts it, or what is to be written cannot be | `Serving` |
 //! | `Settling`, `Sealing` | told to end twice, or once and what is to be written cannot be, or not in time | `Leaving` |

@@ -119,8 +119,9 @@ pub enum Phase {
     Quiet { restart: Restart },
     /// The clean record is being written; the timer runs on.
     Sealing { restart: Restart, ticket: Ticket, question: Question },
-    /// It was given up; the clean record is being revoked.
-    Revoking { restart: Restart, ticket: Ticket, why: Why },
+    /// It was given up; the clean record is being revoked. `clean`: the ticket of one that is stored, as far as is
+    /// known; `ticket`: that of its revocation, none while it waits to be tried again.
+    Revoking { restart: Restart, clean: Option<Ticket>, ticket: Option<Ticket>, why: Why },
     /// The point of no return is past: lanes close, DISCONNECT is sent.
     Leaving { restart: Restart },
     /// All sessions are closed.
@@ -284,16 +285,26 @@ impl Target {
                     }));
                 }
             }
-            Phase::Sealing { restart, ticket: mine, question } if mine == ticket => {
+            Phase::Sealing { restart, ticket: mine, .. } if mine == ticket => {
                 if ok || restart.order.unstoppable {
                     self.go(now, restart, actions);
                 } else {
-                    self.phase = Phase::Sealing { restart, ticket, question };
-                    self.abort(now, Why::NotRecorded, actions);
+                    self.revoke(restart, None, Why::NotRecorded, actions);
                 }
             }
-            Phase::Revoking { restart, ticket: mine, why } if mine == ticket => {
-                self.end_pause(now, restart.id, why, actions);
+            // It is not there: nothing has to be revoked.
+            Phase::Revoking { restart, clean: Some(mine), ticket: next, why }
+                if mine == ticket && !ok =>
+            {
+                self.phase = Phase::Revoking { restart, clean: None, ticket: next, why };
+            }
+            Phase::Revoking { restart, clean, ticket: mine, why } if mine == Some(ticket) => {
+                if ok || clean.is_none() {
+                    self.end_pause(now, restart.id, why, actions);
+                } else {
+                    // [PAUSE-6] It would let readers in before those who write from now on have replayed.
+                    self.phase = Phase::Revoking { restart, clean, ticket: None, why };
+                }
             }
             other => self.phase = other,
         }
@@ -533,9 +544,8 @@ impl Target {
             | Phase::Pausing { restart, .. }
             | Phase::Settling { restart, .. }
             | Phase::Quiet { restart } => self.end_pause(now, restart.id, why, actions),
-            Phase::Sealing { restart, .. } => {
-                let ticket = self.record(Change::Revoked(restart.id), actions);
-                self.phase = Phase::Revoking { restart, ticket, why };
+            Phase::Sealing { restart, ticket, .. } => {
+                self.revoke(restart, Some(ticket), why, actions);
             }
             phase @ (Phase::Serving
             | Phase::Revoking { .. }
@@ -543,6 +553,19 @@ impl Target {
             | Phase::Down { .. }) => {
                 self.phase = phase;
             }
+        }
+    }
+
+    fn revoke(&mut self, restart: Restart, clean: Option<Ticket>, why: Why, actions: &mut Actions) {
+        let ticket = Some(self.record(Change::Revoked(restart.id), actions));
+        self.phase = Phase::Revoking { restart, clean, ticket, why };
+    }
+
+    /// A clean record that could not be revoked is tried again as often as PAUSE is renewed.
+    pub(super) fn revoke_again(&mut self, actions: &mut Actions) {
+        if let Phase::Revoking { restart, clean, ticket: None, why } = &self.phase {
+            let (restart, clean, why) = (restart.clone(), *clean, *why);
+            self.revoke(restart, clean, why, actions);
         }
     }
 

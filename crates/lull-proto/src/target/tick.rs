@@ -67,6 +67,7 @@ impl Target {
         }
         if self.renew_at().is_some_and(|at| at <= now) {
             self.renew_pause(now, actions);
+            self.revoke_again(actions);
             // A reservation may have ended meanwhile.
             self.check_complete(now, actions);
         }

@@ -128,6 +128,33 @@ fn an_abort_revokes_the_clean_record_before_resume() {
     assert!(pair.nodes.iter().all(|node| node.errors() == 0));
 }
 
+/// [PAUSE-6] A clean record that is there and cannot be revoked keeps everybody paused until it can: a crash of a
+/// target that shares would let readers in before its writers have replayed.
+#[test]
+fn a_clean_record_that_cannot_be_revoked_is_tried_again_before_anybody_goes_on() {
+    let mut pair = Pair::sharing(2);
+    pair.load_all(4);
+    pair.store.delay = Duration::from_millis(200);
+    pair.order(restart(1));
+    pair.until(|pair| {
+        pair.target.as_ref().is_some_and(|target| {
+            matches!(target.phase(), lull_proto::target::Phase::Sealing { .. })
+        })
+    });
+    pair.store.fails = |change| matches!(change, Change::Revoked(_));
+    pair.trace.clear();
+    pair.decide(Decision::Abort);
+    pair.run(40 * SECOND);
+    assert_eq!(pair.count(&Seen::Down(0, Kind::Resume)), 0);
+    assert!(pair.count(&Seen::Down(0, Kind::Pause)) > 5, "the pause is renewed meanwhile");
+    pair.store.fails = |_| false;
+    pair.until_all_share();
+    assert!(pair.committed_before(&Change::Revoked(RestartId(1)), &Seen::Down(0, Kind::Resume)));
+    assert_eq!(pair.life, 1);
+    pair.finish();
+    assert!(pair.nodes.iter().all(|node| node.errors() == 0));
+}
+
 /// [PAUSE-10] While the record is being revoked the pause is renewed: nobody takes it for a loss.
 #[test]
 fn a_slow_revocation_is_waited_for() {

@@ -1,6 +1,6 @@
 //! Drawing faults: some strike at any moment, some lie in wait for a state or a message.
 
-use super::{Fault, Watch};
+use super::{Fault, Kind, Watch};
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_wire::Kind as Message;
@@ -50,14 +50,68 @@ const WATCHES: [Watch; 37] = [
     Watch::Up(Message::Ping),
 ];
 
+/// A moment that hardly ever comes by itself, or lasts no longer than a moment.
+pub struct Moment {
+    /// It.
+    watch: Watch,
+    /// What makes it come.
+    stir: Kind,
+    /// What has to befall somebody on the way there.
+    lead: Option<(Watch, Kind)>,
+}
+
+/// All of them.
+const MOMENTS: [Moment; 10] = [
+    Moment { watch: Watch::Target("asking"), stir: Kind::Restart, lead: None },
+    Moment { watch: Watch::Target("sealing"), stir: Kind::Restart, lead: None },
+    Moment { watch: Watch::Node("replaying"), stir: Kind::KillTarget, lead: None },
+    // Nobody revokes a clean record but who is told to give up while it is written.
+    Moment {
+        watch: Watch::Target("revoking"),
+        stir: Kind::Restart,
+        lead: Some((Watch::Target("sealing"), Kind::Decide)),
+    },
+    // Only requests that are under way still keep a target from going at once: it comes less often than others.
+    Moment { watch: Watch::Target("leaving"), stir: Kind::Terminate, lead: None },
+    Moment { watch: Watch::Target("leaving"), stir: Kind::Terminate, lead: None },
+    Moment { watch: Watch::Session("fencing"), stir: Kind::Cut, lead: None },
+    Moment { watch: Watch::Session("closing"), stir: Kind::Cut, lead: None },
+    Moment { watch: Watch::Session("detaching"), stir: Kind::Detach, lead: None },
+    Moment { watch: Watch::Node("detaching"), stir: Kind::Detach, lead: None },
+];
+
+/// The moment and the fault of a seed: one after the other each pair has its turn.
+pub fn moment_of(seed: u64) -> (&'static Moment, Kind) {
+    let (moments, kinds) = (MOMENTS.len() as u64, Kind::ALL.len() as u64);
+    let pair = seed / PRESETS % (moments * kinds);
+    (&MOMENTS[(pair % moments) as usize], Kind::ALL[(pair / moments) as usize])
+}
+
+/// Seeds are given to presets in turn.
+const PRESETS: u64 = crate::preset::Preset::ALL.len() as u64;
+
 impl World {
     /// Draws the next fault.
     pub(crate) fn draw(&mut self) {
         if self.plan.healed || self.plan.kinds.is_empty() {
             return;
         }
-        let kind = *self.plan.chance.pick(&self.plan.kinds);
-        if self.plan.ambushes.len() < MOST_AMBUSHES && self.plan.chance.percent(50) {
+        let kind = match self.plan.moment {
+            Some((moment, kind)) => {
+                // What has failed for good would be the last moment.
+                for target in &mut self.targets {
+                    target.state.fails = false;
+                    target.disks.iter_mut().for_each(|disk| disk.fails = false);
+                }
+                self.plan.ambushes.clear();
+                self.plan.ambushes.extend(moment.lead);
+                self.plan.ambushes.push((moment.watch, kind));
+                moment.stir
+            }
+            None => *self.plan.chance.pick(&self.plan.kinds),
+        };
+        let waits = self.plan.moment.is_none() && self.plan.ambushes.len() < MOST_AMBUSHES;
+        if waits && self.plan.chance.percent(50) {
             let watch = *self.plan.chance.pick(&WATCHES);
             self.plan.ambushes.push((watch, kind));
         } else {
@@ -88,7 +142,10 @@ impl World {
                 (self.attachments[who].target, who)
             }
         };
+        // Some states last no longer than a moment.
+        let at_once = self.plan.chance.one_in(2);
         let span = self.plan.chance.scattered(Duration::from_millis(3));
+        let span = if at_once { Duration::ZERO } else { span };
         self.after(span, Happening::Strike(Fault { kind, target, attachment }));
     }
 

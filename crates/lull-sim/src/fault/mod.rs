@@ -4,6 +4,8 @@ mod draw;
 mod heal;
 mod strike;
 
+pub use draw::{Moment, moment_of};
+
 use crate::chance::Chance;
 use lull_proto::MonoTime;
 use lull_wire::Kind as Message;
@@ -149,7 +151,7 @@ pub enum Watch {
 }
 
 /// Which faults strike, and how often.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plan {
     /// The chance of faults alone.
     pub chance: Chance,
@@ -161,6 +163,8 @@ pub struct Plan {
     pub until: MonoTime,
     /// Those that lie in wait.
     pub ambushes: Vec<(Watch, Kind)>,
+    /// The only one that strikes, and its moment.
+    pub moment: Option<(&'static Moment, Kind)>,
     /// The longest time that anybody stays away.
     pub downtime: Duration,
     /// Faults are over.
@@ -176,6 +180,7 @@ impl Plan {
             every: Duration::from_secs(1),
             until: MonoTime(0),
             ambushes: Vec::new(),
+            moment: None,
             downtime: Duration::from_secs(2),
             healed: false,
         }

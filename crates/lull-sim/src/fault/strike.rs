@@ -157,7 +157,10 @@ impl World {
         match kind {
             Kind::Decide if !self.targets[target].frozen => {
                 let choices = [Decision::Wait, Decision::Proceed, Decision::Abort];
-                let decision = *self.plan.chance.pick(&choices);
+                let decision = match self.targets[target].phase() {
+                    "sealing" => Decision::Abort,
+                    _ => *self.plan.chance.pick(&choices),
+                };
                 self.note(|| format!("target-{target}: decided {decision:?}"));
                 self.tell_target(target, Event::Decide(decision));
             }

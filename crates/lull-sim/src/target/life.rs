@@ -35,6 +35,7 @@ impl Default for After {
 impl World {
     /// A new life with what is on stable storage, if none runs. [PAUSE-5] The new incarnations are among it.
     pub fn start_target(&mut self, at: usize) {
+        let no_barrier = self.sings(Canary::NoReadBarrier);
         let host = &mut self.targets[at];
         if host.daemon.is_some() {
             return;
@@ -76,7 +77,10 @@ impl World {
             barrier: Duration::ZERO,
             from: host.state.unfinished.take().unwrap_or(RestartId(0)),
         };
-        let roster = host.state.roster.values().cloned().collect();
+        let mut roster: Vec<_> = host.state.roster.values().cloned().collect();
+        if no_barrier {
+            roster.iter_mut().for_each(|entry| entry.dirty = false);
+        }
         host.daemon = Some(Daemon {
             machine: Target::new(self.now, config, resources, roster),
             lanes: BTreeMap::new(),

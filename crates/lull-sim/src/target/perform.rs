@@ -98,7 +98,7 @@ impl World {
         self.note(|| format!("target-{at} records {change:?}"));
         let forgotten = match &change {
             Change::Intent(_) => self.sings(Canary::NoIntent),
-            Change::Clean(_) => false,
+            Change::Clean(_) => self.sings(Canary::NoCleanRecord),
             Change::Owner(..) => self.sings(Canary::NoOwnerRecord),
             Change::Gone(_)
             | Change::Evicted(..)

@@ -46,6 +46,10 @@ caught! {
     what_is_unanswered_is_missed: NoResend;
     /// [PAUSE-2]
     a_pause_that_is_not_obeyed_is_noticed: IgnoresPause;
+    /// [SAFE-2]
+    the_wait_of_readers_for_the_replay_is_missed: NoReadBarrier;
+    /// [PAUSE-5]
+    the_clean_record_is_missed: NoCleanRecord;
     /// [SAFE-5]
     the_note_before_the_first_attach_is_missed: NoNote;
     /// [SAFE-10]
