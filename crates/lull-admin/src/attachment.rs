@@ -165,6 +165,12 @@ pub struct AttachmentStatus {
     pub held: u64,
     /// Bytes kept because no flush has released them.
     pub unflushed: u64,
+    /// What it keeps of its acknowledged changes.
+    pub retaining: RetainingStatus,
+    /// Why its last replay failed, until one succeeds.
+    pub replay_fault: Option<Fault>,
+    /// When a change was last answered with "no space left", in Unix milliseconds.
+    pub full_at: Option<u64>,
     /// Why it holds, where it does.
     pub outage: Option<Outage>,
     /// The target's last refusal, while it refuses.
@@ -185,6 +191,28 @@ pub struct AttachmentStatus {
     pub shutdown: Option<ShutdownStatus>,
     /// What it waits for.
     pub waits_for: Option<Wait>,
+}
+
+/// What an attachment keeps for a target that crashes, and what came of it in this life of the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetainingStatus {
+    /// Acknowledged changes that no flush covers.
+    pub changes: u64,
+    /// What they count against the bound: their bytes, and at least 256 each.
+    pub counted: u64,
+    /// The bound, in bytes; 0: nothing is kept, every change is durable when it is answered.
+    pub bound: u64,
+    /// Flushes that no consumer asked for: to make room, and before a pause or a detach.
+    pub own_flushes: u64,
+    /// Changes that waited for room.
+    pub waited: u64,
+    /// Changes that were sent again after they had been acknowledged.
+    pub replayed_changes: u64,
+    /// Their bytes.
+    pub replayed_bytes: u64,
+    /// Replays that the target could not take.
+    pub replay_faults: u64,
 }
 
 /// A time in which an attachment cannot share.

@@ -31,7 +31,7 @@ pub use address::{AdminAddr, BadAdminAddr, Role};
 pub use alert::{Alert, AlertKind, AlertLog};
 pub use attachment::{
     AttachmentPhase, AttachmentStatus, HookOutcome, HookStatus, InitiatorStatus, Outage,
-    ShutdownPhase, ShutdownStatus, TimeoutPolicy,
+    RetainingStatus, ShutdownPhase, ShutdownStatus, TimeoutPolicy,
 };
 pub use call::{CALLS_QUEUED, Call, Reply};
 pub use client::{Client, ClientError, MAX_ANSWER_BYTES};

@@ -164,6 +164,12 @@ pub struct ResourceStatus {
     pub tenure: u64,
     /// Attachments that use it, as `initiator/attachment access`.
     pub held_by: Vec<String>,
+    /// Flushes that its medium was asked for, in this life of the daemon.
+    pub flushes: u64,
+    /// Writes that its medium was asked to make durable each by itself, in this life of the daemon.
+    pub durable_writes: u64,
+    /// Changes that were answered with "no space left", in this life of the daemon.
+    pub full: u64,
     /// Why it serves nobody, where it does not.
     pub faulted: Option<String>,
     /// Whom it waits for before it opens.

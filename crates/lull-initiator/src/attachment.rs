@@ -12,7 +12,7 @@ use lull_proto::initiator::{Ask, Event, Initiator, Memory, Phase, Slot};
 use lull_proto::{ConnId, MonoTime};
 use lull_transport::DialError;
 use lull_wire::messages::Reply;
-use lull_wire::{DecodeError, Digest, Incarnation, InstanceId, Kind, Message, StatusCode};
+use lull_wire::{DecodeError, Digest, Incarnation, InstanceId, Kind, Message, OpCode, StatusCode};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
@@ -130,12 +130,31 @@ pub(crate) struct Told {
     pub hook: Option<Rc<RefCell<Run>>>,
     /// The shutdown of this host that it wants.
     pub shutdown: Option<Shutdown>,
+    /// What came of retaining.
+    pub tally: Tally,
+    /// Why the last replay failed, and when.
+    pub replay_fault: Option<(MonoTime, String)>,
+    /// When a change was last answered with "no space left".
+    pub full_at: Option<MonoTime>,
     /// Whether RESUME ever came.
     pub shared_once: bool,
     /// Whether the target may have a place reserved for it.
     pub known_there: bool,
     /// The connection of the only ATTACH that was ever sent, while it is not answered.
     pub first_attach: Option<ConnId>,
+}
+
+/// What came of retaining, in this life of the daemon.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Flushes that no consumer asked for.
+    pub own_flushes: u64,
+    /// Changes that waited for room.
+    pub waited: u64,
+    /// Acknowledged changes that were sent again, and their bytes.
+    pub replayed: (u64, u64),
+    /// Replays that failed.
+    pub faults: u64,
 }
 
 impl Attachment {
@@ -155,6 +174,9 @@ impl Attachment {
             log_lost: None,
             hook: None,
             shutdown: None,
+            tally: Tally::default(),
+            replay_fault: None,
+            full_at: None,
             shared_once: false,
             known_there: !made.fresh,
             first_attach: None,
@@ -245,6 +267,11 @@ impl Attachment {
     pub fn submit(self: &Rc<Self>, ask: Ask, rest: u64, buffer: Option<Bytes>, duty: Duty) {
         let slot = self.core.borrow_mut().slots.insert(ask, rest, buffer, duty);
         self.handle(Event::Submit { slot, ask });
+        let mut core = self.core.borrow_mut();
+        let changes = !matches!(ask.op, OpCode::Read | OpCode::Flush);
+        if changes && core.machine.waits_for_room() {
+            core.told.tally.waited += 1;
+        }
     }
 
     /// A deadline may have come.

@@ -6,7 +6,7 @@ use lull_admin::Fault;
 use lull_proto::MonoTime;
 use lull_proto::initiator::{Action, End, Origin, Report, Slot};
 use lull_wire::messages::Request;
-use lull_wire::{Digest, Message, StatusCode};
+use lull_wire::{Digest, Message, OpCode, StatusCode};
 
 use crate::attachment::{Attachment, Core};
 use crate::buffer::Shared;
@@ -30,7 +30,7 @@ impl Attachment {
                     transmit(core, origin, &request);
                 }
             }
-            Action::Answer { slot, status } => answer(core, slot, status),
+            Action::Answer { slot, status } => answer(core, now, slot, status),
             Action::Retain { slot, place } => {
                 let Some(entry) = core.slots.get_mut(slot) else {
                     unreachable!("only an answer frees a slot, and it comes behind")
@@ -135,7 +135,7 @@ impl Attachment {
                 // A shutdown that came to nothing is over with its outage.
                 let failed = self.made.host.descent().is_none();
                 core.told.shutdown.take_if(|shutdown| shutdown.begun && failed);
-                (core.told.trouble, core.told.refusal) = (None, None);
+                (core.told.trouble, core.told.refusal, core.told.replay_fault) = (None, None, None);
             }
             Report::PauseAborted { longest, .. } | Report::HoldOver { longest, .. } => {
                 let stall = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
@@ -160,8 +160,13 @@ impl Attachment {
                 }
             }
             Report::Connected { .. } => core.told.trouble = None,
-            Report::Violation(_) | Report::Faulted { .. } => {
+            Report::Violation(_) => core.told.trouble = Some(words.text.clone()),
+            Report::Faulted { .. } => {
+                core.told.tally.faults += 1;
                 core.told.trouble = Some(words.text.clone());
+                let since = core.told.replay_fault.take();
+                let since = since.map_or_else(|| self.made.clock.now(), |(since, _)| since);
+                core.told.replay_fault = Some((since, words.text.clone()));
             }
             Report::LogMissing { changed: true } => {
                 let (since, why) = (self.made.chronicle.wall_ms(), words.text.clone());
@@ -242,10 +247,15 @@ fn transmit(core: &mut Core, origin: Origin, request: &Request) {
             None => (None, None),
         },
         Origin::Retained(place) => {
+            let (changes, bytes) = core.told.tally.replayed;
+            core.told.tally.replayed = (changes + 1, bytes + u64::from(request.length));
             let kept = core.journal.copy(place).filter(|(bytes, _)| !bytes.is_empty());
             (None, kept.map(|(bytes, digest)| (Shared::copied(bytes), digest)))
         }
-        Origin::Nobody => (None, None),
+        Origin::Nobody => {
+            core.told.tally.own_flushes += u64::from(request.op == OpCode::Flush);
+            (None, None)
+        }
     };
     let carries = Carries::of(request.op, request.length);
     connection.outstanding.sent(request.number.0, slot, carries);
@@ -263,7 +273,7 @@ fn transmit(core: &mut Core, origin: Origin, request: &Request) {
 }
 
 /// [CONN-3] Answers the consumer, or goes on with the next piece of what it asked.
-fn answer(core: &mut Core, slot: Slot, status: StatusCode) {
+fn answer(core: &mut Core, now: MonoTime, slot: Slot, status: StatusCode) {
     if status == StatusCode::Done {
         let most = core.geometry.as_ref().map_or(u32::MAX, longest);
         if let Some(ask) = core.slots.next_piece(slot, most) {
@@ -272,6 +282,9 @@ fn answer(core: &mut Core, slot: Slot, status: StatusCode) {
         }
     } else {
         core.told.errors += 1;
+        if status == StatusCode::NoSpace {
+            core.told.full_at = Some(now);
+        }
     }
     let number = core.slots.answer(slot, status);
     // What was answered with an error here may still be outstanding there; its slot has another tenant soon.

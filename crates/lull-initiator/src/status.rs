@@ -1,8 +1,8 @@
 //! How attachments stand, for people.
 
 use lull_admin::{
-    AttachmentPhase, AttachmentStatus, HookOutcome, HookStatus, Outage, ShutdownPhase,
-    ShutdownStatus, TimeoutPolicy, Wait,
+    AttachmentPhase, AttachmentStatus, Fault, HookOutcome, HookStatus, Outage, RetainingStatus,
+    ShutdownPhase, ShutdownStatus, TimeoutPolicy, Wait,
 };
 use lull_proto::initiator::{self as proto, Course, End, Expiry, Phase, Stage, View, Why};
 
@@ -45,6 +45,22 @@ impl Attachment {
             oldest_ms: u64::try_from(view.oldest.as_millis()).unwrap_or(u64::MAX),
             held: view.held.into(),
             unflushed: view.retained.1,
+            retaining: RetainingStatus {
+                changes: view.retained.0,
+                counted: view.counted,
+                bound: config.retain,
+                own_flushes: core.told.tally.own_flushes,
+                waited: core.told.tally.waited,
+                replayed_changes: core.told.tally.replayed.0,
+                replayed_bytes: core.told.tally.replayed.1,
+                replay_faults: core.told.tally.faults,
+            },
+            replay_fault: core
+                .told
+                .replay_fault
+                .as_ref()
+                .map(|(since, why)| Fault { why: why.clone(), since: clock.wall_at(*since) }),
+            full_at: core.told.full_at.map(|at| clock.wall_at(at)),
             outage: self.outage(&core, &view),
             // Who cannot be reached refuses nothing.
             refused: core.told.refusal.clone().filter(|_| core.told.trouble.is_none()),
@@ -66,6 +82,7 @@ impl Attachment {
             || core.told.shutdown.is_some()
             || core.told.log_lost.is_some()
             || self.guard.borrow().as_ref().is_some_and(|guard| guard.fault().is_some())
+            || core.told.full_at.is_some()
             || self.keeper.borrow().as_ref().is_some_and(|keeper| keeper.fault().is_some())
     }
 

@@ -171,7 +171,7 @@ impl Disk {
     fn open(local: &Rc<Local>, place: Place, gauge: Arc<Gauge>) -> Self {
         let shared = &local.shared[place.resource.0];
         let geometry = geometry(shared, place.read_only);
-        let executor = Executor::new(shared.backend.clone());
+        let executor = Executor::new(shared);
         let (resource, life) = (place.resource, place.life);
         let closer = local.closer.clone();
         let runner = Runner { executor, closer, local: Rc::clone(local), resource, life };

@@ -11,6 +11,7 @@ use crate::prepare::PrepareError;
 use crate::store::{Done, Store};
 use crate::successor::Successor;
 use crate::threads::Threads;
+use crate::toll::Toll;
 use crate::{Config, refusal};
 use lull_admin::{AlertLog, RestartKind};
 use lull_block::Backend;
@@ -88,6 +89,7 @@ pub struct Shared {
     pub name: String,
     pub backend: Arc<dyn Backend>,
     pub life: Life,
+    pub toll: Arc<Toll>,
 }
 
 /// The number of a resource's present life, seen by every thread. It ends when a flush of it fails [SAFE-4].

@@ -1,5 +1,7 @@
 //! Requests under way at one backend for one connection, each with what its answer needs.
 
+use crate::daemon::Shared;
+use crate::toll::Toll;
 use lull_block::{Backend, Buffer, Completion, Completions, Op, Request};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 /// Starts requests and brings each one's ticket back with its completion.
 pub struct Executor<T> {
     backend: Arc<dyn Backend>,
+    toll: Arc<Toll>,
     completions: Completions,
     waiting: RefCell<Waiting<T>>,
 }
@@ -21,9 +24,10 @@ struct Waiting<T> {
 }
 
 impl<T> Executor<T> {
-    pub fn new(backend: Arc<dyn Backend>) -> Self {
+    pub fn new(shared: &Shared) -> Self {
         let waiting = RefCell::new(Waiting { places: Vec::new(), free: Vec::new() });
-        Self { backend, completions: Completions::new(), waiting }
+        let (backend, toll) = (Arc::clone(&shared.backend), Arc::clone(&shared.toll));
+        Self { backend, toll, completions: Completions::new(), waiting }
     }
 
     /// Requests that have not come back.
@@ -41,10 +45,11 @@ impl<T> Executor<T> {
         buffer: Buffer,
         ticket: T,
     ) -> Option<(T, Completion)> {
+        self.toll.starts(op);
         let tag = self.waiting.borrow_mut().put(ticket);
         let token = self.completions.token(u64::from(tag));
         let done = self.backend.start(Request { op, offset, length, buffer, token })?;
-        Some((self.waiting.borrow_mut().take(&done)?, done))
+        Some((self.ticket(&done)?, done))
     }
 
     /// Waits for requests that were not done at once, and takes all that are.
@@ -55,6 +60,13 @@ impl<T> Executor<T> {
 
     /// The ticket of a completion, once.
     pub fn ticket(&self, done: &Completion) -> Option<T> {
+        if self.toll.ended(done) {
+            let medium = self.backend.describe();
+            tracing::warn!(
+                "{medium} is full: writes to it are answered with \"no space left\"; make room, or let \
+                 the users of it free some"
+            );
+        }
         self.waiting.borrow_mut().take(done)
     }
 }

@@ -167,9 +167,9 @@ impl Lane {
 
     /// Opens the lane; gives back what completes later requests, to be run until it ends.
     pub fn open(&self, local: &Rc<Local>, resource: ResourceIndex, terms: Terms) -> Rc<Open> {
-        let backend = Arc::clone(&local.shared[resource.0].backend);
-        let max_length = backend.geometry().max_length;
-        let executor = Executor::new(backend);
+        let shared = &local.shared[resource.0];
+        let max_length = shared.backend.geometry().max_length;
+        let executor = Executor::new(shared);
         let local = Rc::clone(local);
         let open = Rc::new(Open { executor, local, resource, terms, max_length });
         *self.state.borrow_mut() = State::Open(Rc::clone(&open));

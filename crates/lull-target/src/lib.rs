@@ -27,6 +27,7 @@ mod status;
 pub mod store;
 mod successor;
 mod threads;
+mod toll;
 mod upstream;
 mod waiting;
 

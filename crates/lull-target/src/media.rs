@@ -222,7 +222,12 @@ pub fn roster(remembered: &Remembered, resources: &[Resource]) -> Vec<Entry> {
 pub fn shared(config: &Config, backends: Vec<Arc<dyn Backend>>) -> Arc<[Shared]> {
     let named = config.resources.iter().zip(backends);
     named
-        .map(|(named, backend)| Shared { name: named.name.clone(), backend, life: Life::default() })
+        .map(|(named, backend)| Shared {
+            name: named.name.clone(),
+            backend,
+            life: Life::default(),
+            toll: Arc::default(),
+        })
         .collect()
 }
 

@@ -153,7 +153,7 @@ impl Daemon {
     /// Flushes one backend; whether it could be. While a restart waits for it, it is named.
     async fn flush(&self, resource: usize, restart: Option<RestartId>) -> bool {
         let shared = &self.shared[resource];
-        let executor = Executor::new(Arc::clone(&shared.backend));
+        let executor = Executor::new(shared);
         let started = executor.start(Op::Flush, 0, 0, Buffer::empty(), ());
         let mut done: Vec<_> = started.into_iter().map(|((), done)| done).collect();
         if done.is_empty() {

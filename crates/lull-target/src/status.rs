@@ -107,6 +107,9 @@ impl Daemon {
                 incarnation: resource.incarnation.to_string(),
                 tenure: resource.tenure.0,
                 held_by,
+                flushes: shared.toll.flushes(),
+                durable_writes: shared.toll.durable(),
+                full: shared.toll.full(),
                 faulted: None,
                 waits_for: shared.backend.waiting().map(|waiting| Wait {
                     for_whom: waiting.for_whom,

@@ -20,6 +20,8 @@ const RULES: &[(AlertKind, Rule)] = &[
     (AlertKind::StateNotWritten, state_not_written),
     (AlertKind::LogLost, log_lost),
     (AlertKind::LogNotKept, log_not_kept),
+    (AlertKind::ReplayFailed, replay_failed),
+    (AlertKind::Full, full),
 ];
 
 /// Those of one attachment at the moment `at`, in Unix milliseconds.
@@ -113,4 +115,21 @@ fn log_not_kept(of: &AttachmentStatus, _at: u64) -> Found {
     let fault = of.log_fault.as_ref()?;
     let next = "see that `lull keep-log` can run here, or that the unit keeps descriptors; it is tried again";
     Some((fault.since, fault.why.clone(), next.to_owned()))
+}
+
+fn replay_failed(of: &AttachmentStatus, _at: u64) -> Found {
+    let fault = of.replay_fault.as_ref()?;
+    let text = format!("what it keeps could not be written again: {}", fault.why);
+    let next = format!("mend the medium of {}; all is kept and tried again", target(of));
+    Some((fault.since, text, next))
+}
+
+/// How long a change that found no room is told of, in milliseconds.
+const FULL_MS: u64 = 60_000;
+
+fn full(of: &AttachmentStatus, at: u64) -> Found {
+    let since = of.full_at.filter(|last| at.saturating_sub(*last) < FULL_MS)?;
+    let text = format!("{} has no room left for its writes", target(of));
+    let next = format!("make room for the medium of {} there", of.resource);
+    Some((since, text, next))
 }

@@ -36,6 +36,10 @@ words! {
         LogLost = "log_lost",
         /// Unflushed changes would be lost with the daemon.
         LogNotKept = "log_not_kept",
+        /// A target could not take again what an attachment keeps.
+        ReplayFailed = "replay_failed",
+        /// A target has no room for an attachment's changes.
+        Full = "full",
         /// A resource is reserved by an initiator that is lost.
         Reserved = "reserved",
         /// A resource serves nobody because of a fault.

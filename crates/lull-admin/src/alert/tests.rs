@@ -51,6 +51,9 @@ fn what_goes_well_is_no_alert() {
     assert_eq!(of_target(TargetStatus { restart, ..Default::default() }), []);
     let announced = outage(false, Some(NOW + 1));
     assert_eq!(of_attachment(AttachmentStatus { outage: announced, ..Default::default() }), []);
+    // It has been an hour since there was no room.
+    let full_at = Some(NOW - 3_600_000);
+    assert_eq!(of_attachment(AttachmentStatus { full_at, ..Default::default() }), []);
     // What was wrong in an outage is over with it.
     let hook = Some(HookStatus { outcome: HookOutcome::Failed, ..Default::default() });
     assert_eq!(of_attachment(AttachmentStatus { hook, ..Default::default() }), []);
@@ -87,6 +90,8 @@ fn each_trouble_of_an_attachment_is_one_alert_with_its_begin_and_a_next_step() {
         (AlertKind::StateNotWritten, AttachmentStatus { state_fault: fault(), ..with() }),
         (AlertKind::LogLost, AttachmentStatus { log_lost: fault(), ..with() }),
         (AlertKind::LogNotKept, AttachmentStatus { log_fault: fault(), ..with() }),
+        (AlertKind::ReplayFailed, AttachmentStatus { replay_fault: fault(), ..with() }),
+        (AlertKind::Full, AttachmentStatus { full_at: Some(NOW - 9_000), ..with() }),
     ];
     for (kind, of) in cases {
         complete(kind, &of_attachment(of));

@@ -11,6 +11,7 @@ pub(super) fn families(initiator: &InitiatorStatus, at: u64) -> Vec<Family> {
     let attachments = &*initiator.attachments;
     let mut all = identity(attachments);
     all.extend(requests(attachments));
+    all.extend(retaining(attachments));
     all.extend(outages(attachments, at));
     all
 }
@@ -61,6 +62,44 @@ fn requests(attachments: &[AttachmentStatus]) -> Vec<Family> {
         errors.put(labels, attachment.errors);
     }
     vec![in_flight, oldest, held, unflushed, errors]
+}
+
+fn retaining(attachments: &[AttachmentStatus]) -> Vec<Family> {
+    let mut counted = Family::gauge(
+        "lull_attachment_retained",
+        "What acknowledged changes count against the bound that no flush has released.",
+    )
+    .of(Unit::Bytes);
+    let mut bound =
+        Family::gauge("lull_attachment_retain_bound", "The bound of that; 0: nothing is kept.")
+            .of(Unit::Bytes);
+    let mut changes =
+        Family::gauge("lull_attachment_retained_changes", "How many such changes are kept.");
+    let mut flushes =
+        Family::counter("lull_attachment_own_flushes", "Flushes that no consumer asked for.");
+    let mut waited =
+        Family::counter("lull_attachment_waits_for_room", "Changes that waited for room.");
+    let mut replayed = Family::counter(
+        "lull_attachment_replayed_changes",
+        "Acknowledged changes that were sent again.",
+    );
+    let mut bytes =
+        Family::counter("lull_attachment_replayed", "Bytes of such changes.").of(Unit::Bytes);
+    let mut faults =
+        Family::counter("lull_attachment_replay_faults", "Replays that the target could not take.");
+    for attachment in attachments {
+        let labels = [("attachment", &*attachment.name)];
+        let kept = &attachment.retaining;
+        counted.put(labels, kept.counted);
+        bound.put(labels, kept.bound);
+        changes.put(labels, kept.changes);
+        flushes.put(labels, kept.own_flushes);
+        waited.put(labels, kept.waited);
+        replayed.put(labels, kept.replayed_changes);
+        bytes.put(labels, kept.replayed_bytes);
+        faults.put(labels, kept.replay_faults);
+    }
+    vec![counted, bound, changes, flushes, waited, replayed, bytes, faults]
 }
 
 fn outages(attachments: &[AttachmentStatus], at: u64) -> Vec<Family> {

@@ -39,6 +39,14 @@ fn resources(resources: &[ResourceStatus]) -> Vec<Family> {
         "lull_resource_waiting",
         "Whether a resource waits for somebody before it opens.",
     );
+    let mut flushes =
+        Family::counter("lull_resource_flushes", "Flushes that a medium was asked for.");
+    let mut durable = Family::counter(
+        "lull_resource_durable_writes",
+        "Writes that a medium was asked to make durable each by itself.",
+    );
+    let mut full =
+        Family::counter("lull_resource_full", "Changes that were answered with \"no space left\".");
     for resource in resources {
         let name = ("resource", &*resource.name);
         info.label([name, ("backend", &*resource.backend), ("engine", &*resource.engine)]);
@@ -46,8 +54,11 @@ fn resources(resources: &[ResourceStatus]) -> Vec<Family> {
         tenure.put([name], resource.tenure);
         faulted.put([name], resource.faulted.is_some());
         waits.put([name], resource.waits_for.is_some());
+        flushes.put([name], resource.flushes);
+        durable.put([name], resource.durable_writes);
+        full.put([name], resource.full);
     }
-    vec![info, size, tenure, faulted, waits]
+    vec![info, size, tenure, faulted, waits, flushes, durable, full]
 }
 
 fn sessions(sessions: &[SessionStatus]) -> Vec<Family> {

@@ -118,6 +118,11 @@ impl Log {
         }
     }
 
+    /// What the entries count against the bound.
+    pub fn cost(&self) -> u64 {
+        self.cost
+    }
+
     /// Bytes that the entries change.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -444,6 +444,11 @@ impl Initiator {
         self.chance
     }
 
+    /// Whether new changes wait because what is retained has reached its bound [SAFE-3].
+    pub fn waits_for_room(&self) -> bool {
+        matches!(self.state, State::Sharing { .. }) && self.requests.waits_for_room()
+    }
+
     /// How it stands.
     pub fn view(&self, now: MonoTime) -> View {
         View {
@@ -470,6 +475,7 @@ impl Initiator {
             oldest: self.requests.oldest(now),
             held: self.requests.held() + self.requests.kept(),
             retained: self.requests.retained(),
+            counted: self.requests.counted(),
             epoch: self.memory.epoch,
             incarnation: self.memory.incarnation,
         }

@@ -150,6 +150,8 @@ pub struct View {
     pub held: u32,
     /// Changes that were answered and that no flush covers: how many, and their bytes.
     pub retained: (u64, u64),
+    /// What they count against the bound.
+    pub counted: u64,
     /// The last epoch.
     pub epoch: Epoch,
     /// The last incarnation.

@@ -241,6 +241,21 @@ impl Requests {
         self.log.has_room(self.coming + Log::cost_of(ask))
     }
 
+    /// [SAFE-3] Whether what is held stands behind a change for which the log has no room.
+    pub fn waits_for_room(&self) -> bool {
+        self.held.front().is_some_and(|held| {
+            held.ask.changes()
+                && !held.ask.is_durable()
+                && !self.log.is_beyond(&held.ask)
+                && !self.may_be_kept(&held.ask)
+        })
+    }
+
+    /// What is retained counts so much against the bound.
+    pub fn counted(&self) -> u64 {
+        self.log.cost()
+    }
+
     /// [SAFE-3] A flush of our own near the bound, and where somebody waits for room that no reply will make.
     fn flush_in_time(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
         let waits = || self.held.front().is_some_and(|held| !self.may_be_kept(&held.ask));

@@ -115,9 +115,15 @@ fn rename_phase(phase: &mut Phase, names: &mut impl Renaming) {
             *ticket = names.ticket(*ticket);
             *at = names.deadline(*at);
         }
-        Phase::Intending { restart, ticket } | Phase::Revoking { restart, ticket, why: _ } => {
+        Phase::Intending { restart, ticket } => {
             rename_restart(restart, names);
             *ticket = names.ticket(*ticket);
+        }
+        Phase::Revoking { restart, clean, ticket, why: _ } => {
+            rename_restart(restart, names);
+            for ticket in clean.iter_mut().chain(ticket) {
+                *ticket = names.ticket(*ticket);
+            }
         }
         Phase::Quiet { restart } | Phase::Leaving { restart } | Phase::Down { restart } => {
             rename_restart(restart, names)

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use lull_admin::{
-    Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, RestartStatus, SessionStatus,
-    ShutdownPhase, Status, TargetStatus, Wait,
+    Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, RestartStatus, RetainingStatus,
+    SessionStatus, ShutdownPhase, Status, TargetStatus, Wait,
 };
 
 use super::clock_time::Zone;
@@ -228,7 +228,9 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
     }
     let holds = |one: &AttachmentStatus| {
         let waits = one.outage.is_some() || one.waits_for.is_some();
-        waits || one.hook.is_some() || one.shutdown.is_some()
+        let keeps = one.retaining
+            != RetainingStatus { bound: one.retaining.bound, ..RetainingStatus::default() };
+        waits || keeps || one.hook.is_some() || one.shutdown.is_some()
     };
     if initiator.attachments.iter().any(holds) {
         text.push('\n');
@@ -238,6 +240,7 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
             outage_text(text, status, &attachment.name, outage, zone);
         }
         waits(text, status, attachment.waits_for.iter());
+        retaining_text(text, attachment);
         policy_text(text, status, attachment);
     }
 }
@@ -286,6 +289,32 @@ fn attachment_row(status: &Status, attachment: &AttachmentStatus) -> [String; 13
         show_bytes(attachment.size),
         attachment.front_end.clone(),
     ]
+}
+
+/// What is kept for a target that crashes, and what came of it.
+fn retaining_text(text: &mut String, attachment: &AttachmentStatus) {
+    let kept = &attachment.retaining;
+    let mut parts = Vec::new();
+    if kept.changes > 0 {
+        let (counted, bound) = (show_bytes(kept.counted), show_bytes(kept.bound));
+        parts.push(format!("{} unflushed changes, {counted} of {bound}", kept.changes));
+    }
+    for (count, what) in [
+        (kept.own_flushes, "flushes by itself"),
+        (kept.waited, "changes waited for room"),
+        (kept.replay_faults, "replays failed"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    if kept.replayed_changes > 0 {
+        let bytes = show_bytes(kept.replayed_bytes);
+        parts.push(format!("{} changes sent again, {bytes}", kept.replayed_changes));
+    }
+    if !parts.is_empty() {
+        let _ = writeln!(text, "  {} keeps for its target: {}", attachment.name, parts.join("; "));
+    }
 }
 
 fn outage_text(text: &mut String, status: &Status, name: &str, outage: &Outage, zone: &Zone) {
