@@ -60,7 +60,14 @@ impl Write {
     fn is_followed_by(&self, later: &Self, by: u64) -> bool {
         self.id != later.id
             && later.certain.is_some_and(|certain| certain < by)
-            && self.ended.is_some_and(|ended| later.begun > ended)
+            && self.over().is_some_and(|over| later.begun > over)
+    }
+
+    /// When it cannot take effect any more: after its end; and once it certainly has, since nothing happens twice,
+    /// however often it is sent.
+    fn over(&self) -> Option<u64> {
+        let done = self.certain.filter(|_| !self.doomed);
+        [self.ended, done].into_iter().flatten().min()
     }
 }
 

@@ -113,7 +113,9 @@ pub enum ConfigError {
     #[error("attachment `{0}` has no front end: say where consumers find it, with nbd or fuse")]
     NoFrontEnd(String),
     /// An access that this release does not know.
-    #[error("attachment `{0}` has an access that this release does not know: use rw or ro")]
+    #[error(
+        "attachment `{0}` has an access that this release does not know: use rw, rw-shared or ro"
+    )]
     Access(String),
 }
 

@@ -75,7 +75,8 @@ pub fn open(
         found => found,
     };
     // Who only reads has nothing to keep.
-    let retain = if attachment.access == Access::Ro { 0 } else { attachment.retain };
+    // [SAFE-11] Who shares is answered when it is durable.
+    let retain = if attachment.access == Access::Rw { attachment.retain } else { 0 };
     let log = match found {
         Some(Found { journal, legacy, misses, damaged }) => {
             let settled = kept.log.unwrap_or(Incarnation::NONE);

@@ -185,6 +185,7 @@ impl Attachment {
             | Report::LogLost { .. }
             | Report::LogLeft { .. }
             | Report::LogMissing { changed: false }
+            | Report::Missed { .. }
             | Report::Drained { .. }
             | Report::Paused { .. }
             | Report::Away { .. }

@@ -60,6 +60,13 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
             "log_lost",
             "the process before this one left no log of its unflushed writes, and the target lost its memory: an unknown number of them is lost".to_owned(),
         ),
+        Report::Missed { changes, bytes } => (
+            "missed",
+            format!(
+                "the other sharers were let go on without this one: {changes} unanswered changes, {bytes} bytes, were \
+                 answered with errors, and whether they were executed is unknown"
+            ),
+        ),
         Report::Sharing(done) if done.why == Why::First => ("sharing", "requests flow".to_owned()),
         Report::Sharing(done) => {
             let gone = done.marks.gone.or(done.marks.paused).unwrap_or(done.resumed);
@@ -153,6 +160,7 @@ fn restart(report: &Report) -> Option<u64> {
         | Report::LogLost { .. }
         | Report::LogLeft { .. }
         | Report::LogMissing { .. }
+        | Report::Missed { .. }
         | Report::Away { .. }
         | Report::Refused { .. }
         | Report::Unusable

@@ -12,6 +12,7 @@ extern crate alloc;
 pub mod beat;
 pub mod geometry;
 pub mod initiator;
+pub mod ledger;
 #[cfg(feature = "renaming")]
 pub mod renaming;
 pub mod target;

@@ -43,11 +43,17 @@ pub enum Canary {
     NoReadBarrier,
     /// The clean record is not stored before the first DISCONNECT [PAUSE-5].
     NoCleanRecord,
+    /// What a sharer sends again is executed again [SAFE-11].
+    NoOutcomes,
+    /// Outcomes that others' changes lie over are not stored [SAFE-11].
+    NoStoredOutcomes,
+    /// A sharer does not wait for the others after a restart [RESUME-2].
+    NoBarrier,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::NoPauseFlush,
         Self::NoMakeDurable,
         Self::NoFence,
@@ -67,6 +73,9 @@ impl Canary {
         Self::NoLifeDownstream,
         Self::NoReadBarrier,
         Self::NoCleanRecord,
+        Self::NoOutcomes,
+        Self::NoStoredOutcomes,
+        Self::NoBarrier,
     ];
 
     /// Its name on the command line.
@@ -91,6 +100,9 @@ impl Canary {
             Self::NoLifeDownstream => "no-life-downstream",
             Self::NoReadBarrier => "no-read-barrier",
             Self::NoCleanRecord => "no-clean-record",
+            Self::NoOutcomes => "no-outcomes",
+            Self::NoStoredOutcomes => "no-stored-outcomes",
+            Self::NoBarrier => "no-barrier",
         }
     }
 
@@ -100,6 +112,7 @@ impl Canary {
             Self::NoNote => Preset::Heirs,
             Self::NoHold | Self::GivesBackAsDone | Self::NoLifeDownstream => Preset::Chain,
             Self::NoReadBarrier => Preset::Readers,
+            Self::NoOutcomes | Self::NoStoredOutcomes | Self::NoBarrier => Preset::Shared,
             _ => Preset::All,
         }
     }

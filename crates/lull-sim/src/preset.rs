@@ -57,11 +57,13 @@ pub enum Preset {
     Rings,
     /// One fault at one moment that hardly ever comes, again and again.
     Moments,
+    /// Several initiators write to each disk, at the same places, while everything dies.
+    Shared,
 }
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Calm,
         Self::Network,
         Self::Crash,
@@ -81,6 +83,7 @@ impl Preset {
         Self::Chain,
         Self::Rings,
         Self::Moments,
+        Self::Shared,
     ];
 
     /// Its name on the command line.
@@ -105,6 +108,7 @@ impl Preset {
             Self::Chain => "chain",
             Self::Rings => "rings",
             Self::Moments => "moments",
+            Self::Shared => "shared",
         }
     }
 
@@ -135,6 +139,13 @@ impl Preset {
                     [K::SyncFails, K::SyncHangs, K::DiskFails, K::StateFails, K::WriteBack];
                 [&storage[..], &planned, &[K::KillTarget, K::PowerTarget, K::Cut]].concat()
             }
+            Self::Shared => [
+                &[K::KillTarget, K::KillTarget, K::PowerTarget, K::Restart, K::SyncFails][..],
+                &[K::KillTarget, K::KillTarget, K::KillNode, K::WriteBack, K::Evict, K::Hold],
+                &[K::Decide, K::Cut, K::Cut, K::Blackout],
+                &network,
+            ]
+            .concat(),
             Self::Torn => vec![K::KillTarget, K::KillTarget, K::KillNode],
             Self::Logs => [
                 &[K::KillNode, K::KillNode, K::PowerTarget, K::PowerTarget, K::KillTarget][..],
@@ -214,16 +225,23 @@ impl Preset {
 
 /// Targets with disks, and initiators on the same hosts or on others.
 fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
-    let targets = *chance.pick(&[1, 1, 1, 2, 3]);
+    // Those who never meet have nothing to wait for.
+    let crowd = preset == Preset::Shared;
+    let targets = if crowd { 1 } else { *chance.pick(&[1, 1, 1, 2, 3]) };
     for _ in 0..targets {
-        let disks = *chance.pick(&[1, 1, 2, 3]);
+        let disks = if crowd { 1 } else { *chance.pick(&[1, 1, 2, 3]) };
         let sectors = *chance.pick(&[32, 64, 128]);
         add_target(world, chance, disks, sectors);
-        if preset == Preset::Moments
-            && let Some(target) = world.targets.last_mut()
-        {
-            // What ends at once is no moment to strike at.
-            target.service = Duration::from_millis(200);
+        let target = world.targets.last_mut();
+        if let Some(target) = target {
+            match preset {
+                // What ends at once is no moment to strike at.
+                Preset::Moments => target.service = Duration::from_millis(200),
+                Preset::Shared => {
+                    target.barrier = Duration::from_secs(*chance.pick(&[1, 5, 60]));
+                }
+                _ => {}
+            }
         }
     }
     let rings = chance.one_in(3);
@@ -231,10 +249,11 @@ fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
     let hosts: Vec<usize> = (0..nodes)
         .map(|_| if rings { chance.below(targets) as usize } else { world.add_host() })
         .collect();
-    let requests = *chance.pick(&[40, 120, 400]);
+    let requests = *chance.pick(if crowd { &[400, 800, 1600] } else { &[40, 120, 400] });
     for target in 0..world.targets.len() {
         for resource in 0..world.targets[target].disks.len() {
-            add_attachments(world, chance, &hosts, (target, resource), requests, seconds, preset);
+            let place = (target, resource);
+            add_attachments(world, chance, &hosts, place, requests, seconds, preset);
         }
         world.start_target(target);
     }
@@ -264,16 +283,25 @@ fn add_attachments(
     seconds: u64,
     preset: Preset,
 ) {
-    let readers =
-        if preset == Preset::Readers || chance.one_in(4) { chance.between(1, 2) } else { 0 };
-    for nth in 0..=readers {
+    let some = preset == Preset::Readers || chance.one_in(4);
+    let readers = if some { chance.between(1, 2) } else { 0 };
+    let shares = preset == Preset::Shared;
+    let writers = if shares { chance.between(2, 3) } else { 1 };
+    for nth in 0..writers + readers {
         let host = *chance.pick(hosts);
-        let access = if nth == 0 { Access::ReadWrite } else { Access::ReadOnly };
+        let access = match nth < writers {
+            true if shares => Access::Shared,
+            true => Access::ReadWrite,
+            false => Access::ReadOnly,
+        };
         let config = config(chance, host, resource, access);
         let mut node = Attachment::new(host, target, resource, config);
         let think = Duration::from_millis((seconds * 8_000 / requests).max(1));
         node.load = Load::any(chance, requests, think);
-        node.load.reads_only = nth > 0;
+        node.load.reads_only = nth >= writers;
+        if shares {
+            node.load.hot = *chance.pick(&[0, 1, 8]);
+        }
         node.keeping = Duration::from_micros(*chance.pick(&[300, 3_000, 100_000]));
         if preset == Preset::Heirs {
             node.keeping = Duration::from_millis(*chance.pick(&[1, 100, 3_000]));

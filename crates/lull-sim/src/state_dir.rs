@@ -2,10 +2,20 @@
 //!
 //! Models `lull-target`'s store: one thread that commits what was asked for while it committed last.
 
+use lull_proto::ledger::Outcomes;
 use lull_proto::renaming::Renaming;
 use lull_proto::target::{Change, Entry, Ticket};
-use lull_wire::{Access, AttachmentId, RestartId, Tenure};
+use lull_wire::{AttachmentId, RestartId, Tenure};
 use std::collections::{BTreeMap, VecDeque};
+
+/// What is asked to be committed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Asked {
+    /// A change that the machine waits for.
+    Change(Ticket, Change),
+    /// Outcomes of a sharer, which changes of others wait for.
+    Outcomes(AttachmentId, Outcomes),
+}
 
 /// What a restart left on stable storage, and which life of the target wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +41,9 @@ pub struct StateDir {
     pub unfinished: Option<RestartId>,
     /// Commits fail for now.
     pub fails: bool,
-    pending: VecDeque<(Ticket, Change)>,
+    /// What changes of sharers came to, as far as it had to be stored [SAFE-11].
+    pub outcomes: BTreeMap<AttachmentId, Outcomes>,
+    pending: VecDeque<Asked>,
     /// How many of them are being committed.
     committing: usize,
 }
@@ -43,8 +55,8 @@ impl StateDir {
     }
 
     /// Notes what is to be committed; whether a commit has to be begun for it.
-    pub fn ask(&mut self, ticket: Ticket, change: Change) -> bool {
-        self.pending.push_back((ticket, change));
+    pub fn ask(&mut self, asked: Asked) -> bool {
+        self.pending.push_back(asked);
         self.begin()
     }
 
@@ -62,9 +74,12 @@ impl StateDir {
         self.committing > 0
     }
 
-    /// What is not committed yet, in its order.
-    pub fn pending(&self) -> impl Iterator<Item = &(Ticket, Change)> {
-        self.pending.iter()
+    /// Changes that are not committed yet, in their order.
+    pub fn pending(&self) -> impl Iterator<Item = (Ticket, &Change)> {
+        self.pending.iter().filter_map(|asked| match asked {
+            Asked::Change(ticket, change) => Some((*ticket, change)),
+            Asked::Outcomes(..) => None,
+        })
     }
 
     /// Tickets and epochs under other names.
@@ -72,7 +87,8 @@ impl StateDir {
         for entry in self.roster.values_mut() {
             entry.epoch = names.epoch(entry.attachment, entry.epoch);
         }
-        for (ticket, change) in &mut self.pending {
+        for asked in &mut self.pending {
+            let Asked::Change(ticket, change) = asked else { continue };
             *ticket = names.ticket(*ticket);
             if let Change::Owner(entry, _) = change {
                 entry.epoch = names.epoch(entry.attachment, entry.epoch);
@@ -81,18 +97,19 @@ impl StateDir {
     }
 
     /// The commit that runs ends; what became of each.
-    pub fn commit(&mut self, life: u64) -> Vec<(Ticket, Change, bool)> {
+    pub fn commit(&mut self, life: u64) -> Vec<(Asked, bool)> {
         let count = std::mem::take(&mut self.committing).min(self.pending.len());
         let ok = !self.fails;
         let all: Vec<_> = self.pending.drain(..count).collect();
-        all.into_iter()
-            .map(|(ticket, change)| {
-                if ok {
-                    self.apply(&change, life);
+        for asked in all.iter().filter(|_| ok) {
+            match asked {
+                Asked::Change(_, change) => self.apply(change, life),
+                Asked::Outcomes(attachment, outcomes) => {
+                    self.outcomes.insert(*attachment, outcomes.clone());
                 }
-                (ticket, change, ok)
-            })
-            .collect()
+            }
+        }
+        all.into_iter().map(|asked| (asked, ok)).collect()
     }
 
     /// The process ends well: what was asked for is committed first.
@@ -113,14 +130,26 @@ impl StateDir {
     fn apply(&mut self, change: &Change, life: u64) {
         match change {
             Change::Owner(entry, tenure) => {
-                self.roster.insert(entry.attachment, entry.clone());
+                let before = self.roster.insert(entry.attachment, entry.clone());
+                if before.is_some_and(|before| before.instance != entry.instance) {
+                    self.outcomes.remove(&entry.attachment);
+                }
                 self.tenures[entry.resource.0] = *tenure;
             }
             Change::Gone(attachment) => {
                 self.roster.remove(attachment);
+                self.outcomes.remove(attachment);
             }
             Change::Evicted(attachment, resource, tenure) => {
                 self.roster.remove(attachment);
+                self.outcomes.remove(attachment);
+                self.tenures[resource.0] = *tenure;
+            }
+            Change::Missed(whom, resource, tenure) => {
+                for attachment in whom {
+                    self.roster.remove(attachment);
+                    self.outcomes.remove(attachment);
+                }
                 self.tenures[resource.0] = *tenure;
             }
             Change::Intent(restart) => {
@@ -130,7 +159,7 @@ impl StateDir {
             // What is not known to be clean is dirty, which costs readers a wait and nobody anything else.
             Change::Incarnation(resource, _) => {
                 let there = self.roster.values_mut().filter(|entry| entry.resource == *resource);
-                there.for_each(|entry| entry.dirty = entry.access == Access::ReadWrite);
+                there.for_each(|entry| entry.dirty = entry.access.writes());
             }
             Change::Clean(restart) => self.clean = Some(Noted { life, restart: *restart }),
             Change::Revoked(_) => self.clean = None,

@@ -8,6 +8,7 @@ use crate::connection::Ended;
 use crate::gauge::Gauge;
 use crate::local::Command;
 use crate::prepare::PrepareError;
+use crate::sharers::{Keeping, Sharers, ToStore};
 use crate::store::{Done, Store};
 use crate::successor::Successor;
 use crate::threads::Threads;
@@ -66,6 +67,8 @@ pub enum Input {
     Upstream { resource: ResourceIndex, upstream: Upstream },
     /// The attachment to it tells people something.
     Told(lull_admin::Event),
+    /// Outcomes of sharers are to be stored: changes of others wait for that.
+    Store { resource: ResourceIndex, outcomes: ToStore },
     /// The state was written, or could not be.
     Committed(Done),
     /// The backends were flushed, or could not be.
@@ -90,6 +93,8 @@ pub struct Shared {
     pub backend: Arc<dyn Backend>,
     pub life: Life,
     pub toll: Arc<Toll>,
+    /// Where several initiators write.
+    pub sharers: Sharers,
 }
 
 /// The number of a resource's present life, seen by every thread. It ends when a flush of it fails [SAFE-4].
@@ -160,6 +165,8 @@ pub struct Core {
     pub chronicle: Chronicle,
     pub alerts: AlertLog,
     pub store: Store,
+    /// What of sharers is being stored.
+    pub keeping: Keeping,
     pub connections: BTreeMap<ConnId, Link>,
     pub agentless: BTreeMap<u64, Agent>,
     /// The life of each resource in which lanes are opened.
@@ -199,6 +206,7 @@ impl Core {
             chronicle,
             alerts: AlertLog::default(),
             store,
+            keeping: Keeping::default(),
             connections: BTreeMap::new(),
             agentless: BTreeMap::new(),
             accepting: Vec::new(),
@@ -329,7 +337,16 @@ impl Daemon {
                 core.chronicle.tell(now, &event.subject, &event.what, event.text);
                 return;
             }
-            Input::Committed((ticket, ok)) => Event::Recorded { ticket, ok },
+            Input::Store { resource, outcomes } => {
+                core.keeping.store(&core.store, resource, outcomes);
+                return;
+            }
+            Input::Committed((ticket, ok)) => {
+                if core.keeping.committed(&self.shared, &core.store, ticket, ok) {
+                    return;
+                }
+                Event::Recorded { ticket, ok }
+            }
             Input::Durable { restart, ok } => Event::Durable { restart, ok },
             Input::Order(order) => {
                 self.threads.begin_watch(now);
@@ -504,6 +521,9 @@ fn ticked(core: &mut Core, now: MonoTime) -> Event {
     for (conn, link) in &core.connections {
         if link.gauge.take_pulse() {
             core.machine.heard(*conn);
+        }
+        if link.gauge.take_progress() {
+            core.machine.progressed(now, *conn);
         }
     }
     core.chronicle.tick(now, &core.store);

@@ -17,6 +17,8 @@ pub struct Gauge {
     /// It is not read because this side has no room for its requests: its silence is not its own.
     kept_waiting: AtomicBool,
     in_flight: AtomicUsize,
+    /// A change of a sharer was executed.
+    got_on: AtomicBool,
     unheard: Semaphore,
 }
 
@@ -26,6 +28,7 @@ impl Default for Gauge {
             felt: AtomicBool::new(false),
             kept_waiting: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
+            got_on: AtomicBool::new(false),
             unheard: Semaphore::new(UNHEARD_LIMIT),
         }
     }
@@ -45,6 +48,16 @@ impl Gauge {
     /// Whether the peer gave a sign of life since this was asked last.
     pub fn take_pulse(&self) -> bool {
         self.felt.swap(false, Ordering::Relaxed) || self.kept_waiting.load(Ordering::Relaxed)
+    }
+
+    /// A change of a sharer was executed: who sends again gets on.
+    pub fn get_on(&self) {
+        self.got_on.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one was since this was asked last.
+    pub fn take_progress(&self) -> bool {
+        self.got_on.swap(false, Ordering::Relaxed)
     }
 
     /// So many requests are under way now.

@@ -5,15 +5,18 @@ use crate::daemon::{Input, Life};
 use crate::executor::Executor;
 use crate::gauge::{Gauge, Watch};
 use crate::local::Local;
+use crate::sharers::Sharing;
 use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_proto::initiator::WINDOW;
-use lull_proto::target::{Ended, ResourceIndex};
+use lull_proto::ledger::Verdict;
+use lull_proto::target::{Ended, ResourceIndex, Share};
 use lull_transport::Outlet;
 use lull_wire::extents::EXTENTS_PAYLOAD;
 use lull_wire::frame::Digest;
 use lull_wire::messages::{Reply, Request};
 use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber, StatusCode};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -25,6 +28,16 @@ pub struct Ticket {
     /// Its buffer is the answer.
     fills: bool,
     bytes: usize,
+    /// The first byte of a change that others may lie over.
+    shared: Option<u64>,
+}
+
+/// A change that waits for those of others.
+struct Parked {
+    op: Op,
+    offset: u64,
+    length: u32,
+    buffer: Buffer,
 }
 
 /// What an open lane leads to.
@@ -34,6 +47,9 @@ pub struct Open {
     resource: ResourceIndex,
     terms: Terms,
     max_length: u32,
+    /// Other initiators write as well [SAFE-11].
+    sharing: Option<Sharing>,
+    parked: RefCell<BTreeMap<RequestNumber, Parked>>,
 }
 
 /// What a session was granted.
@@ -46,6 +62,8 @@ pub struct Terms {
     pub incarnation: Incarnation,
     /// The number of that incarnation in this life of the process.
     pub life: u64,
+    /// Other initiators write as well.
+    pub share: Option<Share>,
 }
 
 impl Open {
@@ -106,8 +124,8 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn new() -> Self {
-        Self { lowest: 1, outstanding: Box::new([0; WINDOW / 64]) }
+    fn new(lowest: u64) -> Self {
+        Self { lowest, outstanding: Box::new([0; WINDOW / 64]) }
     }
 
     /// Whether this request may have this number; if so, it is outstanding from now on.
@@ -171,15 +189,21 @@ impl Lane {
         let max_length = shared.backend.geometry().max_length;
         let executor = Executor::new(shared);
         let local = Rc::clone(local);
-        let open = Rc::new(Open { executor, local, resource, terms, max_length });
+        let sharing = terms.share.map(|share| Sharing::open(&local, resource, share));
+        let lowest = sharing.as_ref().map_or(1, Sharing::lowest);
+        let parked = RefCell::default();
+        let open = Rc::new(Open { executor, local, resource, terms, max_length, sharing, parked });
         *self.state.borrow_mut() = State::Open(Rc::clone(&open));
-        *self.numbers.borrow_mut() = Some(Numbers::new());
+        *self.numbers.borrow_mut() = Some(Numbers::new(lowest));
         open
     }
 
     /// Takes nothing more; says whether nothing is under way already.
     pub fn close(&self) -> bool {
         let mut state = self.state.borrow_mut();
+        if let State::Open(open) = &*state {
+            self.drop_parked(open);
+        }
         let open = match &*state {
             State::Open(open) | State::Closing(open) if open.executor.in_flight() > 0 => {
                 Some(Rc::clone(open))
@@ -231,7 +255,11 @@ impl Lane {
         if request.op.since() > open.terms.version {
             return Admission::Refuse(StatusCode::NotSupported);
         }
-        let fua = request.flags.has(RequestFlags::FUA);
+        if let Some(sharing) = &open.sharing {
+            sharing.confirm(&open.local, open.resource, request.lowest);
+        }
+        // [SAFE-11] What a sharer is answered is durable, whatever it asks for: a repeat is answered from its outcome.
+        let fua = request.flags.has(RequestFlags::FUA) || open.sharing.is_some();
         let op = match request.op {
             OpCode::Read => Op::Read,
             OpCode::Write => Op::Write { fua },
@@ -271,17 +299,63 @@ impl Lane {
             State::Open(open) => Rc::clone(open),
             State::NotYet | State::Closing(_) | State::Closed => return,
         };
-        let bytes = buffer.len();
+        self.bytes.set(self.bytes.get() + buffer.len());
+        let &Request { number, offset, length, .. } = request;
+        let parked = Parked { op, offset, length, buffer };
+        match &open.sharing {
+            Some(sharing) if op.is_change() => {
+                match sharing.admit(&open.local, open.resource, number, (offset, length)) {
+                    Verdict::Run => self.start(&open, number, parked, true),
+                    Verdict::Wait => {
+                        open.parked.borrow_mut().insert(number, parked);
+                    }
+                    // [SAFE-11] It was executed, and may lie under another sharer's by now.
+                    Verdict::Repeat(status) => {
+                        self.free(parked.buffer.len());
+                        drop(parked);
+                        self.refuse(number, status);
+                    }
+                }
+            }
+            Some(_) | None => self.start(&open, number, parked, false),
+        }
+    }
+
+    fn start(&self, open: &Rc<Open>, number: RequestNumber, parked: Parked, shared: bool) {
+        let Parked { op, offset, length, buffer } = parked;
         let fills = matches!(op, Op::Read | Op::Extents);
-        let ticket = Ticket { number: request.number, fills, bytes };
-        self.bytes.set(self.bytes.get() + bytes);
-        if let Some((ticket, done)) =
-            open.executor.start(op, request.offset, request.length, buffer, ticket)
-        {
-            self.answer(&open, ticket, done);
+        let shared = shared.then_some(offset);
+        let ticket = Ticket { number, fills, bytes: buffer.len(), shared };
+        if let Some((ticket, done)) = open.executor.start(op, offset, length, buffer, ticket) {
+            self.answer(open, ticket, done);
         } else {
             self.gauge.set_in_flight(open.executor.in_flight());
         }
+    }
+
+    /// Starts what waited for changes of others, unless the lane was closed meanwhile.
+    fn go_on(&self, open: &Rc<Open>, sharing: &Sharing) {
+        for number in sharing.bell().take() {
+            // What a closing lane dropped is not there.
+            let parked = open.parked.borrow_mut().remove(&number);
+            if let Some(parked) = parked {
+                self.start(open, number, parked, true);
+            }
+        }
+    }
+
+    /// What waits for changes of others dies with its epoch [SAFE-5].
+    fn drop_parked(&self, open: &Open) {
+        let Some(sharing) = &open.sharing else { return };
+        let parked = open.parked.take();
+        parked.values().for_each(|one| self.free(one.buffer.len()));
+        let waited = parked.iter().map(|(number, one)| (*number, one.offset));
+        sharing.close(&open.local, open.resource, waited);
+    }
+
+    fn free(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() - bytes);
+        self.freed.notify_waiters();
     }
 
     /// Answers an admitted request without running it.
@@ -298,7 +372,16 @@ impl Lane {
     pub async fn complete(&self, open: Rc<Open>) {
         let mut done = Vec::new();
         loop {
-            open.executor.next(&mut done).await;
+            match &open.sharing {
+                None => open.executor.next(&mut done).await,
+                Some(sharing) => {
+                    tokio::select! {
+                        () = open.executor.next(&mut done) => {}
+                        () = sharing.bell().rung() => {}
+                    }
+                    self.go_on(&open, sharing);
+                }
+            }
             for completion in done.drain(..) {
                 if let Some(ticket) = open.executor.ticket(&completion) {
                     self.answer(&open, ticket, completion);
@@ -314,16 +397,23 @@ impl Lane {
     }
 
     fn answer(&self, open: &Open, ticket: Ticket, done: Completion) {
-        self.bytes.set(self.bytes.get() - ticket.bytes);
-        self.freed.notify_waiters();
+        self.free(ticket.bytes);
         if let Err(IoStatus::WriteBackFailed | IoStatus::Faulted) = done.result {
             open.fail();
         }
+        let lasts = open.life().lasts(open.terms.life);
+        let status = done.result.map_or_else(status_code, |()| StatusCode::Done);
+        if let (Some(sharing), Some(offset)) = (&open.sharing, ticket.shared) {
+            // [CHAIN-1] What is given back promises nothing about the medium: it comes again.
+            let known = lasts && status != StatusCode::NotExecuted;
+            let outcome = known.then_some(status);
+            sharing.done(&open.local, open.resource, ticket.number, offset, outcome);
+            self.gauge.get_on();
+        }
         // [SAFE-1] What a read found may be older than what was acknowledged, once it is gone.
-        if !open.life().lasts(open.terms.life) {
+        if !lasts {
             return;
         }
-        let status = done.result.map_or_else(status_code, |()| StatusCode::Done);
         let reply = Reply { number: ticket.number, status, incarnation: open.terms.incarnation };
         let carries = ticket.fills && status == StatusCode::Done;
         self.send(&reply, if carries { done.buffer } else { Buffer::empty() });
@@ -367,7 +457,7 @@ mod tests {
     #[test]
     fn a_number_is_outstanding_once_and_within_the_window() {
         // [SAFE-11] and [CONN-3]: a request that is outstanding is not run a second time beside itself.
-        let mut numbers = Numbers::new();
+        let mut numbers = Numbers::new(1);
         assert!(take(&mut numbers, 1, 1));
         assert!(!take(&mut numbers, 1, 1), "outstanding already");
         assert!(take(&mut numbers, WINDOW as u64, 1));

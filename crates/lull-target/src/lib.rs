@@ -21,6 +21,7 @@ mod media;
 mod perform;
 mod prepare;
 mod refusal;
+mod sharers;
 mod sockets;
 mod stage;
 mod status;

@@ -10,7 +10,7 @@ use crate::successor::{Predecessor, STATE_VARIABLE, Successor, SuccessorError, V
 use crate::threads::Threads;
 use crate::upstream;
 use crate::waiting::{Rested, WaitingRoom};
-use crate::{Config, store};
+use crate::{Config, sharers, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, Moment};
 use lull_block::OpenError;
 use lull_proto::target::{self, Target};
@@ -343,10 +343,11 @@ async fn live(
         instance,
         software: Name::clipped(concat!("lull ", env!("CARGO_PKG_VERSION"))),
         keep_alive: config.silence / 4,
-        barrier: Duration::ZERO,
+        barrier: config.barrier,
         from: RestartId(from),
     };
     let shared = media::shared(config, backends);
+    sharers::load(&shared, &roster, &remembered.outcomes);
     let machine = Target::new(now, machine_config, resources, roster);
     let core =
         Core::new(machine, chronicle, store, now, instance.to_string(), remembered.next_restart);

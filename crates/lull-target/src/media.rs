@@ -2,6 +2,7 @@
 
 use crate::daemon::{Life, Shared};
 use crate::life::system;
+use crate::sharers::Sharers;
 use crate::store::{self, Remembered, ResourceRow};
 use crate::{Config, ResourceConfig, RunError};
 use lull_block::{Backend, BackendSpec, Context, IoLoop, Workers};
@@ -227,6 +228,7 @@ pub fn shared(config: &Config, backends: Vec<Arc<dyn Backend>>) -> Arc<[Shared]>
             backend,
             life: Life::default(),
             toll: Arc::default(),
+            sharers: Sharers::default(),
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use lull_block::{Backend, Buffer, IoStatus, Op};
 use lull_proto::target::{Action, Change, Ended, Report, ResourceIndex, Row, RowState, Ticket};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire::frame::Digest;
-use lull_wire::{Access, Message, RestartId};
+use lull_wire::{Message, RestartId};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,10 +34,10 @@ impl Daemon {
                 shared.backend.renew();
                 core.lives[resource.0] = shared.life.number();
             }
-            Action::Open { conn, resource, read_only, version } => {
+            Action::Open { conn, resource, read_only, version, share } => {
                 let incarnation = core.machine.resources()[resource.0].incarnation;
                 let life = core.lives[resource.0];
-                let terms = Terms { read_only, version, incarnation, life };
+                let terms = Terms { read_only, version, incarnation, life, share };
                 self.ask(core, conn, Command::Open { conn, resource, terms });
             }
             Action::Close { conn } => self.ask(core, conn, Command::Close { conn }),
@@ -99,6 +99,10 @@ impl Daemon {
                 vec![Commit::Seat(SeatRow::of(entry, &name(&entry.resource)), tenure.0)]
             }
             Change::Gone(attachment) => vec![Commit::Gone(attachment.to_string())],
+            Change::Missed(whom, place, tenure) => {
+                let gone = whom.iter().map(|attachment| Commit::Gone(attachment.to_string()));
+                gone.chain([Commit::Tenure(name(place), tenure.0)]).collect()
+            }
             Change::Evicted(attachment, place, tenure) => {
                 vec![Commit::Gone(attachment.to_string()), Commit::Tenure(name(place), tenure.0)]
             }
@@ -116,6 +120,7 @@ impl Daemon {
                 Commit::Dirty(writers(core, |_| true, now), true),
             ],
         };
+        core.keeping.leaves(ticket, change);
         core.store.commit(Some(ticket), commits);
     }
 
@@ -212,7 +217,7 @@ async fn is_away(backend: &Arc<dyn Backend>) {
 /// The attachments that may write, of those in these rows.
 fn writers(core: &Core, which: impl Fn(&Row) -> bool, now: MonoTime) -> Vec<String> {
     let rows = core.machine.rows(now);
-    let writes = |row: &&Row| row.entry.access == Access::ReadWrite && which(row);
+    let writes = |row: &&Row| row.entry.access.writes() && which(row);
     rows.iter().filter(writes).map(|row| row.entry.attachment.to_string()).collect()
 }
 

@@ -29,7 +29,7 @@ pub fn message<'a>(
             _ => Epoch(0),
         },
         tenure: match refusal {
-            Refusal::StaleTenure { current } => *current,
+            Refusal::StaleTenure { current } | Refusal::Missed { current } => *current,
             _ => Tenure(0),
         },
         detail: Prose::clipped(&match refusal {
@@ -74,7 +74,9 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
              adopted as such; give the old one back, or use this one with `lull attach --adopt`"
         ),
         Refusal::AccessNotOffered { access } => {
-            format!("access {access} is not offered by this release; use --access rw or ro")
+            format!(
+                "access {access} is not offered to this release of the initiator; use --access rw or ro, or a later one"
+            )
         }
         Refusal::Pausing => "a restart of the target is under way; new attachments wait for its end".to_owned(),
         Refusal::OtherInstance { node, since, lost } => format!(
@@ -83,11 +85,12 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
             ago(now.since(*since)),
         ),
         Refusal::StaleEpoch { current } => format!("the target has epoch {current} already; a higher one follows"),
-        Refusal::Conflict { resource, node, since, reserved: None } => format!(
-            "\"{resource}\" is attached rw by {node} since {} (lull attach --access ro goes beside it)",
+        Refusal::Conflict { resource, node, access, since, reserved: None } => format!(
+            "\"{resource}\" is attached {access} by {node} since {} (lull attach --access {} goes beside it)",
             time_of_day(clock.unix_ms(*since)),
+            if *access == lull_wire::Access::Shared { "rw-shared or ro" } else { "ro" },
         ),
-        Refusal::Conflict { resource, node, since, reserved: Some(until) } => {
+        Refusal::Conflict { resource, node, since, reserved: Some(until), .. } => {
             let until = match until {
                 Some(until) => format!("for another {}", span(until.since(now))),
                 None => "without limit".to_owned(),
@@ -107,6 +110,9 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
             "another writer was let in since (tenure {current}); what this attachment had not replayed is lost: \
              remove its .json from the initiator's state directory and attach anew"
         ),
+        Refusal::Missed { .. } => "the other sharers went on without it: what it had unanswered is not executed any \
+                                   more; it goes on as a new one"
+            .to_owned(),
         Refusal::Limit { resource } => format!(
             "\"{resource}\" has as many attachments as a target keeps ({SEATS_LIMIT}); lull evict at the target ends \
              those that are lost for good"

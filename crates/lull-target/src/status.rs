@@ -9,7 +9,7 @@ use lull_admin::{
 };
 use lull_proto::MonoTime;
 use lull_proto::target::{
-    Holder, OnTimeout, Phase, Progress, Question, Row, RowState, Seat, SessionState,
+    self, Holder, OnTimeout, Phase, Progress, Question, Row, RowState, Seat, SessionState,
 };
 use std::time::Duration;
 
@@ -60,6 +60,10 @@ impl Daemon {
     /// Tells of what is wrong, once, and of what is not any more. The document is made only where something may be:
     /// a target of many sessions looks every second.
     pub(crate) fn look(&self) {
+        {
+            let core = &mut *self.core.borrow_mut();
+            core.keeping.again(&self.shared, &core.store);
+        }
         let told = {
             let core = self.core.borrow();
             let lost = |seat: &Seat| !matches!(seat.holder, Holder::Taken(_));
@@ -111,18 +115,39 @@ impl Daemon {
                 durable_writes: shared.toll.durable(),
                 full: shared.toll.full(),
                 faulted: None,
-                waits_for: shared.backend.waiting().map(|waiting| Wait {
-                    for_whom: waiting.for_whom,
-                    what: waiting.what,
-                    since: self
-                        .clock
-                        .unix_ms(now)
-                        .saturating_sub(waiting.elapsed.as_millis() as u64),
-                    deadline: None,
-                    then: String::new(),
+                waits_for: self.closed(core, resource).or_else(|| {
+                    shared.backend.waiting().map(|waiting| Wait {
+                        for_whom: waiting.for_whom,
+                        what: waiting.what,
+                        since: self
+                            .clock
+                            .unix_ms(now)
+                            .saturating_sub(waiting.elapsed.as_millis() as u64),
+                        deadline: None,
+                        then: String::new(),
+                    })
                 }),
             })
             .collect()
+    }
+
+    /// Whom the sharers of a resource wait for [RESUME-2].
+    fn closed(&self, core: &Core, resource: &target::Resource) -> Option<Wait> {
+        let place = core.machine.resources().iter().position(|one| one.name == resource.name)?;
+        let closed = core.machine.closed(target::ResourceIndex(place))?;
+        let names: Vec<_> = closed.missing.iter().map(|seat| seat.entry.node.to_string()).collect();
+        let since = closed.missing.iter().map(|seat| seat.since).min().unwrap_or(core.since);
+        Some(Wait {
+            for_whom: if names.is_empty() { "the state".to_owned() } else { names.join(", ") },
+            what: if names.is_empty() {
+                "be written".to_owned()
+            } else {
+                "send again what is unanswered".to_owned()
+            },
+            since: self.clock.unix_ms(since),
+            deadline: closed.until.map(|until| self.clock.unix_ms(until)),
+            then: "let the other sharers go on without it".to_owned(),
+        })
     }
 
     /// The clients without an agent.
@@ -170,6 +195,8 @@ impl Daemon {
         }
         status.phase = match core.machine.session(conn) {
             Some(SessionState::Arriving { .. }) => SessionPhase::Replaying,
+            // It waits for others, whom the resource's status names.
+            Some(SessionState::Ready { .. }) => SessionPhase::Attaching,
             Some(SessionState::Sharing { .. }) => SessionPhase::Sharing,
             Some(SessionState::Asked { progress, .. }) => {
                 let told = progress.unwrap_or_default();

@@ -135,3 +135,15 @@ flags! {
         ZERO = 1 since 2,
     }
 }
+
+impl Access {
+    /// Whether it may change the resource.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::ReadWrite | Self::Shared)
+    }
+
+    /// Whether two who have these may have the resource at the same time [SAFE-9].
+    pub fn goes_beside(self, other: Self) -> bool {
+        !(self.writes() && other.writes()) || (self == Self::Shared && other == Self::Shared)
+    }
+}

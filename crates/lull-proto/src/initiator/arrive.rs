@@ -17,7 +17,8 @@ use lull_wire::messages::{
     Attach, Attached, Connect, Disconnect, Hello, Path, Refused, Stall, Welcome,
 };
 use lull_wire::{
-    DisconnectCode, Epoch, InstanceId, OLDEST_VERSION, RefusalCode, RestartId, Retry, Text, VERSION,
+    Access, DisconnectCode, Epoch, InstanceId, OLDEST_VERSION, RefusalCode, RestartId, Retry, Text,
+    VERSION,
 };
 
 /// How long a place is tried to be given back of which it is not known whether it is still kept.
@@ -204,6 +205,9 @@ impl Initiator {
             self.let_go(actions);
             return Ok(());
         }
+        if code == RefusalCode::StaleTenure && retry == Retry::Later {
+            self.missed(&refused, actions);
+        }
         let leaves = self.intent != Intent::Stay && self.has_nothing_to_lose();
         let final_end = match (retry, code) {
             // [SAFE-5] It learned the epoch, whatever else was said.
@@ -240,6 +244,21 @@ impl Initiator {
             self.config.predecessors.remove(0);
         }
         others
+    }
+
+    /// [RESUME-2] The others were not kept waiting for it any longer: it comes as a new one, without what is unanswered.
+    fn missed(&mut self, refused: &Refused, actions: &mut Actions) {
+        if self.config.access != Access::Shared {
+            return;
+        }
+        self.memory.tenure = refused.tenure;
+        let mut answers = Actions::new();
+        let lost = self.requests.give_up_changes(&mut answers);
+        if lost.requests > 0 {
+            let (changes, bytes) = (lost.requests, lost.bytes);
+            actions.push(Action::Report(Report::Missed { changes, bytes }));
+        }
+        actions.append(&mut answers);
     }
 
     pub(super) fn attached(

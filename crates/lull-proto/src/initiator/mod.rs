@@ -167,7 +167,7 @@ impl Initiator {
     pub fn new(config: Config) -> Self {
         Self {
             state: State::Idle,
-            requests: Requests::new(config.retain),
+            requests: Requests::new(config.retain, config.access == lull_wire::Access::Shared),
             memory: config.memory,
             intent: Intent::Stay,
             is_noted: false,

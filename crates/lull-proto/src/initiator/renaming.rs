@@ -147,6 +147,7 @@ impl Requests {
             flush_failed: _,
             offer: _,
             heritage: _,
+            shares: _,
         } = self;
         for Held { slot: _, ask: _, since } in held {
             *since = names.ago(*since, Duration::ZERO);

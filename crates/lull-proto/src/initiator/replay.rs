@@ -73,12 +73,14 @@ impl Requests {
             let (stage, again) = (Stage::Changes, Again::default());
             return Some(Replay { stage, again, outstanding: 0 });
         }
-        // What is retained goes first, under numbers above all others.
-        self.lowest = self.next();
-        let unanswered = self.window.drain(..).flatten().chain(self.unsent.drain(..)).collect();
-        self.unsent = unanswered;
-        self.changing.clear();
-        self.coming = 0;
+        // What is retained goes first, under numbers above all others. [SAFE-11] Who shares retains nothing.
+        if !self.shares {
+            self.lowest = self.next();
+            let unanswered = self.window.drain(..).flatten().chain(self.unsent.drain(..)).collect();
+            self.unsent = unanswered;
+            self.changing.clear();
+            self.coming = 0;
+        }
         let stage = Stage::Retained(self.log.first());
         Some(Replay { stage, again: Again::default(), outstanding: 0 })
     }
@@ -153,6 +155,17 @@ impl Requests {
         actions: &mut Actions,
         which: impl Fn(&Sent) -> bool,
     ) {
+        for at in 0..self.window.len() {
+            let Some(sent) = self.window[at].as_mut().filter(|sent| !sent.live && which(sent))
+            else {
+                continue;
+            };
+            sent.live = true;
+            let (origin, ask) = (sent.origin, sent.ask);
+            self.live += 1;
+            replay.again.count(&ask);
+            actions.push(self.transmit(conn, self.lowest + at as u64, origin, ask));
+        }
         for sent in core::mem::take(&mut self.unsent) {
             if which(&sent) {
                 replay.again.count(&sent.ask);

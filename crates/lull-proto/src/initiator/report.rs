@@ -42,6 +42,9 @@ pub enum Report {
     /// [SAFE-10] The life before left no log although it may have kept changes. `changed`: and the incarnation in which
     /// they were executed is over, so that they are lost; otherwise they are flushed before anything else.
     LogMissing { changed: bool },
+    /// The other sharers were let go on without this one: so many changes of consumers were answered with an error,
+    /// and whether they were executed is unknown [RESUME-2].
+    Missed { changes: u64, bytes: u64 },
     /// RESUME came: requests flow.
     Sharing(Interruption),
     /// PAUSE came.

@@ -159,6 +159,9 @@ pub(super) struct Requests {
     pub(super) offer: Offer,
     /// What the life before left is not known to be on stable storage.
     pub(super) heritage: Heritage,
+    /// [SAFE-11] What is sent again has its number in every incarnation: others write as well, and the target knows
+    /// by it what it came to.
+    pub(super) shares: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -170,8 +173,10 @@ pub(super) struct Offer {
 }
 
 impl Requests {
-    /// Nothing asked for yet.
-    pub fn new(retain: Retain) -> Self {
+    /// Nothing asked for yet. Who `shares` the resource with other writers retains nothing: each change is durable by
+    /// itself.
+    pub fn new(retain: Retain, shares: bool) -> Self {
+        let retain = if shares { Retain::UpTo(0) } else { retain };
         Self {
             held: VecDeque::new(),
             window: VecDeque::new(),
@@ -186,6 +191,7 @@ impl Requests {
             flush_failed: false,
             offer: Offer::default(),
             heritage: Heritage::Settled,
+            shares,
         }
     }
 
@@ -337,7 +343,7 @@ impl Requests {
         again
     }
 
-    fn transmit(&self, conn: ConnId, number: u64, origin: Origin, ask: Ask) -> Action {
+    pub(super) fn transmit(&self, conn: ConnId, number: u64, origin: Origin, ask: Ask) -> Action {
         let Ask { op, flags, offset, length } = ask;
         // Zeroes that a target cannot be told to be quick about are written all the same.
         let flags = flags.within(self.offer.version);
@@ -411,6 +417,23 @@ impl Requests {
         if done && self.log.release(sent.covers) {
             actions.push(Action::Release { before: self.log.first() });
         }
+    }
+
+    /// [RESUME-2] Answers unanswered changes with an error: others went on without them, so that nobody knows what
+    /// became of them, and they are never sent again. Nothing is outstanding.
+    pub fn give_up_changes(&mut self, actions: &mut Actions) -> Again {
+        let mut lost = Again::default();
+        for place in &mut self.window {
+            let Some(sent) = place.take_if(|sent| sent.ask.changes()) else { continue };
+            forget_change(&mut self.changing, &sent.ask);
+            self.coming -= sent.cost();
+            if let Some(answer) = sent.answer(StatusCode::Io) {
+                lost.count(&sent.ask);
+                actions.push(answer);
+            }
+        }
+        self.forget_answered();
+        lost
     }
 
     fn forget_answered(&mut self) {

@@ -1,7 +1,8 @@
 //! From an ATTACH that may be granted to ATTACHED: fence, record, open.
 
 use super::{
-    Action, Actions, Change, Entry, Holder, Refusal, Report, ResourceIndex, Seat, Target, Ticket,
+    Action, Actions, Change, Entry, Holder, Refusal, Report, ResourceIndex, Seat, Share, Target,
+    Ticket,
 };
 use crate::target::session::{Claim, SessionState, Then, writes};
 use crate::{ConnId, MonoTime};
@@ -65,7 +66,9 @@ impl Target {
         let Entry { attachment, resource, access, .. } = claim.entry;
         !self.sessions.values().any(|session| {
             session.state.lane() == Some(attachment)
-                || (access == Access::ReadWrite && session.state.still_writes() == Some(resource))
+                || session.state.still_writes().is_some_and(|writes| {
+                    writes.resource == resource && !access.goes_beside(writes.access)
+                })
         })
     }
 
@@ -74,7 +77,7 @@ impl Target {
         while let Some((conn, claim)) = self.next_fenced() {
             let Entry { attachment, resource, access, .. } = claim.entry;
             // [SAFE-2] A life may have begun since it asked, in which somebody has to replay.
-            if access != Access::ReadWrite
+            if !access.writes()
                 && let Err(refusal) = self.check_replayed(now, resource, Some(attachment))
             {
                 self.refuse(conn, refusal, actions);
@@ -103,6 +106,7 @@ impl Target {
             | SessionState::Greeted { .. }
             | SessionState::Recording { .. }
             | SessionState::Arriving { .. }
+            | SessionState::Ready { .. }
             | SessionState::Sharing { .. }
             | SessionState::Asked { .. }
             | SessionState::Complete { .. }
@@ -118,7 +122,7 @@ impl Target {
         ok: bool,
         actions: &mut Actions,
     ) {
-        if self.renewed(now, ticket, ok) {
+        if self.renewed(now, ticket, ok) || self.given_up(now, ticket, ok, actions) {
             return;
         }
         if let Some(claim) = self.orphans.remove(&ticket) {
@@ -138,6 +142,7 @@ impl Target {
             | SessionState::Greeted { .. }
             | SessionState::Fencing { .. }
             | SessionState::Arriving { .. }
+            | SessionState::Ready { .. }
             | SessionState::Sharing { .. }
             | SessionState::Asked { .. }
             | SessionState::Complete { .. }
@@ -173,7 +178,7 @@ impl Target {
 
     /// The roster is as it is on stable storage. [SAFE-7] A tenure never falls.
     fn take_seat(&mut self, now: MonoTime, claim: Claim, holder: Holder) {
-        let Claim { entry, tenure } = claim;
+        let Claim { entry, tenure, lowest: _ } = claim;
         let shared = &mut self.resources[entry.resource.0];
         shared.tenure = shared.tenure.max(tenure);
         // Who has never been here has left nothing behind.
@@ -184,7 +189,8 @@ impl Target {
     /// [PAUSE-5] Owner and epoch are on stable storage: ATTACHED. [PAUSE-8] During a pause PAUSE follows it.
     fn grant(&mut self, now: MonoTime, conn: ConnId, claim: Claim, actions: &mut Actions) {
         let Entry { attachment, resource, access, epoch, .. } = claim.entry;
-        let tenure = claim.tenure;
+        let (tenure, lowest) = (claim.tenure, claim.lowest);
+        let instance = claim.entry.instance;
         let read_only = access == Access::ReadOnly;
         let Some(version) = self.sessions.get(&conn).map(|session| session.version) else { return };
         self.take_seat(now, claim, Holder::Taken(conn));
@@ -203,7 +209,9 @@ impl Target {
             path: shared.path.clone(),
         };
         let read_only = message.features.has(Features::READ_ONLY);
-        actions.push(Action::Open { conn, resource, read_only, version });
+        let share = Share { attachment, instance, lowest };
+        let share = (access == Access::Shared).then_some(share);
+        actions.push(Action::Open { conn, resource, read_only, version, share });
         actions.push(Action::Send { conn, message: message.into() });
         actions.push(Action::Report(Report::Attached { conn, attachment, epoch }));
         let pause = self.pause_message(now);
@@ -216,6 +224,7 @@ impl Target {
             }
             None => SessionState::Arriving { attachment },
         };
+        self.came_back(now, resource);
     }
 
     /// An operator ends the places of a node: what it has not replayed is declared lost [SAFE-7].
@@ -238,6 +247,11 @@ impl Target {
             }
             self.roster.remove(&attachment);
             self.drop_claims(attachment, actions);
+            if seat.entry.access == Access::Shared {
+                self.give_up(place, alloc::vec![attachment], actions);
+                actions.push(Action::Report(Report::Evicted { entry: seat.entry }));
+                continue;
+            }
             let shared = &mut self.resources[place.0];
             if seat.entry.access == Access::ReadWrite {
                 shared.tenure = shared.tenure.next();
@@ -247,12 +261,13 @@ impl Target {
             actions.push(Action::Report(Report::Evicted { entry: seat.entry }));
         }
         self.fenced(now, actions);
+        self.open(now, actions);
         self.check_complete(now, actions);
         self.check_gone(actions);
     }
 
     /// What was claimed under an attachment that is evicted is void, and the eviction is stored behind it.
-    fn drop_claims(&mut self, attachment: AttachmentId, actions: &mut Actions) {
+    pub(super) fn drop_claims(&mut self, attachment: AttachmentId, actions: &mut Actions) {
         let of = |claim: &Claim| claim.entry.attachment == attachment;
         let claims = self.sessions.iter();
         let conns: Vec<ConnId> = claims

@@ -7,7 +7,7 @@ use super::{
 use crate::MonoTime;
 use alloc::vec::Vec;
 use core::time::Duration;
-use lull_wire::{Access, AttachmentId, DisconnectCode, Incarnation};
+use lull_wire::{AttachmentId, DisconnectCode, Incarnation};
 
 /// A write-back that fails again within this time is the medium's lasting fault.
 pub(super) const FAULT_MEMORY: Duration = Duration::from_secs(60);
@@ -87,9 +87,11 @@ impl Target {
             Ended::WriteBack => Report::WriteBackFailed { resource, failures: life.fail(now) },
             Ended::Upstream => Report::UpstreamBeganAnew { resource },
         }));
+        // [RESUME-2] Sharers wait for each other anew.
+        self.barrier_begins(resource);
         let mut taken = Vec::new();
         for seat in self.roster.values_mut().filter(|seat| seat.entry.resource == resource) {
-            seat.settled = seat.entry.access != Access::ReadWrite;
+            seat.settled = !seat.entry.access.writes();
             if let Holder::Taken(conn) = seat.holder {
                 taken.push(conn);
             }
@@ -127,7 +129,9 @@ impl Target {
             self.roster.get(&attachment).is_some_and(|seat| seat.entry.resource == resource)
         };
         self.sessions.values().any(|session| {
-            session.state.lane().is_some_and(of) || session.state.still_writes() == Some(resource)
+            let still = session.state.still_writes();
+            session.state.lane().is_some_and(of)
+                || still.is_some_and(|writes| writes.resource == resource)
         })
     }
 

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! session:  Accepted ─ HELLO ─▶ Greeted ─ ATTACH ─▶ Fencing ─ lanes drained ─▶ Recording ─ durable ─▶ Arriving
-//!                                                                                 │ in a pause   PAUSE │    │ READY
+//!                                                                                 │ in a pause   PAUSE │    │ READY, (Ready)
 //!                                                                                 ▼                    │    ▼
 //!                                                    Complete ◀─ PAUSE COMPLETE ─Asked ◀───────────────┴── Sharing
 //!                                                       └─────────────────────────┴─── RESUME: aborted────────┘
+//!  (Ready): other sharers of the resource are waited for.
 //!  Arriving to Complete: DETACH, gone, fenced, evicted, restart, new life ─▶ Closing ─ drained ─▶ (Detaching)
 //!
 //! life:     Lasts ─ write-back failed ─▶ Draining ─ nothing under way ─▶ Recording ─ recorded ─▶ Lasts
@@ -31,8 +32,9 @@
 //! | `Recording` | the owner is written | `Arriving`; `Asked` in a pause; `Fencing` where the target above went away |
 //! | | it is not, the point of no return is past, or the resource begins a new life | REFUSED |
 //! | these four | gone; too late with HELLO or ATTACH; a newer ATTACH; eviction; the point of no return | forgotten |
-//! | `Arriving` | READY | `Sharing` |
-//! | `Arriving`, `Sharing` | PAUSE is sent | `Asked` |
+//! | `Arriving` | READY | `Sharing`; `Ready` where other sharers are waited for |
+//! | `Ready` | all of them are ready, or have lost their places | `Sharing` |
+//! | `Arriving`, `Ready`, `Sharing` | PAUSE is sent | `Asked` |
 //! | `Asked` | PAUSE COMPLETE | `Complete` |
 //! | `Asked`, `Complete` | RESUME is sent: the restart was aborted | `Sharing` |
 //! | `Arriving` to `Complete` | DETACH, gone, a newer ATTACH, eviction, a failed write-back, the point of no return | `Closing` |
@@ -64,6 +66,7 @@
 //! Told to end, it goes on from `Intending` although the intent could not be written.
 
 mod attach;
+mod barrier;
 mod life;
 #[cfg(feature = "renaming")]
 mod renaming;
@@ -75,6 +78,7 @@ mod settle;
 mod tick;
 mod upstream;
 
+pub use barrier::Closed;
 pub use life::Ended;
 pub use report::{Refusal, Report, Row, RowState, Why};
 pub use restart::{Decision, OnTimeout, Order, Phase, Purpose, QUESTION_SPAN, Question, Restart};
@@ -86,10 +90,13 @@ use crate::geometry::Geometry;
 use crate::{ConnId, MonoTime, Upstream, Violation};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use barrier::Barrier;
 use core::time::Duration;
 use life::Life;
 use lull_wire::messages::{Name, Path, Pong};
-use lull_wire::{AttachmentId, Incarnation, InstanceId, Message, ResourceId, RestartId, Tenure};
+use lull_wire::{
+    AttachmentId, Incarnation, InstanceId, Message, RequestNumber, ResourceId, RestartId, Tenure,
+};
 use session::{Claim, Session};
 use upstream::Upper;
 
@@ -104,7 +111,7 @@ pub struct Config {
     pub software: Name,
     /// How often an initiator says that it is there.
     pub keep_alive: Duration,
-    /// The longest that RESUME may take because others are waited for.
+    /// The longest that a sharer waits for the others, from when the first is back [RESUME-2].
     pub barrier: Duration,
     /// The restart that this life came from; 0 for none.
     pub from: RestartId,
@@ -158,6 +165,9 @@ pub enum Change {
     Gone(AttachmentId),
     /// This attachment was evicted from this resource, which has a new tenure.
     Evicted(AttachmentId, ResourceIndex, Tenure),
+    /// These sharers lost their places, and with them the right to send again what is unanswered [RESUME-2]; the
+    /// resource has a new tenure.
+    Missed(Vec<AttachmentId>, ResourceIndex, Tenure),
     /// This resource has a new incarnation: every writer on its roster may have to replay.
     Incarnation(ResourceIndex, Incarnation),
     /// A restart is intended: before PAUSE.
@@ -212,8 +222,14 @@ pub enum Action {
     /// Send REFUSED with words for people, then hang up.
     Refuse { conn: ConnId, refusal: Refusal },
     /// Requests of this connection may be executed on this resource from now on, before what follows is sent.
-    /// They are of this protocol version.
-    Open { conn: ConnId, resource: ResourceIndex, read_only: bool, version: u16 },
+    /// They are of this protocol version; `share`: other initiators write as well.
+    Open {
+        conn: ConnId,
+        resource: ResourceIndex,
+        read_only: bool,
+        version: u16,
+        share: Option<Share>,
+    },
     /// No further request of this connection is executed; [`Event::Drained`] follows.
     Close { conn: ConnId },
     /// Close the connection once what was sent is written; nothing of it is wanted any more.
@@ -239,6 +255,17 @@ pub enum Action {
     Report(Report),
 }
 
+/// Whose changes come on a connection beside those of others [SAFE-11].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// The sharer.
+    pub attachment: AttachmentId,
+    /// The life of it whose numbers its requests have.
+    pub instance: InstanceId,
+    /// The lowest of them that is unanswered.
+    pub lowest: RequestNumber,
+}
+
 /// Where a machine puts what is to be done, in order.
 pub type Actions = Vec<Action>;
 
@@ -252,6 +279,7 @@ pub struct Target {
     lives: Vec<Life>,
     /// Of each resource that lies on another target's.
     uppers: Vec<Option<Upper>>,
+    barriers: Vec<Barrier>,
     phase: Phase,
     /// Owners that are being written and whose connection ended meanwhile.
     orphans: BTreeMap<Ticket, Claim>,
@@ -274,6 +302,7 @@ impl Target {
             config,
             lives: resources.iter().map(|_| Life::default()).collect(),
             uppers: resources.iter().map(|resource| Upper::of(now, resource)).collect(),
+            barriers: resources.iter().map(|_| Barrier::default()).collect(),
             resources,
             sessions: BTreeMap::new(),
             roster: roster.into_iter().map(lost).collect(),

@@ -1,13 +1,15 @@
 //! A target under other names.
 
+use super::barrier::{Barrier, Pending};
 use super::life::Life;
 use super::restart::Restart;
 use super::roster::{Entry, Holder, Seat};
-use super::session::{Claim, Session};
+use super::session::{Again, Claim, Session};
 use super::upstream::{Hold, Upper};
 use super::{Phase, Proof, Question, SessionState, Target};
 use crate::renaming::Renaming;
 use core::time::Duration;
+use lull_wire::{Access, RequestNumber};
 
 impl Target {
     /// The same machine under other names. What only reports are made of is forgotten.
@@ -18,6 +20,7 @@ impl Target {
             sessions,
             roster,
             lives,
+            barriers,
             uppers,
             phase,
             orphans,
@@ -35,6 +38,9 @@ impl Target {
         }
         for life in lives {
             life.rename(names);
+        }
+        for barrier in barriers {
+            barrier.rename(names);
         }
         for upper in uppers.iter_mut().flatten() {
             upper.rename(names);
@@ -65,6 +71,7 @@ fn rename_session(session: &mut Session, names: &mut impl Renaming) {
             *ticket = names.ticket(*ticket);
         }
         SessionState::Arriving { attachment: _ } | SessionState::Sharing { attachment: _ } => {}
+        SessionState::Ready { attachment: _, again } => *again = Again { requests: 0, bytes: 0 },
         // It is only shown.
         SessionState::Asked { attachment: _, progress } => *progress = None,
         SessionState::Complete { attachment: _, proof } => {
@@ -80,7 +87,10 @@ fn rename_session(session: &mut Session, names: &mut impl Renaming) {
 }
 
 fn rename_claim(claim: &mut Claim, names: &mut impl Renaming) {
-    let Claim { entry, tenure: _ } = claim;
+    let Claim { entry, tenure: _, lowest } = claim;
+    if entry.access != Access::Shared {
+        *lowest = RequestNumber(1);
+    }
     rename_entry(entry, names);
 }
 
@@ -145,6 +155,17 @@ impl Upper {
             *since = names.ago(*since, Duration::ZERO);
             *until = names.deadline(*until);
             *renew_at = names.deadline(*renew_at);
+        }
+    }
+}
+
+impl Barrier {
+    fn rename(&mut self, names: &mut impl Renaming) {
+        let Self { until, written } = self;
+        *until = until.map(|at| names.deadline(at));
+        for Pending { ticket, change: _, again } in written {
+            *ticket = names.ticket(*ticket);
+            *again = again.map(|at| names.deadline(at));
         }
     }
 }

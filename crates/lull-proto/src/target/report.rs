@@ -28,11 +28,19 @@ pub enum Refusal {
     /// The epoch is not higher than this.
     StaleEpoch { current: Epoch },
     /// Somebody else writes; or wrote, and is waited for until then.
-    Conflict { resource: Name, node: Name, since: MonoTime, reserved: Option<Option<MonoTime>> },
+    Conflict {
+        resource: Name,
+        node: Name,
+        access: Access,
+        since: MonoTime,
+        reserved: Option<Option<MonoTime>>,
+    },
     /// Clients without an agent write.
     Agentless { resource: Name, clients: u32 },
     /// Another writer was let in since.
     StaleTenure { current: Tenure },
+    /// The others were not kept waiting for this sharer any longer: what it has unanswered is not executed any more.
+    Missed { current: Tenure },
     /// A writer may have something to replay; who only reads waits for it.
     NotReplayed { resource: Name, node: Name, since: MonoTime, reserved: Option<Option<MonoTime>> },
     /// Its medium lost what it was given: it begins a new life, or rests after so many failures in a row.
@@ -61,7 +69,7 @@ impl Refusal {
             Self::Conflict { .. } | Self::Agentless { .. } | Self::NotReplayed { .. } => {
                 RefusalCode::Conflict
             }
-            Self::StaleTenure { .. } => RefusalCode::StaleTenure,
+            Self::StaleTenure { .. } | Self::Missed { .. } => RefusalCode::StaleTenure,
             Self::Cycle { .. } => RefusalCode::Cycle,
             Self::NotRecorded | Self::WriteBackFailed { .. } | Self::NotReached { .. } => {
                 RefusalCode::Unavailable
@@ -82,7 +90,7 @@ impl Refusal {
             | Self::Cycle { .. }
             | Self::OtherInstance { .. }
             | Self::StaleTenure { .. } => (Retry::Final, Duration::ZERO),
-            Self::StaleEpoch { .. } => (Retry::Later, Duration::ZERO),
+            Self::StaleEpoch { .. } | Self::Missed { .. } => (Retry::Later, Duration::ZERO),
             Self::Pausing => (Retry::Later, Duration::from_millis(500)),
             Self::WriteBackFailed { rest, .. } => (Retry::Later, *rest),
             Self::NotReplayed { reserved: None, .. } => (Retry::Later, Duration::from_millis(100)),
@@ -158,6 +166,8 @@ pub enum Report {
     Evicted { entry: Entry },
     /// A lost session's place was given up: its hold span is over.
     Over { entry: Entry },
+    /// A sharer was not back in time: the others share without what it has unanswered [RESUME-2].
+    Missed { entry: Entry },
     /// PAUSE was sent to all.
     Pausing { restart: RestartId, rows: alloc::vec::Vec<Row> },
     /// Somebody is waited for once more: an attachment that came back, or a hold that became a restart.

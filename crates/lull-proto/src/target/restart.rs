@@ -319,9 +319,9 @@ impl Target {
         let Some(pause) = self.pause_message(now) else { return };
         for (&conn, session) in &mut self.sessions {
             let attachment = match session.state {
-                SessionState::Arriving { attachment } | SessionState::Sharing { attachment } => {
-                    attachment
-                }
+                SessionState::Arriving { attachment }
+                | SessionState::Ready { attachment, .. }
+                | SessionState::Sharing { attachment } => attachment,
                 SessionState::Accepted { .. }
                 | SessionState::Greeted { .. }
                 | SessionState::Fencing { .. }
@@ -382,6 +382,7 @@ impl Target {
                     Some(SessionState::Complete { proof, .. }) => RowState::Complete(*proof),
                     Some(
                         SessionState::Arriving { .. }
+                        | SessionState::Ready { .. }
                         | SessionState::Sharing { .. }
                         | SessionState::Accepted { .. }
                         | SessionState::Greeted { .. }

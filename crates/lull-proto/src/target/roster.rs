@@ -90,9 +90,6 @@ impl Target {
         if !attach.identity.is_none() && !known_as.is_none() && attach.identity != known_as {
             return Err(Refusal::Identity { name: attach.resource });
         }
-        if !matches!(attach.access, Access::ReadWrite | Access::ReadOnly) {
-            return Err(Refusal::AccessNotOffered { access: attach.access });
-        }
         let known = self.roster.get(&attach.attachment);
         if self.phase.is_leaving() || (known.is_none() && !self.is_serving()) {
             return Err(Refusal::Pausing);
@@ -113,11 +110,11 @@ impl Target {
         self.check_life(now, place)?;
         self.check_access(now, place, &attach)?;
         let hold = crate::time::span(attach.hold_ms);
-        let Attach { attachment, access, epoch, .. } = attach;
-        let dirty = access == Access::ReadWrite;
+        let Attach { attachment, access, epoch, lowest, .. } = attach;
+        let dirty = access.writes();
         let entry =
             Entry { node, attachment, resource: place, access, instance, epoch, hold, dirty };
-        Ok(Claim { entry, tenure })
+        Ok(Claim { entry, tenure, lowest })
     }
 
     /// [SAFE-5] Another instance comes in as the owner's heir, on an operator's word, or when nothing is kept for
@@ -147,14 +144,14 @@ impl Target {
         if attach.epoch > current { Ok(()) } else { Err(Refusal::StaleEpoch { current }) }
     }
 
-    /// [SAFE-9] One writer at a time; readers beside it. [SAFE-7] A lost writer's place stays reserved.
+    /// [SAFE-9] One writer at a time, or several who share; readers beside either. [SAFE-7] A lost writer's place stays reserved.
     fn check_access(
         &self,
         now: MonoTime,
         place: ResourceIndex,
         attach: &Attach,
     ) -> Result<(), Refusal> {
-        if attach.access != Access::ReadWrite {
+        if !attach.access.writes() {
             return self.check_replayed(now, place, Some(attach.attachment));
         }
         let agentless = self.resources[place.0].agentless.writers;
@@ -167,11 +164,12 @@ impl Target {
         let writes = |entry: &Entry| {
             entry.attachment != attach.attachment
                 && entry.resource == place
-                && entry.access == Access::ReadWrite
+                && !entry.access.goes_beside(attach.access)
         };
         if let Some(claim) = self.claims().map(|claim| &claim.entry).find(|entry| writes(entry)) {
             let (resource, node) = (attach.resource.clone(), claim.node.clone());
-            return Err(Refusal::Conflict { resource, node, since: now, reserved: None });
+            let access = claim.access;
+            return Err(Refusal::Conflict { resource, node, access, since: now, reserved: None });
         }
         let rival = self.roster.values().find(|seat| writes(&seat.entry) && !seat.is_over(now));
         match rival {
@@ -179,6 +177,7 @@ impl Target {
             Some(seat) => Err(Refusal::Conflict {
                 resource: attach.resource.clone(),
                 node: seat.entry.node.clone(),
+                access: seat.entry.access,
                 since: seat.since,
                 reserved: (seat.holder == Holder::Lost).then(|| seat.until()),
             }),
@@ -204,11 +203,14 @@ impl Target {
             return self.check_replayed(now, place, None);
         }
         let resource = &self.resources[place.0];
-        let writes = |entry: &Entry| entry.resource == place && entry.access == Access::ReadWrite;
-        let closing = self.sessions.values().find(|one| one.state.still_writes() == Some(place));
-        if let Some(session) = closing {
-            let (resource, node) = (resource.name.clone(), session.node.clone());
-            return Err(Refusal::Conflict { resource, node, since: now, reserved: None });
+        let writes = |entry: &Entry| entry.resource == place && entry.access.writes();
+        let closing = self.sessions.values().find_map(|one| {
+            let writes = one.state.still_writes().filter(|writes| writes.resource == place)?;
+            Some((one.node.clone(), writes.access))
+        });
+        if let Some((node, access)) = closing {
+            let resource = resource.name.clone();
+            return Err(Refusal::Conflict { resource, node, access, since: now, reserved: None });
         }
         let pending = self
             .claims()
@@ -226,6 +228,7 @@ impl Target {
             Some((entry, since, reserved)) => Err(Refusal::Conflict {
                 resource: resource.name.clone(),
                 node: entry.node.clone(),
+                access: entry.access,
                 since,
                 reserved,
             }),
@@ -265,9 +268,14 @@ impl Target {
         let over: Vec<Entry> = over.map(|seat| seat.entry.clone()).collect();
         for entry in over {
             self.roster.remove(&entry.attachment);
-            self.record(Change::Gone(entry.attachment), actions);
+            if entry.access == Access::Shared {
+                self.give_up(entry.resource, alloc::vec![entry.attachment], actions);
+            } else {
+                self.record(Change::Gone(entry.attachment), actions);
+            }
             actions.push(Action::Report(Report::Over { entry }));
         }
+        self.open(now, actions);
     }
 
     /// Whether its owner is coming back at this moment: its place is about to be taken.
@@ -285,8 +293,7 @@ impl Target {
     /// is let in.
     pub(super) fn over(&self, now: MonoTime, entry: &Entry) -> Vec<AttachmentId> {
         let rivals = self.roster.values().filter(|seat| {
-            entry.access == Access::ReadWrite
-                && seat.entry.access == Access::ReadWrite
+            !entry.access.goes_beside(seat.entry.access)
                 && seat.entry.resource == entry.resource
                 && seat.entry.attachment != entry.attachment
                 && seat.is_over(now)
@@ -307,14 +314,17 @@ fn next_tenure(
     instance: InstanceId,
     attach: &Attach,
 ) -> Result<Tenure, Refusal> {
-    let writes = attach.access == Access::ReadWrite;
-    let wrote = known.is_some_and(|seat| {
-        seat.entry.access == Access::ReadWrite && is_heir(seat, instance, attach)
-    });
+    let writes = attach.access.writes();
+    let wrote =
+        known.is_some_and(|seat| seat.entry.access.writes() && is_heir(seat, instance, attach));
     if !writes || wrote {
         return Ok(resource.tenure);
     }
     if attach.tenure != Tenure(0) && attach.tenure < resource.tenure {
+        // [RESUME-2] Who shares has no log: it lets go of what is unanswered, and comes as a new one.
+        if attach.access == Access::Shared {
+            return Err(Refusal::Missed { current: resource.tenure });
+        }
         return Err(Refusal::StaleTenure { current: resource.tenure });
     }
     Ok(resource.tenure.next())

@@ -1,18 +1,18 @@
 //! One connection as the target sees it.
 
-use super::{Action, Actions, Change, Entry, Phase, Report, ResourceIndex, Seat, Target, Ticket};
+use super::{Action, Actions, Change, Entry, Report, ResourceIndex, Seat, Target, Ticket};
 use crate::beat::Beat;
 use crate::target::{Holder, Refusal, RowState};
 use crate::{ConnId, MonoTime, Violation};
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::time::Duration;
 use lull_wire::messages::{
     Attach, Connect, Detached, Disconnect, Hello, Name, PauseComplete, PauseProgress, Prose, Ready,
     Resume, Stall, Welcome,
 };
 use lull_wire::{
-    Access, AttachmentId, DisconnectCode, InstanceId, Kind, RestartId, Tenure, VERSION,
+    Access, AttachmentId, DisconnectCode, InstanceId, Kind, RequestNumber, RestartId, Tenure,
+    VERSION,
 };
 
 /// How long a peer may take up to ATTACH: who says nothing is not kept [SEC-4].
@@ -49,6 +49,8 @@ pub struct Proof {
 pub struct Claim {
     pub(super) entry: Entry,
     pub(super) tenure: Tenure,
+    /// The lowest number that is unanswered.
+    pub(super) lowest: RequestNumber,
 }
 
 /// What happens once a closed lane is drained.
@@ -60,6 +62,20 @@ pub enum Then {
     Disconnect(DisconnectCode),
     /// The attachment leaves the roster.
     Detach,
+}
+
+/// What READY said was sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Again {
+    pub(super) requests: u64,
+    pub(super) bytes: u64,
+}
+
+/// What requests may change, and whose they may be besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Writes {
+    pub(super) resource: ResourceIndex,
+    pub(super) access: Access,
 }
 
 /// How far a session is.
@@ -76,6 +92,8 @@ pub enum SessionState {
     Recording { claim: Claim, ticket: Ticket },
     /// ATTACHED is sent, READY is awaited.
     Arriving { attachment: AttachmentId },
+    /// READY came; other sharers are waited for [RESUME-2].
+    Ready { attachment: AttachmentId, again: Again },
     /// Requests flow.
     Sharing { attachment: AttachmentId },
     /// PAUSE is sent.
@@ -83,7 +101,7 @@ pub enum SessionState {
     /// PAUSE COMPLETE came.
     Complete { attachment: AttachmentId, proof: Proof },
     /// Its lane is closed and not drained yet; `writes`: what its requests may still change.
-    Closing { attachment: AttachmentId, then: Then, writes: Option<ResourceIndex> },
+    Closing { attachment: AttachmentId, then: Then, writes: Option<Writes> },
     /// The roster's change is being written.
     Detaching { attachment: AttachmentId, ticket: Ticket },
 }
@@ -98,6 +116,7 @@ impl SessionState {
             | Self::Recording { .. }
             | Self::Detaching { .. } => None,
             Self::Arriving { attachment }
+            | Self::Ready { attachment, .. }
             | Self::Sharing { attachment }
             | Self::Asked { attachment, .. }
             | Self::Complete { attachment, .. }
@@ -110,6 +129,7 @@ impl SessionState {
     pub(super) fn is_heard(&self) -> bool {
         match self {
             Self::Arriving { .. }
+            | Self::Ready { .. }
             | Self::Sharing { .. }
             | Self::Asked { .. }
             | Self::Complete { .. } => true,
@@ -123,7 +143,7 @@ impl SessionState {
     }
 
     /// What the requests of a lane that is closed and not drained may still change.
-    pub(super) fn still_writes(&self) -> Option<ResourceIndex> {
+    pub(super) fn still_writes(&self) -> Option<Writes> {
         match self {
             Self::Closing { writes, .. } => *writes,
             Self::Accepted { .. }
@@ -131,6 +151,7 @@ impl SessionState {
             | Self::Fencing { .. }
             | Self::Recording { .. }
             | Self::Arriving { .. }
+            | Self::Ready { .. }
             | Self::Sharing { .. }
             | Self::Asked { .. }
             | Self::Complete { .. }
@@ -145,6 +166,7 @@ impl SessionState {
             Self::Accepted { .. }
             | Self::Greeted { .. }
             | Self::Arriving { .. }
+            | Self::Ready { .. }
             | Self::Sharing { .. }
             | Self::Asked { .. }
             | Self::Complete { .. }
@@ -175,9 +197,9 @@ pub(super) struct Session {
 pub(super) fn writes(
     roster: &BTreeMap<AttachmentId, Seat>,
     attachment: AttachmentId,
-) -> Option<ResourceIndex> {
-    let seat = roster.get(&attachment).filter(|seat| seat.entry.access == Access::ReadWrite);
-    seat.map(|seat| seat.entry.resource)
+) -> Option<Writes> {
+    let seat = roster.get(&attachment).filter(|seat| seat.entry.access.writes());
+    seat.map(|seat| Writes { resource: seat.entry.resource, access: seat.entry.access })
 }
 
 impl Target {
@@ -233,7 +255,7 @@ impl Target {
             software: self.config.software.clone(),
             keep_alive_ms: u32::try_from(self.config.keep_alive.as_millis()).unwrap_or(u32::MAX),
         };
-        let barrier_ms = crate::time::millis(self.config.barrier);
+        let barrier_ms = crate::time::millis(self.barrier_left(now));
         let connect = Connect { restart: self.config.from, barrier_ms };
         actions.push(Action::Send { conn, message: welcome.into() });
         actions.push(Action::Send { conn, message: connect.into() });
@@ -258,6 +280,12 @@ impl Target {
             return Err(Violation::NoAttachment);
         }
         let (node, instance) = (session.node.clone(), session.instance);
+        // What is sent again in another incarnation had new numbers in version 1.
+        if attach.access == Access::Shared && session.version < 2 {
+            let refusal = Refusal::AccessNotOffered { access: attach.access };
+            self.refuse(conn, refusal, actions);
+            return Ok(());
+        }
         match self.claim(now, node, instance, attach) {
             Ok(claim) => self.fence(now, conn, claim, actions),
             Err(refusal) => self.refuse(conn, refusal, actions),
@@ -273,7 +301,7 @@ impl Target {
         actions.push(Action::Refuse { conn, refusal });
     }
 
-    /// [RESUME-2] An exclusive resource opens as soon as its own initiator is ready.
+    /// [RESUME-2] An exclusive resource opens as soon as its own initiator is ready, a shared one when all are.
     pub(super) fn ready(
         &mut self,
         now: MonoTime,
@@ -286,13 +314,11 @@ impl Target {
         session.ready = true;
         match session.state {
             SessionState::Arriving { attachment } => {
-                session.state = SessionState::Sharing { attachment };
-                session.stalls_due += 1;
+                let again = Again { requests: ready.replayed, bytes: ready.replayed_bytes };
+                session.state = SessionState::Ready { attachment, again };
                 self.settle_seat(attachment);
-                actions.push(Action::Send { conn, message: Resume { restart }.into() });
-                let (replayed, bytes) = (ready.replayed, ready.replayed_bytes);
-                actions.push(Action::Report(Report::Resumed { conn, attachment, replayed, bytes }));
-                self.say_hold_to(now, conn, actions);
+                self.open_to(now, conn, actions);
+                self.open(now, actions);
             }
             // It was replaying when a pause was asked for and aborted again.
             SessionState::Sharing { attachment } => {
@@ -300,8 +326,9 @@ impl Target {
                 actions.push(Action::Send { conn, message: Resume { restart }.into() });
                 self.say_hold_to(now, conn, actions);
             }
-            // It crossed a PAUSE, which it answers.
-            SessionState::Asked { .. }
+            // It was said already; or it crossed a PAUSE, which it answers.
+            SessionState::Ready { .. }
+            | SessionState::Asked { .. }
             | SessionState::Complete { .. }
             | SessionState::Closing { .. } => {}
             SessionState::Accepted { .. }
@@ -357,6 +384,7 @@ impl Target {
             session.state = SessionState::Complete { attachment, proof };
             self.settle_seat(attachment);
             actions.push(Action::Report(Report::Complete { attachment, proof }));
+            self.open(now, actions);
             self.check_complete(now, actions);
         }
     }
@@ -366,6 +394,7 @@ impl Target {
         let Some(session) = self.sessions.get_mut(&conn) else { return Ok(()) };
         match session.state {
             SessionState::Arriving { attachment }
+            | SessionState::Ready { attachment, .. }
             | SessionState::Sharing { attachment }
             | SessionState::Asked { attachment, .. }
             | SessionState::Complete { attachment, .. } => {
@@ -402,6 +431,7 @@ impl Target {
             | SessionState::Fencing { .. }
             | SessionState::Recording { .. } => self.forget(conn),
             SessionState::Arriving { attachment }
+            | SessionState::Ready { attachment, .. }
             | SessionState::Sharing { attachment }
             | SessionState::Asked { attachment, .. }
             | SessionState::Complete { attachment, .. } => {
@@ -420,6 +450,7 @@ impl Target {
             }
             SessionState::Detaching { .. } => {}
         }
+        self.open(now, actions);
         self.check_complete(now, actions);
         self.check_gone(actions);
     }
@@ -526,47 +557,8 @@ impl Target {
             self.vacate(now, conn, attachment);
         }
         actions.push(Action::HangUp { conn });
+        self.open(now, actions);
         self.check_complete(now, actions);
         self.check_gone(actions);
-    }
-
-    /// Lets everybody who was asked to pause go on.
-    pub(super) fn resume_all(&mut self, now: MonoTime, restart: RestartId, actions: &mut Actions) {
-        let mut resumed = Vec::new();
-        for (&conn, session) in &mut self.sessions {
-            let attachment = match session.state {
-                SessionState::Asked { attachment, .. }
-                | SessionState::Complete { attachment, .. } => attachment,
-                SessionState::Accepted { .. }
-                | SessionState::Greeted { .. }
-                | SessionState::Fencing { .. }
-                | SessionState::Recording { .. }
-                | SessionState::Arriving { .. }
-                | SessionState::Sharing { .. }
-                | SessionState::Closing { .. }
-                | SessionState::Detaching { .. } => continue,
-            };
-            session.state = SessionState::Sharing { attachment };
-            session.stalls_due += 1;
-            // In version 1 nobody says READY after a pause in which it replayed.
-            if session.version < 2
-                && let Some(seat) = self.roster.get_mut(&attachment)
-            {
-                seat.settled = true;
-            }
-            actions.push(Action::Send { conn, message: Resume { restart }.into() });
-            actions.push(Action::Report(Report::Resumed {
-                conn,
-                attachment,
-                replayed: 0,
-                bytes: 0,
-            }));
-            resumed.push(conn);
-        }
-        // [CHAIN-1] RESUME ends a HOLD too, which may not be over.
-        for conn in resumed {
-            self.say_hold_to(now, conn, actions);
-        }
-        debug_assert!(!matches!(self.phase, Phase::Leaving { .. } | Phase::Down { .. }));
     }
 }

@@ -15,6 +15,7 @@ impl Target {
                 SessionState::Fencing { .. }
                 | SessionState::Recording { .. }
                 | SessionState::Arriving { .. }
+                | SessionState::Ready { .. }
                 | SessionState::Sharing { .. }
                 | SessionState::Asked { .. }
                 | SessionState::Complete { .. }
@@ -30,6 +31,7 @@ impl Target {
             self.next_over(),
             self.renew_life_at(),
             self.hold_at(),
+            self.barrier_deadline(),
         ];
         earliest(sessions.chain(others))
     }
@@ -52,6 +54,7 @@ impl Target {
                 | SessionState::Closing { .. }
                 | SessionState::Detaching { .. } => {}
                 SessionState::Arriving { .. }
+                | SessionState::Ready { .. }
                 | SessionState::Sharing { .. }
                 | SessionState::Asked { .. }
                 | SessionState::Complete { .. } => match session.beat.tick(now) {
@@ -80,5 +83,6 @@ impl Target {
         self.renew_holds(now, actions);
         self.renew(now, actions);
         self.give_up_places(now, actions);
+        self.barrier_over(now, actions);
     }
 }

@@ -301,6 +301,7 @@ fn resource_of(
             Some(claim.entry.resource)
         }
         SessionState::Arriving { attachment }
+        | SessionState::Ready { attachment, .. }
         | SessionState::Sharing { attachment }
         | SessionState::Asked { attachment, .. }
         | SessionState::Complete { attachment, .. } => {
@@ -313,6 +314,7 @@ fn resource_of(
 fn is_attached(state: &SessionState) -> bool {
     match state {
         SessionState::Arriving { .. }
+        | SessionState::Ready { .. }
         | SessionState::Sharing { .. }
         | SessionState::Asked { .. }
         | SessionState::Complete { .. } => true,

@@ -77,7 +77,7 @@ impl World {
     fn waits_for_who_is_gone(&self, reader: &Attachment) -> bool {
         let gone = |other: &Attachment| {
             (other.target, other.resource) == (reader.target, reader.resource)
-                && other.config.access == Access::ReadWrite
+                && other.config.access.writes()
                 && other.watch.ended
         };
         reader.config.access == Access::ReadOnly && self.attachments.iter().any(gone)

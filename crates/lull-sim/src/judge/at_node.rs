@@ -9,7 +9,7 @@ use lull_proto::MonoTime;
 use lull_proto::initiator::{End, Origin, Phase, Policy, Report, Retain, Timer};
 use lull_proto::target::ResourceIndex;
 use lull_wire::messages::{PauseComplete, Request};
-use lull_wire::{Message, OpCode, RequestFlags, StatusCode};
+use lull_wire::{Access, Message, OpCode, RequestFlags, StatusCode};
 use std::time::Duration;
 
 impl World {
@@ -40,7 +40,7 @@ impl World {
         }
         // What it had to send again is executed, in this life of the target.
         if matches!(message, Message::Ready(_) | Message::PauseComplete(_))
-            && self.writes(at)
+            && self.attachments[at].config.access == Access::ReadWrite
             && self.attachments[at].serves.is_none()
             && self.is_current(at)
             && self.wire_of(at).is_some_and(|wire| self.wires[wire].at_target)
@@ -126,8 +126,9 @@ impl World {
         let node = &mut self.attachments[at];
         let (target, resource, life) = (node.target, node.resource, node.life);
         let request = entry.wanted.request;
+        let node_shares = node.config.access == Access::Shared;
         let ending = matches!(node.phase(), Some(Phase::Ended(_) | Phase::Detaching) | None);
-        let allowed = node.watch.failing || node.watch.excused || ending;
+        let allowed = node.watch.failing || node.watch.excused || node.watch.missed || ending;
         let outcome = match (status, entry.failed_there) {
             (StatusCode::Done, _) => Outcome::Done,
             (_, true) => Outcome::Failed,
@@ -148,7 +149,8 @@ impl World {
         if outcome == Outcome::Done && keeps {
             self.judge.done.insert(request, (at, life));
         }
-        let durable = entry.wanted.flags.has(RequestFlags::FUA);
+        // [SAFE-11] Who shares is answered when it is durable.
+        let durable = entry.wanted.flags.has(RequestFlags::FUA) || (keeps && node_shares);
         let disk = self.medium(target, resource);
         if outcome == Outcome::Done && durable && disk.unsynced(|one, _| one == request).is_some() {
             self.found("SAFE-1", || format!("node-{at}: request {request} is not durable"));
@@ -222,8 +224,9 @@ impl World {
                 }
                 self.forsake(at);
             }
-            Report::Attached { .. }
-            | Report::Replaying { .. }
+            Report::Missed { .. } => node.watch.missed = true,
+            Report::Attached { .. } => node.watch.missed = false,
+            Report::Replaying { .. }
             | Report::LogLost { .. }
             | Report::LogLeft { .. }
             | Report::ShutdownCancelled

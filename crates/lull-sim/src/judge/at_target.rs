@@ -31,10 +31,14 @@ impl World {
             });
         }
         self.judge_admitted(at, running);
+        self.judge_repeats(at, running);
     }
 
     /// A request is done there.
     pub(crate) fn judge_finished(&mut self, at: usize, running: &Running, status: StatusCode) {
+        if status == StatusCode::Done {
+            self.judge_executed(running);
+        }
         if self.upper(at, running.resource).is_some() {
             let disk = self.medium(at, running.resource);
             let failed = disk.failed || disk.failed_before;
@@ -79,7 +83,8 @@ impl World {
                     if !read_only
                         && running.resource == resource
                         && running.changes()
-                        && self.attachments[other].config.attachment != id =>
+                        && self.attachments[other].config.attachment != id
+                        && !self.goes_beside(other, claim.attachment) =>
                 {
                     wrong = Some(("SAFE-9", running.clone()));
                 }
@@ -126,8 +131,15 @@ impl World {
         }
     }
 
+    /// Whether two attachments may write at the same time.
+    fn goes_beside(&self, one: usize, other: usize) -> bool {
+        let access = |at: usize| self.attachments[at].config.access;
+        access(one).goes_beside(access(other))
+    }
+
     /// What a target says.
     pub(crate) fn judge_target_sends(&mut self, at: usize, conn: ConnId, message: &Message) {
+        self.judge_opened(at, conn, message);
         let host = &self.targets[at];
         let Some(daemon) = &host.daemon else { return };
         let mine = |noted: Option<crate::state_dir::Noted>, restart| {
@@ -158,6 +170,19 @@ impl World {
         }
     }
 
+    /// RESUME lets a sharer go on: what it and the others had to send again is executed, or given up.
+    fn judge_opened(&mut self, at: usize, conn: ConnId, message: &Message) {
+        let daemon = self.targets[at].daemon.as_ref();
+        let claim = daemon.and_then(|daemon| daemon.claims.get(&conn));
+        let node = claim.map(|claim| &self.attachments[claim.attachment]);
+        let node = node.filter(|node| node.config.access == Access::Shared);
+        if let (Message::Resume(_), Some(node)) = (message, node) {
+            let resource = node.resource;
+            self.judge.disks[at][resource].crowd.opened = true;
+            self.judge_replayed(at, resource);
+        }
+    }
+
     /// A change of a target's state is on stable storage.
     pub(crate) fn judge_committed(&mut self, at: usize, change: &Change) {
         match change {
@@ -165,16 +190,19 @@ impl World {
             Change::Owner(entry, _) => {
                 let rivals = self.targets[at].state.roster.values().filter(|other| {
                     other.resource == entry.resource
-                        && other.access == lull_wire::Access::ReadWrite
-                        && entry.access == lull_wire::Access::ReadWrite
+                        && other.attachment != entry.attachment
+                        && !other.access.goes_beside(entry.access)
                 });
                 let rivals = rivals.count();
-                if rivals > 1 {
-                    self.found("SAFE-9", || format!("{rivals} writers on the roster: {entry:?}"));
+                if rivals > 0 {
+                    self.found("SAFE-9", || {
+                        format!("{rivals} others on the roster beside {entry:?}")
+                    });
                 }
             }
             Change::Gone(_)
             | Change::Evicted(..)
+            | Change::Missed(..)
             | Change::Incarnation(..)
             | Change::Intent(_)
             | Change::Revoked(_) => {}
@@ -223,7 +251,7 @@ impl World {
         self.judge.proceeds.remove(&at);
         for entry in self.targets[at].state.roster.values() {
             let disk = self.judge.disk(at, entry.resource.0);
-            disk.stale |= entry.access == Access::ReadWrite;
+            disk.begins_anew(entry.access, self.now);
         }
     }
 
@@ -278,6 +306,13 @@ impl World {
                 self.found("violation", || {
                     format!("target-{at}, connection {conn:?}: {violation}")
                 });
+            }
+            // Nobody is given up who had no time to come back.
+            Report::Missed { entry } => {
+                let host = &self.targets[at];
+                if self.now < host.since + host.barrier {
+                    self.found("RESUME-2", || format!("target-{at} did not wait for {entry:?}"));
+                }
             }
             // With another span.
             Report::Decided { restart, decision } => {

@@ -4,12 +4,14 @@
 
 mod at_node;
 mod at_target;
+mod sharers;
 
 use crate::world::World;
 use lull_history::{Checker, Fault, Held, Loss, Op, Outcome, Promise};
 use lull_proto::MonoTime;
 use lull_proto::target::Entry;
 use lull_wire::{Access, AttachmentId, Epoch, RestartId};
+use sharers::Crowd;
 use std::collections::BTreeMap;
 
 /// The first thing that is wrong in a run.
@@ -33,6 +35,20 @@ struct Disk {
     lost: bool,
     /// A write-back failed in this life of the target, and its writer has not replayed in a later one.
     broken: Option<u64>,
+    /// What those who share it did.
+    crowd: Crowd,
+}
+
+impl Disk {
+    /// A life of its target, or of its cache, begins with somebody of this access on the roster.
+    fn begins_anew(&mut self, access: Access, now: MonoTime) {
+        self.stale |= access.writes();
+        if access == Access::Shared {
+            // What several have unanswered is done again in any order, whatever was seen of it before.
+            self.checker.redone();
+            self.crowd.begins_anew(now);
+        }
+    }
 }
 
 /// What the judges remember.
@@ -64,6 +80,7 @@ impl Judge {
             stale: false,
             lost: false,
             broken: None,
+            crowd: Crowd::default(),
         };
         self.disks.push(vec![disk; disks]);
     }
@@ -135,6 +152,7 @@ impl World {
         by: u64,
         op: Op,
     ) {
+        self.judge_sharer_asks(target, resource, request);
         self.judge.disk(target, resource).checker.begin(request, by, op);
     }
 
@@ -148,6 +166,9 @@ impl World {
         data: &[u64],
     ) {
         self.judge.answered += 1;
+        if outcome == Outcome::Done {
+            self.judge_sharer_told(target, resource, request);
+        }
         if let Some(fault) = self.judge.ends(target, resource, request, outcome, data) {
             self.found("history", || format!("disk-{resource} of target-{target}: {fault}"));
         }
@@ -177,12 +198,11 @@ impl World {
         let chained = self.upper(target, resource).is_some();
         let roster = self.targets[target].state.roster.values();
         let of_disk = |entry: &&Entry| entry.resource.0 == resource;
-        let written = roster.filter(of_disk).any(|entry| entry.access == Access::ReadWrite);
         let disk = self.judge.disk(target, resource);
         if !chained {
             disk.broken = None;
         }
-        disk.stale |= written;
+        roster.filter(of_disk).for_each(|entry| disk.begins_anew(entry.access, self.now));
     }
 
     /// The writer of a disk has replayed what it keeps.

@@ -65,7 +65,7 @@ impl Renaming for Names<'_> {
 pub fn normalise(state: &mut State, now: MonoTime) {
     forget(state);
     let epochs: Vec<u64> = (0..state.nodes.len()).map(|at| superfluous(state, at, now)).collect();
-    let mut tickets: Vec<Ticket> = state.owner.store.pending().map(|(ticket, _)| *ticket).collect();
+    let mut tickets: Vec<Ticket> = state.owner.store.pending().map(|(ticket, _)| ticket).collect();
     tickets.sort();
     let none = Names {
         now,

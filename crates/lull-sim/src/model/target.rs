@@ -5,6 +5,7 @@ use super::setup::Wish;
 use super::state::{Daemon, Frame, Lane, Running, SECTOR, node_of, target_parts};
 use super::turn::Turn;
 use crate::canary::Canary;
+use crate::state_dir::Asked;
 use crate::target::refused;
 use lull_proto::ConnId;
 use lull_proto::target::{
@@ -44,7 +45,7 @@ impl Turn<'_> {
                 if forgotten {
                     events.push_back(Event::Recorded { ticket, ok: true });
                 } else {
-                    self.state.owner.store.ask(ticket, change);
+                    self.state.owner.store.ask(Asked::Change(ticket, change));
                 }
             }
             Action::StartWriteBack | Action::GiveBack { .. } => {}
@@ -237,7 +238,9 @@ impl Turn<'_> {
         self.state.owner.store.fails = fails;
         let done = self.state.owner.store.commit(life);
         self.state.owner.store.fails = false;
-        for (ticket, change, ok) in done {
+        for (asked, ok) in done {
+            // Nobody shares in the model.
+            let Asked::Change(ticket, change) = asked else { continue };
             if ok && matches!(change, Change::Clean(_)) {
                 self.judge_clean();
             }

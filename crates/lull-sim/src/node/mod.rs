@@ -86,6 +86,8 @@ pub struct Watch {
     pub connected: Option<MonoTime>,
     /// Its policy gives errors.
     pub failing: bool,
+    /// Other sharers were let go on without it: what it has unanswered is given up.
+    pub missed: bool,
     /// An operator did something after which it may end or fail.
     pub excused: bool,
     /// It shared at least once.

@@ -8,9 +8,9 @@ use crate::world::queue::Happening;
 use crate::world::wire::{Frame, Payload};
 use lull_proto::ConnId;
 use lull_proto::initiator::WINDOW;
-use lull_proto::target::{Ended, Event, ResourceIndex};
+use lull_proto::target::{Ended, Event, ResourceIndex, Share};
 use lull_wire::messages::{Reply, Request};
-use lull_wire::{Access, Epoch, OpCode, RequestFlags, RequestNumber, StatusCode};
+use lull_wire::{Epoch, OpCode, RequestFlags, RequestNumber, StatusCode};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -34,20 +34,23 @@ pub struct Lane {
     pub under_way: usize,
     /// Of the session.
     version: u16,
+    /// Others write as well.
+    pub share: Option<Share>,
 }
 
 impl Lane {
     /// An open one.
-    pub fn new(resource: usize, read_only: bool, version: u16) -> Self {
+    pub fn new(resource: usize, read_only: bool, version: u16, share: Option<Share>) -> Self {
         Self {
             resource,
             read_only,
             closing: false,
             muted: false,
-            lowest: 1,
+            lowest: share.map_or(1, |share| share.lowest.0),
             outstanding: BTreeSet::new(),
             under_way: 0,
             version,
+            share,
         }
     }
 
@@ -126,7 +129,10 @@ impl World {
             op: request.op,
             first: request.offset / sector,
             count: u64::from(request.length) / sector,
-            fua: request.flags.has(RequestFlags::FUA),
+            // [SAFE-11] What one sharer is answered, a crash takes from nobody.
+            fua: request.flags.has(RequestFlags::FUA)
+                || (lane.share.is_some()
+                    && matches!(request.op, OpCode::Write | OpCode::WriteZeroes)),
             payload,
             resource: lane.resource,
             from: claim.map(|claim| (claim.attachment, claim.epoch)),
@@ -136,6 +142,9 @@ impl World {
         if lane.read_only && running.changes() {
             self.reply(at, &running, StatusCode::ReadOnly);
             return;
+        }
+        if let Some(share) = lane.share {
+            return self.admit_shared(at, share, request.lowest, running);
         }
         lane.under_way += 1;
         self.judge_admitted(at, &running);
@@ -346,6 +355,7 @@ impl World {
         let Some(daemon) = &mut self.targets[at].daemon else { return };
         let Some(running) = daemon.running.remove(&op) else { return };
         self.judge_finished(at, &running, status);
+        self.note_outcome(at, &running, status);
         match running.owner {
             Owner::Lane(conn) => {
                 if let Some(daemon) = &mut self.targets[at].daemon
@@ -381,7 +391,7 @@ impl World {
         lane.is_some_and(|lane| lane.closing && lane.under_way == 0)
     }
 
-    fn reply(&mut self, at: usize, running: &Running, status: StatusCode) {
+    pub(super) fn reply(&mut self, at: usize, running: &Running, status: StatusCode) {
         let Owner::Lane(conn) = running.owner else { return };
         let Some(daemon) = &mut self.targets[at].daemon else { return };
         if let Some(lane) = daemon.lanes.get_mut(&conn) {
@@ -399,10 +409,5 @@ impl World {
         if let Some((reply, data)) = twice {
             self.send_down(wire, Frame::Reply(reply, data));
         }
-    }
-
-    /// Whether an attachment may write.
-    pub(crate) fn writes(&self, attachment: usize) -> bool {
-        self.attachments[attachment].config.access == Access::ReadWrite
     }
 }

@@ -6,9 +6,10 @@ use crate::disk::Death;
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_proto::ConnId;
+use lull_proto::ledger::Ledger;
 use lull_proto::target::{Config, Event, Resource, Target};
 use lull_wire::messages::{Name, Path};
-use lull_wire::{Incarnation, InstanceId, ResourceId, RestartId, Text};
+use lull_wire::{Access, Incarnation, InstanceId, ResourceId, RestartId, Text};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -47,7 +48,14 @@ impl World {
             return;
         }
         host.life += 1;
+        host.since = self.now;
         let mut gates = Vec::new();
+        let mut ledgers = vec![Ledger::default(); host.disks.len()];
+        for (attachment, outcomes) in &host.state.outcomes {
+            if let Some(entry) = host.state.roster.get(attachment) {
+                ledgers[entry.resource.0].load(*attachment, outcomes);
+            }
+        }
         let mut resources = Vec::new();
         for resource in 0..host.disks.len() {
             host.disks[resource].open();
@@ -74,18 +82,23 @@ impl World {
             instance: InstanceId(self.chance.id()),
             software: Name::default(),
             keep_alive: host.keep_alive,
-            barrier: Duration::ZERO,
+            barrier: host.barrier,
             from: host.state.unfinished.take().unwrap_or(RestartId(0)),
         };
         let mut roster: Vec<_> = host.state.roster.values().cloned().collect();
         if no_barrier {
             roster.iter_mut().for_each(|entry| entry.dirty = false);
         }
+        if self.canary == Some(Canary::NoBarrier) {
+            roster.iter_mut().for_each(|entry| entry.dirty &= entry.access != Access::Shared);
+        }
         host.daemon = Some(Daemon {
             machine: Target::new(self.now, config, resources, roster),
             lanes: BTreeMap::new(),
             running: BTreeMap::new(),
             gates,
+            ledgers,
+            parked: BTreeMap::new(),
             ended: BTreeSet::new(),
             claims: BTreeMap::new(),
             pulses: BTreeSet::new(),

@@ -4,6 +4,7 @@ mod gate;
 mod lane;
 mod life;
 mod perform;
+mod sharers;
 
 use crate::disk::Disk;
 use crate::state_dir::StateDir;
@@ -11,6 +12,7 @@ use crate::world::World;
 use crate::world::queue::Happening;
 use gate::Gate;
 use lane::Lane;
+use lull_proto::ledger::{Ledger, Which};
 use lull_proto::target::{self, Event, Phase, SessionState, Target};
 use lull_proto::{ConnId, Geometry, MonoTime};
 use lull_wire::messages::Name;
@@ -42,6 +44,8 @@ pub struct TargetHost {
     pub daemon: Option<Daemon>,
     /// How often it was started.
     pub life: u64,
+    /// When last.
+    pub since: MonoTime,
     /// It gets no time from its system.
     pub frozen: bool,
     /// When it got time again, the last time that it had none.
@@ -64,6 +68,8 @@ pub struct TargetHost {
     pub commit: Duration,
     /// How often initiators say that they are there.
     pub keep_alive: Duration,
+    /// How long sharers that are back wait for the others.
+    pub barrier: Duration,
 }
 
 /// A running daemon.
@@ -73,6 +79,10 @@ pub struct Daemon {
     pub(crate) lanes: BTreeMap<ConnId, Lane>,
     pub(crate) running: BTreeMap<u64, Running>,
     pub(crate) gates: Vec<Gate>,
+    /// What changes of sharers came to, for each resource.
+    pub(crate) ledgers: Vec<Ledger>,
+    /// Changes that wait for those of others.
+    pub(crate) parked: BTreeMap<Which, Running>,
     /// Resources whose life has ended and whose next one has not begun.
     pub(crate) ended: BTreeSet<usize>,
     /// Who asked for what on which connection.
@@ -110,6 +120,7 @@ impl TargetHost {
             state: StateDir::new(disks),
             daemon: None,
             life: 0,
+            since: MonoTime(0),
             frozen: false,
             thawed: None,
             backlog: VecDeque::new(),
@@ -121,6 +132,7 @@ impl TargetHost {
             sync: Duration::from_millis(4),
             commit: Duration::from_millis(1),
             keep_alive: Duration::from_millis(1250),
+            barrier: Duration::from_secs(60),
         }
     }
 
@@ -206,6 +218,7 @@ pub fn session_word(state: &SessionState) -> &'static str {
         SessionState::Fencing { .. } => "fencing",
         SessionState::Recording { .. } => "recording",
         SessionState::Arriving { .. } => "arriving",
+        SessionState::Ready { .. } => "ready",
         SessionState::Sharing { .. } => "sharing",
         SessionState::Asked { .. } => "asked",
         SessionState::Complete { .. } => "complete",

@@ -2,6 +2,7 @@
 
 use super::lane::{Lane, Owner, Running};
 use crate::canary::Canary;
+use crate::state_dir::Asked;
 use crate::world::World;
 use crate::world::queue::Happening;
 use crate::world::wire::{Frame, Payload};
@@ -18,11 +19,17 @@ impl World {
                 self.send_from_target(at, conn, refused(&refusal).into());
                 self.hang_up_target(at, conn);
             }
-            Action::Open { conn, resource, read_only, version } => {
+            Action::Open { conn, resource, read_only, version, share } => {
                 self.judge_opens(at, conn, resource.0, read_only);
+                let lane = Lane::new(resource.0, read_only, version, share);
                 if let Some(daemon) = &mut self.targets[at].daemon {
-                    daemon.lanes.insert(conn, Lane::new(resource.0, read_only, version));
+                    daemon.lanes.insert(conn, lane);
+                    if let Some(share) = share {
+                        let ledger = &mut daemon.ledgers[resource.0];
+                        ledger.open(share.attachment, share.instance, share.lowest);
+                    }
                 }
+                self.go_on(at, resource.0);
             }
             Action::Renew { resource } => self.renew(at, resource.0),
             Action::Close { conn } => self.close_lane(at, conn),
@@ -76,11 +83,13 @@ impl World {
             daemon.ended.remove(&resource);
         }
         self.targets[at].disks[resource].dropped = false;
+        self.targets[at].since = self.now;
         self.judge_renewed(at, resource);
     }
 
     fn close_lane(&mut self, at: usize, conn: ConnId) {
         let fenced = !self.sings(Canary::NoFence);
+        self.drop_parked(at, conn);
         let Some(daemon) = &mut self.targets[at].daemon else { return };
         let drained = match daemon.lanes.get_mut(&conn) {
             Some(lane) => {
@@ -102,6 +111,7 @@ impl World {
             Change::Owner(..) => self.sings(Canary::NoOwnerRecord),
             Change::Gone(_)
             | Change::Evicted(..)
+            | Change::Missed(..)
             | Change::Incarnation(..)
             | Change::Revoked(_) => false,
         };
@@ -111,12 +121,12 @@ impl World {
             }
             return;
         }
-        if self.targets[at].state.ask(ticket, change) {
+        if self.targets[at].state.ask(Asked::Change(ticket, change)) {
             self.begin_commit(at);
         }
     }
 
-    fn begin_commit(&mut self, at: usize) {
+    pub(super) fn begin_commit(&mut self, at: usize) {
         let (life, longest) = (self.targets[at].life, self.targets[at].commit);
         let span = self.chance.scattered(longest);
         self.after(span, Happening::Committed { target: at, life });
@@ -124,11 +134,19 @@ impl World {
 
     pub(crate) fn committed(&mut self, at: usize) {
         let life = self.targets[at].life;
-        for (ticket, change, ok) in self.targets[at].state.commit(life) {
-            if ok {
-                self.judge_committed(at, &change);
+        for (asked, ok) in self.targets[at].state.commit(life) {
+            match asked {
+                Asked::Change(ticket, change) => {
+                    if ok {
+                        self.judge_committed(at, &change);
+                        self.forget_sharers(at, &change);
+                    }
+                    self.tell_target(at, Event::Recorded { ticket, ok });
+                }
+                Asked::Outcomes(attachment, outcomes) => {
+                    self.outcomes_stored(at, attachment, &outcomes, ok);
+                }
             }
-            self.tell_target(at, Event::Recorded { ticket, ok });
         }
         if self.targets[at].lives(life) && self.targets[at].state.begin() {
             self.begin_commit(at);
@@ -189,7 +207,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Refused {
     let (retry, after) = refusal.disposition();
     let (epoch, tenure) = match refusal {
         Refusal::StaleEpoch { current } => (*current, Tenure(0)),
-        Refusal::StaleTenure { current } => (Epoch(0), *current),
+        Refusal::StaleTenure { current } | Refusal::Missed { current } => (Epoch(0), *current),
         Refusal::Version { .. }
         | Refusal::UnknownResource { .. }
         | Refusal::Identity { .. }

@@ -184,6 +184,7 @@ impl World {
             Happening::Execute { target, .. }
             | Happening::Synced { target, .. }
             | Happening::Committed { target, .. }
+            | Happening::StoreAgain { target, .. }
             | Happening::TickTarget { target, .. } => (Some(target), None),
             Happening::Kept { attachment, .. }
             | Happening::TickNode { attachment, .. }
@@ -279,6 +280,11 @@ impl World {
             Happening::Draw => self.draw(),
             Happening::Strike(fault) => self.strike(fault),
             Happening::Heal => self.heal(),
+            Happening::StoreAgain { target, life } => {
+                if self.targets[target].lives(life) {
+                    self.store_again(target);
+                }
+            }
             Happening::TickTarget { target, life } => {
                 if self.targets[target].lives(life) {
                     self.tick_target(target);

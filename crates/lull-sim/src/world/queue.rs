@@ -55,6 +55,8 @@ pub enum Happening {
     Strike(Fault),
     /// Chaos is over.
     Heal,
+    /// A target stores once more what could not be written.
+    StoreAgain { target: usize, life: u64 },
     /// A target's deadline.
     TickTarget { target: usize, life: u64 },
     /// An initiator's.

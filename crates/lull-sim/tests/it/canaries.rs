@@ -60,4 +60,10 @@ caught! {
     an_answer_to_what_could_not_be_passed_on_is_noticed: GivesBackAsDone;
     /// [CHAIN-4]
     a_new_incarnation_that_is_not_told_below_is_missed: NoLifeDownstream;
+    /// [SAFE-11]
+    a_change_that_is_executed_again_over_anothers_is_noticed: NoOutcomes;
+    /// [SAFE-11]
+    an_outcome_that_a_crash_forgets_under_anothers_change_is_missed: NoStoredOutcomes;
+    /// [RESUME-2]
+    the_wait_for_the_other_sharers_is_missed: NoBarrier;
 }

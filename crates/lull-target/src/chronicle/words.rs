@@ -103,6 +103,12 @@ pub fn say(
             "over",
             "lost for longer than its place is kept: its place is forgotten".to_owned(),
         ),
+        Report::Missed { entry } => (
+            entry.node.to_string(),
+            "missed",
+            "was not back in time: the other sharers go on without what it has unanswered"
+                .to_owned(),
+        ),
         Report::Lingering { sessions, agentless, .. } => {
             let what = lingering(sessions, *agentless);
             (machine.name().to_string(), "lingering", format!("waits for the disks to {what}"))

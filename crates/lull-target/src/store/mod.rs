@@ -15,11 +15,11 @@ pub(crate) use fault::Fault;
 pub(crate) use format::Format;
 use format::{FORMAT, RELEASE};
 pub use read::{has_state, histories, status};
-pub use rows::{ResourceRow, SeatRow};
+pub use rows::{OutcomeRow, ResourceRow, SeatRow};
 pub use thread::{Commit, Done, Store};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use rows::{RESOURCES, RESTARTS, ROSTER};
+use rows::{OUTCOMES, RESOURCES, RESTARTS, ROSTER};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,6 +91,8 @@ pub struct Remembered {
     pub resources: BTreeMap<String, ResourceRow>,
     /// The roster.
     pub seats: Vec<SeatRow>,
+    /// What changes of sharers came to, by their attachments.
+    pub outcomes: BTreeMap<String, OutcomeRow>,
     /// The restart that has no outcome yet: this start may be its second half.
     pub unfinished: Option<RestartRecord>,
     /// The number for the next restart.
@@ -221,6 +223,18 @@ fn read_all(database: &impl ReadableDatabase) -> Result<Remembered, Fault> {
             )));
         }
         remembered.seats.push(seat);
+    }
+    // Where nobody ever shared there is no such table.
+    match transaction.open_table(OUTCOMES) {
+        Ok(table) => {
+            for row in table.iter()? {
+                let (attachment, row) = row?;
+                let row: OutcomeRow = serde_json::from_str(row.value())?;
+                remembered.outcomes.insert(attachment.value().to_owned(), row);
+            }
+        }
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
     }
     if let Some(last) = transaction.open_table(RESTARTS)?.last()? {
         remembered.next_restart = last.0.value() + 1;

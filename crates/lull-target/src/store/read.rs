@@ -3,8 +3,7 @@
 use super::rows::RESTARTS;
 use super::{FILE, Fault, StoreError, format, read_all};
 use lull_admin::{
-    Access, ResourceStatus, RestartRecord, SessionPhase, SessionStatus, Status, TargetPhase,
-    TargetStatus,
+    ResourceStatus, RestartRecord, SessionPhase, SessionStatus, Status, TargetPhase, TargetStatus,
 };
 use redb::{ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 use std::path::{Path, PathBuf};
@@ -54,11 +53,7 @@ pub fn status(dir: &Path) -> Result<Status, StoreError> {
         initiator: seat.node.clone(),
         attachment: seat.resource.clone(),
         resource: seat.resource.clone(),
-        access: if seat.access == lull_wire::Access::ReadOnly.number() {
-            Access::Ro
-        } else {
-            Access::Rw
-        },
+        access: crate::daemon::access(lull_wire::Access::from(seat.access)),
         phase: SessionPhase::Lost,
         epoch: seat.epoch,
         instance: seat.instance.clone(),

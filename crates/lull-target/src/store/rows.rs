@@ -1,9 +1,10 @@
 //! The rows of the database.
 
 use super::Table;
+use lull_proto::ledger::Outcomes;
 use lull_proto::target::{Entry, ResourceIndex};
 use lull_wire::messages::Name;
-use lull_wire::{Access, Epoch, Incarnation, ResourceId, Tenure};
+use lull_wire::{Access, Epoch, Incarnation, RequestNumber, ResourceId, StatusCode, Tenure};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -12,6 +13,7 @@ pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::ne
 pub(super) const NOTES: Table = Table::new("notes");
 pub(super) const RESOURCES: Table = Table::new("resources");
 pub(super) const ROSTER: Table = Table::new("roster");
+pub(super) const OUTCOMES: Table = Table::new("outcomes");
 pub(super) const RESTARTS: TableDefinition<'static, u64, &str> = TableDefinition::new("restarts");
 
 /// What is kept of a resource, by its name.
@@ -57,6 +59,30 @@ pub struct SeatRow {
     pub dirty: bool,
 }
 
+/// What changes of a sharer came to, by its attachment: as far as changes of others lie over them [SAFE-11].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeRow {
+    /// The instance whose numbers they have, in hexadecimal digits.
+    pub instance: String,
+    /// The number of each request, and that of its status.
+    pub outcomes: Vec<(u64, u8)>,
+}
+
+impl OutcomeRow {
+    /// As the ledger has it.
+    pub fn of(outcomes: &Outcomes) -> Self {
+        let all = outcomes.all.iter().map(|(number, status)| (number.0, status.number()));
+        Self { instance: outcomes.instance.to_string(), outcomes: all.collect() }
+    }
+
+    /// For the ledger; `None` where the row makes no sense.
+    pub fn outcomes(&self) -> Option<Outcomes> {
+        let all = self.outcomes.iter();
+        let all = all.map(|(number, status)| (RequestNumber(*number), StatusCode::from(*status)));
+        Some(Outcomes { instance: self.instance.parse().ok()?, all: all.collect() })
+    }
+}
+
 /// What is not known to be clean is dirty.
 fn unknown() -> bool {
     true
@@ -94,7 +120,7 @@ impl SeatRow {
             instance: self.instance.parse().ok()?,
             epoch: Epoch(self.epoch),
             hold: self.hold_ms.map_or(Duration::MAX, Duration::from_millis),
-            dirty: self.dirty && self.access == Access::ReadWrite.number(),
+            dirty: self.dirty && Access::from(self.access).writes(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The thread that commits: what is asked for while one commit runs shares the next one.
 
-use super::rows::{RESOURCES, RESTARTS, ROSTER};
-use super::{FILE, Fault, HISTORY_LIMIT, ResourceRow, SeatRow, format, read};
+use super::rows::{OUTCOMES, RESOURCES, RESTARTS, ROSTER};
+use super::{FILE, Fault, HISTORY_LIMIT, OutcomeRow, ResourceRow, SeatRow, format, read};
 use crate::clock::Clock;
 use lull_admin::RestartRecord;
 use lull_proto::target::Ticket;
@@ -22,6 +22,8 @@ pub enum Commit {
     Seat(SeatRow, u64),
     /// A place that is gone, by its attachment.
     Gone(String),
+    /// What changes of a sharer came to, by its attachment.
+    Outcomes(String, OutcomeRow),
     /// The tenure of a resource.
     Tenure(String, u64),
     /// Whether places may have something to replay in another incarnation, by their attachments.
@@ -232,6 +234,11 @@ fn apply(transaction: &WriteTransaction, change: &Commit) -> Result<(), Fault> {
         }
         Commit::Gone(attachment) => {
             transaction.open_table(ROSTER)?.remove(attachment.as_str())?;
+            transaction.open_table(OUTCOMES)?.remove(attachment.as_str())?;
+        }
+        Commit::Outcomes(attachment, row) => {
+            let row = serde_json::to_string(row)?;
+            transaction.open_table(OUTCOMES)?.insert(attachment.as_str(), row.as_str())?;
         }
         Commit::Tenure(resource, tenure) => set_tenure(transaction, resource, *tenure)?,
         Commit::Dirty(attachments, dirty) => {

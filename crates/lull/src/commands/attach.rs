@@ -44,7 +44,7 @@ pub struct Args {
     /// Where its operator reaches it [default: /run/lull/initiator.sock, or below $XDG_RUNTIME_DIR]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<AdminAddr>,
-    /// rw (alone) or ro
+    /// rw (alone), rw-shared (beside other rw-shared, each write durable when it is answered) or ro
     #[arg(long, value_name = "ACCESS", default_value = "rw", value_parser = config::access)]
     pub access: Access,
     /// When the target stays away too long: wait, error, hook:COMMAND, or shutdown[:COMMAND], which

@@ -76,7 +76,10 @@ impl Claims {
             return Ok(());
         }
         let what = format!("two attachments write {uri}");
-        Err((what, "one resource has one writer: set access = \"ro\" for all others"))
+        Err((
+            what,
+            "one resource has one writer: set access = \"ro\" for all others, or \"rw-shared\" for all",
+        ))
     }
 }
 

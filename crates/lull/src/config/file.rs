@@ -34,6 +34,7 @@ pub struct FileTarget {
     pub threads: Option<NonZeroU8>,
     pub pause_timeout: Option<Text>,
     pub on_pause_timeout: Option<Text>,
+    pub barrier: Option<Text>,
     pub keep_alive: Option<Text>,
     #[serde(default)]
     pub insecure: bool,
@@ -91,6 +92,7 @@ pub const KEYS: [&str; 23] = [
     "admin",
     "pause-timeout",
     "on-pause-timeout",
+    "barrier",
     "keep-alive",
     "insecure",
     "backend",

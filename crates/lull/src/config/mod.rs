@@ -53,6 +53,8 @@ pub struct TargetConfig {
     pub pause_timeout_ms: u64,
     /// What happens when it ends; none: `ask` where somebody is there to answer, else `abort`.
     pub on_pause_timeout: Option<OnPauseTimeout>,
+    /// The longest that sharers of a resource wait for each other after a start.
+    pub barrier_ms: u64,
     /// A peer that is silent for so long is taken for dead.
     pub keep_alive_ms: u64,
     /// Whether plain TCP is accepted beyond loopback. [SEC-1]
@@ -186,6 +188,8 @@ impl std::str::FromStr for OnTimeout {
 
 /// The pause timer where nothing else is said.
 pub const DEFAULT_PAUSE_TIMEOUT_MS: u64 = 30_000;
+/// How long sharers wait for each other where nothing else is said.
+pub const DEFAULT_BARRIER_MS: u64 = 60_000;
 /// The silence that means death where nothing else is said.
 pub const DEFAULT_KEEP_ALIVE_MS: u64 = 5_000;
 /// The restart timer where nothing else is said.
@@ -222,6 +226,7 @@ impl TargetConfig {
             threads: processors(),
             pause_timeout_ms: DEFAULT_PAUSE_TIMEOUT_MS,
             on_pause_timeout: None,
+            barrier_ms: DEFAULT_BARRIER_MS,
             keep_alive_ms: DEFAULT_KEEP_ALIVE_MS,
             insecure: false,
         }

@@ -101,6 +101,7 @@ impl Checker {
         set(&mut config.threads, file.threads);
         set(&mut config.pause_timeout_ms, self.read(file.pause_timeout, parse_span_ms));
         config.on_pause_timeout = self.read(file.on_pause_timeout, on_pause_timeout);
+        set(&mut config.barrier_ms, self.read(file.barrier, parse_span_ms));
         set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
         if resources.is_empty() {
             self.wrong(
@@ -342,8 +343,9 @@ fn named(text: &str, what: &str) -> Result<String, String> {
 pub fn access(text: &str) -> Result<Access, String> {
     match text {
         "rw" => Ok(Access::Rw),
+        "rw-shared" => Ok(Access::RwShared),
         "ro" => Ok(Access::Ro),
-        _ => Err(format!("`{text}` is no access: write rw or ro")),
+        _ => Err(format!("`{text}` is no access: write rw, rw-shared or ro")),
     }
 }
 

@@ -20,6 +20,8 @@ pub fn blocks(offset: u64, length: u32) -> core::ops::Range<usize> {
 pub struct Lane {
     pub resource: ResourceIndex,
     pub read_only: bool,
+    /// Others write as well.
+    pub shared: bool,
     pub closed: bool,
     pub muted: bool,
     /// Under way, by the order of arrival, with the value to write.
@@ -54,14 +56,17 @@ impl Lanes {
         }
     }
 
-    pub fn open(&mut self, conn: ConnId, resource: ResourceIndex, read_only: bool) {
+    pub fn open(&mut self, conn: ConnId, resource: ResourceIndex, read_only: bool, shared: bool) {
         // [SAFE-5] [SAFE-7] Whoever wrote here before can no longer reach the medium.
         let rival = self.lanes.values().find(|lane| {
-            lane.resource == resource && !lane.read_only && !read_only && !lane.running.is_empty()
+            let writers = !lane.read_only && !read_only;
+            let both = lane.shared && shared;
+            lane.resource == resource && writers && !both && !lane.running.is_empty()
         });
         assert!(rival.is_none(), "a writer is let in while another's requests run: {rival:?}");
         let running = BTreeMap::new();
-        let lane = Lane { resource, read_only, closed: false, muted: false, running, lowest: 0 };
+        let lane =
+            Lane { resource, read_only, shared, closed: false, muted: false, running, lowest: 0 };
         assert!(self.lanes.insert(conn, lane).is_none(), "a lane is opened twice");
     }
 

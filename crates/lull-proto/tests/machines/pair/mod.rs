@@ -86,6 +86,8 @@ pub struct Pair {
     pub service: Duration,
     /// And at least.
     pub lag: Duration,
+    /// How long sharers wait for each other.
+    pub barrier: Duration,
     later: BTreeMap<(MonoTime, u64), Later>,
     names: Vec<&'static str>,
     order: u64,
@@ -115,6 +117,7 @@ impl Pair {
             cut: None,
             service: Duration::from_millis(3),
             lag: Duration::ZERO,
+            barrier: Duration::ZERO,
             later: BTreeMap::new(),
             names,
             order: 0,
@@ -195,7 +198,7 @@ impl Pair {
             instance: InstanceId([100 + life; 16]),
             software: Name::default(),
             keep_alive: KEEP_ALIVE,
-            barrier: Duration::ZERO,
+            barrier: self.barrier,
             from,
         };
         let roster = self.store.roster.values().cloned().collect();

@@ -29,8 +29,8 @@ impl Pair {
                 self.send_to_node(conn, Frame::Message(refused(&refusal).into()));
                 self.hang_up_target(conn);
             }
-            Action::Open { conn, resource, read_only, version: _ } => {
-                self.lanes.open(conn, resource, read_only)
+            Action::Open { conn, resource, read_only, version: _, share } => {
+                self.lanes.open(conn, resource, read_only, share.is_some())
             }
             Action::Close { conn } => {
                 if self.lanes.close(conn) {
@@ -168,7 +168,7 @@ pub fn refused(refusal: &Refusal) -> Refused {
     let (retry, after) = refusal.disposition();
     let (epoch, tenure) = match refusal {
         Refusal::StaleEpoch { current } => (*current, Tenure(0)),
-        Refusal::StaleTenure { current } => (Epoch(0), *current),
+        Refusal::StaleTenure { current } | Refusal::Missed { current } => (Epoch(0), *current),
         Refusal::Version { .. }
         | Refusal::UnknownResource { .. }
         | Refusal::Identity { .. }

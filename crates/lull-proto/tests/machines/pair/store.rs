@@ -1,7 +1,7 @@
 //! The target's stable storage: group commit after a delay, and what a crash leaves of it.
 
 use lull_proto::target::{Change, Entry, Ticket};
-use lull_wire::{Access, AttachmentId, Tenure};
+use lull_wire::{AttachmentId, Tenure};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -59,6 +59,12 @@ impl Store {
                 self.roster.remove(attachment);
                 self.tenures[resource.0] = *tenure;
             }
+            Change::Missed(whom, resource, tenure) => {
+                whom.iter().for_each(|attachment| {
+                    self.roster.remove(attachment);
+                });
+                self.tenures[resource.0] = *tenure;
+            }
             Change::Clean(_) => {
                 for seat in &self.clean {
                     self.roster.get_mut(seat).expect("a place").dirty = false;
@@ -66,7 +72,7 @@ impl Store {
             }
             Change::Revoked(_) | Change::Incarnation(..) => {
                 let writers = self.roster.values_mut();
-                writers.for_each(|entry| entry.dirty = entry.access == Access::ReadWrite);
+                writers.for_each(|entry| entry.dirty = entry.access.writes());
             }
             Change::Intent(_) => {}
         }

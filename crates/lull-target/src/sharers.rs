@@ -1,0 +1,262 @@
+//! Changes of those who share a resource: one ledger for all of its lanes, whichever threads they are on [SAFE-11].
+//!
+//! A lane of somebody who writes alone never comes here, and neither do reads and flushes of those who share.
+
+use crate::daemon::{Input, Shared};
+use crate::local::Local;
+use crate::store::{Commit, OutcomeRow, Store};
+use lull_proto::ledger::{Ledger, Outcomes, Verdict};
+use lull_proto::target::{Change, Entry, ResourceIndex, Share, Ticket};
+use lull_wire::{Access, AttachmentId, RequestNumber, StatusCode};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Tells a lane which of its changes need not wait any longer.
+#[derive(Debug, Default)]
+pub struct Bell {
+    ready: Mutex<Vec<RequestNumber>>,
+    rung: Notify,
+}
+
+impl Bell {
+    /// Waits until there are some; they are taken with [`Bell::take`].
+    pub async fn rung(&self) {
+        self.rung.notified().await;
+    }
+
+    /// Those that came since the last time.
+    pub fn take(&self) -> Vec<RequestNumber> {
+        std::mem::take(&mut *lock(&self.ready))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds one can panic in the middle of a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is to be stored, by whose it is.
+pub type ToStore = Vec<(AttachmentId, Outcomes)>;
+
+/// The ledger of one resource, and how its lanes are reached.
+#[derive(Debug, Default)]
+pub struct Sharers {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    ledger: Ledger,
+    bells: BTreeMap<AttachmentId, Arc<Bell>>,
+}
+
+impl Inner {
+    /// Rings for those that may go on.
+    fn ring(&mut self) -> ToStore {
+        for (attachment, number) in self.ledger.take_ready() {
+            if let Some(bell) = self.bells.get(&attachment) {
+                lock(&bell.ready).push(number);
+                bell.rung.notify_one();
+            }
+        }
+        self.ledger.to_store()
+    }
+}
+
+impl Sharers {
+    /// Does something with the ledger; what has to be stored because of it.
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> (T, ToStore) {
+        let mut inner = lock(&self.inner);
+        let done = work(&mut inner);
+        (done, inner.ring())
+    }
+
+    /// What was on stable storage when this life of the process began.
+    pub fn load(&self, attachment: AttachmentId, outcomes: &Outcomes) {
+        lock(&self.inner).ledger.load(attachment, outcomes);
+    }
+
+    /// Outcomes are on stable storage, or could not be written.
+    pub fn stored(&self, attachment: AttachmentId, outcomes: &Outcomes, ok: bool) -> ToStore {
+        self.with(|inner| inner.ledger.stored(attachment, outcomes, ok)).1
+    }
+
+    /// Looks once more what has to be stored, after that failed.
+    pub fn store_again(&self) -> ToStore {
+        self.with(|inner| inner.ledger.store_again()).1
+    }
+
+    /// Who lost its place for good sends nothing again.
+    pub fn leave(&self, attachment: AttachmentId) -> ToStore {
+        self.with(|inner| inner.ledger.leave(attachment)).1
+    }
+}
+
+/// One lane's way to the ledger.
+pub struct Sharing {
+    share: Share,
+    bell: Arc<Bell>,
+}
+
+impl Sharing {
+    /// A lane opens.
+    pub fn open(local: &Local, resource: ResourceIndex, share: Share) -> Self {
+        let bell = Arc::<Bell>::default();
+        let one = Self { share, bell: Arc::clone(&bell) };
+        one.with(local, resource, |inner| {
+            inner.bells.insert(share.attachment, bell);
+            inner.ledger.open(share.attachment, share.instance, share.lowest);
+        });
+        one
+    }
+
+    fn with<T>(
+        &self,
+        local: &Local,
+        resource: ResourceIndex,
+        work: impl FnOnce(&mut Inner) -> T,
+    ) -> T {
+        let (done, to_store) = local.shared[resource.0].sharers.with(work);
+        if !to_store.is_empty() {
+            local.tell(Input::Store { resource, outcomes: to_store });
+        }
+        done
+    }
+
+    /// Rings when changes that waited may run.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// The lowest number that is unanswered when the lane opens.
+    pub fn lowest(&self) -> u64 {
+        self.share.lowest.0
+    }
+
+    /// Its initiator knows what became of whatever is below.
+    pub fn confirm(&self, local: &Local, resource: ResourceIndex, lowest: RequestNumber) {
+        self.with(local, resource, |inner| inner.ledger.confirm(self.share.attachment, lowest));
+    }
+
+    /// What is to be done with a change.
+    pub fn admit(
+        &self,
+        local: &Local,
+        resource: ResourceIndex,
+        number: RequestNumber,
+        (offset, length): (u64, u32),
+    ) -> Verdict {
+        let which = (self.share.attachment, number);
+        self.with(local, resource, |inner| inner.ledger.admit(which, offset, length))
+    }
+
+    /// A change was executed; `None`: or not, nobody knows.
+    pub fn done(
+        &self,
+        local: &Local,
+        resource: ResourceIndex,
+        number: RequestNumber,
+        offset: u64,
+        status: Option<StatusCode>,
+    ) {
+        let which = (self.share.attachment, number);
+        self.with(local, resource, |inner| match status {
+            Some(status) => inner.ledger.done(which, offset, status),
+            None => inner.ledger.abandon(which, offset),
+        });
+    }
+
+    /// The lane closes: what waited is never executed.
+    pub fn close(
+        &self,
+        local: &Local,
+        resource: ResourceIndex,
+        waited: impl Iterator<Item = (RequestNumber, u64)>,
+    ) {
+        self.with(local, resource, |inner| {
+            for (number, offset) in waited {
+                inner.ledger.abandon((self.share.attachment, number), offset);
+            }
+            let attachment = self.share.attachment;
+            if inner.bells.get(&attachment).is_some_and(|bell| Arc::ptr_eq(bell, &self.bell)) {
+                inner.bells.remove(&attachment);
+            }
+        });
+    }
+}
+
+/// What of sharers is being stored, by the ticket of its commit.
+#[derive(Default)]
+pub struct Keeping {
+    storing: BTreeMap<Ticket, (ResourceIndex, AttachmentId, Outcomes)>,
+    leaving: BTreeMap<Ticket, Vec<AttachmentId>>,
+    /// Tickets of outcomes are counted down from the last one: the machine counts its own upwards.
+    tickets: u64,
+}
+
+impl Keeping {
+    /// Asks for outcomes to be stored.
+    pub fn store(&mut self, store: &Store, resource: ResourceIndex, outcomes: ToStore) {
+        for (attachment, outcomes) in outcomes {
+            self.tickets += 1;
+            let ticket = Ticket(u64::MAX - self.tickets);
+            let row = OutcomeRow::of(&outcomes);
+            store.commit(Some(ticket), vec![Commit::Outcomes(attachment.to_string(), row)]);
+            self.storing.insert(ticket, (resource, attachment, outcomes));
+        }
+    }
+
+    /// A change of the roster is being written.
+    pub fn leaves(&mut self, ticket: Ticket, change: &Change) {
+        let whom = match change {
+            Change::Gone(attachment) | Change::Evicted(attachment, ..) => vec![*attachment],
+            Change::Missed(whom, ..) => whom.clone(),
+            Change::Owner(..)
+            | Change::Incarnation(..)
+            | Change::Intent(_)
+            | Change::Clean(_)
+            | Change::Revoked(_) => return,
+        };
+        self.leaving.insert(ticket, whom);
+    }
+
+    /// A commit has ended; whether it was one of outcomes. Who lost its place is forgotten only when that is written:
+    /// after a crash it might have it again.
+    pub fn committed(
+        &mut self,
+        shared: &[Shared],
+        store: &Store,
+        ticket: Ticket,
+        ok: bool,
+    ) -> bool {
+        for attachment in self.leaving.remove(&ticket).filter(|_| ok).into_iter().flatten() {
+            for (place, one) in shared.iter().enumerate() {
+                self.store(store, ResourceIndex(place), one.sharers.leave(attachment));
+            }
+        }
+        let Some((resource, attachment, outcomes)) = self.storing.remove(&ticket) else {
+            return false;
+        };
+        let more = shared[resource.0].sharers.stored(attachment, &outcomes, ok);
+        self.store(store, resource, more);
+        true
+    }
+
+    /// Outcomes that could not be written are to be.
+    pub fn again(&mut self, shared: &[Shared], store: &Store) {
+        for (place, one) in shared.iter().enumerate() {
+            self.store(store, ResourceIndex(place), one.sharers.store_again());
+        }
+    }
+}
+
+/// Reads what was on stable storage when this life of the process began.
+pub fn load(shared: &[Shared], roster: &[Entry], rows: &BTreeMap<String, OutcomeRow>) {
+    for entry in roster.iter().filter(|entry| entry.access == Access::Shared) {
+        let row = rows.get(&entry.attachment.to_string());
+        if let Some(outcomes) = row.and_then(OutcomeRow::outcomes) {
+            shared[entry.resource.0].sharers.load(entry.attachment, &outcomes);
+        }
+    }
+}
