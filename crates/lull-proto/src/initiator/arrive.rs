@@ -363,7 +363,7 @@ impl Initiator {
             State::Replaying { outage, link, mut resume, replay, pause: Some(pause) }
                 if pause.restart == restart =>
             {
-                // It is ready when the replay is done, as if nobody had asked for a pause.
+                // [PAUSE-11] Of this restart: it is ready when the replay is done, as if nobody had asked for a pause.
                 resume.by = resume.by.max(now + self.config.resume_timeout);
                 self.state = State::Replaying { outage, link, resume, replay, pause: None };
                 self.replay_again(now, actions);
@@ -408,6 +408,7 @@ impl Initiator {
         let conn = link.conn;
         self.state = State::Sharing { link };
         self.end_hold(now, actions);
+        // [PAUSE-7] Nothing that was asked meanwhile is lost or fails.
         let later = self.requests.send_again(conn, actions);
         self.requests.send_held(now, conn, actions);
         let again =

@@ -226,6 +226,7 @@ impl Initiator {
             | State::Attaching { .. }
             | State::Replaying { .. }
             | State::Ready { .. }
+            // [PAUSE-7]
             | State::Draining { .. }
             | State::Flushing { .. }
             | State::Paused { .. } => self.requests.hold(now, slot, ask),
@@ -236,6 +237,7 @@ impl Initiator {
     }
 
     fn received(&mut self, now: MonoTime, conn: ConnId, message: Message, actions: &mut Actions) {
+        // [SEC-3] What comes late on an older connection is nobody's order.
         if self.conn() != Some(conn) {
             return;
         }

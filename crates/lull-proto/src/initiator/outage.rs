@@ -114,6 +114,7 @@ impl Outage {
         Self {
             why,
             since: now,
+            // [TIMER-4] And a slower one is none that failed.
             deadline: (why != Why::First)
                 .then(|| now + restart_timeout.max(downtime.saturating_mul(3))),
             expiry: Expiry::Running,

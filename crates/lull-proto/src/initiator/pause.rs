@@ -231,6 +231,7 @@ impl Initiator {
             self.share(now, link, outage, Again::default(), pause.restart, actions);
             return;
         }
+        // [PAUSE-7] At once, be there other traffic or not.
         let conn = link.conn;
         self.state = State::Sharing { link };
         self.end_hold(now, actions);

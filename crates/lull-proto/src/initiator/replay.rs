@@ -54,6 +54,7 @@ impl Requests {
         incarnation: Incarnation,
         actions: &mut Actions,
     ) -> Option<Replay> {
+        // [RESUME-3] There nothing can be missing.
         if self.is_settled(incarnation) {
             return None;
         }
@@ -113,6 +114,7 @@ impl Requests {
                     Stage::Flushes
                 }
                 Stage::Flushes if self.in_flight() == 0 => {
+                    // [SAFE-10] Not before all of it is there: a life that ends earlier leaves all of it.
                     self.settled = incarnation;
                     actions.push(Action::Settle(incarnation));
                     Stage::Done

@@ -364,6 +364,7 @@ impl Requests {
             sent.live = false;
             return Ok(Took::Reply);
         }
+        // [CONN-3] Once: a second reply to it is a violation.
         let Some(sent) = place.take() else { return Err(unknown) };
         self.forget_answered();
         self.coming -= sent.cost();
@@ -448,6 +449,7 @@ impl Requests {
     pub fn lost(&mut self) {
         for place in &mut self.window {
             match place {
+                // [CONN-3] Its consumer waits on.
                 Some(Sent { origin: Origin::Consumer(_), live, .. }) => *live = false,
                 Some(sent) => {
                     forget_change(&mut self.changing, &sent.ask);
@@ -463,7 +465,8 @@ impl Requests {
     }
 
     /// Gives back whatever is not outstanding on the present connection: who asked keeps it, and asks again [CHAIN-1].
-    /// With `all` what is outstanding too: its reply, late as it may be, goes nowhere, and what overlaps it waits for that.
+    /// With `all` what is outstanding too: [CONN-3] its reply, late as it may be, goes nowhere, and what overlaps it waits
+    /// for that.
     pub fn give_back(&mut self, all: bool, actions: &mut Actions) {
         let not_executed = |slot| Action::Answer { slot, status: StatusCode::NotExecuted };
         for place in &mut self.window {
@@ -486,7 +489,7 @@ impl Requests {
         actions.extend(self.held.drain(..).map(|held| not_executed(held.slot)));
     }
 
-    /// Answers everything with an error. What is outstanding may still be executed: its answer goes nowhere.
+    /// Answers everything with an error. What is outstanding may still be executed: [CONN-3] its answer goes nowhere.
     pub fn fail_all(&mut self, actions: &mut Actions) {
         let fail = |slot| Action::Answer { slot, status: StatusCode::Io };
         for place in &mut self.window {

@@ -176,7 +176,7 @@ impl Target {
         self.check_gone(actions);
     }
 
-    /// The roster is as it is on stable storage. [SAFE-7] A tenure never falls.
+    /// The roster is as it is on stable storage.
     fn take_seat(&mut self, now: MonoTime, claim: Claim, holder: Holder) {
         let Claim { entry, tenure, lowest: _ } = claim;
         let shared = &mut self.resources[entry.resource.0];
@@ -266,7 +266,8 @@ impl Target {
         self.check_gone(actions);
     }
 
-    /// What was claimed under an attachment that is evicted is void, and the eviction is stored behind it.
+    /// What was claimed under an attachment that is evicted is void, and the eviction is stored behind it: [SAFE-7] no
+    /// tenure falls.
     pub(super) fn drop_claims(&mut self, attachment: AttachmentId, actions: &mut Actions) {
         let of = |claim: &Claim| claim.entry.attachment == attachment;
         let claims = self.sessions.iter();

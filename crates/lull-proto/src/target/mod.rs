@@ -287,7 +287,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target that serves, with the roster that it remembers: everybody on it is lost since `now`.
+    /// A target that serves, with the roster that it remembers: [SAFE-7] everybody on it is lost since `now`.
     pub fn new(
         now: MonoTime,
         config: Config,

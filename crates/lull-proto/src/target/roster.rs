@@ -59,7 +59,7 @@ pub struct Seat {
 impl Seat {
     /// Whether a lost session's reservation is over.
     pub fn is_over(&self, now: MonoTime) -> bool {
-        self.holder == Holder::Lost && self.until().is_some_and(|until| until <= now)
+        self.until().is_some_and(|until| until <= now)
     }
 
     /// When a lost session's reservation ends; `None` for never, or while it is not lost.
@@ -96,6 +96,7 @@ impl Target {
         }
         if let Some(seat) = known {
             self.check_owner(now, seat, instance, &attach)?;
+            // [SAFE-8] What it holds is for the other one.
             if seat.entry.resource != place {
                 return Err(Refusal::Identity { name: attach.resource });
             }
@@ -244,7 +245,7 @@ impl Target {
         self.roster.values().filter(kept).count() + self.claims().filter(new).count() >= SEATS_LIMIT
     }
 
-    /// When the next place is kept no longer. In a pause the roster stays: who is on it may still come in.
+    /// When the next place is kept no longer. [SAFE-7] In a pause the roster stays: who is on it may still come in.
     pub(super) fn next_over(&self) -> Option<MonoTime> {
         if !self.is_serving() {
             return None;

@@ -368,6 +368,7 @@ impl Target {
         told: &PauseComplete,
         actions: &mut Actions,
     ) {
+        // [PAUSE-11] Of another restart it says nothing about this one.
         if !self.phase.is_about(told.restart) {
             return;
         }
@@ -500,6 +501,7 @@ impl Target {
                 actions.push(Action::HangUp { conn });
                 self.sessions.remove(&conn);
             }
+            // [CONN-4] Whatever ran has been answered, and nothing follows.
             Then::Disconnect(code) => {
                 let node = session.node.clone();
                 let message = self.disconnect_message(code, attachment).into();

@@ -51,10 +51,10 @@ pub fn pause(id: u64) -> Message {
     Pause { restart, span_ms: 30_000, downtime_ms: 1000, reason }.into()
 }
 
-pub fn evicted() -> Message {
+pub fn disconnect(code: DisconnectCode, restart: u64) -> Message {
     Disconnect {
-        restart: RestartId(0),
-        code: DisconnectCode::Evicted,
+        restart: RestartId(restart),
+        code,
         downtime_ms: 0,
         resource: Default::default(),
         where_to: Default::default(),

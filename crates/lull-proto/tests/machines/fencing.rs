@@ -1,7 +1,7 @@
 //! Who may attach, and what must be over first.
 
 use crate::pair::{Node, Order, Pair, Seen, restart};
-use lull_proto::initiator::{Config, End, Event, Phase, Report};
+use lull_proto::initiator::{Config, End, Event, Memory, Phase, Report};
 use lull_proto::target::{Change, Holder, Refusal, ResourceIndex};
 use lull_wire::{Access, AttachmentId, InstanceId, Kind, RefusalCode, StatusCode};
 use std::time::Duration;
@@ -228,6 +228,28 @@ fn a_reservation_ends_with_its_hold_and_raises_the_tenure() {
     pair.nodes[0].mute = false;
     pair.until_phase(0, Phase::Ended(End::Fenced));
     assert_eq!(refusals(&pair, 0).last(), Some(&RefusalCode::StaleTenure));
+}
+
+/// [SAFE-8] Whoever knew another resource under the name is refused, and so is an attachment that has its place on
+/// another one: what it holds is for that one.
+#[test]
+fn an_attachment_of_another_resource_is_refused() {
+    let other = lull_wire::ResourceId([99; 16]);
+    let mut pair = rivals(1, |_, config| config.memory.identity = other);
+    begin(&mut pair, 0);
+    pair.run(SECOND);
+    assert_eq!(refusals(&pair, 0).first(), Some(&RefusalCode::Identity));
+    assert_eq!(pair.target.as_ref().unwrap().seats().count(), 0);
+
+    let mut pair = Pair::sharing(1);
+    pair.cut_now(0);
+    let resource = lull_wire::messages::Name::new("disk-b").unwrap();
+    let memory = Memory { epoch: pair.nodes[0].memory.epoch, ..Memory::default() };
+    let config = Config { resource, memory, ..pair.nodes[0].config.clone() };
+    pair.nodes[0] = Node::new(config, 1);
+    begin(&mut pair, 0);
+    pair.run(SECOND);
+    assert_eq!(refusals(&pair, 0).first(), Some(&RefusalCode::Identity));
 }
 
 /// [SAFE-7] An evicted writer is told and does not come back; its place is free at once.

@@ -187,7 +187,7 @@ fn a_medium_flushes_before_pause_complete() {
 }
 
 /// [CHAIN-1] [CHAIN-2] A target that goes itself has back what it cannot pass on, and what is stuck above; what overlaps
-/// that waits until its fate is known.
+/// that waits until its fate is known. [CONN-3] A late reply answers nobody a second time.
 #[test]
 fn a_medium_that_gives_back_keeps_nothing_that_is_stuck() {
     let mut alone = medium();

@@ -124,7 +124,8 @@ fn a_stale_epoch_never_ends_an_attachment() {
     }
 }
 
-/// [SAFE-5] READY, and so the first request, waits until the next life can name this one; later ones do not.
+/// [SAFE-5] [SAFE-7] [SAFE-8] READY, and so the first request, waits until the next life can name this one, the resource
+/// and the tenure; later ones do not.
 #[test]
 fn the_first_ready_of_a_life_waits_for_stable_storage() {
     let mut alone = attaching();

@@ -2,8 +2,8 @@
 
 use crate::alone::{Alone, attached, connect, resume, welcome};
 use crate::pair::{ask, config};
-use lull_proto::initiator::{Action, Ask, Event, Initiator, Legacy, Origin, Report, Retain};
-use lull_wire::messages::Request;
+use lull_proto::initiator::{Action, Ask, Event, Initiator, Legacy, Origin, Phase, Report, Retain};
+use lull_wire::messages::{Attached, Request};
 use lull_wire::{Incarnation, Kind, OpCode, StatusCode};
 
 const ONE: Incarnation = Incarnation([1; 16]);
@@ -53,8 +53,8 @@ fn retained(alone: &Alone) -> u64 {
     alone.machine.view(alone.now).retained.0
 }
 
-/// [SAFE-10] [SAFE-2] In the order in which they were acknowledged, overlapping ones never together; a flush, then
-/// READY.
+/// [SAFE-10] [SAFE-2] In the order in which they were acknowledged, [SAFE-3] overlapping ones never together; a flush,
+/// then READY.
 #[test]
 fn an_heir_replays_in_another_incarnation_what_it_found() {
     let mut alone = heir(kept(), TWO);
@@ -107,8 +107,11 @@ fn an_heir_that_is_cut_off_before_its_flush_owes_it_still() {
 #[test]
 fn a_log_is_settled_only_when_all_of_it_was_executed() {
     let mut alone = heir(kept(), TWO);
-    answer_all(&mut alone);
-    assert!(!alone.actions.iter().any(|action| matches!(action, Action::Settle(_))));
+    for _ in 0..3 {
+        assert!(!alone.actions.iter().any(|action| matches!(action, Action::Settle(_))));
+        answer_all(&mut alone);
+    }
+    assert!(alone.actions.contains(&Action::Settle(TWO)));
 }
 
 /// [SAFE-10] A lost log is reported once; whether anything is lost depends on the target's cache.
@@ -124,6 +127,14 @@ fn a_missing_log_is_a_loss_only_in_another_incarnation() {
         assert_eq!(what(&alone.transmitted()), [(OpCode::Flush, 0)]);
         answer_all(&mut alone);
         assert!(is_ready(&alone) && !told(&alone));
+        alone.lose();
+        alone.pass(std::time::Duration::from_secs(1));
+        alone.connects();
+        alone.receive(welcome());
+        alone.receive(connect());
+        alone.receive(Attached { incarnation: Incarnation([3; 16]), ..attached(2) }.into());
+        assert_eq!(alone.machine.phase(), Phase::Ready);
+        assert!(!alone.reported(|report| matches!(report, Report::LogMissing { .. })));
     }
 }
 

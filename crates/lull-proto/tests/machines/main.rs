@@ -1,6 +1,7 @@
 //! The two machines against each other on a virtual clock, and each alone against what a peer may send.
 
 mod alone;
+mod answered;
 mod arbitrary;
 mod bring_up;
 mod chains;

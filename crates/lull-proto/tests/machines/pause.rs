@@ -193,9 +193,16 @@ fn stale_restart_ids_are_ignored() {
         flush_us: 0,
     };
     let at_target = lull_proto::ConnId(1);
+    let progress = lull_wire::messages::PauseProgress {
+        restart: other,
+        in_flight: 77,
+        oldest_ms: 0,
+        unflushed: 0,
+    };
+    pair.tell_target(target::Event::Received { conn: at_target, message: progress.into() });
     pair.tell_target(target::Event::Received { conn: at_target, message: complete.into() });
     let rows = pair.target.as_ref().unwrap().rows(pair.now);
-    assert!(matches!(rows[1].state, RowState::Draining(_)));
+    assert!(matches!(rows[1].state, RowState::Draining(None)), "{:?}", rows[1].state);
     pair.freeze(1, false);
     until_back(&mut pair, 2);
 }

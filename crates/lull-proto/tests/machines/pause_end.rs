@@ -1,10 +1,11 @@
 //! How a pause ends that does not go through at once.
 
-use crate::alone::{Alone, attached, connect, pause, resume, welcome};
+use crate::alone::{Alone, attached, connect, disconnect, pause, resume, welcome};
 use crate::pair::{Order, Pair, Seen, restart};
 use lull_proto::initiator::{Event, Phase};
 use lull_proto::target::{Change, Decision, OnTimeout, Purpose, Report, RowState, Why};
-use lull_wire::{Kind, OpCode, RestartId};
+use lull_wire::messages::Attached;
+use lull_wire::{DisconnectCode, Incarnation, Kind, OpCode, RestartId, StatusCode};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -314,6 +315,76 @@ fn leaving_drains_what_is_in_flight() {
     let reply = pair.first(|seen| *seen == Seen::Down(0, Kind::Reply));
     assert!(reply < pair.first(|seen| *seen == Seen::Down(0, Kind::Disconnect)));
     assert_eq!(pair.count(&Seen::Asked(0, slot)), 1, "it was answered, not sent again");
+}
+
+/// [PAUSE-11] Nor does another restart's RESUME let go whoever was told PAUSE in the middle of a replay.
+#[test]
+fn a_replay_under_a_pause_is_not_let_go_by_another_restart() {
+    let mut alone = Alone::sharing();
+    alone.write_answered();
+    alone.lose();
+    alone.incarnation = Incarnation([2; 16]);
+    alone.connects();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone.receive(Attached { incarnation: alone.incarnation, ..attached(2) }.into());
+    alone.receive(pause(7));
+    let ready = alone.sent(Kind::Ready).len();
+    alone.receive(resume(4));
+    let replayed = alone.transmitted().pop().unwrap();
+    alone.reply(replayed.number, StatusCode::Done);
+    assert_eq!((alone.sent(Kind::Ready).len(), alone.machine.phase()), (ready, Phase::Flushing));
+}
+
+/// [PAUSE-11] In a pause DISCONNECT counts where it names no restart, and with every code that is not about one.
+#[test]
+fn a_disconnect_that_is_not_about_another_restart_ends_a_pause() {
+    for (code, restart, obeyed) in [
+        (DisconnectCode::Restart, 4, false),
+        (DisconnectCode::Restart, 0, true),
+        (DisconnectCode::Restart, 7, true),
+        (DisconnectCode::WriteBackFailed, 4, true),
+        (DisconnectCode::Shutdown, 4, true),
+    ] {
+        let mut alone = Alone::sharing();
+        alone.receive(pause(7));
+        assert_eq!(alone.machine.phase(), Phase::Paused);
+        alone.receive(disconnect(code, restart));
+        assert_eq!(alone.machine.phase() != Phase::Paused, obeyed, "{code:?} of {restart}");
+    }
+}
+
+/// [SEC-3] An order counts on the session's own connection alone, and only from ATTACH on.
+#[test]
+fn an_order_on_another_connection_is_not_obeyed() {
+    let mut alone = Alone::sharing();
+    let old = alone.conn;
+    alone.lose();
+    alone.connects();
+    alone.attaches(2);
+    alone.receive(resume(0));
+    for order in [pause(7), disconnect(DisconnectCode::Evicted, 0)] {
+        alone.handle(Event::Received { conn: old, message: order });
+        assert_eq!(alone.machine.phase(), Phase::Sharing);
+    }
+    let mut early = Alone::greeted();
+    early.receive(welcome());
+    early.receive(pause(7));
+    assert!(early.violation().is_some());
+}
+
+/// [CONN-4] Nothing follows DISCONNECT: the target ends the connection behind it, whether it is read or not.
+#[test]
+fn disconnect_is_the_last_word_on_a_connection() {
+    let mut pair = Pair::sharing(1);
+    pair.freeze(0, true);
+    pair.evict(0);
+    pair.run(SECOND);
+    let last = pair.trace.iter().rev().find(|seen| matches!(seen, Seen::Down(..)));
+    assert_eq!(last, Some(&Seen::Down(0, Kind::Disconnect)));
+    assert!(!pair.wires[0].at_target, "the target has ended it");
+    pair.run(60 * SECOND);
+    assert_eq!(pair.count(&Seen::Down(0, Kind::Ping)), 0);
 }
 
 /// [PAUSE-10] [PAUSE-5] A hold that went on without somebody waits for it when it becomes a restart.

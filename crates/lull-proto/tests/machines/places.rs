@@ -78,6 +78,29 @@ fn a_place_ends_with_its_hold() {
     assert!(pair.nodes[1].memory.tenure > before, "somebody else might have had it");
 }
 
+/// [SAFE-7] The hold counts anew from each start of the target; without limit it never ends.
+#[test]
+fn a_targets_own_absence_uses_up_no_hold() {
+    for (hold, kept) in [(10 * SECOND, false), (Duration::MAX, true)] {
+        let mut pair = Pair::new(1);
+        let config = lull_proto::initiator::Config { hold, ..pair.nodes[0].config.clone() };
+        pair.nodes[0] = Node::new(config, 0);
+        pair.begin_all();
+        pair.nodes[0].mute = true;
+        pair.cut_now(0);
+        pair.run(8 * SECOND);
+        pair.downtime = Some(60 * SECOND);
+        pair.crash();
+        pair.run(69 * SECOND);
+        let seats = |pair: &Pair| pair.target.as_ref().unwrap().seats().count();
+        assert_eq!(seats(&pair), 1, "it began 9 s ago");
+        pair.run(2 * SECOND);
+        assert_eq!(seats(&pair), usize::from(kept));
+        pair.run(100_000 * SECOND);
+        assert_eq!(seats(&pair), usize::from(kept));
+    }
+}
+
 /// [SAFE-5] Its place does not end under an owner who is being let in at that moment.
 #[test]
 fn a_place_does_not_end_while_its_owner_comes_back() {

@@ -1,10 +1,10 @@
 //! What was acknowledged and not flushed outlives the target.
 
-use crate::alone::{Alone, attached, connect, resume, welcome};
+use crate::alone::{Alone, attached, connect, disconnect, resume, welcome};
 use crate::pair::{Pair, Seen, ask, config};
 use lull_proto::initiator::{self, Ask, Event, Phase, Report, Retain};
 use lull_wire::messages::Request;
-use lull_wire::{Incarnation, Kind, OpCode, RequestFlags, StatusCode};
+use lull_wire::{DisconnectCode, Incarnation, Kind, OpCode, RequestFlags, StatusCode};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -230,15 +230,16 @@ fn a_flush_that_fails_is_not_repeated_in_a_rush() {
     alone.reply(flush.number, StatusCode::Io);
     assert_eq!(alone.transmitted().len(), before);
     alone.pass(2 * SECOND);
-    assert_eq!(last(&alone).op, OpCode::Flush);
+    assert_eq!((last(&alone).op, alone.transmitted().len()), (OpCode::Flush, before + 1));
 }
 
 /// [SAFE-3] A change that is larger than the bound is durable by itself, and goes when nothing older is retained.
 #[test]
 fn what_is_too_large_to_retain_is_written_through() {
-    let mut alone = retaining(crate::pair::BLOCK);
+    let mut alone = retaining(4 * crate::pair::BLOCK);
     write(&mut alone, 1);
-    let large = Ask { length: 2 * crate::pair::BLOCK as u32, ..ask(OpCode::Write, 0) };
+    assert_eq!(last(&alone).op, OpCode::Write, "it is far from the bound");
+    let large = Ask { length: 5 * crate::pair::BLOCK as u32, ..ask(OpCode::Write, 0) };
     alone.submit_ask(large);
     let flush = last(&alone);
     assert_eq!(flush.op, OpCode::Flush);
@@ -253,10 +254,12 @@ fn what_is_too_large_to_retain_is_written_through() {
 #[test]
 fn without_a_log_each_change_is_durable() {
     let mut alone = retaining(0);
-    for op in [OpCode::Write, OpCode::WriteZeroes] {
+    for (op, durable) in
+        [(OpCode::Write, true), (OpCode::WriteZeroes, true), (OpCode::Discard, false)]
+    {
         alone.submit(op, 1);
         let request = last(&alone);
-        assert!(request.flags.has(RequestFlags::FUA), "{op:?}");
+        assert_eq!((request.op, request.flags.has(RequestFlags::FUA)), (op, durable));
         alone.reply(request.number, StatusCode::Done);
     }
     assert_eq!(retained(&alone), 0);
@@ -267,7 +270,7 @@ fn without_a_log_each_change_is_durable() {
 fn a_log_that_nobody_will_replay_is_reported() {
     let mut alone = retaining(1 << 20);
     write(&mut alone, 1);
-    alone.receive(crate::alone::evicted());
+    alone.receive(disconnect(DisconnectCode::Evicted, 0));
     assert!(alone.reported(|report| matches!(report, Report::LogLost { changes: 1, .. })));
 }
 

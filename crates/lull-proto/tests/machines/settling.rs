@@ -33,7 +33,7 @@ fn settles_without_the_second(order: Order) -> Pair {
 }
 
 /// [PAUSE-5] [PAUSE-8] What somebody who came back sends while the backends flush is not covered by that flush: it is
-/// waited for, and flushed again, before the clean record.
+/// waited for, and flushed again, before the clean record. [SAFE-7] In a pause its place is kept beyond its hold.
 #[test]
 fn who_comes_back_while_the_backends_flush_is_waited_for() {
     let mut pair = settles_without_the_second(Order { on_timeout: OnTimeout::Wait, ..restart(1) });

@@ -1,13 +1,13 @@
 //! The restart timer, the resume timer, and what runs at their end.
 
-use crate::alone::{Alone, attached, connect, pause, resume, welcome};
-use crate::pair::{Node, Pair};
+use crate::alone::{Alone, attached, connect, disconnect, pause, resume, welcome};
+use crate::pair::{Node, Pair, config};
 use lull_proto::Violation;
-use lull_proto::initiator::{Action, Config, Event, Phase, Policy, Report, Timer, WINDOW};
-use lull_wire::messages::{Attached, Detached, Pong, Refused, Reply, Resized, Welcome};
+use lull_proto::initiator::{Action, Config, Event, Expiry, Phase, Policy, Report, Timer, WINDOW};
+use lull_wire::messages::{Attached, Detached, Disconnect, Pong, Refused, Reply, Resized, Welcome};
 use lull_wire::{
-    Epoch, Incarnation, InstanceId, Kind, Message, OpCode, RefusalCode, RequestNumber, ResourceId,
-    Retry, StatusCode, Tenure,
+    DisconnectCode, Epoch, Incarnation, InstanceId, Kind, Message, OpCode, RefusalCode,
+    RequestNumber, ResourceId, Retry, StatusCode, Tenure,
 };
 use std::time::Duration;
 
@@ -50,6 +50,67 @@ fn each_policy_runs_once_and_can_be_left() {
         pair.finish();
         assert_eq!(pair.nodes[0].errors(), failed);
     }
+}
+
+/// Shares with a target of whose unannounced losses it has enough after 10 s.
+fn impatient() -> Alone {
+    let config = config(0, "disk-a");
+    let mut alone =
+        Alone::new(Config { policy: Policy::Error, restart_timeout: 10 * SECOND, ..config });
+    alone.handle(Event::Begin);
+    alone.connects();
+    alone.attaches(1);
+    alone.receive(resume(0));
+    alone
+}
+
+/// Every dial fails at once; how many were begun.
+fn dials_in_vain(alone: &mut Alone, span: Duration) -> usize {
+    let until = alone.now + span;
+    alone.actions.clear();
+    while let Some(next) = alone.machine.deadline().filter(|next| *next <= until) {
+        alone.now = alone.now.max(next);
+        alone.handle(Event::Tick);
+        if let Some(&Action::Dial { conn }) = alone.actions.last() {
+            alone.handle(Event::DialFailed { conn });
+        }
+    }
+    alone.now = until;
+    alone.actions.iter().filter(|action| matches!(action, Action::Dial { .. })).count()
+}
+
+/// [TIMER-4] What was announced counts, not the timer of losses; and nobody waits for the announced end: dials go on
+/// all the time, and from half of it on they are as close as after any loss.
+#[test]
+fn an_announced_absence_may_be_shorter_or_longer() {
+    let mut alone = impatient();
+    alone.receive(pause(7));
+    let Message::Disconnect(told) = disconnect(DisconnectCode::Restart, 7) else { unreachable!() };
+    alone.receive(Disconnect { downtime_ms: 40_000, ..*told }.into());
+    let Some(&Action::Dial { conn }) = alone.actions.last() else { panic!("it dials at once") };
+    alone.handle(Event::DialFailed { conn });
+    let early = dials_in_vain(&mut alone, 20 * SECOND);
+    let late = dials_in_vain(&mut alone, 20 * SECOND);
+    assert!(early > 40 && late > 2 * early, "{early}, {late}");
+    assert!(dials_in_vain(&mut alone, 79 * SECOND) > 40);
+    assert_eq!(alone.machine.view(alone.now).outage.unwrap().expiry, Expiry::Running);
+}
+
+/// [TIMER-4] A restart that is announced in an outage has the whole of the restart timer.
+#[test]
+fn a_restart_announced_in_an_outage_has_the_time_of_one() {
+    let mut alone = impatient();
+    alone.lose();
+    let Some(&Action::Dial { conn }) = alone.actions.last() else { panic!("it dials at once") };
+    alone.handle(Event::DialFailed { conn });
+    dials_in_vain(&mut alone, 8 * SECOND);
+    alone.pass(SECOND / 2);
+    alone.connects();
+    alone.attaches(2);
+    alone.receive(pause(7));
+    alone.receive(disconnect(DisconnectCode::Restart, 7));
+    let outage = alone.machine.view(alone.now).outage.unwrap();
+    assert_eq!(outage.deadline, Some(alone.now + 10 * SECOND));
 }
 
 /// [TIMER-6] At the timer's end the policy waits for a whole dial that was begun afterwards.

@@ -351,10 +351,12 @@ impl Pair {
 
     fn keep_loaded(&mut self, at: usize) {
         let over = matches!(self.phase(at), Phase::Ended(_));
-        while !over
-            && self.nodes[at].geometry.is_some()
-            && self.nodes[at].waiting.len() < self.nodes[at].load
-        {
+        // Not without end, where everything is answered at once.
+        for _ in 0..self.nodes[at].load {
+            let node = &self.nodes[at];
+            if over || node.geometry.is_none() || node.waiting.len() >= node.load {
+                break;
+            }
             let ask = Node::any_ask(|bound| self.chance(bound));
             self.submit(at, ask);
         }
