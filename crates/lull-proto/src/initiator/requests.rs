@@ -364,7 +364,7 @@ impl Requests {
             sent.live = false;
             return Ok(Took::Reply);
         }
-        // [CONN-3] Once: a second reply to it is a violation.
+        // [CONN-3] Once.
         let Some(sent) = place.take() else { return Err(unknown) };
         self.forget_answered();
         self.coming -= sent.cost();
@@ -465,8 +465,7 @@ impl Requests {
     }
 
     /// Gives back whatever is not outstanding on the present connection: who asked keeps it, and asks again [CHAIN-1].
-    /// With `all` what is outstanding too: [CONN-3] its reply, late as it may be, goes nowhere, and what overlaps it waits
-    /// for that.
+    /// With `all` what is outstanding too: [CONN-3] its late reply goes nowhere, and what overlaps it waits for that.
     pub fn give_back(&mut self, all: bool, actions: &mut Actions) {
         let not_executed = |slot| Action::Answer { slot, status: StatusCode::NotExecuted };
         for place in &mut self.window {
