@@ -225,12 +225,14 @@ impl World {
                 let done = self.judge.done.get(&request);
                 let done =
                     done.filter(|(by, life)| !chained || self.attachments[*by].life == *life);
-                let by = done.map(|(attachment, _)| *attachment);
-                let id = by.map(|attachment| self.attachments[attachment].config.attachment);
+                let by = done.map(|(attachment, _)| &self.attachments[*attachment].config);
                 rows.iter().any(|row| {
                     let clean = |proof: Proof| proof.retained == 0;
-                    Some(row.entry.attachment) == id
-                        && matches!(row.state, RowState::Complete(proof) if clean(proof))
+                    // Who lost the place to somebody else has completed nothing: its log is lost with it.
+                    let owns = by.is_some_and(|by| {
+                        by.attachment == row.entry.attachment && by.instance == row.entry.instance
+                    });
+                    owns && matches!(row.state, RowState::Complete(proof) if clean(proof))
                 })
             };
             let left = self.medium(at, resource).unsynced(of_complete);
