@@ -142,3 +142,126 @@ fn damage_words(damage: &Damage) -> String {
         "the log that the process before this one left is damaged: {lost} are lost if the target lost its memory"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Keeping, Policy, ShutdownConfig};
+    use crate::daemon::open_state;
+    use crate::state_file::StateFile;
+    use lull_admin::{AdminAddr, Place, ResourceUri};
+    use lull_proto::initiator::{Ask, Memory};
+    use lull_wire::{
+        AttachmentId, Digest, Epoch, InstanceId, OpCode, RequestFlags, ResourceId, Tenure,
+    };
+    use std::os::fd::AsFd;
+    use std::path::Path;
+    use std::time::Duration;
+
+    const ID: AttachmentId = AttachmentId([7; 16]);
+    const ONE: Incarnation = Incarnation([1; 16]);
+
+    fn config(dir: &Path) -> Config {
+        let place = Place::Unix { path: dir.join("target.sock") };
+        let attachment = AttachmentConfig {
+            name: "db1".into(),
+            uri: ResourceUri { place, resource: "db1".into() },
+            fuse: None,
+            nbd: Vec::new(),
+            access: Access::Rw,
+            policy: Policy::Wait,
+            hook_limit: Duration::from_secs(60),
+            restart_timeout: Duration::from_secs(600),
+            resume_timeout: Duration::from_secs(60),
+            hold: None,
+            retain: 1 << 20,
+            take_over: false,
+            adopt: false,
+        };
+        Config {
+            node: "web-1".into(),
+            state_dir: dir.to_owned(),
+            admin: AdminAddr::unix(dir.join("admin.sock")),
+            silence: Duration::from_secs(5),
+            shutdown: ShutdownConfig {
+                command: "false".into(),
+                deadline: Duration::from_secs(5),
+                last_resort: None,
+            },
+            keeping: Keeping::ServiceManager,
+            attachments: vec![attachment],
+        }
+    }
+
+    /// An attachment that has been here before and kept a log, settled in `ONE`.
+    fn kept() -> Kept {
+        let memory = Memory {
+            epoch: Epoch(5),
+            identity: ResourceId([3; 16]),
+            incarnation: ONE,
+            tenure: Tenure(2),
+        };
+        let instance = InstanceId([4; 16]);
+        Kept { attachment: ID, instance, noted: Vec::new(), memory, log: Some(ONE) }
+    }
+
+    /// What a service manager gives to the next process; nothing without a log.
+    fn passed(journal: Option<&Journal>) -> HashMap<String, OwnedFd> {
+        let file = |journal: &Journal| journal.as_fd().try_clone_to_owned().unwrap();
+        journal.map(|journal| (format!("lull-log-{ID}"), file(journal))).into_iter().collect()
+    }
+
+    fn one_change() -> Journal {
+        let mut journal = Journal::create(ID, 1 << 20).unwrap();
+        let (op, flags) = (OpCode::Write, RequestFlags::none());
+        let ask = Ask { op, flags, offset: 0, length: 512 };
+        journal.push(0, &ask, &[9; 512], Digest::of(&[9; 512]));
+        journal.settle(ONE);
+        journal
+    }
+
+    /// [SAFE-10] The next life has the log of the one before. Where it is gone that is a loss, and stays one for the life
+    /// after it, until somebody was told.
+    #[test]
+    fn a_log_is_inherited_and_one_that_is_gone_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let opened = |journal: Option<&Journal>, kept: &Kept| {
+            open(&config, &config.attachments[0], kept, &mut passed(journal)).unwrap()
+        };
+        let log = opened(Some(&one_change()), &kept());
+        assert!(
+            matches!(&log.legacy, Legacy::Kept { settled: ONE, changes } if changes.len() == 1)
+        );
+        assert_eq!(log.told[0].0, "log_found");
+
+        let gone = opened(None, &kept());
+        assert_eq!(gone.legacy, Legacy::Lost { settled: ONE });
+        let after = opened(Some(&gone.journal), &kept());
+        assert_eq!(after.legacy, Legacy::Lost { settled: ONE }, "nobody has heard of it");
+
+        let fresh = opened(None, &Kept { log: None, ..kept() });
+        assert_eq!(fresh.legacy, Legacy::None);
+    }
+
+    /// [SAFE-8] Who takes what is there now for the disk on an operator's word sends nothing of what it kept for another
+    /// one, and comes like a stranger under a higher epoch.
+    #[test]
+    fn an_adopted_disk_gets_nothing_that_was_kept_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.attachments[0].adopt = true;
+        let (file, _) = StateFile::open(dir.path(), "db1", &config.node).unwrap();
+        file.write(&kept()).unwrap();
+        drop(file);
+        let (_file, kept, fresh) =
+            open_state(&config.node, dir.path(), &config.attachments[0]).unwrap();
+        assert!(!fresh && kept.attachment == ID && kept.log.is_none());
+        assert_eq!(kept.memory, Memory { epoch: Epoch(5), ..Memory::default() });
+        let journal = one_change();
+        let log =
+            open(&config, &config.attachments[0], &kept, &mut passed(Some(&journal))).unwrap();
+        assert_eq!(log.legacy, Legacy::None);
+        assert_eq!(log.told[0].0, "log_lost");
+    }
+}

@@ -410,7 +410,7 @@ impl Lane {
             sharing.done(&open.local, open.resource, ticket.number, offset, outcome);
             self.gauge.get_on();
         }
-        // [SAFE-1] What a read found may be older than what was acknowledged, once it is gone.
+        // [SAFE-1] [SAFE-4] What a read found may be older than what was acknowledged, once it is gone.
         if !lasts {
             return;
         }
@@ -449,6 +449,59 @@ fn status_code(status: IoStatus) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::daemon::Shared;
+    use lull_block::{Context, Pool, Workers};
+    use tokio::sync::mpsc;
+
+    /// [SAFE-4] The flush that failed is not answered, and neither is anything of that life, on whichever connection;
+    /// the machine hears of it once.
+    #[test]
+    fn a_failed_flush_ends_its_life_for_everybody_and_answers_nobody() {
+        let context =
+            Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
+        let spec = "faulty:fail-flush=1:mem:1M".parse().unwrap();
+        let backend = lull_block::open(&spec, &context).unwrap();
+        let (toll, sharers) = Default::default();
+        let shared =
+            Shared { name: "db1".to_owned(), backend, life: Life::default(), toll, sharers };
+        let (control, mut heard) = mpsc::unbounded_channel();
+        let (watch, pool) =
+            (Arc::new(Watch::new(Clock::start())), Pool::with_classes(&[(4096, 1)]).unwrap());
+        let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);
+        let incarnation = Incarnation::NONE;
+        let terms = Terms { read_only: false, version: 1, incarnation, life: 0, share: None };
+        let lane = || {
+            let (outlet, watch) = (Outlet::new(), Arc::clone(&watch));
+            let lane = Lane::new(outlet.clone(), watch, Arc::new(Gauge::default()));
+            lane.open(&local, ResourceIndex(0), terms);
+            (lane, outlet)
+        };
+        let (request, flags) = (RequestNumber(1), RequestFlags::none());
+        let flush = Request {
+            number: request,
+            lowest: request,
+            offset: 0,
+            length: 0,
+            op: OpCode::Flush,
+            flags,
+        };
+        let (first, other) = (lane(), lane());
+        for (lane, outlet) in [&first, &first, &other] {
+            lane.run(Op::Flush, &flush, Buffer::empty());
+            assert_eq!(outlet.queued(), 0, "nobody is answered");
+        }
+        let ended = heard.try_recv();
+        assert!(matches!(
+            ended,
+            Ok(Input::LifeEnded { resource: ResourceIndex(0), why: Ended::WriteBack })
+        ));
+        assert!(heard.try_recv().is_err(), "once");
+        let next = Terms { life: 1, ..terms };
+        first.0.open(&local, ResourceIndex(0), next);
+        first.0.run(Op::Flush, &flush, Buffer::empty());
+        assert!(first.1.queued() > 0, "the next life answers");
+    }
 
     fn take(numbers: &mut Numbers, number: u64, lowest: u64) -> bool {
         numbers.take(RequestNumber(number), RequestNumber(lowest))

@@ -248,6 +248,51 @@ pub fn random() -> Result<[u8; 16], RunError> {
 mod tests {
     use super::*;
 
+    fn row_of(found: &Identity, backend: &dyn Backend) -> ResourceRow {
+        ResourceRow {
+            identity: found.id.to_string(),
+            marked: found.marked,
+            device: backend.device(),
+            incarnation: String::new(),
+            tenure: 1,
+            backend: String::new(),
+            size: backend.geometry().size,
+        }
+    }
+
+    /// [SAFE-8] What was served under a name is known again. What carries another mark, or lost the one that it had, is
+    /// not served, and memory is another resource each time.
+    #[test]
+    fn a_medium_is_known_again_or_not_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = |text: &str| {
+            let workers = Workers::new(1).unwrap();
+            let context = Context { workers, lock_wait: Duration::ZERO, remotes: None };
+            let spec: BackendSpec = text.parse().unwrap();
+            let backend = lull_block::open(&spec, &context).unwrap();
+            (ResourceConfig { name: "db1".into(), backend: spec }, backend)
+        };
+        let file = |name: &str| opened(&format!("file:{}/{name},size=1M", dir.path().display()));
+        let (config, disk) = file("disk");
+        let first = identity(&config, None, disk.as_ref()).unwrap();
+        assert!(first.marked, "the file system of the temporary directory keeps marks");
+        let known = row_of(&first, disk.as_ref());
+        let again = identity(&config, Some(&known), disk.as_ref()).unwrap();
+        assert_eq!(again.id, first.id);
+
+        let (config, unmarked) = file("new");
+        assert!(identity(&config, Some(&known), unmarked.as_ref()).is_err(), "it lost its mark");
+        unmarked.set_identity([9; 16]).unwrap();
+        assert!(identity(&config, Some(&known), unmarked.as_ref()).is_err(), "another mark");
+        let device = ResourceRow { device: Some("eui.1".into()), marked: false, ..known };
+        assert!(identity(&config, Some(&device), disk.as_ref()).is_err(), "it was a device");
+
+        let (config, memory) = opened("mem:1M");
+        let one = identity(&config, None, memory.as_ref()).unwrap();
+        let known = row_of(&one, memory.as_ref());
+        assert_ne!(identity(&config, Some(&known), memory.as_ref()).unwrap().id, one.id);
+    }
+
     /// [SAFE-8]
     #[test]
     fn a_device_of_another_name_or_a_smaller_one_is_another() {

@@ -41,6 +41,7 @@ fn a_consumer_reads_what_it_wrote_and_the_daemon_says_how_it_stands() {
     });
 }
 
+/// [CONN-3] Its consumer is answered once, after the last of them.
 #[test]
 fn a_long_request_without_data_is_asked_for_in_pieces_that_the_target_takes() {
     on_one_thread(async {
