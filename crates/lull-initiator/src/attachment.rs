@@ -11,7 +11,7 @@ use lull_proto::geometry::Geometry;
 use lull_proto::initiator::{Ask, Event, Initiator, Memory, Phase, Slot};
 use lull_proto::{ConnId, MonoTime};
 use lull_transport::DialError;
-use lull_wire::messages::Reply;
+use lull_wire::messages::{Name, Reply};
 use lull_wire::{DecodeError, Digest, Incarnation, InstanceId, Kind, Message, OpCode, StatusCode};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -278,6 +278,15 @@ impl Attachment {
     pub fn tick(self: &Rc<Self>) {
         if self.deadline().is_some_and(|at| at <= self.made.clock.now()) {
             self.handle(Event::Tick);
+        }
+    }
+
+    /// Somebody says that the target of this name has started [CONN-1].
+    pub fn knocked(self: &Rc<Self>, node: &Name) {
+        let of_another =
+            self.core.borrow().told.target.as_ref().is_some_and(|known| known != node.as_str());
+        if !of_another {
+            self.handle(Event::Knocked);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the daemon is told to do, checked.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// Who keeps the logs of unflushed writes over this process's end.
     pub keeping: Keeping,
+    /// Where targets knock that have started [CONN-1]; an address at which they reach this host.
+    pub callback: Option<Addr>,
     /// What it uses, at least one, each name once.
     pub attachments: Vec<AttachmentConfig>,
 }
@@ -117,6 +120,11 @@ pub enum ConfigError {
         "attachment `{0}` has an access that this release does not know: use rw, rw-shared or ro"
     )]
     Access(String),
+    /// An address at which nobody can be reached.
+    #[error(
+        "{0} is every address of this host and none that a target can knock at: write the one that targets reach"
+    )]
+    Callback(Addr),
 }
 
 impl Config {
@@ -129,6 +137,7 @@ impl Config {
         if self.attachments.is_empty() {
             return Err(ConfigError::Nothing);
         }
+        self.callback.as_ref().map_or(Ok(()), check_callback)?;
         let mut names = HashSet::new();
         for attachment in &self.attachments {
             name(&attachment.name)?;
@@ -144,6 +153,19 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether targets can knock there.
+///
+/// # Errors
+/// Where the address stands for all of this host's.
+pub fn check_callback(addr: &Addr) -> Result<(), ConfigError> {
+    match addr {
+        Addr::Tcp { host, .. } if host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()) => {
+            Err(ConfigError::Callback(addr.clone()))
+        }
+        Addr::Tcp { .. } | Addr::Unix(_) => Ok(()),
     }
 }
 

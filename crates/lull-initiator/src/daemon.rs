@@ -26,6 +26,7 @@ use crate::config::{AttachmentConfig, Config, Keeping, name};
 use crate::error::RunError;
 use crate::heritage;
 use crate::keeper::Keeper;
+use crate::knocks::Door;
 use crate::shutdown::Host;
 use crate::state_file::{Kept, StateFile};
 use crate::vault;
@@ -38,12 +39,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long requests have to be answered once it leaves anyway; then their consumers are cut off.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
-/// What an attachment tells the daemon.
+/// What attachments and targets tell the daemon.
 #[derive(Debug)]
 pub enum News {
-    /// Consumers can connect to it.
+    /// Consumers can connect to an attachment.
     Serves,
-    /// It has ended and left nothing behind.
+    /// A target of this name says that it has started.
+    Knocked {
+        /// As it says.
+        node: Name,
+    },
+    /// An attachment has ended and left nothing behind.
     Departed {
         /// Its name.
         name: String,
@@ -90,7 +96,7 @@ pub async fn serve(
     stops: mpsc::UnboundedReceiver<()>,
     told: impl Fn(Moment<'_>),
 ) -> Result<(), RunError> {
-    let (mut daemon, calls) = Daemon::start(config)?;
+    let (mut daemon, calls) = Daemon::start(config).await?;
     told(Moment::Waiting(&format!("waits for the targets of {}", daemon.attachment_names())));
     for attachment in &daemon.attachments {
         attachment.begin();
@@ -134,6 +140,8 @@ struct Daemon {
     chronicle: Rc<Chronicle>,
     attachments: Vec<Rc<Attachment>>,
     news: mpsc::UnboundedReceiver<News>,
+    /// Where targets knock.
+    door: Option<Rc<Door>>,
     /// Who waits for the end of which attachment.
     detaching: HashMap<String, Vec<Reply<()>>>,
     stopping: Stopping,
@@ -144,7 +152,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: Config) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
+    async fn start(config: Config) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
         config.check()?;
         let clock = Clock::start();
         let instance = InstanceId(random()?);
@@ -163,6 +171,11 @@ impl Daemon {
             log.keep();
             logs.push(log);
         }
+        let door = match &config.callback {
+            Some(callback) => Some(Rc::new(Door::open(callback).await?)),
+            None => None,
+        };
+        let callback = door.as_ref().map(|door| door.address.clone()).unwrap_or_default();
         let listener = AdminListener::bind(&config.admin)?;
         let admin_socket = listener.try_clone()?;
         let (calls, called) = mpsc::channel(CALLS_QUEUED);
@@ -183,7 +196,9 @@ impl Daemon {
                 }
                 None => None,
             };
-            let settings = machine_config(&config.node, attachment, instance, &kept, log.retain)?;
+            let mut settings =
+                machine_config(&config.node, attachment, instance, &kept, log.retain)?;
+            settings.callback = callback.clone();
             let machine = Initiator::inheriting(settings, log.legacy);
             let log = (log.journal, settled, guard);
             let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
@@ -206,6 +221,10 @@ impl Daemon {
             };
             attachments.push(Attachment::new(made, machine, keeper, log));
         }
+        if let Some(door) = &door {
+            let (door, news) = (Rc::clone(door), teller);
+            tokio::task::spawn_local(async move { door.listen(&news).await });
+        }
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let daemon = Self {
@@ -216,6 +235,7 @@ impl Daemon {
             chronicle,
             attachments,
             news,
+            door,
             detaching: HashMap::new(),
             stopping: Stopping::No,
             looks,
@@ -253,6 +273,9 @@ impl Daemon {
                         let names = self.attachment_names();
                         told(Moment::Serving(&format!("{} uses {names}", self.node)));
                     }
+                }
+                Happening::News(News::Knocked { node }) => {
+                    self.attachments.iter().for_each(|one| one.knocked(&node));
                 }
                 Happening::News(News::Departed { name, end }) => {
                     result = result.and(self.departed(name, end));
@@ -406,6 +429,9 @@ impl Daemon {
     /// Leaves nothing behind.
     async fn end(self) {
         let _ = self.admin_socket.unlink();
+        if let Some(door) = &self.door {
+            door.close();
+        }
         self.admin.stop().await;
     }
 }

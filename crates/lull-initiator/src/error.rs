@@ -28,6 +28,9 @@ pub enum RunError {
     /// The admin socket.
     #[error(transparent)]
     Admin(#[from] ListenError),
+    /// The address for knocks.
+    #[error("callback: {0}")]
+    Callback(#[from] lull_transport::BindError),
     /// The system refused something without which no daemon can be.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),

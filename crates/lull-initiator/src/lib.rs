@@ -22,6 +22,7 @@ mod heritage;
 mod hook;
 mod journal;
 mod keeper;
+mod knocks;
 mod medium;
 mod mounted;
 mod outstanding;
@@ -36,7 +37,9 @@ mod timer;
 mod vault;
 mod wording;
 
-pub use config::{AttachmentConfig, Config, ConfigError, Keeping, Policy, ShutdownConfig, addr_of};
+pub use config::{
+    AttachmentConfig, Config, ConfigError, Keeping, Policy, ShutdownConfig, addr_of, check_callback,
+};
 pub use daemon::{run, serve};
 pub use error::RunError;
 pub use medium::{Medium, MediumConfig, Taken};

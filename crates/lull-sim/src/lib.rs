@@ -14,6 +14,7 @@ pub mod coverage;
 pub mod disk;
 pub mod fault;
 pub mod judge;
+pub mod knocks;
 pub mod middle;
 pub mod model;
 pub mod node;

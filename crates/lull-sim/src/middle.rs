@@ -175,6 +175,7 @@ pub fn chained(config: lull_proto::initiator::Config) -> lull_proto::initiator::
     lull_proto::initiator::Config {
         policy: lull_proto::initiator::Policy::Wait,
         retain: Retain::Elsewhere,
+        callback: Default::default(),
         ..config
     }
 }

@@ -5,6 +5,7 @@ mod chains;
 use crate::chance::Chance;
 use crate::fault::{Kind, Plan, moment_of};
 use crate::judge::Judge;
+use crate::knocks;
 use crate::node::Attachment;
 use crate::node::load::Load;
 use crate::target::TargetHost;
@@ -120,7 +121,7 @@ impl Preset {
     /// The faults that belong to it.
     pub fn kinds(self) -> Vec<Kind> {
         use Kind as K;
-        let network = [K::Cut, K::Silence, K::Stall, K::Blackout];
+        let network = [K::Cut, K::Silence, K::Stall, K::Blackout, K::Knocks];
         let planned = [K::Restart, K::RestartPower, K::Hold, K::Terminate, K::Decide];
         match self {
             Self::Calm => Vec::new(),
@@ -316,7 +317,7 @@ fn config(chance: &mut Chance, host: usize, resource: usize, access: Access) -> 
         instance: InstanceId::NONE,
         predecessors: Vec::new(),
         software: Name::default(),
-        callback: Address::default(),
+        callback: if chance.percent(70) { knocks::address(host) } else { Address::default() },
         attachment: AttachmentId(chance.id()),
         resource: TargetHost::resource_name(resource),
         access,
@@ -341,6 +342,7 @@ fn config(chance: &mut Chance, host: usize, resource: usize, access: Access) -> 
 pub fn plain(host: usize, resource: usize, id: u8) -> Config {
     let mut chance = Chance::new(id.into());
     Config {
+        callback: Address::default(),
         policy: Policy::Wait,
         restart_timeout: Duration::from_secs(600),
         resume_timeout: Duration::from_secs(60),

@@ -32,6 +32,8 @@ pub struct Config {
     pub barrier: Duration,
     /// A peer that is silent for about so long is lost.
     pub silence: Duration,
+    /// Whether initiators are knocked over plain TCP beyond loopback. [SEC-1]
+    pub insecure: bool,
 }
 
 /// One resource.

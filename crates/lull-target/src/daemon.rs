@@ -13,7 +13,7 @@ use crate::store::{Done, Store};
 use crate::successor::Successor;
 use crate::threads::Threads;
 use crate::toll::Toll;
-use crate::{Config, refusal};
+use crate::{Config, knock, refusal};
 use lull_admin::{AlertLog, RestartKind};
 use lull_block::Backend;
 use lull_frontend::nbd::OpenRefused;
@@ -124,6 +124,8 @@ pub struct Link {
     pub thread: usize,
     pub gauge: Arc<Gauge>,
     pub peer: String,
+    /// The peer is on this host.
+    pub is_here: bool,
 }
 
 /// A client without an agent.
@@ -300,9 +302,12 @@ impl Daemon {
             {
                 return;
             }
-            Input::Frame { conn, message } => {
+            Input::Frame { conn, mut message } => {
                 if let Some(link) = core.connections.get(&conn) {
                     link.gauge.heard();
+                    if let Message::Hello(hello) = &mut message {
+                        knock::check(hello, link.is_here);
+                    }
                 }
                 core.chronicle.received(now, &core.machine, conn, &message);
                 Event::Received { conn, message }
@@ -385,7 +390,8 @@ impl Daemon {
         let conn = ConnId(core.next_id());
         core.chronicle.accepted(now);
         let ((thread, berth), gauge) = (self.threads.berth(), Arc::<Gauge>::default());
-        core.connections.insert(conn, Link { thread, gauge: Arc::clone(&gauge), peer });
+        let is_here = socket.is_loopback();
+        core.connections.insert(conn, Link { thread, gauge: Arc::clone(&gauge), peer, is_here });
         self.threads.ask(thread, Command::Serve { conn, socket, gauge, berth });
         Event::Accepted { conn }
     }

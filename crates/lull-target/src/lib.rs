@@ -14,6 +14,7 @@ mod connection;
 mod daemon;
 mod executor;
 mod gauge;
+mod knock;
 mod lane;
 mod life;
 mod local;

@@ -10,7 +10,7 @@ use crate::successor::{Predecessor, STATE_VARIABLE, Successor, SuccessorError, V
 use crate::threads::Threads;
 use crate::upstream;
 use crate::waiting::{Rested, WaitingRoom};
-use crate::{Config, sharers, store};
+use crate::{Config, knock, sharers, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, Moment};
 use lull_block::OpenError;
 use lull_proto::target::{self, Target};
@@ -371,6 +371,7 @@ async fn live(
     if is_behind {
         daemon.core.borrow().store.commit(None, vec![Commit::Upgrade]);
     }
+    knock::begin(&daemon);
     let mut sources = Sources { heard: &mut heard, commits: &mut commits, asked: &mut asked };
     let (plan, successor) = serve(&daemon, signals, &mut sources, told).await?;
     // Calls that came too late are told so by this.

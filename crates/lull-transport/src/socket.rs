@@ -30,6 +30,17 @@ impl Stream {
 }
 
 impl Socket {
+    /// Whether its peer is on this host, as [`Addr::is_loopback`](crate::Addr::is_loopback) has it.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Socket::Unix(_) => true,
+            Socket::Tcp(socket) => {
+                let peer = socket.peer_addr();
+                peer.is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+            }
+        }
+    }
+
     /// Gives it to this thread's runtime.
     ///
     /// # Errors

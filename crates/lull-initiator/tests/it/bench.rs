@@ -35,6 +35,7 @@ pub fn config(dir: &Path) -> Config {
             deadline: Duration::from_secs(5),
             last_resort: None,
         },
+        callback: None,
         attachments: vec![AttachmentConfig {
             name: "db1".into(),
             uri: ResourceUri { place, resource: "db1".into() },

@@ -34,11 +34,21 @@ impl Initiator {
     }
 
     /// [CONN-1] The initiator dials.
-    pub(super) fn dial(&mut self, now: MonoTime, mut outage: Outage, actions: &mut Actions) {
+    pub(super) fn dial(&mut self, now: MonoTime, outage: Outage, actions: &mut Actions) {
+        self.dial_instead_of(None, now, outage, actions);
+    }
+
+    fn dial_instead_of(
+        &mut self,
+        instead_of: Option<MonoTime>,
+        now: MonoTime,
+        mut outage: Outage,
+        actions: &mut Actions,
+    ) {
         self.conns += 1;
         outage.attempts += 1;
         let conn = ConnId(self.conns);
-        let dial = Dial { conn, limit: now + DIAL_LIMIT, step: Step::Connecting };
+        let dial = Dial { conn, limit: now + DIAL_LIMIT, step: Step::Connecting, instead_of };
         self.state = State::Dialling { outage, dial };
         actions.push(Action::Dial { conn });
     }
@@ -87,14 +97,20 @@ impl Initiator {
         wait: Option<Duration>,
         actions: &mut Actions,
     ) {
-        let Some(outage) = self.outage().cloned() else { return };
+        let Some(mut outage) = self.outage().cloned() else { return };
         // [CONN-5] Nobody answered for some seconds: the place stays reserved for its hold.
         if self.intent == Intent::LeaveOnceMore && now.since(outage.since) >= LEAVE_LIMIT {
             self.end(End::Left, actions);
             return;
         }
-        let wait = wait.unwrap_or_else(|| outage.backoff(now, self.roll()));
-        self.state = State::Away { outage, next: now + wait };
+        let next = if let (None, Some(next)) = (wait, self.knocked_instead_of()) {
+            // [CONN-1] Whoever knocked, nobody was there: the wait goes on as if nothing had been heard.
+            outage.attempts -= 1;
+            next
+        } else {
+            now + wait.unwrap_or_else(|| outage.backoff(now, self.roll()))
+        };
+        self.state = State::Away { outage, next };
         self.expire(actions);
     }
 
@@ -541,10 +557,31 @@ impl Initiator {
         }
     }
 
+    /// [CONN-1] [SEC-3] It may be anybody who knocks: what follows is a dial like any other, only sooner.
     pub(super) fn knocked(&mut self, now: MonoTime, actions: &mut Actions) {
         match self.take() {
-            State::Away { outage, .. } => self.dial(now, outage, actions),
+            State::Away { outage, next } => {
+                self.dial_instead_of(Some(next), now, outage, actions);
+            }
             other => self.state = other,
+        }
+    }
+
+    /// When the dial under way would have been begun, had no knock come.
+    fn knocked_instead_of(&self) -> Option<MonoTime> {
+        match &self.state {
+            State::Dialling { dial, .. } => dial.instead_of,
+            State::Idle
+            | State::Away { .. }
+            | State::Attaching { .. }
+            | State::Replaying { .. }
+            | State::Ready { .. }
+            | State::Sharing { .. }
+            | State::Draining { .. }
+            | State::Flushing { .. }
+            | State::Paused { .. }
+            | State::Leaving { .. }
+            | State::Ended(_) => None,
         }
     }
 }

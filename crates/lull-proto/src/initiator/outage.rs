@@ -96,7 +96,7 @@ pub struct Outage {
     pub(super) gentle_until: MonoTime,
     /// What happened when.
     pub marks: Marks,
-    /// Dials since it began.
+    /// Dials since it began, but for those in vain that a knock brought about.
     pub attempts: u32,
 }
 

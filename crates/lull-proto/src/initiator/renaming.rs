@@ -55,9 +55,10 @@ fn rename_state(state: &mut State, longest: Duration, names: &mut impl Renaming)
         }
         State::Dialling { outage, dial } => {
             rename_outage(outage, longest, names);
-            let Dial { conn, limit, step } = dial;
+            let Dial { conn, limit, step, instead_of } = dial;
             *conn = names.conn(*conn);
             *limit = names.deadline(*limit);
+            *instead_of = instead_of.map(|at| names.deadline(at));
             match step {
                 Step::Connecting | Step::Greeted | Step::Welcomed { .. } => {}
             }

@@ -26,6 +26,8 @@ pub struct Dial {
     pub(super) conn: ConnId,
     pub(super) limit: MonoTime,
     pub(super) step: Step,
+    /// When it would have been begun, had no knock come.
+    pub(super) instead_of: Option<MonoTime>,
 }
 
 /// How far a dial is.

@@ -67,6 +67,7 @@
 
 mod attach;
 mod barrier;
+mod knock;
 mod life;
 #[cfg(feature = "renaming")]
 mod renaming;

@@ -58,8 +58,17 @@ impl Target {
 }
 
 fn rename_session(session: &mut Session, names: &mut impl Renaming) {
-    let Session { node: _, instance: _, beat, version: _, state, stalls_due: _, held: _, ready: _ } =
-        session;
+    let Session {
+        node: _,
+        callback: _,
+        instance: _,
+        beat,
+        version: _,
+        state,
+        stalls_due: _,
+        held: _,
+        ready: _,
+    } = session;
     beat.rename(names);
     match state {
         SessionState::Accepted { until } | SessionState::Greeted { until } => {

@@ -6,7 +6,7 @@ use crate::{ConnId, MonoTime};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
-use lull_wire::messages::{Attach, Name};
+use lull_wire::messages::{Address, Attach, Name};
 use lull_wire::{Access, AttachmentId, Epoch, InstanceId, Tenure};
 
 /// The most places that a resource has: readers, and those that are waited for.
@@ -32,6 +32,8 @@ pub struct Entry {
     /// Whether it may have something to replay in another incarnation; not where it only reads, and not after a pause
     /// that it completed [SAFE-10].
     pub dirty: bool,
+    /// Where its last HELLO wants to be knocked after a start [CONN-1]; empty for nowhere.
+    pub callback: Address,
 }
 
 /// Who sits there.
@@ -74,7 +76,7 @@ impl Target {
     pub(super) fn claim(
         &self,
         now: MonoTime,
-        node: Name,
+        (node, callback): (Name, Address),
         instance: InstanceId,
         attach: Attach,
     ) -> Result<Claim, Refusal> {
@@ -113,8 +115,17 @@ impl Target {
         let hold = crate::time::span(attach.hold_ms);
         let Attach { attachment, access, epoch, lowest, .. } = attach;
         let dirty = access.writes();
-        let entry =
-            Entry { node, attachment, resource: place, access, instance, epoch, hold, dirty };
+        let entry = Entry {
+            node,
+            attachment,
+            resource: place,
+            access,
+            instance,
+            epoch,
+            hold,
+            dirty,
+            callback,
+        };
         Ok(Claim { entry, tenure, lowest })
     }
 
@@ -285,7 +296,7 @@ impl Target {
     }
 
     /// What is asked for and not granted yet.
-    fn claims(&self) -> impl Iterator<Item = &Claim> {
+    pub(super) fn claims(&self) -> impl Iterator<Item = &Claim> {
         let sessions = self.sessions.values().filter_map(|session| session.state.claim());
         sessions.chain(self.orphans.values())
     }

@@ -7,8 +7,8 @@ use crate::{ConnId, MonoTime, Violation};
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 use lull_wire::messages::{
-    Attach, Connect, Detached, Disconnect, Hello, Name, PauseComplete, PauseProgress, Prose, Ready,
-    Resume, Stall, Welcome,
+    Address, Attach, Connect, Detached, Disconnect, Hello, Name, PauseComplete, PauseProgress,
+    Prose, Ready, Resume, Stall, Welcome,
 };
 use lull_wire::{
     Access, AttachmentId, DisconnectCode, InstanceId, Kind, RequestNumber, RestartId, Tenure,
@@ -180,6 +180,7 @@ impl SessionState {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Session {
     pub node: Name,
+    pub callback: Address,
     pub instance: InstanceId,
     pub beat: Beat,
     /// What WELCOME said; before it the highest of all, of which only HELLO is legal.
@@ -210,6 +211,7 @@ impl Target {
         }
         let session = Session {
             node: Name::default(),
+            callback: Address::default(),
             instance: InstanceId::NONE,
             beat: Beat::new(now, self.config.keep_alive),
             version: VERSION,
@@ -240,6 +242,7 @@ impl Target {
             return Err(Violation::NoName);
         }
         session.node = hello.node;
+        session.callback = hello.callback;
         session.instance = hello.instance;
         let Some(version) = lull_wire::common_version(hello.min_version, hello.max_version) else {
             let refusal = Refusal::Version { min: hello.min_version, max: hello.max_version };
@@ -279,14 +282,14 @@ impl Target {
         if attach.attachment.is_none() {
             return Err(Violation::NoAttachment);
         }
-        let (node, instance) = (session.node.clone(), session.instance);
+        let (who, instance) = ((session.node.clone(), session.callback.clone()), session.instance);
         // What is sent again in another incarnation had new numbers in version 1.
         if attach.access == Access::Shared && session.version < 2 {
             let refusal = Refusal::AccessNotOffered { access: attach.access };
             self.refuse(conn, refusal, actions);
             return Ok(());
         }
-        match self.claim(now, node, instance, attach) {
+        match self.claim(now, who, instance, attach) {
             Ok(claim) => self.fence(now, conn, claim, actions),
             Err(refusal) => self.refuse(conn, refusal, actions),
         }

@@ -8,6 +8,7 @@ mod chains;
 mod cuts;
 mod fencing;
 mod holding;
+mod knocks;
 mod leaving;
 mod ledger;
 mod legacy;

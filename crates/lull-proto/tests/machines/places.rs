@@ -22,6 +22,7 @@ fn reader(number: usize) -> Entry {
         epoch: Epoch(1),
         hold: Duration::MAX,
         dirty: false,
+        callback: Default::default(),
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Kind {
     PowerTarget,
     /// An initiator's process dies.
     KillNode,
+    /// Strangers knock at an initiator, again and again.
+    Knocks,
     /// A target gets no time from its system.
     FreezeTarget,
     /// An initiator gets none.
@@ -66,7 +68,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Cut,
         Self::Silence,
         Self::Stall,
@@ -74,6 +76,7 @@ impl Kind {
         Self::KillTarget,
         Self::PowerTarget,
         Self::KillNode,
+        Self::Knocks,
         Self::FreezeTarget,
         Self::FreezeNode,
         Self::Restart,
@@ -103,6 +106,7 @@ impl Kind {
             Self::KillTarget => "kill target",
             Self::PowerTarget => "power target",
             Self::KillNode => "kill node",
+            Self::Knocks => "knocks",
             Self::FreezeTarget => "freeze target",
             Self::FreezeNode => "freeze node",
             Self::Restart => "restart",

@@ -34,6 +34,7 @@ impl World {
             self.coverage.struck(word, "session", self.session_word(wire));
         }
         match kind {
+            Kind::Knocks => self.knock_falsely(attachment),
             Kind::Cut | Kind::Silence | Kind::Stall | Kind::Blackout => self.strike_wire(fault),
             Kind::KillTarget | Kind::PowerTarget | Kind::FreezeTarget => self.strike_target(fault),
             Kind::KillNode | Kind::FreezeNode | Kind::NodeStateFails => self.strike_node(fault),

@@ -151,6 +151,8 @@ pub struct Attachment {
     pub demanded: bool,
     /// Its daemon was told to stay away.
     pub stays_away: bool,
+    /// Before that it hears no knock.
+    pub(crate) deaf_until: MonoTime,
     armed: Option<MonoTime>,
 }
 
@@ -206,6 +208,7 @@ impl Attachment {
             keeping: Duration::from_millis(2),
             demanded: true,
             stays_away: false,
+            deaf_until: MonoTime(0),
             armed: None,
         }
     }

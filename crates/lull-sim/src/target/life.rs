@@ -113,6 +113,7 @@ impl World {
         let life = host.life;
         self.note(|| format!("target-{at}: life {life} begins"));
         self.judge_started(at);
+        self.after(crate::knocks::GRACE, Happening::Knock { target: at, life });
         self.settle_clients(at);
         self.start_uppers(at);
         self.arm_target(at);

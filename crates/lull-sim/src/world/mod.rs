@@ -185,11 +185,13 @@ impl World {
             | Happening::Synced { target, .. }
             | Happening::Committed { target, .. }
             | Happening::StoreAgain { target, .. }
+            | Happening::Knock { target, .. }
             | Happening::TickTarget { target, .. } => (Some(target), None),
             Happening::Kept { attachment, .. }
             | Happening::TickNode { attachment, .. }
             | Happening::Prepared { attachment, .. }
             | Happening::ShutDown { attachment, .. }
+            | Happening::Knocked { attachment }
             | Happening::Consume { attachment, .. } => (None, Some(attachment)),
             Happening::Arrive { .. }
             | Happening::StartTarget { .. }
@@ -271,6 +273,12 @@ impl World {
                     self.after(Duration::from_secs(2), Happening::StartNode { attachment });
                 }
             }
+            Happening::Knock { target, life } => {
+                if self.targets[target].lives(life) {
+                    self.knock(target);
+                }
+            }
+            Happening::Knocked { attachment } => self.knocked(attachment),
             Happening::StartTarget { target } => self.start_target(target),
             Happening::StartNode { attachment } => self.start_node(attachment),
             Happening::Consume { attachment, life, again } => self.consume(attachment, life, again),

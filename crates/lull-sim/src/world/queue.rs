@@ -33,6 +33,10 @@ pub enum Happening {
     Committed { target: usize, life: u64 },
     /// An attachment's state file was written, or could not be.
     Kept { attachment: usize, life: u64 },
+    /// A target that has started knocks those who are away.
+    Knock { target: usize, life: u64 },
+    /// Somebody knocks at an attachment's daemon.
+    Knocked { attachment: usize },
     /// Somebody starts a target, if it is not there.
     StartTarget { target: usize },
     /// Somebody starts an initiator's daemon, if it is not there.

@@ -75,6 +75,7 @@ fn machine() -> Target {
         agentless: Default::default(),
     };
     let entry = Entry {
+        callback: Default::default(),
         node: Name::new("web-1").unwrap(),
         attachment: AttachmentId([1; 16]),
         resource: ResourceIndex(0),

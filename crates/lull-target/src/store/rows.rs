@@ -3,7 +3,7 @@
 use super::Table;
 use lull_proto::ledger::Outcomes;
 use lull_proto::target::{Entry, ResourceIndex};
-use lull_wire::messages::Name;
+use lull_wire::messages::{Address, Name};
 use lull_wire::{Access, Epoch, Incarnation, RequestNumber, ResourceId, StatusCode, Tenure};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,9 @@ pub struct SeatRow {
     /// Whether it may have something to replay in another incarnation [SAFE-10].
     #[serde(default = "unknown")]
     pub dirty: bool,
+    /// Where it wants to be knocked [CONN-1]. Who goes back to a release that does not know it loses a hint.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub callback: String,
 }
 
 /// What changes of a sharer came to, by its attachment: as far as changes of others lie over them [SAFE-11].
@@ -101,6 +104,7 @@ impl SeatRow {
             epoch: entry.epoch.0,
             hold_ms,
             dirty: entry.dirty,
+            callback: entry.callback.as_str().to_owned(),
         }
     }
 
@@ -121,6 +125,7 @@ impl SeatRow {
             epoch: Epoch(self.epoch),
             hold: self.hold_ms.map_or(Duration::MAX, Duration::from_millis),
             dirty: self.dirty && Access::from(self.access).writes(),
+            callback: Address::new(&self.callback).unwrap_or_default(),
         })
     }
 }

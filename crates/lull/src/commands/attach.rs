@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use lull_admin::{Access, AdminAddr, ResourceUri};
+use lull_transport::Addr;
 
 use super::initiator;
 use crate::config::{self, AttachmentConfig, Faces, InitiatorConfig, OnTimeout, ShutdownConfig};
@@ -75,6 +76,9 @@ pub struct Args {
     /// How long a silent peer counts as alive
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = parse_span_ms)]
     pub keep_alive: u64,
+    /// Where a target knocks that has started, so that it is dialled at once: unix:/path or tcp:host:port of this host
+    #[arg(long, value_name = "ADDR")]
+    pub callback: Option<Addr>,
     /// Come in although another instance of this node owns the attachment: its unflushed writes are lost
     #[arg(long)]
     pub take_over: bool,
@@ -123,7 +127,9 @@ impl ShutdownArgs {
 /// # Errors
 /// A plain address beyond loopback without `--insecure`, or flags of a shutdown without one.
 pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
-    for addr in args.faces.nbd.iter().chain([&lull_initiator::addr_of(&args.uri)]) {
+    for addr in
+        args.faces.nbd.iter().chain([&lull_initiator::addr_of(&args.uri)]).chain(&args.callback)
+    {
         addr.check_plain(args.insecure).map_err(|error| Failure::Usage(error.to_string()))?;
     }
     let name = args.attachment_name.unwrap_or_else(|| args.uri.resource.clone());
@@ -141,6 +147,7 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
     config.state_dir = args.state.unwrap_or(config.state_dir);
     config.admin = args.admin.unwrap_or(config.admin);
     config.keep_alive_ms = args.keep_alive;
+    config.callback = args.callback;
     config.insecure = args.insecure;
     config.shutdown = shutdown;
     config.attachments.push(attachment);

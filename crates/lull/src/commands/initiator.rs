@@ -74,6 +74,7 @@ pub fn daemon_config(config: InitiatorConfig) -> lull_initiator::Config {
             last_resort: config.shutdown.last_resort,
         },
         keeping: service::keeping(),
+        callback: config.callback,
         attachments: config.attachments.into_iter().map(attachment).collect(),
     }
 }

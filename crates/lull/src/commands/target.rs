@@ -171,5 +171,6 @@ pub(super) fn daemon_config(config: TargetConfig) -> Result<lull_target::Config,
         on_pause_timeout: config.on_pause_timeout,
         barrier: Duration::from_millis(config.barrier_ms),
         silence: Duration::from_millis(config.keep_alive_ms),
+        insecure: config.insecure,
     })
 }

@@ -56,6 +56,7 @@ pub struct FileInitiator {
     pub state: Option<Text>,
     pub admin: Option<Text>,
     pub keep_alive: Option<Text>,
+    pub callback: Option<Text>,
     #[serde(default)]
     pub insecure: bool,
     pub shutdown_command: Option<Text>,
@@ -84,7 +85,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 25] = [
     "name",
     "listen",
     "nbd",
@@ -95,6 +96,7 @@ pub const KEYS: [&str; 23] = [
     "barrier",
     "keep-alive",
     "insecure",
+    "callback",
     "backend",
     "uri",
     "fuse",

@@ -81,6 +81,8 @@ pub struct InitiatorConfig {
     pub admin: AdminAddr,
     /// A peer that is silent for so long is taken for dead.
     pub keep_alive_ms: u64,
+    /// Where targets knock that have started. [CONN-1]
+    pub callback: Option<Addr>,
     /// Whether plain TCP is dialled beyond loopback. [SEC-1]
     pub insecure: bool,
     /// How this host is shut down where a policy wants it.
@@ -276,6 +278,7 @@ impl InitiatorConfig {
             state_dir: default_state_dir(Role::Initiator),
             admin: Role::Initiator.default_socket(),
             keep_alive_ms: DEFAULT_KEEP_ALIVE_MS,
+            callback: None,
             insecure: false,
             shutdown: ShutdownConfig::of(None, None, None),
             attachments: Vec::new(),

@@ -143,6 +143,7 @@ impl Checker {
         set(&mut config.state_dir, self.state(file.state));
         set(&mut config.admin, self.admin(file.admin));
         set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
+        config.callback = self.callback(file.callback, file.insecure);
         let command = self.read(file.shutdown_command, command_line);
         let deadline = self.read(file.shutdown_deadline, parse_span_ms);
         let last_resort = self.read(file.shutdown_last_resort, command_line);
@@ -245,6 +246,16 @@ impl Checker {
         let (admin, addr) = admin?;
         self.claim(span, |claims| claims.socket(&addr));
         Some(admin)
+    }
+
+    fn callback(&mut self, text: Option<Text>, insecure: bool) -> Option<Addr> {
+        let span = text.as_ref().map_or(0..0, Spanned::span);
+        let addr = self.listeners(text.into_iter().collect(), insecure).pop()?;
+        if let Err(error) = lull_initiator::check_callback(&addr) {
+            let how = "name one of them, or its host";
+            self.wrong(span, error.to_string(), how);
+        }
+        Some(addr)
     }
 
     fn listeners(&mut self, texts: Vec<Text>, insecure: bool) -> Vec<Addr> {

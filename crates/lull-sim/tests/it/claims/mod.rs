@@ -4,6 +4,7 @@
 mod chains;
 mod crash;
 mod fencing;
+mod knocks;
 mod lives;
 mod logs;
 mod pause;

@@ -1,0 +1,89 @@
+//! Where targets knock that have started [CONN-1]: a hint that proves nothing [SEC-3], from whoever it comes.
+
+use std::time::Duration;
+
+use lull_transport::{Addr, BindError, Inlet, Listener, Stream};
+use lull_wire::messages::{Address, Knock};
+use lull_wire::{FrameHeader, HEADER_LENGTH, Kind, Sender};
+use tokio::sync::mpsc;
+
+use crate::daemon::News;
+
+/// How long nobody is heard after each; who comes sooner waits.
+const EVERY: Duration = Duration::from_millis(100);
+/// How long whoever connected may take to say it.
+const LIMIT: Duration = Duration::from_secs(1);
+/// Room for the one frame.
+const INLET: usize = 4096;
+
+/// A place to be knocked at.
+#[derive(Debug)]
+pub struct Door {
+    listener: Listener,
+    /// What targets are told.
+    pub address: Address,
+}
+
+impl Door {
+    /// Listens there. A port that the kernel chose is what targets are told.
+    ///
+    /// # Errors
+    /// Whatever keeps it from listening.
+    pub async fn open(callback: &Addr) -> Result<Self, BindError> {
+        let listener = Listener::bind(callback).await?;
+        let told = match callback {
+            Addr::Tcp { port: 0, .. } => listener.local_addr(),
+            // A target has another working directory.
+            Addr::Unix(path) => std::path::absolute(path).map(Addr::Unix),
+            Addr::Tcp { .. } => Ok(callback.clone()),
+        };
+        let io = |source| BindError::Io { addr: callback.clone(), source };
+        let address = Address::new(&told.map_err(io)?.to_string());
+        let too_long =
+            || io(std::io::Error::other("it is longer than the 256 bytes of a callback"));
+        Ok(Self { address: address.ok_or_else(too_long)?, listener })
+    }
+
+    /// Tells of each knock, for as long as it is polled.
+    pub async fn listen(&self, news: &mpsc::UnboundedSender<News>) {
+        loop {
+            if let Ok(stream) = self.listener.accept().await
+                && let Ok(Some(knock)) = tokio::time::timeout(LIMIT, heard(stream)).await
+            {
+                tracing::debug!("{} knocks", knock.node);
+                // The daemon is gone when nobody hears it.
+                let _ = news.send(News::Knocked { node: knock.node });
+            }
+            // [SEC-4] It bounds what anybody can make of this, an accept that fails too.
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Leaves nothing behind.
+    pub fn close(&self) {
+        if let Err(error) = self.listener.remove_file() {
+            tracing::warn!("{}: {error}", self.address);
+        }
+    }
+}
+
+/// The one frame of a connection, if it is a knock.
+async fn heard(stream: Stream) -> Option<Knock> {
+    let (mut r, _w) = stream.into_split();
+    let mut inlet = Inlet::with_capacity(INLET);
+    loop {
+        match FrameHeader::read(inlet.bytes(), Sender::Target).ok()? {
+            Some(header) if header.kind != Kind::Knock => return None,
+            Some(header) if inlet.bytes().len() >= header.length() => {
+                let body = &inlet.bytes()[HEADER_LENGTH..header.length()];
+                header.check_body(body).ok()?;
+                return Knock::decode(body).ok();
+            }
+            Some(_) | None => {
+                if inlet.fill(&mut r).await.ok()? == 0 {
+                    return None;
+                }
+            }
+        }
+    }
+}
