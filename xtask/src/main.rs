@@ -2,6 +2,7 @@
 
 mod bench;
 mod finding;
+mod fuzz;
 mod lab;
 mod package;
 mod rust_source;
@@ -36,6 +37,8 @@ enum Task {
     Package(package::Args),
     /// Run simulated worlds: seeds, faults, and judges from outside (`cargo xtask sim -- --help`)
     Sim(sim::Args),
+    /// Throw arbitrary bytes at every decoder and arbitrary events at the machines, guided by what they cover
+    Fuzz(fuzz::Args),
     /// Run whole operating systems under QEMU that reboot and lose their power: the tests, or a lab for you
     Lab(lab::Args),
     /// Disturb again and again: the end-to-end tests at counts of 10, 20 and 50
@@ -53,6 +56,7 @@ fn main() -> Result<ExitCode> {
         Task::Spec(args) => spec::run(&tree, &args)?,
         Task::Package(args) => package::run(&tree, &args)?,
         Task::Sim(args) => sim::run(&tree, &args)?,
+        Task::Fuzz(args) => fuzz::run(&tree, &args)?,
         Task::Lab(args) => lab::run(&tree, &args)?,
         Task::Soak(args) => soak::run(&tree, &args)?,
         Task::Bench(bench) => bench::run(&tree, &bench)?,

@@ -49,6 +49,6 @@ pub use status::{
     Access, AgentlessStatus, Fault, ResourceStatus, SessionPhase, SessionStatus, Status,
     TargetPhase, TargetStatus,
 };
-pub use stream::{EventItem, EventStream};
+pub use stream::{EventItem, EventStream, read_events};
 pub use uri::{BadUri, DEFAULT_PORT, MAX_NAME_BYTES, Place, ResourceUri, is_resource_name};
 pub use wait::Wait;

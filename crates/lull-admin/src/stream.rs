@@ -91,6 +91,20 @@ impl Lines {
     }
 }
 
+/// What a stream says that comes in these parts, up to what cannot be one.
+#[doc(hidden)]
+pub fn read_events(parts: impl IntoIterator<Item: AsRef<[u8]>>) -> Vec<EventItem> {
+    let (mut lines, mut items) = (Lines::default(), Vec::new());
+    for part in parts {
+        let pushed = lines.push(part.as_ref());
+        items.extend(std::iter::from_fn(|| lines.take()));
+        if pushed.is_none() {
+            break;
+        }
+    }
+    items
+}
+
 fn item(kind: &str, data: &str) -> Option<EventItem> {
     match kind {
         "" | "message" => {

@@ -263,6 +263,9 @@ pub fn parse(text: &str) -> Option<(u64, Event)> {
 /// The most units of one request: beyond it a line is none of the format.
 const MOST_UNITS: u64 = 1 << 24;
 
+/// The most units that one read brings back, since each of them is kept; as above.
+const MOST_READ: u64 = 1 << 18;
+
 fn parse_op(words: &[&str]) -> Option<Op> {
     let number = |text: &str| text.parse::<u64>().ok();
     let (words, durable) = match words {
@@ -310,7 +313,7 @@ fn parse_runs(words: &[&str]) -> Option<Vec<Held>> {
                 let (first, count) = (first.parse::<u64>().ok()?, count.parse::<u64>().ok()?);
                 let step = u64::from(word.contains('+'));
                 first.checked_add(count)?;
-                if count > MOST_UNITS {
+                if content.len() as u64 + count.min(MOST_UNITS) > MOST_READ {
                     return None;
                 }
                 content.extend((0..count).map(|at| Held::Whole(first + at * step)));
@@ -322,7 +325,7 @@ fn parse_runs(words: &[&str]) -> Option<Vec<Held>> {
             None if word.starts_with('~') => content.push(Held::Before(word[1..].parse().ok()?)),
             None => content.push(Held::Whole(word.parse().ok()?)),
         }
-        if content.len() as u64 > MOST_UNITS {
+        if content.len() as u64 > MOST_READ {
             return None;
         }
     }

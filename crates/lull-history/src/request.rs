@@ -41,6 +41,12 @@ impl Op {
         }
     }
 
+    /// How many units it is about; none for a flush.
+    pub fn units(&self) -> u64 {
+        let range = self.range();
+        range.end - range.start
+    }
+
     pub(crate) fn range(&self) -> std::ops::Range<u64> {
         match *self {
             Self::Read { first, count }

@@ -25,6 +25,8 @@ mod keeper;
 mod knocks;
 mod medium;
 mod mounted;
+#[doc(hidden)]
+pub mod outside;
 mod outstanding;
 mod perform;
 mod receive;

@@ -161,6 +161,38 @@ struct Written {
     log: Option<String>,
 }
 
+impl Written {
+    fn kept(self, path: &Path, node: &str) -> Result<Kept, StateError> {
+        let damaged = |what: String| StateError::Damaged { path: path.to_owned(), what };
+        if self.node != node {
+            let (theirs, ours) = (self.node, node.to_owned());
+            return Err(StateError::OtherNode { path: path.to_owned(), theirs, ours });
+        }
+        fn id<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        }
+        let kept = || -> Result<Kept, String> {
+            Ok(Kept {
+                attachment: id(&self.attachment)?,
+                instance: id(&self.instance)?,
+                noted: self.noted.iter().map(|noted| id(noted)).collect::<Result<_, _>>()?,
+                memory: Memory {
+                    epoch: Epoch(self.epoch),
+                    identity: id(&self.identity)?,
+                    incarnation: id(&self.incarnation)?,
+                    tenure: Tenure(self.tenure),
+                },
+                log: self.log.as_deref().map(id).transpose()?,
+            })
+        };
+        let kept = kept().map_err(damaged)?;
+        if kept.attachment.is_none() {
+            return Err(damaged("it names no attachment".into()));
+        }
+        Ok(kept)
+    }
+}
+
 /// The file of one attachment, for as long as this process lives.
 #[derive(Debug)]
 pub struct StateFile {
@@ -196,26 +228,54 @@ pub fn read_stored(dir: &Path, name: &str) -> Result<Stored, StateError> {
 
 /// What a file says, if there is one.
 fn read_written(path: &Path) -> Result<Option<Written>, StateError> {
+    let mut text = Vec::new();
+    match File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut text)) {
+        Ok(_) => written(path, &text).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+/// What the text of a file says.
+fn written(path: &Path, text: &[u8]) -> Result<Written, StateError> {
     let at = || path.to_owned();
     let damaged = |what: String| StateError::Damaged { path: at(), what };
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
-    match read {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(damaged("it is no text".into()));
-        }
-        Err(source) => return Err(StateError::Unreadable { path: at(), source }),
-    }
+    let text = str::from_utf8(text).map_err(|_| damaged("it is no text".into()))?;
     let Head { version: format, needs, writer } =
-        serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
     if needs.unwrap_or(format) > FORMAT {
         let by = |writer: String| format!(", written by {}", writer.escape_debug());
         let writer = writer.map(by).unwrap_or_default();
         return Err(StateError::Format { path: at(), format, writer });
     }
-    serde_json::from_str(&text).map(Some).map_err(|error| damaged(error.to_string()))
+    serde_json::from_str(text).map_err(|error| damaged(error.to_string()))
+}
+
+/// The state that a file of `node` holds, which has this text.
+///
+/// # Errors
+/// It is another node's, or not what was written.
+pub fn kept(path: &Path, node: &str, text: &[u8]) -> Result<Kept, StateError> {
+    written(path, text)?.kept(path, node)
+}
+
+/// The text of the file of `node`.
+pub fn text(node: &str, kept: &Kept) -> serde_json::Result<Vec<u8>> {
+    let Kept { attachment, instance, noted, memory, log } = kept;
+    let mut text = serde_json::to_vec_pretty(&Written {
+        version: FORMAT,
+        node: node.to_owned(),
+        attachment: attachment.to_string(),
+        instance: instance.to_string(),
+        noted: noted.iter().map(InstanceId::to_string).collect(),
+        epoch: memory.epoch.0,
+        identity: memory.identity.to_string(),
+        incarnation: memory.incarnation.to_string(),
+        tenure: memory.tenure.0,
+        log: log.map(|settled| settled.to_string()),
+    })?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 impl StateFile {
@@ -234,35 +294,8 @@ impl StateFile {
     }
 
     fn read(&self) -> Result<Option<Kept>, StateError> {
-        let Some(written) = read_written(&self.path)? else { return Ok(None) };
-        let path = || self.path.clone();
-        let damaged = |what: String| StateError::Damaged { path: path(), what };
-        if written.node != self.node {
-            let (theirs, ours) = (written.node, self.node.clone());
-            return Err(StateError::OtherNode { path: path(), theirs, ours });
-        }
-        fn id<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
-            text.parse().map_err(|error: T::Err| error.to_string())
-        }
-        let kept = || -> Result<Kept, String> {
-            Ok(Kept {
-                attachment: id(&written.attachment)?,
-                instance: id(&written.instance)?,
-                noted: written.noted.iter().map(|noted| id(noted)).collect::<Result<_, _>>()?,
-                memory: Memory {
-                    epoch: Epoch(written.epoch),
-                    identity: id(&written.identity)?,
-                    incarnation: id(&written.incarnation)?,
-                    tenure: Tenure(written.tenure),
-                },
-                log: written.log.as_deref().map(id).transpose()?,
-            })
-        };
-        let kept = kept().map_err(damaged)?;
-        if kept.attachment.is_none() {
-            return Err(damaged("it names no attachment".into()));
-        }
-        Ok(Some(kept))
+        let written = read_written(&self.path)?;
+        written.map(|written| written.kept(&self.path, &self.node)).transpose()
     }
 
     /// Writes it durably: whatever happens meanwhile, either the old file is there or the new one.
@@ -270,23 +303,9 @@ impl StateFile {
     /// # Errors
     /// [`StateError::Unwritable`].
     pub fn write(&self, kept: &Kept) -> Result<(), StateError> {
-        let Kept { attachment, instance, noted, memory, log } = kept;
-        let written = Written {
-            version: FORMAT,
-            node: self.node.clone(),
-            attachment: attachment.to_string(),
-            instance: instance.to_string(),
-            noted: noted.iter().map(InstanceId::to_string).collect(),
-            epoch: memory.epoch.0,
-            identity: memory.identity.to_string(),
-            incarnation: memory.incarnation.to_string(),
-            tenure: memory.tenure.0,
-            log: log.map(|settled| settled.to_string()),
-        };
         let fresh = self.path.with_extension("json.new");
         let write = || -> io::Result<()> {
-            let mut text = serde_json::to_vec_pretty(&written)?;
-            text.push(b'\n');
+            let text = text(&self.node, kept)?;
             let mut file = File::create(&fresh)?;
             file.write_all(&text)?;
             file.sync_all()?;

@@ -4,7 +4,7 @@ use super::{
     Action, Actions, Change, Entry, Holder, Refusal, Report, ResourceIndex, Seat, Share, Target,
     Ticket,
 };
-use crate::target::session::{Claim, SessionState, Then, writes};
+use crate::target::session::{Claim, SessionState, Then, rest};
 use crate::{ConnId, MonoTime};
 use alloc::vec::Vec;
 use lull_wire::messages::{Attached, Name};
@@ -33,8 +33,8 @@ impl Target {
                 } else {
                     Then::Disconnect(DisconnectCode::TakenOver)
                 };
-                let writes = writes(&self.roster, attachment);
-                session.state = SessionState::Closing { attachment, then, writes };
+                let rest = rest(&self.roster, attachment);
+                session.state = SessionState::Closing { attachment, then, rest };
                 actions.push(Action::Close { conn: other });
             }
         }

@@ -128,10 +128,9 @@ impl Target {
         let of = |attachment: AttachmentId| {
             self.roster.get(&attachment).is_some_and(|seat| seat.entry.resource == resource)
         };
-        self.sessions.values().any(|session| {
-            let still = session.state.still_writes();
-            session.state.lane().is_some_and(of)
-                || still.is_some_and(|writes| writes.resource == resource)
+        self.sessions.values().any(|session| match session.state.rest() {
+            Some(rest) => rest.resource == resource,
+            None => session.state.lane().is_some_and(of),
         })
     }
 

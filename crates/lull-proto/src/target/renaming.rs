@@ -90,7 +90,7 @@ fn rename_session(session: &mut Session, names: &mut impl Renaming) {
             *drain = Duration::ZERO;
             *flush = Duration::ZERO;
         }
-        SessionState::Closing { attachment: _, then: _, writes: _ } => {}
+        SessionState::Closing { attachment: _, then: _, rest: _ } => {}
         SessionState::Detaching { attachment: _, ticket } => *ticket = names.ticket(*ticket),
     }
 }

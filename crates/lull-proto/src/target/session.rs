@@ -71,9 +71,9 @@ pub struct Again {
     pub(super) bytes: u64,
 }
 
-/// What requests may change, and whose they may be besides.
+/// What the requests of a closed lane are about, and beside whose they may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Writes {
+pub struct Rest {
     pub(super) resource: ResourceIndex,
     pub(super) access: Access,
 }
@@ -100,8 +100,8 @@ pub enum SessionState {
     Asked { attachment: AttachmentId, progress: Option<Progress> },
     /// PAUSE COMPLETE came.
     Complete { attachment: AttachmentId, proof: Proof },
-    /// Its lane is closed and not drained yet; `writes`: what its requests may still change.
-    Closing { attachment: AttachmentId, then: Then, writes: Option<Writes> },
+    /// Its lane is closed and not drained yet.
+    Closing { attachment: AttachmentId, then: Then, rest: Option<Rest> },
     /// The roster's change is being written.
     Detaching { attachment: AttachmentId, ticket: Ticket },
 }
@@ -143,9 +143,14 @@ impl SessionState {
     }
 
     /// What the requests of a lane that is closed and not drained may still change.
-    pub(super) fn still_writes(&self) -> Option<Writes> {
+    pub(super) fn still_writes(&self) -> Option<Rest> {
+        self.rest().filter(|rest| rest.access.writes())
+    }
+
+    /// What may be under way in a lane that is closed and not drained.
+    pub(super) fn rest(&self) -> Option<Rest> {
         match self {
-            Self::Closing { writes, .. } => *writes,
+            Self::Closing { rest, .. } => *rest,
             Self::Accepted { .. }
             | Self::Greeted { .. }
             | Self::Fencing { .. }
@@ -194,13 +199,14 @@ pub(super) struct Session {
     pub ready: bool,
 }
 
-/// What the requests of this attachment may change.
-pub(super) fn writes(
+/// What the requests of this attachment are about, while it is on the roster. What is closed keeps it: its place may be
+/// given up before they are done.
+pub(super) fn rest(
     roster: &BTreeMap<AttachmentId, Seat>,
     attachment: AttachmentId,
-) -> Option<Writes> {
-    let seat = roster.get(&attachment).filter(|seat| seat.entry.access.writes());
-    seat.map(|seat| Writes { resource: seat.entry.resource, access: seat.entry.access })
+) -> Option<Rest> {
+    let Entry { resource, access, .. } = roster.get(&attachment)?.entry;
+    Some(Rest { resource, access })
 }
 
 impl Target {
@@ -402,8 +408,8 @@ impl Target {
             | SessionState::Sharing { attachment }
             | SessionState::Asked { attachment, .. }
             | SessionState::Complete { attachment, .. } => {
-                let writes = writes(&self.roster, attachment);
-                session.state = SessionState::Closing { attachment, then: Then::Detach, writes };
+                let rest = rest(&self.roster, attachment);
+                session.state = SessionState::Closing { attachment, then: Then::Detach, rest };
                 actions.push(Action::Close { conn });
                 Ok(())
             }
@@ -439,17 +445,17 @@ impl Target {
             | SessionState::Sharing { attachment }
             | SessionState::Asked { attachment, .. }
             | SessionState::Complete { attachment, .. } => {
-                let writes = writes(&self.roster, attachment);
-                session.state = SessionState::Closing { attachment, then: Then::Forget, writes };
+                let rest = rest(&self.roster, attachment);
+                session.state = SessionState::Closing { attachment, then: Then::Forget, rest };
                 actions.push(Action::Close { conn });
                 self.vacate(now, conn, attachment);
                 actions.push(Action::Report(Report::Lost { attachment }));
             }
-            SessionState::Closing { attachment, then, writes } => {
+            SessionState::Closing { attachment, then, rest } => {
                 // What was to follow has nobody to hear it; a detach is still carried out.
                 if then != Then::Detach {
                     let then = Then::Forget;
-                    session.state = SessionState::Closing { attachment, then, writes };
+                    session.state = SessionState::Closing { attachment, then, rest };
                 }
             }
             SessionState::Detaching { .. } => {}
@@ -488,9 +494,9 @@ impl Target {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let Some(attachment) = session.state.lane() else { return };
         if !matches!(session.state, SessionState::Closing { .. }) {
-            let writes = writes(&self.roster, attachment);
+            let rest = rest(&self.roster, attachment);
             let then = Then::Disconnect(code);
-            session.state = SessionState::Closing { attachment, then, writes };
+            session.state = SessionState::Closing { attachment, then, rest };
             actions.push(Action::Close { conn });
             self.vacate(now, conn, attachment);
         }

@@ -183,3 +183,56 @@ fn a_life_that_ends_while_it_is_recorded_is_renewed() {
     pair.finish();
     assert_eq!(pair.nodes[0].errors(), 0);
 }
+
+/// [SAFE-4] A place may be given up while its requests are under way, since its hold is over: the next life waits for
+/// them all the same.
+#[test]
+fn no_life_begins_while_requests_of_a_place_that_is_gone_are_under_way() {
+    use lull_proto::target::{Action, Event, Ticket};
+    use lull_proto::{ConnId, MonoTime};
+    use lull_wire::messages::{Attach, Hello, Name};
+    use lull_wire::{
+        AttachmentId, Epoch, Incarnation, InstanceId, RequestNumber, ResourceId, Tenure,
+    };
+    let (mut target, conn, resource) =
+        (crate::arbitrary::fresh_target(), ConnId(1), ResourceIndex(0));
+    let mut at = |millis: u64, event: Event| {
+        let mut actions = Vec::new();
+        target.handle(MonoTime(1) + Duration::from_millis(millis), event, &mut actions);
+        actions
+    };
+    let hello = Hello {
+        min_version: 1,
+        max_version: 1,
+        instance: InstanceId([1; 16]),
+        node: Name::new("a").unwrap(),
+        software: Name::default(),
+        callback: Default::default(),
+    };
+    let attach = Attach {
+        attachment: AttachmentId([1; 16]),
+        resource: Name::new("disk-a").unwrap(),
+        identity: ResourceId::NONE,
+        access: Access::ReadOnly,
+        epoch: Epoch(1),
+        predecessor: InstanceId::NONE,
+        take_over: false,
+        dirty: false,
+        hold_ms: 6,
+        incarnation: Incarnation::NONE,
+        tenure: Tenure(0),
+        lowest: RequestNumber(1),
+    };
+    at(0, Event::Accepted { conn });
+    at(0, Event::Received { conn, message: hello.into() });
+    at(0, Event::Received { conn, message: attach.into() });
+    let opened = at(0, Event::Recorded { ticket: Ticket(1), ok: true });
+    assert!(opened.iter().any(|action| matches!(action, Action::Open { .. })));
+    let ended = at(1, Event::LifeEnded { resource, why: Ended::WriteBack });
+    assert!(ended.contains(&Action::Close { conn }), "{ended:?}");
+    let renews = |actions: &[Action]| actions.contains(&Action::Renew { resource });
+    for millis in [8, 9, 5_000] {
+        assert!(!renews(&at(millis, Event::Tick)), "its reads are under way");
+    }
+    assert!(renews(&at(5_001, Event::Drained { conn })));
+}

@@ -12,7 +12,7 @@ mod tests;
 mod thread;
 
 pub(crate) use fault::Fault;
-pub(crate) use format::Format;
+pub use format::Format;
 use format::{FORMAT, RELEASE};
 pub use read::{has_state, histories, status};
 pub use rows::{OutcomeRow, ResourceRow, SeatRow};
