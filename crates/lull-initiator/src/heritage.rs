@@ -189,6 +189,7 @@ mod tests {
                 last_resort: None,
             },
             keeping: Keeping::ServiceManager,
+            callback: None,
             attachments: vec![attachment],
         }
     }
