@@ -148,6 +148,7 @@ mod tests {
     use super::*;
     use crate::config::{Keeping, Policy, ShutdownConfig};
     use crate::daemon::open_state;
+    use crate::medium::{MediumConfig, Taken};
     use crate::state_file::StateFile;
     use lull_admin::{AdminAddr, Place, ResourceUri};
     use lull_proto::initiator::{Ask, Memory};
@@ -264,5 +265,22 @@ mod tests {
             open(&config, &config.attachments[0], &kept, &mut passed(Some(&journal))).unwrap();
         assert_eq!(log.legacy, Legacy::None);
         assert_eq!(log.told[0].0, "log_lost");
+    }
+
+    /// [SAFE-8] The same for what is another target's medium here.
+    #[test]
+    fn an_adopted_medium_is_met_like_by_a_stranger() {
+        let dir = tempfile::tempdir().unwrap();
+        let Config { node, silence, attachments, .. } = config(dir.path());
+        let (file, _) = StateFile::open(dir.path(), "db1", &node).unwrap();
+        file.write(&kept()).unwrap();
+        drop(file);
+        let (state_dir, attachment) = (dir.path().to_owned(), attachments[0].clone());
+        let instance = InstanceId([5; 16]);
+        let medium = MediumConfig { node: node.clone(), instance, state_dir, silence, attachment };
+        Taken::take(medium).unwrap().adopt().unwrap();
+        let (_file, found) = StateFile::open(dir.path(), "db1", &node).unwrap();
+        let memory = Memory { epoch: Epoch(5), ..Memory::default() };
+        assert_eq!(found, Some(Kept { memory, log: None, ..kept() }));
     }
 }

@@ -440,6 +440,29 @@ mod tests {
         }
     }
 
+    /// [SAFE-4] Of two calls that can consume a write-back error the other one would succeed about what is gone.
+    #[test]
+    fn a_durable_write_waits_while_another_durable_call_runs() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        let medium = Medium::new(file.into(), Kind::Regular, false);
+        let geometry = inspect::geometry(1 << 20, 512, false);
+        let workers = Workers::new(1).unwrap();
+        let backend =
+            FileBackend::new(medium, geometry, "disk".into(), true, Engine::Threads, &workers);
+        let completions = Completions::new();
+        let mut buffer = crate::Pool::with_classes(&[(4096, 1)]).unwrap().take(4096).unwrap();
+        buffer.fill(1);
+        let token = completions.token(1);
+        let request =
+            Request { op: Op::Write { fua: true }, offset: 0, length: 4096, buffer, token };
+        assert!(backend.home.core.durable.claim(), "one runs");
+        assert!(backend.start(request).is_none());
+        let mut waits = backend.home.core.durable.leave();
+        assert_eq!(waits.len(), 1, "it shares the next one");
+        assert_eq!(waits.remove(0).finish(Ok(())).result, Ok(()));
+    }
+
     #[tokio::test(flavor = "current_thread")]
     async fn after_a_failed_write_back_nothing_is_durable_until_the_file_is_opened_again() {
         nothing_is_durable_after_a_failure(Engine::Threads).await;

@@ -1,6 +1,6 @@
 //! What a life leaves to the next one.
 
-use lull_admin::AttachmentPhase;
+use lull_admin::{AttachmentPhase, EventItem};
 use lull_wire::{InstanceId, RefusalCode, Retry};
 
 use crate::bench::{Daemon, config, on_one_thread};
@@ -46,6 +46,39 @@ fn what_was_only_ever_refused_leaves_nothing() {
         daemon.ended().await.unwrap();
         assert!(!dir.path().join("state/db1.json").exists());
     });
+}
+
+/// [SAFE-10] Who stops without its target leaves word of its log, and the next life misses one that nobody kept. With
+/// everything flushed there is nothing to miss.
+#[test]
+fn a_stop_without_a_target_leaves_word_of_what_is_unflushed() {
+    for flushed in [false, true] {
+        on_one_thread(async {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut target, mut daemon) = crate::life::shared(dir.path()).await;
+            let consumer = daemon.consumer().await;
+            consumer.write(0, vec![1; 4096], false).await.unwrap();
+            if flushed {
+                consumer.flush().await.unwrap();
+            }
+            consumer.disconnect().await;
+            target.vanish().await;
+            daemon.event("connection_lost").await;
+            daemon.stop();
+            daemon.ended().await.unwrap();
+
+            target.listen().await;
+            let mut daemon = Daemon::start(config(dir.path())).await;
+            let mut words = Vec::new();
+            while words.last().is_none_or(|last| last != "sharing") {
+                if let EventItem::Event(event) = daemon.events.next().await.expect("it lives") {
+                    words.push(event.what);
+                }
+            }
+            let missed = words.iter().any(|word| word == "log_missing" || word == "log_lost");
+            assert_eq!(missed, !flushed, "{words:?}");
+        });
+    }
 }
 
 /// [SAFE-8] Nothing is shared before the state says what it is.
