@@ -42,6 +42,7 @@ pub fn entries(from: &mut Bytes<'_>) -> Vec<Entry> {
         let place = from.below(2);
         let reads = core::mem::replace(&mut written[place], true);
         Entry {
+            callback: Default::default(),
             node: Name::new(["a", "b", "c"][n]).expect("a name"),
             attachment: AttachmentId([n as u8 + 1; 16]),
             resource: ResourceIndex(place),
