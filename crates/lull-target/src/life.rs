@@ -334,7 +334,9 @@ async fn live(
     let roster = media::roster(&remembered, &resources);
     let now = clock.now();
     let mut chronicle = Chronicle::new(clock, &config.node, &instance.to_string());
-    if let Some(record) = remembered.unfinished {
+    if let Some(mut record) = remembered.unfinished {
+        // Nobody is waited for whose place was taken away meanwhile, as adopting another disk does.
+        record.rows.retain(|row| roster.iter().any(|e| e.attachment.to_string() == row.id));
         chronicle.resume(now, record, before.trouble, &store);
     }
     let from = chronicle.current().map_or(0, |record| record.id);
