@@ -144,6 +144,13 @@ pub(crate) struct Told {
     pub first_attach: Option<ConnId>,
 }
 
+impl Told {
+    /// Whether the target is there and refuses it: who cannot be reached refuses nothing.
+    pub fn is_refused(&self) -> bool {
+        self.refusal.is_some() && self.trouble.is_none()
+    }
+}
+
 /// What came of retaining, in this life of the daemon.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {

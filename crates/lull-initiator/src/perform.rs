@@ -159,7 +159,12 @@ impl Attachment {
                     return;
                 }
             }
-            Report::Connected { .. } => core.told.trouble = None,
+            Report::Connected { .. } => {
+                let back = core.told.trouble.take().is_some();
+                if core.told.refusal.is_some() && !back {
+                    return; // It answers each time it is asked again, and refuses.
+                }
+            }
             Report::Violation(_) => core.told.trouble = Some(words.text.clone()),
             Report::Faulted { .. } => {
                 core.told.tally.faults += 1;

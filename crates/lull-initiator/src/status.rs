@@ -35,6 +35,10 @@ impl Attachment {
             since: clock.wall_at(match (&view.outage, view.phase) {
                 // Each dial is a phase of the machine's, and none for people.
                 (Some(outage), Phase::Away | Phase::Dialling) => outage.since,
+                // Nor is what the machine calls sharing one while everybody is held [TIMER-5].
+                (_, Phase::Sharing) => {
+                    view.held_by.as_ref().map_or(core.told.since, |held| held.since)
+                }
                 _ => core.told.since,
             }),
             access: config.access,

@@ -197,7 +197,10 @@ fn away(
             let why = told.trouble.as_deref().unwrap_or("the target fell silent");
             ("connection_lost", format!("{why}; requests are held"))
         }
-        Why::WriteBack => ("away", "the target could not write back; requests are held".to_owned()),
+        Why::WriteBack => (
+            "away",
+            "what the target had not flushed has to be sent again; requests are held".to_owned(),
+        ),
         Why::Faulted => ("away", "requests are held until a replay succeeds".to_owned()),
         Why::Shutdown => {
             ("away", "the target was shut down for good; requests are held".to_owned())
@@ -230,7 +233,7 @@ pub fn why(why: Why, told: &Told) -> String {
         }
         Why::Restart(_) => format!("target restarts{}", because(&told.reason)),
         Why::Lost => told.trouble.clone().unwrap_or_else(|| "connection lost".to_owned()),
-        Why::WriteBack => "a write-back failed at the target".to_owned(),
+        Why::WriteBack => "what the target had not flushed has to be sent again".to_owned(),
         Why::Faulted => told.trouble.clone().unwrap_or_else(|| "a replay failed".to_owned()),
         Why::Shutdown => "the target was shut down for good".to_owned(),
     }
@@ -254,6 +257,9 @@ fn ended(end: End, told: &Told) -> (&'static str, String) {
     match end {
         End::Detached => ("detached", "detached".to_owned()),
         End::Left if !told.known_there => ("left", "left before it was attached".to_owned()),
+        End::Left if told.is_refused() => {
+            ("left", "left a target that refuses it; a place there may stay reserved".to_owned())
+        }
         End::Left => {
             ("left", "left while the target was away; its place there stays reserved".to_owned())
         }
@@ -278,16 +284,23 @@ pub fn detached(
         End::Left if !told.known_there => Ok(()),
         End::Left => {
             let target = told.target.clone().unwrap_or_else(|| config.target().to_string());
-            Err(ApiError::new(
-                ErrorCode::NotReady,
-                format!(
-                    "{name} has ended here, but {target} is away: its place there stays reserved"
-                ),
-                format!(
-                    "when {target} is back: lull evict {node} --resource {} there",
-                    config.uri.resource
-                ),
-            ))
+            let evict = format!("lull evict {node} --resource {}", config.uri.resource);
+            let (text, next) = if told.is_refused() {
+                (
+                    format!(
+                        "{name} has ended here, but {target} refuses it: a place there may stay reserved"
+                    ),
+                    format!("lull status at {target}: where it lists {node}, {evict} there"),
+                )
+            } else {
+                (
+                    format!(
+                        "{name} has ended here, but {target} is away: its place there stays reserved"
+                    ),
+                    format!("when {target} is back: {evict} there"),
+                )
+            };
+            Err(ApiError::new(ErrorCode::NotReady, text, next))
         }
         End::Refused | End::Fenced => Err(ApiError::new(
             ErrorCode::Failed,

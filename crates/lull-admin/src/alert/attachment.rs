@@ -59,7 +59,8 @@ fn held_longer(of: &AttachmentStatus, at: u64) -> Found {
 
 fn refused(of: &AttachmentStatus, _at: u64) -> Found {
     let (outage, why) = (of.outage.as_ref()?, of.refused.as_ref()?);
-    let next = format!("mend that at {}; it is tried again and again", target(of));
+    let next =
+        format!("do as it says, or mend that at {}; it is tried again and again", target(of));
     Some((outage.since, why.clone(), next))
 }
 

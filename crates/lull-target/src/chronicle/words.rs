@@ -6,7 +6,7 @@ use lull_admin::NotReady;
 use lull_proto::target::{Decision, Report, Row, RowState, Target, Why};
 use lull_proto::{ConnId, MonoTime};
 use lull_wire::messages::Name;
-use lull_wire::{AttachmentId, Message};
+use lull_wire::{AttachmentId, DisconnectCode, Message};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub fn describe(message: &Message) -> Option<String> {
         Message::Refused(refused) => refused.code.to_string(),
         Message::Pause(pause) => format!("within {}", span(Duration::from_millis(pause.span_ms))),
         Message::PauseProgress(told) => format!("{} in flight", told.in_flight),
-        Message::PauseComplete(told) => format!("{} were in flight", told.in_flight_at_pause),
+        Message::PauseComplete(told) => format!("{} in flight", was(told.in_flight_at_pause)),
         Message::Disconnect(told) => told.code.to_string(),
         Message::Stall(stall) => {
             format!("longest stall {}", span(Duration::from_micros(stall.longest_us)))
@@ -120,8 +120,8 @@ pub fn say(
             name(machine, *attachment),
             "paused",
             format!(
-                "paused: {} were in flight, drained in {}, flushed in {}",
-                proof.in_flight_at_pause,
+                "paused: {} in flight, drained in {}, flushed in {}",
+                was(proof.in_flight_at_pause),
                 span(proof.drain),
                 span(proof.flush)
             ),
@@ -150,7 +150,12 @@ pub fn say(
             (name, "hold_over", format!("takes requests again after a hold of {}", span(*lasted)))
         }
         Report::Disconnected { node, code, .. } => {
-            (node.to_string(), "away", format!("told to disconnect: {code}"))
+            let why = match *code {
+                // A medium that failed is one reason for it; a restart of the target above is another.
+                DisconnectCode::WriteBackFailed => "what is not flushed has to be sent again",
+                ref other => &other.to_string(),
+            };
+            (node.to_string(), "away", format!("told to disconnect: {why}"))
         }
         Report::Stall { attachment, stall } => (
             name(machine, *attachment),
@@ -257,6 +262,10 @@ pub fn not_ready(rows: &[Row], names: &[String]) -> Vec<NotReady> {
             because: because(&row.state),
         })
         .collect()
+}
+
+fn was(count: u32) -> String {
+    if count == 1 { "1 was".to_owned() } else { format!("{count} were") }
 }
 
 /// A span as people say it.
