@@ -9,7 +9,7 @@ use lull_admin::{
 
 use super::clock_time::Zone;
 use super::table::{indented, or_dash, table};
-use crate::units::{show_bytes, show_ms};
+use crate::units::{counted, show_bytes, show_ms};
 
 /// The whole document as text, each line with its end.
 pub fn status_text(status: &Status, zone: &Zone) -> String {
@@ -120,6 +120,7 @@ fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
         "EPOCH>",
     ]);
     for session in sessions {
+        let known = |text: String| if session.since == 0 { or_dash("").to_owned() } else { text };
         let oldest =
             if session.in_flight == 0 { String::new() } else { show_ms(session.oldest_ms) };
         rows.add_row([
@@ -128,9 +129,9 @@ fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
             session.access.to_string(),
             session.phase.to_string(),
             age(status, session.since),
-            session.in_flight.to_string(),
+            known(session.in_flight.to_string()),
             or_dash(&oldest).to_owned(),
-            show_bytes(session.unflushed),
+            known(show_bytes(session.unflushed)),
             or_dash(&session.peer).to_owned(),
             session.epoch.to_string(),
         ]);
@@ -274,19 +275,21 @@ fn policy_text(text: &mut String, status: &Status, attachment: &AttachmentStatus
 }
 
 fn attachment_row(status: &Status, attachment: &AttachmentStatus) -> [String; 13] {
+    // What is kept while its daemon is down, a process of its own knows; a 0 would be an invitation to give it up.
+    let known = |text: String| if attachment.since == 0 { or_dash("").to_owned() } else { text };
     [
         attachment.name.clone(),
         or_dash(attachment.target.as_ref().unwrap_or(&attachment.uri)).to_owned(),
         attachment.phase.to_string(),
         age(status, attachment.since),
-        attachment.in_flight.to_string(),
-        attachment.held.to_string(),
-        attachment.errors.to_string(),
-        show_bytes(attachment.unflushed),
-        show_ms(attachment.longest_stall_ms),
-        attachment.clients.to_string(),
-        attachment.access.to_string(),
-        show_bytes(attachment.size),
+        known(attachment.in_flight.to_string()),
+        known(attachment.held.to_string()),
+        known(attachment.errors.to_string()),
+        known(show_bytes(attachment.unflushed)),
+        known(show_ms(attachment.longest_stall_ms)),
+        known(attachment.clients.to_string()),
+        known(attachment.access.to_string()),
+        known(show_bytes(attachment.size)),
         attachment.front_end.clone(),
     ]
 }
@@ -296,24 +299,26 @@ fn retaining_text(text: &mut String, attachment: &AttachmentStatus) {
     let kept = &attachment.retaining;
     let mut parts = Vec::new();
     if kept.changes > 0 {
-        let (counted, bound) = (show_bytes(kept.counted), show_bytes(kept.bound));
-        parts.push(format!("{} unflushed changes, {counted} of {bound}", kept.changes));
+        let (room, bound) = (show_bytes(kept.counted), show_bytes(kept.bound));
+        let changes = counted(kept.changes, "unflushed change", "unflushed changes");
+        parts.push(format!("{changes} kept for its target, {room} of {bound}"));
     }
-    for (count, what) in [
-        (kept.own_flushes, "flushes by itself"),
-        (kept.waited, "changes waited for room"),
-        (kept.replay_faults, "replays failed"),
+    for (count, one, many) in [
+        (kept.own_flushes, "flush by itself", "flushes by itself"),
+        (kept.waited, "change waited for room", "changes waited for room"),
+        (kept.replay_faults, "replay failed", "replays failed"),
     ] {
         if count > 0 {
-            parts.push(format!("{count} {what}"));
+            parts.push(counted(count, one, many));
         }
     }
     if kept.replayed_changes > 0 {
         let bytes = show_bytes(kept.replayed_bytes);
-        parts.push(format!("{} changes sent again, {bytes}", kept.replayed_changes));
+        let changes = counted(kept.replayed_changes, "change", "changes");
+        parts.push(format!("{changes} sent again, {bytes}"));
     }
     if !parts.is_empty() {
-        let _ = writeln!(text, "  {} keeps for its target: {}", attachment.name, parts.join("; "));
+        let _ = writeln!(text, "  {}: {}", attachment.name, parts.join("; "));
     }
 }
 

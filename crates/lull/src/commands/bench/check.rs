@@ -10,9 +10,9 @@ use lull_history::file::{self, Error, Finding, Verdict};
 use lull_history::{FaultKind, Held, Part};
 use serde::Serialize;
 
-use super::text::grouped;
 use crate::exit::Failure;
 use crate::output::print_json;
+use crate::units::counted;
 
 /// Findings that are told in full; all are counted.
 const TOLD: usize = 20;
@@ -78,9 +78,9 @@ pub fn run(path: &Path, json: bool) -> Result<(), Failure> {
     match verdict.findings.len() {
         0 => Ok(()),
         wrong => Err(Failure::failed(format!(
-            "{}: {} are not explained by the writes",
+            "{}: {} not explained by the writes",
             path.display(),
-            counted(wrong as u64, "read", "reads")
+            counted(wrong as u64, "read is", "reads are")
         ))),
     }
 }
@@ -220,8 +220,4 @@ fn lines(lines: Lines) -> String {
         }
         Lines { begin, .. } => format!("line {begin}"),
     }
-}
-
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }

@@ -12,8 +12,6 @@ use lull_frontend::nbd::Uri;
 use serde::Serialize;
 use tokio::task::{JoinSet, LocalSet};
 
-pub use text::grouped;
-
 use crate::exit::Failure;
 use crate::load::{Load, Plan, Report, Watch, new_run};
 use crate::output::print_json;

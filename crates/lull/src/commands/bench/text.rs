@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::load::{Latency, Report, Watch, Window};
 use crate::output;
-use crate::units::{show_bytes, show_ms};
+use crate::units::{grouped, show_bytes, show_ms};
 
 /// One second of the load, all places together.
 pub fn second(nth: u64, watches: &[Watch]) -> String {
@@ -162,19 +162,6 @@ pub fn failure(reports: &[Report]) -> String {
         parts.push("not everything was read once more".to_owned());
     }
     parts.join(", ")
-}
-
-/// `12,345`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `85 µs`, `1.2 ms`, `3.4 s`.

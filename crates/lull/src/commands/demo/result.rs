@@ -3,9 +3,8 @@
 use super::face::{Colour, Face};
 use super::stage::INITIATORS;
 use super::work::Stalls;
-use crate::commands::bench::grouped;
 use crate::load::Report;
-use crate::units::show_ms;
+use crate::units::{grouped, show_ms};
 
 /// What came of everything.
 #[derive(Debug, Default)]
