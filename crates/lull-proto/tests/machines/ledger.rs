@@ -120,3 +120,14 @@ fn who_leaves_is_forgotten() {
     assert_eq!(ledger.take_ready(), [(B, number(2))]);
     assert_eq!(ledger.waiting(), 0);
 }
+
+/// [SEC-4] A change that ends beyond all numbers is the medium's to refuse; nobody falls over it.
+#[test]
+fn a_change_beyond_every_device_goes_its_way() {
+    let (mut ledger, offset) = (ledger(), u64::MAX - 4095);
+    assert_eq!(ledger.admit((A, number(1)), offset, 8192), Verdict::Run);
+    assert_eq!(ledger.admit((B, number(1)), offset, 8192), Verdict::Wait);
+    ledger.done((A, number(1)), offset, StatusCode::OutOfRange);
+    let repeat = Verdict::Repeat(StatusCode::OutOfRange);
+    assert_eq!(ledger.admit((A, number(1)), offset, 8192), repeat);
+}
