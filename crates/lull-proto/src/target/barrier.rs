@@ -255,12 +255,23 @@ impl Target {
             for at in 0..self.barriers[place.0].written.len() {
                 let pending = &self.barriers[place.0].written[at];
                 if pending.again.is_some_and(|at| at <= now) {
-                    let ticket = self.record(pending.change.clone(), actions);
-                    let pending = &mut self.barriers[place.0].written[at];
-                    (pending.ticket, pending.again) = (ticket, None);
+                    let change = self.still_lost(place, pending.change.clone());
+                    let ticket = self.record(change.clone(), actions);
+                    self.barriers[place.0].written[at] = Pending { ticket, change, again: None };
                 }
             }
         }
+    }
+
+    /// Who has come back since has a place anew, which is written already: it stays. [SAFE-7] And no tenure falls.
+    fn still_lost(&self, place: ResourceIndex, mut change: Change) -> Change {
+        if let Change::Missed(whom, _, tenure) = &mut change {
+            whom.retain(|one| !self.roster.contains_key(one) && !self.is_claimed(*one));
+            let claims = self.claims().filter(|claim| claim.entry.resource == place);
+            let claimed = claims.map(|claim| claim.tenure).max().unwrap_or_default();
+            *tenure = self.resources[place.0].tenure.max(claimed);
+        }
+        change
     }
 
     /// A pause was aborted before its resource had opened: RESUME would let its sharers go on too early, and without

@@ -291,7 +291,7 @@ impl Target {
     }
 
     /// Whether its owner is coming back at this moment: its place is about to be taken.
-    fn is_claimed(&self, attachment: AttachmentId) -> bool {
+    pub(super) fn is_claimed(&self, attachment: AttachmentId) -> bool {
         self.claims().any(|claim| claim.entry.attachment == attachment)
     }
 

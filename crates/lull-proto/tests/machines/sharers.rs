@@ -231,3 +231,22 @@ fn an_aborted_pause_opens_nothing() {
     pair.nodes[1].mute = false;
     pair.until_all_share();
 }
+
+/// [SAFE-7] [RESUME-2] That others went on without a sharer could not be written at first, and it is back before it is:
+/// the place that it has by then stays, and so does its tenure.
+#[test]
+fn a_loss_that_is_written_late_takes_no_new_place_away() {
+    let mut pair = sharing(2);
+    pair.nodes[1].mute = true;
+    pair.crash();
+    pair.store.fails = |change| matches!(change, Change::Missed(..));
+    pair.until_phase(0, Phase::Ready);
+    pair.run(BARRIER + SECOND);
+    pair.nodes[1].mute = false;
+    pair.until_phase(1, Phase::Ready);
+    let tenure = |pair: &Pair| pair.target.as_ref().unwrap().resources()[0].tenure;
+    let granted = tenure(&pair);
+    pair.store.fails = |_| false;
+    pair.until_all_share();
+    assert_eq!((pair.store.roster.len(), pair.store.tenures[0]), (2, granted));
+}
