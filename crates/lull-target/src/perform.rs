@@ -221,7 +221,7 @@ fn writers(core: &Core, which: impl Fn(&Row) -> bool, now: MonoTime) -> Vec<Stri
     rows.iter().filter(writes).map(|row| row.entry.attachment.to_string()).collect()
 }
 
-/// Whether it has completed a pause and retains nothing.
+/// Whether it has completed a pause and has nothing to send again.
 fn is_clean(row: &Row) -> bool {
-    matches!(row.state, RowState::Complete(proof) if proof.retained == 0)
+    matches!(row.state, RowState::Complete(proof) if proof.is_clean())
 }

@@ -84,7 +84,8 @@ fn rename_session(session: &mut Session, names: &mut impl Renaming) {
         // It is only shown.
         SessionState::Asked { attachment: _, progress } => *progress = None,
         SessionState::Complete { attachment: _, proof } => {
-            let Proof { at, in_flight_at_pause, retained: _, drain, flush } = proof;
+            let Proof { at, in_flight_at_pause, retained: _, not_executed: _, drain, flush } =
+                proof;
             *at = names.ago(*at, Duration::ZERO);
             *in_flight_at_pause = 0;
             *drain = Duration::ZERO;

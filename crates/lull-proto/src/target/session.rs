@@ -38,10 +38,20 @@ pub struct Proof {
     pub in_flight_at_pause: u32,
     /// Bytes still retained.
     pub retained: u64,
+    /// Requests that were given back to it.
+    pub not_executed: u32,
     /// How long draining took.
     pub drain: Duration,
     /// How long the flush took.
     pub flush: Duration,
+}
+
+impl Proof {
+    /// Whether nothing is left that it may send again: neither what is retained nor what was given back, which promises
+    /// nothing about the medium [CHAIN-1].
+    pub fn is_clean(&self) -> bool {
+        self.retained == 0 && self.not_executed == 0
+    }
 }
 
 /// An ATTACH on its way to be granted.
@@ -124,18 +134,18 @@ impl SessionState {
         }
     }
 
-    /// Whether the peer's silence means anything [CONN-2]. While a lane drains it does not: that takes as long as
-    /// the medium takes, and the session ends anyhow.
+    /// Whether the peer's silence means anything [CONN-2]: it may wait for a target above for hours. While its own lane
+    /// drains it does not: that takes as long as the medium takes, and the session ends anyhow.
     pub(super) fn is_heard(&self) -> bool {
         match self {
-            Self::Arriving { .. }
+            Self::Fencing { .. }
+            | Self::Arriving { .. }
             | Self::Ready { .. }
             | Self::Sharing { .. }
             | Self::Asked { .. }
             | Self::Complete { .. } => true,
             Self::Accepted { .. }
             | Self::Greeted { .. }
-            | Self::Fencing { .. }
             | Self::Recording { .. }
             | Self::Closing { .. }
             | Self::Detaching { .. } => false,
@@ -388,11 +398,15 @@ impl Target {
                 at: now,
                 in_flight_at_pause: told.in_flight_at_pause,
                 retained: told.retained_bytes,
+                not_executed: told.not_executed,
                 drain: Duration::from_micros(told.drain_us),
                 flush: Duration::from_micros(told.flush_us),
             };
             session.state = SessionState::Complete { attachment, proof };
-            self.settle_seat(attachment);
+            // [SAFE-2] A replay that was cut short is still to be done: READY says when it is.
+            if proof.is_clean() {
+                self.settle_seat(attachment);
+            }
             actions.push(Action::Report(Report::Complete { attachment, proof }));
             self.open(now, actions);
             self.check_complete(now, actions);

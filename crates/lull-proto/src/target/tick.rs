@@ -49,11 +49,11 @@ impl Target {
                         silent.push(conn);
                     }
                 }
-                SessionState::Fencing { .. }
-                | SessionState::Recording { .. }
+                SessionState::Recording { .. }
                 | SessionState::Closing { .. }
                 | SessionState::Detaching { .. } => {}
-                SessionState::Arriving { .. }
+                SessionState::Fencing { .. }
+                | SessionState::Arriving { .. }
                 | SessionState::Ready { .. }
                 | SessionState::Sharing { .. }
                 | SessionState::Asked { .. }

@@ -3,10 +3,10 @@
 use crate::arbitrary::fresh_target;
 use lull_proto::target::{
     Action, Actions, Decision, Ended, Event, OnTimeout, Order, Phase, Purpose, Refusal,
-    ResourceIndex, Target, Ticket,
+    ResourceIndex, RowState, Target, Ticket,
 };
 use lull_proto::{ConnId, MonoTime, Upstream};
-use lull_wire::messages::{Attach, Hello, Name, Path, Prose, Ready};
+use lull_wire::messages::{Attach, Hello, Name, Path, PauseComplete, Prose, Ready};
 use lull_wire::{
     Access, AttachmentId, DisconnectCode, Epoch, Incarnation, InstanceId, Kind, Message,
     RequestNumber, ResourceId, RestartId, Tenure, Text, VERSION,
@@ -252,4 +252,56 @@ fn a_pause_does_not_wait_for_who_waits_above() {
     assert!(matches!(middle.machine.phase(), Phase::Pausing { .. }), "it may come back");
     middle.asks(2);
     assert!(!matches!(middle.machine.phase(), Phase::Pausing { .. }), "and is held off");
+}
+
+/// [CONN-2] However long the target above is away: whoever waits for it and dies is lost, and what it claimed is free.
+#[test]
+fn who_dies_while_it_waits_above_is_lost() {
+    for lives in [true, false] {
+        let mut middle = Middle::new();
+        middle.asks(1);
+        for _ in 0..60 {
+            middle.now = middle.now + SECOND;
+            if lives {
+                middle.machine.heard(ConnId(1));
+            }
+            middle.tell(Event::Tick);
+        }
+        assert_eq!(middle.actions.contains(&Action::HangUp { conn: ConnId(1) }), !lives);
+        middle.stands();
+        assert_eq!(middle.sent(Kind::Attached).len(), usize::from(lives));
+    }
+}
+
+/// [SAFE-2] [CHAIN-1] Who completes a pause without having sent everything again is still waited for by readers after it;
+/// and what was given back is no less to be sent again than what is retained.
+#[test]
+fn a_pause_that_cut_a_replay_short_lets_no_reader_in() {
+    for (retained, not_executed) in [(1, 0), (0, 1)] {
+        let mut middle = Middle::sharing();
+        middle.tell(Event::LifeEnded { resource: DISK_B, why: Ended::Upstream });
+        middle.tell(Event::Drained { conn: ConnId(1) });
+        middle.asks(2);
+        middle.order();
+        let complete = PauseComplete {
+            restart: RestartId(9),
+            in_flight_at_pause: 1,
+            not_executed,
+            retained,
+            retained_bytes: retained * 4096,
+            drain_us: 1,
+            flush_us: 1,
+        };
+        middle.receive(2, complete.into());
+        let rows = middle.machine.rows(middle.now);
+        let clean = rows
+            .iter()
+            .any(|row| matches!(row.state, RowState::Complete(proof) if proof.is_clean()));
+        assert!(!clean, "the clean record says nothing of it");
+        middle.tell(Event::Decide(Decision::Abort));
+        let admits = |middle: &Middle| middle.machine.admits_agentless(middle.now, DISK_B, true);
+        assert!(admits(&middle).is_err(), "it has still to replay");
+        middle.receive(2, Ready { replayed: 1, replayed_bytes: 4096 }.into());
+        assert!(admits(&middle).is_ok());
+    }
 }

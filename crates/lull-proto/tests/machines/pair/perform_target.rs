@@ -42,7 +42,7 @@ impl Pair {
                 if matches!(change, Change::Clean(_)) {
                     let rows = self.target.as_ref().expect("it runs").rows(self.now);
                     let complete = |row: &Row| match row.state {
-                        RowState::Complete(proof) => proof.retained == 0,
+                        RowState::Complete(proof) => proof.is_clean(),
                         RowState::Sharing | RowState::Draining(_) | RowState::Lost { .. } => false,
                     };
                     let clean = rows.iter().filter(|row| complete(row));
