@@ -9,10 +9,14 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The tests, and what one round of each is.
-const TESTS: [(&str, &str); 6] = [
+const TESTS: [(&str, &str); 7] = [
     ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
     ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
     ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
+    (
+        "kills_under_three_fios_fail_nothing_and_every_block_is_right",
+        "target killed under three fios",
+    ),
     ("power_cuts_under_load_lose_nothing", "target killed, its unflushed writes lost"),
     ("both_sides_killed_at_once_find_each_other_again", "target and initiator killed"),
     (

@@ -52,6 +52,7 @@ pub const STATES: [(&str, &[&str]); 3] = [
             "fencing",
             "recording",
             "arriving",
+            "ready",
             "sharing",
             "asked",
             "complete",

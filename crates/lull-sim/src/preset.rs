@@ -227,7 +227,8 @@ impl Preset {
 /// Targets with disks, and initiators on the same hosts or on others.
 fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
     // Those who never meet have nothing to wait for.
-    let crowd = preset == Preset::Shared;
+    let sharers = world.plan.moment.is_some_and(|(moment, _)| moment.needs_sharers());
+    let crowd = preset == Preset::Shared || sharers;
     let targets = if crowd { 1 } else { *chance.pick(&[1, 1, 1, 2, 3]) };
     for _ in 0..targets {
         let disks = if crowd { 1 } else { *chance.pick(&[1, 1, 2, 3]) };
@@ -237,7 +238,10 @@ fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
         if let Some(target) = target {
             match preset {
                 // What ends at once is no moment to strike at.
-                Preset::Moments => target.service = Duration::from_millis(200),
+                Preset::Moments => {
+                    target.service = Duration::from_millis(200);
+                    target.barrier = Duration::from_secs(5);
+                }
                 Preset::Shared => {
                     target.barrier = Duration::from_secs(*chance.pick(&[1, 5, 60]));
                 }
@@ -254,7 +258,7 @@ fn build(world: &mut World, chance: &mut Chance, seconds: u64, preset: Preset) {
     for target in 0..world.targets.len() {
         for resource in 0..world.targets[target].disks.len() {
             let place = (target, resource);
-            add_attachments(world, chance, &hosts, place, requests, seconds, preset);
+            add_attachments(world, chance, &hosts, place, requests, seconds, (preset, crowd));
         }
         world.start_target(target);
     }
@@ -282,11 +286,10 @@ fn add_attachments(
     (target, resource): (usize, usize),
     requests: u64,
     seconds: u64,
-    preset: Preset,
+    (preset, shares): (Preset, bool),
 ) {
     let some = preset == Preset::Readers || chance.one_in(4);
     let readers = if some { chance.between(1, 2) } else { 0 };
-    let shares = preset == Preset::Shared;
     let writers = if shares { chance.between(2, 3) } else { 1 };
     for nth in 0..writers + readers {
         let host = *chance.pick(hosts);

@@ -10,7 +10,7 @@ use std::time::Duration;
 const MOST_AMBUSHES: usize = 3;
 
 /// Moments at which much is about to be decided.
-const WATCHES: [Watch; 37] = [
+const WATCHES: [Watch; 38] = [
     Watch::Target("intending"),
     Watch::Target("pausing"),
     Watch::Target("asking"),
@@ -32,6 +32,7 @@ const WATCHES: [Watch; 37] = [
     Watch::Session("fencing"),
     Watch::Session("recording"),
     Watch::Session("arriving"),
+    Watch::Session("ready"),
     Watch::Session("closing"),
     Watch::Session("detaching"),
     Watch::Down(Message::Welcome),
@@ -61,7 +62,7 @@ pub struct Moment {
 }
 
 /// All of them.
-const MOMENTS: [Moment; 10] = [
+const MOMENTS: [Moment; 11] = [
     Moment { watch: Watch::Target("asking"), stir: Kind::Restart, lead: None },
     Moment { watch: Watch::Target("sealing"), stir: Kind::Restart, lead: None },
     Moment { watch: Watch::Node("replaying"), stir: Kind::KillTarget, lead: None },
@@ -75,10 +76,19 @@ const MOMENTS: [Moment; 10] = [
     Moment { watch: Watch::Target("leaving"), stir: Kind::Terminate, lead: None },
     Moment { watch: Watch::Target("leaving"), stir: Kind::Terminate, lead: None },
     Moment { watch: Watch::Session("fencing"), stir: Kind::Cut, lead: None },
+    // Only who shares with others is ready before it may go on.
+    Moment { watch: Watch::Session("ready"), stir: Kind::KillTarget, lead: None },
     Moment { watch: Watch::Session("closing"), stir: Kind::Cut, lead: None },
     Moment { watch: Watch::Session("detaching"), stir: Kind::Detach, lead: None },
     Moment { watch: Watch::Node("detaching"), stir: Kind::Detach, lead: None },
 ];
+
+impl Moment {
+    /// Whether it takes several that write to one resource.
+    pub fn needs_sharers(&self) -> bool {
+        self.watch == Watch::Session("ready")
+    }
+}
 
 /// The moment and the fault of a seed: one after the other each pair has its turn.
 pub fn moment_of(seed: u64) -> (&'static Moment, Kind) {

@@ -88,7 +88,7 @@ fn begin(world: &mut World, chance: &mut Chance, seconds: u64, used: &[(usize, u
     }
     let requests = *chance.pick(&[40, 120, 400]);
     for &place in used {
-        add_attachments(world, chance, &hosts, place, requests, seconds, Preset::Chain);
+        add_attachments(world, chance, &hosts, place, requests, seconds, (Preset::Chain, false));
     }
     for at in 0..world.targets.len() {
         world.start_target(at);
