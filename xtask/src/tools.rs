@@ -27,6 +27,9 @@ const TOOLS: [(&str, &str); 16] = [
     ("xz", "xz-utils"),
 ];
 
+/// How often missing programs are installed before they are given up.
+const ROUNDS: usize = 3;
+
 /// Whether a program of this name is on the path.
 fn is_there(program: &str) -> bool {
     let folders = std::env::var_os("PATH").unwrap_or_default();
@@ -35,10 +38,24 @@ fn is_there(program: &str) -> bool {
 
 /// Installs what is missing of the table above, and says so before it does.
 pub fn install_missing() -> Result<()> {
-    let packages = packages_for(is_there);
-    if packages.is_empty() {
-        return Ok(());
+    // What is installed may push out a package of another release: its programs are missed in the next round.
+    for _ in 0..ROUNDS {
+        let packages = packages_for(is_there);
+        if packages.is_empty() {
+            return Ok(());
+        }
+        install(&packages)?;
     }
+    match TOOLS.iter().find(|(program, _)| !is_there(program)) {
+        None => Ok(()),
+        Some((program, package)) => bail!(
+            "{package} is installed and still no `{program}` is on the path: look at PATH and at \
+             `dpkg --listfiles {package}`"
+        ),
+    }
+}
+
+fn install(packages: &[&str]) -> Result<()> {
     let install = format!(
         "apt-get --quiet --quiet install --yes --no-install-recommends {}",
         packages.join(" ")
@@ -51,14 +68,7 @@ pub fn install_missing() -> Result<()> {
     }
     eprintln!("test: installing {} with apt-get, which the tests need", packages.join(", "));
     apt(prefix, "apt-get --quiet --quiet update")?;
-    apt(prefix, &install)?;
-    match TOOLS.iter().find(|(program, _)| !is_there(program)) {
-        None => Ok(()),
-        Some((program, package)) => bail!(
-            "{package} is installed and still no `{program}` is on the path: look at PATH and at \
-             `dpkg --listfiles {package}`"
-        ),
-    }
+    apt(prefix, &install)
 }
 
 /// The packages that bring the programs which `is_there` does not find, each once.

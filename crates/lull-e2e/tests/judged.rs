@@ -55,6 +55,7 @@ fn a_server_that_loses_what_was_not_flushed_is_convicted_of_that_and_no_more() {
     let mut target = world.target("stor").backend("db1", &disk).nbd().start();
     let bench = Bench::start(&world, &target.nbd_uri("db1"));
     let record = bench.record.clone();
+    bench.wait_progress();
     target.kill();
     target.start();
     bench.wait_progress();

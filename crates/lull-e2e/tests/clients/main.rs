@@ -212,6 +212,13 @@ fn qemu_io_writes_zeroes_discards_and_flushes() {
 }
 
 /// More than 32 bits of length in one request, which QEMU's client makes of extended headers.
+/// The number before the first dot of QEMU's version.
+fn qemu_release() -> u32 {
+    let said = run("qemu-io", &["--version"]).ok().stdout;
+    let version = said.split_whitespace().nth(2).and_then(|version| version.split('.').next());
+    version.and_then(|release| release.parse().ok()).expect("qemu-io tells its version")
+}
+
 fn zeroed_by_one_request(disk: &Disk, end: &str) {
     let zeroes = format!("write -z -u -n 512k {end}");
     let orders = [
@@ -233,5 +240,7 @@ fn zeroed_by_one_request(disk: &Disk, end: &str) {
 #[test]
 fn more_than_32_bits_of_zeroes_are_one_request() {
     in_both_places("12T", |_, disk| zeroed_by_one_request(disk, "8G"));
-    zeroed_by_one_request(&Disk::direct(&World::new(), "12T"), "11T");
+    // Before release 9 QEMU has no extended headers: it asks for 2 GiB at a time, which is too many for terabytes.
+    let end = if qemu_release() < 9 { "16G" } else { "11T" };
+    zeroed_by_one_request(&Disk::direct(&World::new(), "12T"), end);
 }

@@ -4,7 +4,7 @@ use lull_sim::canary::Canary;
 use lull_sim::run;
 
 /// Whichever canary it is, one of so many worlds shows it.
-const WORLDS: u64 = 1000;
+const WORLDS: u64 = 4_000;
 
 fn is_caught(canary: Canary) {
     let found = run::hunt(canary, WORLDS);
