@@ -33,7 +33,13 @@ fn database(target: &Target) -> PathBuf {
 
 /// The format of a state and the release that gave it that; no daemon may run.
 fn format(target: &Target) -> (u64, Option<String>) {
-    let database = Database::open(database(target)).expect("a database that nobody uses");
+    let mut opened = None;
+    // Who was killed has the lock until the kernel has closed its files.
+    wait_until("a database that nobody uses", PROMPT, || {
+        opened = Database::open(database(target)).ok();
+        opened.is_some()
+    });
+    let database = opened.expect("it was waited for");
     let transaction = database.begin_read().expect("a transaction");
     let meta = transaction.open_table(META).expect("meta");
     let format = meta.get("format").expect("a row").expect("a format").value();
