@@ -16,7 +16,9 @@ fn the_example_is_good_and_holds_every_key() {
     assert_eq!(attachment.hold_ms, Some(3_600_000));
     assert_eq!(attachment.restart_timeout_ms, DEFAULT_RESTART_TIMEOUT_MS);
     assert_eq!(attachment.resume_timeout_ms, DEFAULT_RESUME_TIMEOUT_MS);
-    let lines = file::KEYS.iter().filter(|key| !text.contains(&format!("\n{key} = ")));
+    // What not every host has is shown as a comment.
+    let shown = |key: &str| ["\n", "\n# "].iter().any(|at| text.contains(&format!("{at}{key} = ")));
+    let lines = file::KEYS.iter().filter(|key| !shown(key));
     assert_eq!(lines.collect::<Vec<_>>(), Vec::<&&str>::new(), "keys without an example");
 }
 
