@@ -66,6 +66,18 @@ pub trait Device {
     /// Ends when [`Device::buffer`] may succeed again. It may end too early.
     fn buffer_freed(&self) -> impl Future<Output = ()>;
 
+    /// [`Device::buffer`] as soon as there is one.
+    fn some_buffer(&self, length: u32) -> impl Future<Output = Self::Buffer> {
+        async move {
+            loop {
+                match self.buffer(length) {
+                    Some(buffer) => return buffer,
+                    None => self.buffer_freed().await,
+                }
+            }
+        }
+    }
+
     /// Takes a request. Range, alignment and permission are checked already. `buffer` has `length`
     /// bytes for the payload of a write and for what a read fills, which is at most `max_length`;
     /// it has room for a list of extents; for everything else, where the range may be any part of

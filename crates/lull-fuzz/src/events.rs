@@ -2,13 +2,16 @@
 
 use crate::bytes::Bytes;
 use lull_proto::target::{Agentless, Entry, OnTimeout, Order, Purpose, Resource, ResourceIndex};
-use lull_proto::{Geometry, Upstream};
+use lull_proto::{Geometry, MonoTime, Upstream};
 use lull_wire::messages::{Name, Path};
 use lull_wire::{
     Access, AttachmentId, Epoch, Features, Incarnation, InstanceId, ResourceId, RestartId, Tenure,
     Text,
 };
 use std::time::Duration;
+
+/// Nobody lives to see a deadline that stands for none.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 86_400);
 
 pub const GEOMETRY: Geometry = Geometry {
     size: 1 << 20,
@@ -17,6 +20,16 @@ pub const GEOMETRY: Geometry = Geometry {
     max_length: 1 << 20,
     features: Features::EXTENTS,
 };
+
+/// A later moment: a machine's deadline, or any.
+pub fn later(now: MonoTime, deadline: Option<MonoTime>, from: &mut Bytes<'_>) -> MonoTime {
+    let span = Duration::from_millis(from.number().min(1_000_000));
+    let soon = now + LONGEST_WAIT;
+    match (from.coin(), deadline) {
+        (true, Some(deadline)) if deadline < soon => now.max(deadline),
+        _ => now + span,
+    }
+}
 
 /// Two resources; the second may lie on another target's.
 pub fn resources(from: &mut Bytes<'_>) -> Vec<Resource> {

@@ -1,6 +1,7 @@
 //! An initiator's machine: the target says anything, the daemon does what it was asked to.
 
 use crate::bytes::Bytes;
+use crate::events::later;
 use crate::likely;
 use lull_proto::initiator::{
     Action, Ask, Config, Event, Initiator, Legacy, Memory, Origin, Phase, Policy, Retain, Slot,
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 /// One step of what a tick decides may lead to the next at once.
 const MOST_TICKS: usize = 8;
-const LONGEST_WAIT: Duration = Duration::from_secs(30 * 86_400);
 
 struct World {
     now: MonoTime,
@@ -188,13 +188,7 @@ impl World {
                 _ => Event::Knocked,
             },
             _ => {
-                let span = Duration::from_millis(from.number().min(1_000_000));
-                // Nobody lives to see a deadline that stands for none.
-                let soon = self.now + LONGEST_WAIT;
-                self.now = match (from.coin(), self.machine.deadline()) {
-                    (true, Some(deadline)) if deadline < soon => self.now.max(deadline),
-                    _ => self.now + span,
-                };
+                self.now = later(self.now, self.machine.deadline(), from);
                 self.ticks();
                 return None;
             }

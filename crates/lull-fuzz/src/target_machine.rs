@@ -1,7 +1,7 @@
 //! A target's machine: peers say anything, the daemon does what it was asked to.
 
 use crate::bytes::Bytes;
-use crate::events::{entries, order, resources, upstream};
+use crate::events::{entries, later, order, resources, upstream};
 use crate::likely;
 use lull_proto::target::{
     Action, Agentless, Config, Decision, Ended, Event, ResourceIndex, SessionState, Target, Ticket,
@@ -17,7 +17,6 @@ const MOST_CONNECTIONS: usize = 6;
 
 /// One step of what a tick decides may lead to the next at once.
 const MOST_TICKS: usize = 8;
-const LONGEST_WAIT: Duration = Duration::from_secs(30 * 86_400);
 
 struct World {
     now: MonoTime,
@@ -119,13 +118,7 @@ impl World {
             }
             16 => return self.own(from),
             _ => {
-                let span = Duration::from_millis(from.number().min(1_000_000));
-                // Nobody lives to see a deadline that stands for none.
-                let soon = self.now + LONGEST_WAIT;
-                self.now = match (from.coin(), self.machine.deadline()) {
-                    (true, Some(deadline)) if deadline < soon => self.now.max(deadline),
-                    _ => self.now + span,
-                };
+                self.now = later(self.now, self.machine.deadline(), from);
                 self.ticks();
                 return None;
             }

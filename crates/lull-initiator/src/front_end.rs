@@ -88,8 +88,8 @@ impl Face {
 }
 
 /// Where an attachment is, or is to be, in the words of `lull status`.
-pub fn named(config: &AttachmentConfig, nbd: &[Addr]) -> String {
-    places(nbd, config.fuse.as_deref()).join(", ")
+pub fn named(config: &AttachmentConfig) -> String {
+    places(&config.nbd, config.fuse.as_deref()).join(", ")
 }
 
 fn places(nbd: &[Addr], fuse: Option<&Path>) -> Vec<String> {

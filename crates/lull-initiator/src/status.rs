@@ -22,7 +22,7 @@ impl Attachment {
         let view = core.machine.view(clock.now());
         let config = self.config();
         let served = self.face.served();
-        let front_end = if served.is_empty() { face::named(config, &config.nbd) } else { served };
+        let front_end = if served.is_empty() { face::named(config) } else { served };
         AttachmentStatus {
             name: config.name.clone(),
             uri: config.uri.to_string(),

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::task::{Poll, Waker};
 
 use rustix::io::Errno;
@@ -39,11 +39,6 @@ impl Channel {
             users: Cell::new(0),
             waiting: RefCell::default(),
         })
-    }
-
-    /// The descriptor, for whoever keeps it beyond this process's life.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 
     /// Receives the next request into `buffer`, which must have room for the longest; `None` when the mount is no

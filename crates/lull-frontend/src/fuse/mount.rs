@@ -65,19 +65,9 @@ impl Mount {
         }
     }
 
-    /// One that an earlier life of this daemon made, whose descriptor was kept.
-    pub fn adopted(path: PathBuf, ours: bool) -> Mount {
-        Mount { path, ours }
-    }
-
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Whether the file under the mount was made for it.
-    pub fn is_ours(&self) -> bool {
-        self.ours
     }
 
     /// Takes the file away: at once where nobody has it open, else for all who come from now on. False: somebody had

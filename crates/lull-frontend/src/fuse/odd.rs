@@ -101,7 +101,7 @@ impl<D: Device + 'static> File<D> {
         fua: bool,
     ) -> Option<Result<(), Errno>> {
         let piece = Piece::around(offset, length, self.geometry.block);
-        let buffer = self.buffer(piece.whole as u32).await;
+        let buffer = self.device.some_buffer(piece.whole as u32).await;
         let mut buffer =
             match ask(&*self.device, Op::Read, piece.start, piece.whole, Some(buffer)).await? {
                 Ok(Some(buffer)) => buffer,

@@ -56,12 +56,7 @@ async fn list<D: Device>(device: &D, geometry: &Geometry, at: u64) -> Option<Res
         return Some(Ok(Vec::new()));
     }
     let length = (MAX_EXTENTS * Extent::BYTES) as u32;
-    let buffer = loop {
-        match device.buffer(length) {
-            Some(buffer) => break buffer,
-            None => device.buffer_freed().await,
-        }
-    };
+    let buffer = device.some_buffer(length).await;
     let outcome = ask(device, Op::Extents, at, geometry.size - at, Some(buffer)).await?;
     Some(match outcome {
         Ok(list) => Ok(list.map_or_else(Vec::new, |list| list.as_ref().to_vec())),

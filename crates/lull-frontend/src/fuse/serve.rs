@@ -1,6 +1,6 @@
 //! The loop: requests from the kernel to the device.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
@@ -55,8 +55,8 @@ pub async fn serve<D: Device + 'static>(
 ) -> Result<(), ServeEnd> {
     let geometry = device.geometry();
     let most = most(&geometry);
-    let mut file = File { channel, device, geometry, owner: RefCell::new(owner), most };
-    let mut buffer = vec![0; 4096 + file.most.max(MOST) as usize];
+    let mut file = File { channel, device, geometry, owner: Cell::new(owner), most };
+    let mut buffer = vec![0; 4096 + MOST as usize];
     let mut taken = 0;
     let end = loop {
         let received = tokio::select! {
@@ -95,7 +95,7 @@ pub(super) struct File<D: Device> {
     pub(super) channel: Rc<Channel>,
     pub(super) device: Rc<D>,
     pub(super) geometry: Geometry,
-    owner: RefCell<Owner>,
+    owner: Cell<Owner>,
     most: u32,
 }
 
@@ -144,7 +144,7 @@ impl<D: Device + 'static> File<D> {
     }
 
     fn attributes(&self) -> Attributes {
-        let Owner { uid, gid, mode } = *self.owner.borrow();
+        let Owner { uid, gid, mode } = self.owner.get();
         let size = self.device.geometry().size.max(self.geometry.size);
         let mode = if self.geometry.read_only { mode & !0o222 } else { mode };
         Attributes { size, mode, uid, gid, preferred: self.geometry.preferred }
@@ -152,13 +152,14 @@ impl<D: Device + 'static> File<D> {
 
     /// Owner and mode are the mount's own and end with it. The size is the device's.
     fn change(&self, change: Change) -> Result<(), i32> {
-        let mut owner = self.owner.borrow_mut();
+        let mut owner = self.owner.get();
         if change.size.is_some_and(|size| size != self.geometry.size) {
             return Err(errno::PERM);
         }
         owner.mode = change.mode.map_or(owner.mode, |mode| mode & 0o777);
         owner.uid = change.uid.unwrap_or(owner.uid);
         owner.gid = change.gid.unwrap_or(owner.gid);
+        self.owner.set(owner);
         Ok(())
     }
 
@@ -176,7 +177,7 @@ impl<D: Device + 'static> File<D> {
             return self.channel.answer(unique, &[]);
         }
         let piece = Piece::around(offset, length.into(), self.geometry.block);
-        let buffer = self.buffer(piece.whole as u32).await;
+        let buffer = self.device.some_buffer(piece.whole as u32).await;
         let form = Form::Data { skip: piece.skip, length };
         self.submit(Op::Read, piece.start, piece.whole, Some(buffer), unique, form);
     }
@@ -201,7 +202,7 @@ impl<D: Device + 'static> File<D> {
         }
         // The kernel says how long the data is only with the data itself: one copy, instead of a megabyte kept for
         // every four kilobytes until they are answered.
-        let mut buffer = self.buffer(length).await;
+        let mut buffer = self.device.some_buffer(length).await;
         buffer.as_mut().copy_from_slice(data);
         self.submit(Op::Write { fua }, offset, length.into(), Some(buffer), unique, form);
     }
@@ -249,16 +250,6 @@ impl<D: Device + 'static> File<D> {
             }
             channel.end();
         });
-    }
-
-    /// Memory, as soon as there is some.
-    pub(super) async fn buffer(&self, length: u32) -> D::Buffer {
-        loop {
-            match self.device.buffer(length) {
-                Some(buffer) => return buffer,
-                None => self.device.buffer_freed().await,
-            }
-        }
     }
 
     pub(super) fn reply(&self, unique: u64, form: Form) -> Reply<D::Buffer> {

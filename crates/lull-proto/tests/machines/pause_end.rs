@@ -106,6 +106,15 @@ fn who_did_not_complete_is_disconnected_and_sends_again() {
     assert!(pair.nodes[1].answers.iter().any(|(answered, _)| *answered == slot));
 }
 
+/// Goes on until the clean record is being written.
+fn until_sealing(pair: &mut Pair) {
+    pair.until(|pair| {
+        pair.target.as_ref().is_some_and(|target| {
+            matches!(target.phase(), lull_proto::target::Phase::Sealing { .. })
+        })
+    });
+}
+
 /// [PAUSE-6] While the clean record is being written, an abort revokes it before anybody hears RESUME.
 #[test]
 fn an_abort_revokes_the_clean_record_before_resume() {
@@ -113,11 +122,7 @@ fn an_abort_revokes_the_clean_record_before_resume() {
     pair.load_all(4);
     pair.store.delay = Duration::from_millis(200);
     pair.order(restart(1));
-    pair.until(|pair| {
-        pair.target.as_ref().is_some_and(|target| {
-            matches!(target.phase(), lull_proto::target::Phase::Sealing { .. })
-        })
-    });
+    until_sealing(&mut pair);
     pair.trace.clear();
     pair.decide(Decision::Abort);
     pair.until_all_share();
@@ -137,11 +142,7 @@ fn a_clean_record_that_cannot_be_revoked_is_tried_again_before_anybody_goes_on()
     pair.load_all(4);
     pair.store.delay = Duration::from_millis(200);
     pair.order(restart(1));
-    pair.until(|pair| {
-        pair.target.as_ref().is_some_and(|target| {
-            matches!(target.phase(), lull_proto::target::Phase::Sealing { .. })
-        })
-    });
+    until_sealing(&mut pair);
     pair.store.fails = |change| matches!(change, Change::Revoked(_));
     pair.trace.clear();
     pair.decide(Decision::Abort);

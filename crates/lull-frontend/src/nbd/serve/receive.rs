@@ -86,12 +86,7 @@ async fn take<D: Device>(
     let device = &agreed.device;
     let mut buffer = match carried {
         0 => None,
-        length => Some(loop {
-            match device.buffer(length) {
-                Some(buffer) => break buffer,
-                None => device.buffer_freed().await,
-            }
-        }),
+        length => Some(device.some_buffer(length).await),
     };
     if let (Op::Write { .. }, Some(buffer)) = (op, &mut buffer) {
         inlet.read_exact_into(r, buffer.as_mut()).await?;
