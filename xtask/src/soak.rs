@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The tests, and what one round of each is.
-const TESTS: [(&str, &str); 7] = [
+const TESTS: [(&str, &str); 8] = [
     ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
     ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
     ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
@@ -19,6 +19,10 @@ const TESTS: [(&str, &str); 7] = [
     ),
     ("power_cuts_under_load_lose_nothing", "target killed, its unflushed writes lost"),
     ("both_sides_killed_at_once_find_each_other_again", "target and initiator killed"),
+    (
+        "a_kill_in_any_phase_of_a_restart_and_of_a_replay_loses_nothing",
+        "target, its system, connection and initiator killed in every phase",
+    ),
     (
         "file_systems_outlive_reboots_and_power_cuts_of_the_system_that_has_their_disks",
         "target's operating system rebooted, and cut, under ext4 and xfs",

@@ -30,11 +30,16 @@ pub struct Shape {
     pub seed: u64,
     /// Whether it only reads; nothing is checked then but the answers.
     pub read_only: bool,
+    /// Whether it connects again where its connection is lost. What was not answered then may have been done or not,
+    /// until it is read.
+    pub returns: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { depth: 8, blocks: 1024, think: Duration::from_millis(1), seed: 1, read_only: false }
+        let think = Duration::from_millis(1);
+        let (read_only, returns) = (false, false);
+        Self { depth: 8, blocks: 1024, think, seed: 1, read_only, returns }
     }
 }
 
@@ -62,6 +67,8 @@ pub struct LoadReport {
     pub longest_gap: Duration,
     /// Blocks that the last pass read and found right.
     pub verified: u64,
+    /// How often its connection was lost and made anew.
+    pub returns: u64,
 }
 
 impl LoadReport {
@@ -94,6 +101,9 @@ struct Counters {
     window_begun: Instant,
     window: Window,
     stop: bool,
+    /// Passes over all blocks that were asked for, and how many of these each worker has ended, summed up.
+    passes: u64,
+    passed: u64,
     lost: Option<String>,
 }
 
@@ -101,6 +111,7 @@ struct Counters {
 #[derive(Debug)]
 pub struct Load {
     counters: Arc<Mutex<Counters>>,
+    depth: u64,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -125,12 +136,14 @@ impl Load {
             window_begun: begun,
             window,
             stop: false,
+            passes: 0,
+            passed: 0,
             lost: None,
         };
         let counters = Arc::new(Mutex::new(counters));
         let (mine, uri) = (Arc::clone(&counters), Uri::from_str(uri).expect("an NBD URI"));
-        let thread = std::thread::spawn(move || worker::run(&uri, shape, &mine));
-        Self { counters, thread: Some(thread) }
+        let thread = std::thread::spawn(move || worker::run(uri, shape, &mine));
+        Self { counters, depth: shape.depth, thread: Some(thread) }
     }
 
     /// Requests that have succeeded so far.
@@ -174,6 +187,21 @@ impl Load {
         counters.window = Window { done: 0, errors: 0, longest_gap: Duration::ZERO };
         counters.window_begun = at;
         window
+    }
+
+    /// Has every block read and judged between its other requests.
+    ///
+    /// # Panics
+    /// Where a request failed so far or a block is wrong.
+    #[track_caller]
+    pub fn judge(&self) {
+        let all = {
+            let mut counters = self.lock();
+            counters.passes += 1;
+            counters.passes * self.depth
+        };
+        wait_until("the load has read every block", PROMPT, || self.lock().passed >= all);
+        self.lock().report.clone().clean();
     }
 
     /// Ends it: workers finish their requests, then every block is read and judged.

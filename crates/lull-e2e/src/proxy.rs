@@ -1,4 +1,4 @@
-//! A proxy between initiators and a target that knows where one message ends and the next begins, and cuts a
+//! A proxy between initiators and a target that knows where one message ends and the next begins, and cuts or stops a
 //! connection there, once, when it is told to.
 
 use std::io::{Read, Write};
@@ -9,6 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lull_wire::{FrameHeader, Kind, Sender};
+
+use crate::wait::{PROMPT, wait_until};
+pub use stop::Mark;
+use stop::{ClientEnd, Stops};
+
+mod stop;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -37,6 +43,8 @@ pub type Cut = (Nth, Place);
 /// What passes, and what is to be done about it.
 #[derive(Debug, Default)]
 struct Watch {
+    /// The proxy was told to look.
+    looks: bool,
     /// What is to be cut and has not been.
     cuts: Vec<Cut>,
     /// A PAUSE has passed since the proxy was told to look.
@@ -56,6 +64,7 @@ pub struct Proxy {
 struct Shared {
     upstream: PathBuf,
     watch: Mutex<Watch>,
+    stops: Stops,
     connections: Mutex<Vec<UnixStream>>,
     ended: AtomicBool,
 }
@@ -68,6 +77,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: PathBuf::from(upstream),
             watch: Mutex::default(),
+            stops: Stops::default(),
             connections: Mutex::default(),
             ended: AtomicBool::new(false),
         });
@@ -94,7 +104,37 @@ impl Proxy {
     /// Looks anew at what passes from the next PAUSE on, and cuts there, each once.
     pub fn arm(&self, cuts: &[Cut]) {
         *self.shared.watch.lock().expect("watch") =
-            Watch { cuts: cuts.to_vec(), ..Watch::default() };
+            Watch { looks: true, cuts: cuts.to_vec(), ..Watch::default() };
+    }
+
+    /// Counts messages from now on, and stops at this one.
+    pub fn stop_at(&self, mark: Mark) {
+        self.shared.stops.at(mark);
+    }
+
+    /// Waits until it has come; what else its sender sends on that connection waits in the proxy from then on.
+    #[track_caller]
+    pub fn wait_stopped(&self) {
+        wait_until("the message at which the proxy stops", PROMPT, || self.shared.stops.is_here());
+    }
+
+    /// What was stopped goes on; returns when what was held back has been passed on, as far as anybody is there.
+    pub fn go_on(&self) {
+        self.shared.stops.end(false);
+    }
+
+    /// The initiator's side of the stopped connection is lost; the target hears nothing of that until [`Self::go_on`].
+    #[track_caller]
+    pub fn lose_stopped(&self) {
+        self.shared.stops.lose_client();
+    }
+
+    /// Cuts every connection that there is now, the stopped one too.
+    pub fn cut_all(&self) {
+        for connection in self.shared.connections.lock().expect("connections").drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        self.shared.stops.end(true);
     }
 
     /// Whether all cuts have happened.
@@ -113,9 +153,7 @@ impl Drop for Proxy {
         self.shared.ended.store(true, Ordering::SeqCst);
         // Wakes the accepting thread, which looks at the flag. It may be gone.
         let _ = UnixStream::connect(Path::new(&self.path));
-        for connection in self.shared.connections.lock().expect("connections").drain(..) {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
+        self.cut_all();
     }
 }
 
@@ -123,16 +161,33 @@ fn connect(shared: &Arc<Shared>, client: UnixStream, target: UnixStream) {
     let clone = |stream: &UnixStream| stream.try_clone().expect("a descriptor");
     let mut connections = shared.connections.lock().expect("connections");
     connections.extend([clone(&client), clone(&target)]);
+    let end = ClientEnd { stream: Arc::new(clone(&client)), lost: Arc::default() };
     for (from, to, sender) in
         [(clone(&client), clone(&target), Sender::Initiator), (target, client, Sender::Target)]
     {
-        let shared = Arc::clone(shared);
-        std::thread::spawn(move || pump(&shared, from, to, sender));
+        let (shared, end) = (Arc::clone(shared), end.clone());
+        std::thread::spawn(move || pump(&shared, from, to, sender, &end));
     }
 }
 
+/// What is done with bytes that have come.
+enum Then {
+    /// So many are passed on.
+    Pass(usize),
+    /// So many, and the connection is cut.
+    Cut(usize),
+    /// So many, and the rest waits.
+    Stop(usize),
+}
+
 /// Passes on what one side sends until it ends or is cut.
-fn pump(shared: &Shared, mut from: UnixStream, mut to: UnixStream, sender: Sender) {
+fn pump(
+    shared: &Shared,
+    mut from: UnixStream,
+    mut to: UnixStream,
+    sender: Sender,
+    client: &ClientEnd,
+) {
     let mut held = Vec::new();
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -142,18 +197,31 @@ fn pump(shared: &Shared, mut from: UnixStream, mut to: UnixStream, sender: Sende
             return;
         };
         held.extend_from_slice(&chunk[..count]);
-        let (passing, cut) = look(shared, &held, sender);
-        if to.write_all(&held[..passing]).is_err() || cut {
-            let _ = from.shutdown(Shutdown::Both);
-            let _ = to.shutdown(Shutdown::Both);
-            return;
+        let mut ending = None;
+        loop {
+            let then = look(shared, &held, sender);
+            let (Then::Pass(passing) | Then::Cut(passing) | Then::Stop(passing)) = then;
+            let failed = to.write_all(&held[..passing]).is_err();
+            // What the target says to one whose loss it is not to hear of goes nowhere.
+            let unheard = sender == Sender::Target && client.lost.load(Ordering::SeqCst);
+            if (failed && !unheard) || matches!(then, Then::Cut(_)) {
+                let _ = from.shutdown(Shutdown::Both);
+                let _ = to.shutdown(Shutdown::Both);
+                return;
+            }
+            held.drain(..passing);
+            drop(ending.take());
+            let Then::Stop(_) = then else { break };
+            ending = shared.stops.wait(client);
+            if ending.is_none() {
+                return;
+            }
         }
-        held.drain(..passing);
     }
 }
 
-/// How many of these bytes may pass, and whether the connection is cut behind them. Only whole messages pass.
-fn look(shared: &Shared, held: &[u8], sender: Sender) -> (usize, bool) {
+/// How many of these bytes may pass, and what then. Only whole messages pass.
+fn look(shared: &Shared, held: &[u8], sender: Sender) -> Then {
     let mut watch = shared.watch.lock().expect("watch");
     let mut at = 0;
     while let Some(header) = FrameHeader::read(&held[at..], sender).expect("a message of ours") {
@@ -161,19 +229,22 @@ fn look(shared: &Shared, held: &[u8], sender: Sender) -> (usize, bool) {
         if held.len() - at < length {
             break;
         }
+        if let Some(passes) = shared.stops.meets(header.kind, &held[at..at + header.length()]) {
+            return Then::Stop(if passes { at + length } else { at });
+        }
         match watch.passes(header.kind) {
-            Some(Place::Within) => return (at + length / 2, true),
-            Some(Place::After) => return (at + length, true),
+            Some(Place::Within) => return Then::Cut(at + length / 2),
+            Some(Place::After) => return Then::Cut(at + length),
             None => at += length,
         }
     }
-    (at, false)
+    Then::Pass(at)
 }
 
 impl Watch {
     /// Notes a message; where it is to be cut.
     fn passes(&mut self, kind: Kind) -> Option<Place> {
-        self.paused |= kind == Kind::Pause;
+        self.paused |= self.looks && kind == Kind::Pause;
         if !self.paused {
             return None;
         }

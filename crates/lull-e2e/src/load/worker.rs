@@ -1,13 +1,17 @@
 //! The workers of a load.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lull_frontend::nbd::Uri;
-use lull_frontend::nbd::client::{Connection, RequestError};
+use lull_frontend::nbd::client::{ConnectError, Connection, RequestError};
 
 use super::content::{BLOCK, content, mix, number_of};
 use super::{Counters, Shape};
 use crate::clock::now;
+use crate::wait::PROMPT;
 
 /// Requests of a worker between two flushes.
 const FLUSH_EVERY: u64 = 97;
@@ -21,13 +25,53 @@ struct Block {
     perhaps: Vec<u64>,
 }
 
+/// How long is waited before a disk that is away is dialled again.
+const DIAL_EVERY: Duration = Duration::from_millis(5);
+
+/// The disk as all workers have it: one connection, which may be followed by another.
+struct Disk {
+    uri: Uri,
+    /// The connection, and how many there were before it.
+    present: RefCell<(u64, Connection<Vec<u8>>)>,
+    dialling: tokio::sync::Mutex<()>,
+}
+
+impl Disk {
+    async fn dial(uri: Uri) -> Result<Self, ConnectError> {
+        let connection = Connection::connect(&uri).await?;
+        Ok(Self { uri, present: RefCell::new((0, connection)), dialling: Default::default() })
+    }
+
+    fn present(&self) -> (u64, Connection<Vec<u8>>) {
+        self.present.borrow().clone()
+    }
+
+    /// Another connection in place of the one with this number. Why not, where it could not be had for long.
+    async fn again(&self, number: u64) -> Result<(), String> {
+        let _dialling = self.dialling.lock().await;
+        let deadline = now() + 2 * PROMPT;
+        while self.present.borrow().0 == number {
+            match tokio::time::timeout(PROMPT, Connection::connect(&self.uri)).await {
+                Ok(Ok(connection)) => self.present.replace((number + 1, connection)),
+                Ok(Err(error)) if now() > deadline => return Err(error.to_string()),
+                Err(_) => return Err("the handshake was not answered".to_owned()),
+                Ok(Err(_)) => {
+                    tokio::time::sleep(DIAL_EVERY).await;
+                    continue;
+                }
+            };
+        }
+        Ok(())
+    }
+}
+
 /// Runs a load until it is stopped, then reads every block.
-pub(super) fn run(uri: &Uri, shape: Shape, counters: &Arc<Mutex<Counters>>) {
+pub(super) fn run(uri: Uri, shape: Shape, counters: &Arc<Mutex<Counters>>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime.expect("a runtime"), async {
-        let connection = match Connection::<Vec<u8>>::connect(uri).await {
-            Ok(connection) => connection,
+        let disk = match Disk::dial(uri).await {
+            Ok(disk) => Rc::new(disk),
             Err(error) => {
                 counters.lock().expect("counters").lost = Some(error.to_string());
                 return;
@@ -36,7 +80,7 @@ pub(super) fn run(uri: &Uri, shape: Shape, counters: &Arc<Mutex<Counters>>) {
         let workers: Vec<_> = (0..shape.depth)
             .map(|number| {
                 let worker = Worker {
-                    connection: connection.clone(),
+                    disk: Rc::clone(&disk),
                     shape,
                     number,
                     blocks: vec![Block::default(); (shape.blocks / shape.depth) as usize],
@@ -51,12 +95,13 @@ pub(super) fn run(uri: &Uri, shape: Shape, counters: &Arc<Mutex<Counters>>) {
             worker.await.expect("a worker of the load");
         }
         // A server that was not told good-bye logs a loss.
+        let (_, connection) = disk.present();
         connection.disconnect().await;
     });
 }
 
 struct Worker {
-    connection: Connection<Vec<u8>>,
+    disk: Rc<Disk>,
     shape: Shape,
     number: u64,
     blocks: Vec<Block>,
@@ -67,61 +112,93 @@ struct Worker {
 
 impl Worker {
     async fn work(mut self) {
-        let mut count = self.number;
-        while !self.counters.lock().expect("counters").stop {
+        let (mut count, mut passes) = (self.number, 0);
+        loop {
+            let (stop, asked) = {
+                let counters = self.counters.lock().expect("counters");
+                (counters.stop, counters.passes)
+            };
+            if stop || asked > passes {
+                if !self.shape.read_only && !self.pass(stop).await {
+                    return;
+                }
+                if stop {
+                    return;
+                }
+                passes += 1;
+                self.counters.lock().expect("counters").passed += 1;
+            }
             count += 1;
             let which = (self.chance() % self.blocks.len() as u64) as usize;
-            let outcome = match (count % FLUSH_EVERY, self.shape.read_only, self.chance() % 2) {
-                (0, false, _) => self.connection.flush().await,
-                (_, false, 0) => self.write(which).await,
-                _ => self.read(which).await.map(drop),
+            let connection = self.disk.present();
+            let outcome = match (count % FLUSH_EVERY, self.shape.read_only) {
+                (0, false) => connection.1.flush().await,
+                (_, false) if self.chance().is_multiple_of(2) => {
+                    self.write(&connection.1, which).await
+                }
+                _ => self.read(&connection.1, which).await.map(drop),
             };
-            if self.note(outcome) {
+            if !self.note(outcome, connection.0).await {
                 return;
             }
             if !self.shape.think.is_zero() {
                 tokio::time::sleep(self.shape.think).await;
             }
         }
-        if self.shape.read_only {
-            return;
-        }
+    }
+
+    /// Reads every block; false where nothing more can come. The blocks of the last one are counted.
+    async fn pass(&mut self, is_last: bool) -> bool {
         for which in 0..self.blocks.len() {
-            let outcome = self.read(which).await;
-            let right = matches!(outcome, Ok(true));
-            if self.note(outcome.map(drop)) {
-                return;
+            let connection = self.disk.present();
+            let outcome = self.read(&connection.1, which).await;
+            let right = is_last && matches!(outcome, Ok(true));
+            if !self.note(outcome.map(drop), connection.0).await {
+                return false;
             }
             self.counters.lock().expect("counters").report.verified += u64::from(right);
         }
+        true
     }
 
-    /// Counts an outcome; true where nothing more can come.
-    fn note(&self, outcome: Result<(), RequestError>) -> bool {
-        let at = now();
-        let mut counters = self.counters.lock().expect("counters");
-        let counters = &mut *counters;
+    /// Counts what came of a request on the connection with this number; false where nothing more can come.
+    async fn note(&self, outcome: Result<(), RequestError>, number: u64) -> bool {
         match outcome {
             Ok(()) => {
-                let gap = at - counters.last_success;
-                let within = at - counters.last_success.max(counters.window_begun);
-                counters.last_success = at;
-                counters.report.done += 1;
-                counters.report.longest_gap = counters.report.longest_gap.max(gap);
-                counters.window.done += 1;
-                counters.window.longest_gap = counters.window.longest_gap.max(within);
-                false
+                self.succeeded();
+                true
+            }
+            Err(RequestError::Lost(_)) if self.shape.returns => {
+                let outcome = self.disk.again(number).await;
+                let mut counters = self.counters.lock().expect("counters");
+                counters.report.returns = self.disk.present.borrow().0;
+                counters.lost = outcome.err();
+                counters.lost.is_none()
             }
             Err(error) => {
+                let mut counters = self.counters.lock().expect("counters");
                 *counters.report.errors.entry(error.to_string()).or_default() += 1;
                 counters.window.errors += 1;
                 let lost = matches!(error, RequestError::Lost(_));
                 if lost {
                     counters.lost = Some(error.to_string());
                 }
-                lost
+                !lost
             }
         }
+    }
+
+    fn succeeded(&self) {
+        let at = now();
+        let mut counters = self.counters.lock().expect("counters");
+        let counters = &mut *counters;
+        let gap = at - counters.last_success;
+        let within = at - counters.last_success.max(counters.window_begun);
+        counters.last_success = at;
+        counters.report.done += 1;
+        counters.report.longest_gap = counters.report.longest_gap.max(gap);
+        counters.window.done += 1;
+        counters.window.longest_gap = counters.window.longest_gap.max(within);
     }
 
     fn chance(&mut self) -> u64 {
@@ -133,28 +210,45 @@ impl Worker {
         (which as u64 * self.shape.depth + self.number) * BLOCK as u64
     }
 
-    async fn write(&mut self, which: usize) -> Result<(), RequestError> {
+    async fn write(
+        &mut self,
+        disk: &Connection<Vec<u8>>,
+        which: usize,
+    ) -> Result<(), RequestError> {
         self.written += 1;
         let number = self.written;
         let place = self.place(which);
         let block = &mut self.blocks[which];
         block.perhaps.push(number);
-        self.connection.write(place, content(self.shape.seed, place, number), false).await?;
+        disk.write(place, content(self.shape.seed, place, number), false).await?;
         self.blocks[which] = Block { sure: number, perhaps: Vec::new() };
         Ok(())
     }
 
     /// Reads a block and judges it; true where it is right.
-    async fn read(&mut self, which: usize) -> Result<bool, RequestError> {
+    async fn read(
+        &mut self,
+        disk: &Connection<Vec<u8>>,
+        which: usize,
+    ) -> Result<bool, RequestError> {
         let place = self.place(which);
-        let found = self.connection.read(place, vec![0; BLOCK]).await?;
+        let found = disk.read(place, vec![0; BLOCK]).await?;
         if self.shape.read_only {
             return Ok(true);
         }
-        let block = &self.blocks[which];
-        let seed = self.shape.seed;
-        let fits = |number| found == content(seed, place, number);
-        if fits(block.sure) || block.perhaps.iter().copied().any(fits) {
+        let (block, seed) = (&mut self.blocks[which], self.shape.seed);
+        let fits = |number: &u64| found == content(seed, place, *number);
+        if fits(&block.sure) {
+            // Nothing of a lost connection is done any more: what was not done by now never is.
+            if self.shape.returns {
+                block.perhaps.clear();
+            }
+            return Ok(true);
+        }
+        if let Some(number) = block.perhaps.iter().copied().find(fits) {
+            if self.shape.returns {
+                *block = Block { sure: number, perhaps: Vec::new() };
+            }
             return Ok(true);
         }
         let number = number_of(&found);

@@ -1,0 +1,208 @@
+//! A target, an initiator behind a proxy and its consumer, and the kill of one of them.
+
+use lull_admin::AttachmentPhase;
+use lull_e2e::{
+    Initiator, Load, Mark, PROMPT, Proxy, Running, Shape, Signal, Target, Use, World, send,
+    wait_for, wait_until,
+};
+use lull_wire::{Kind, OpCode};
+
+use crate::phase::{Phase, Reach};
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// The target's processes; what they gave to the kernel stays.
+    Process,
+    /// The target's system: what was not flushed is gone with it.
+    System,
+    /// The connection.
+    Connection,
+    /// The initiator's daemon, and with it its consumer's connection, which the consumer makes anew.
+    Initiator,
+}
+
+impl Victim {
+    pub const ALL: [Self; 4] = [Self::Process, Self::System, Self::Connection, Self::Initiator];
+
+    /// Whether a new target is started after it.
+    fn is_target(self) -> bool {
+        matches!(self, Self::Process | Self::System)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "target process",
+            Self::System => "target OS",
+            Self::Connection => "initiator's connection",
+            Self::Initiator => "initiator daemon; its consumer connects again",
+        }
+    }
+}
+
+/// What one column of the table is made of.
+pub struct Scene {
+    victim: Victim,
+    load: Load,
+    proxy: Proxy,
+    web: Initiator,
+    target: Target,
+    /// Successors that do not run until the kill.
+    frozen: Vec<u32>,
+    _world: World,
+}
+
+impl Scene {
+    /// All share, under load.
+    pub fn start(victim: Victim, seed: u64) -> Self {
+        let world = World::new();
+        let file = format!("file:{},size=8M", world.path("db1.img").display());
+        let disk = match victim {
+            Victim::Process => file,
+            Victim::System | Victim::Connection | Victim::Initiator => {
+                format!("faulty:volatile:{file}")
+            }
+        };
+        let target = world.target("stor").backend("db1", &disk).set("pause-timeout", "5s").start();
+        let proxy = Proxy::start(world.path("proxy.sock"), target.listen());
+        let web = world.initiator("web1").uses(Use::at(&proxy.addr(), "db1")).start();
+        let returns = victim == Victim::Initiator;
+        let shape = Shape { blocks: 512, seed, returns, ..Shape::default() };
+        let load = Load::start(&web.nbd(), shape);
+        Self { victim, load, proxy, web, target, frozen: Vec::new(), _world: world }
+    }
+
+    /// A kill in this phase, after which everybody shares and every block is read. What came of it, in words.
+    pub fn cell(&mut self, phase: &Phase) -> String {
+        let replayed = self.replayed();
+        self.load.take_window();
+        let restart = self.reach(phase.reach);
+        let log = self.strike();
+        if let Some(restart) = restart {
+            // How it ends is a matter of who was killed: completed, given up, or nobody is there to tell.
+            restart.finish(PROMPT);
+        }
+        if matches!(phase.reach, Reach::Pause) && !self.victim.is_target() {
+            self.target.lull(&["resume"]).ok();
+        }
+        self.target.wait_all_sharing();
+        self.web.wait_sharing();
+        self.load.wait_progress(8);
+        let gap = self.load.take_window().longest_gap.as_millis();
+        self.load.judge();
+        // A daemon that was killed has begun to count anew.
+        let before = if self.victim == Victim::Initiator { 0 } else { replayed };
+        let replayed = (self.replayed() - before) / 1024;
+        let replays = matches!(phase.reach, Reach::Replay(_) | Reach::HalfOfReplay);
+        assert!(
+            !replays || self.victim == Victim::Initiator || replayed > 0,
+            "it replayed nothing"
+        );
+        let cell = format!("kept, {gap} ms, {log}replayed {replayed} KiB");
+        cell
+    }
+
+    /// Ends the load with a last look at every block, after one more death of the target.
+    pub fn finish(mut self) {
+        self.target.kill();
+        self.target.start();
+        self.load.finish().clean();
+    }
+
+    /// Bytes that the present life of the daemon has replayed.
+    fn replayed(&self) -> u64 {
+        self.web.attachment().retaining.replayed_bytes
+    }
+
+    /// Brings it into the phase, in which it stays; the restart that is under way.
+    fn reach(&mut self, reach: Reach) -> Option<Running> {
+        let restart = || self.target.begin(&["restart", "--daemon"]);
+        match reach {
+            Reach::Load(mark) => {
+                self.stop_at(mark);
+                None
+            }
+            Reach::Restart(mark) => {
+                self.proxy.stop_at(mark);
+                let running = restart();
+                self.proxy.wait_stopped();
+                Some(running)
+            }
+            Reach::Pause => {
+                self.target.lull(&["pause"]).ok();
+                None
+            }
+            Reach::Down => {
+                self.proxy.stop_at(Mark::before(Kind::Pause));
+                let running = restart();
+                self.proxy.wait_stopped();
+                self.frozen = self.target.children();
+                assert!(!self.frozen.is_empty(), "a successor waits");
+                self.frozen.iter().for_each(|child| send(*child, Signal::STOP));
+                self.proxy.go_on();
+                self.proxy.stop_at(Mark::before(Kind::Hello));
+                self.proxy.wait_stopped();
+                Some(running)
+            }
+            Reach::Replay(mark) => {
+                self.begin_replay(|_| mark);
+                None
+            }
+            Reach::HalfOfReplay => {
+                self.begin_replay(|changes| Mark::after(Kind::Request).number(changes / 2));
+                assert_eq!(self.web.attachment().phase, AttachmentPhase::Replaying);
+                None
+            }
+        }
+    }
+
+    fn stop_at(&self, mark: Mark) {
+        self.proxy.stop_at(mark);
+        self.proxy.wait_stopped();
+    }
+
+    /// The target dies while a flush is unanswered, and the replay of what was retained stops at a message, which is
+    /// chosen by the number of changes that are.
+    fn begin_replay(&mut self, mark: impl FnOnce(u64) -> Mark) {
+        let enough = || self.web.attachment().retaining.changes >= 64;
+        wait_until("enough is retained", PROMPT, enough);
+        self.stop_at(Mark::before_request(OpCode::Flush));
+        self.target.kill();
+        self.proxy.go_on();
+        let away = |phase| matches!(phase, AttachmentPhase::Dialling | AttachmentPhase::Away);
+        let changes = wait_for("the loss is noticed", PROMPT, || {
+            let attachment = self.web.attachment();
+            away(attachment.phase).then_some(attachment.retaining.changes)
+        });
+        assert!(changes > 1, "there is nothing to replay");
+        self.proxy.stop_at(mark(changes));
+        self.target.start();
+        self.proxy.wait_stopped();
+    }
+
+    /// The kill, and the return of who was killed. What it found in its log, in words.
+    fn strike(&mut self) -> String {
+        let frozen = std::mem::take(&mut self.frozen);
+        match self.victim {
+            Victim::Process | Victim::System => {
+                self.target.kill();
+                self.proxy.go_on();
+                self.target.start();
+                String::new()
+            }
+            Victim::Connection => {
+                self.proxy.cut_all();
+                frozen.into_iter().for_each(|child| send(child, Signal::CONT));
+                String::new()
+            }
+            Victim::Initiator => {
+                self.web.kill();
+                self.proxy.go_on();
+                frozen.into_iter().for_each(|child| send(child, Signal::CONT));
+                self.web.spawn();
+                let found = self.web.attachment().unflushed / 1024;
+                format!("log of {found} KiB found, ")
+            }
+        }
+    }
+}
