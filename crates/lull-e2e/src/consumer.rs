@@ -1,6 +1,6 @@
 //! A consumer that writes what it can tell again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::str::FromStr as _;
 
@@ -43,6 +43,18 @@ impl Consumer {
         self.tasks.block_on(&self.runtime, write(&self.disk, blocks));
     }
 
+    /// Writes a version of each of that many blocks, all at the same time; whether all were acknowledged.
+    pub fn put(&self, blocks: usize, version: u64) -> bool {
+        let done = Cell::new(true);
+        let one = async |number: usize| {
+            let (at, payload) = (number as u64 * BLOCK, Versions::content(number, version));
+            done.set(self.disk.write(at, payload, false).await.is_ok() && done.get());
+        };
+        let lanes = (0..blocks).map(|number| Box::pin(one(number))).collect();
+        self.tasks.block_on(&self.runtime, all(lanes));
+        done.get()
+    }
+
     /// How many of them are not what was written.
     #[track_caller]
     pub fn lost(&self, blocks: u64) -> usize {
@@ -75,7 +87,7 @@ impl Versions {
     }
 
     /// What block `number` holds in a version; nothing was there before the first.
-    fn content(number: usize, version: u64) -> Vec<u8> {
+    pub fn content(number: usize, version: u64) -> Vec<u8> {
         let of =
             |word: u64| if version == 0 { 0 } else { (number as u64) << 32 | version << 9 | word };
         (0..BLOCK / 8).flat_map(|word| of(word).to_le_bytes()).collect()

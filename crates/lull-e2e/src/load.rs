@@ -201,7 +201,8 @@ impl Load {
             counters.passes * self.depth
         };
         wait_until("the load has read every block", PROMPT, || self.lock().passed >= all);
-        self.lock().report.clone().clean();
+        let report = self.lock().report.clone();
+        report.clean();
     }
 
     /// Ends it: workers finish their requests, then every block is read and judged.

@@ -12,7 +12,7 @@ use lull_wire::{FrameHeader, Kind, Sender};
 
 use crate::wait::{PROMPT, wait_until};
 pub use stop::Mark;
-use stop::{ClientEnd, Stops};
+use stop::{ClientEnd, Ending, Stops};
 
 mod stop;
 
@@ -118,9 +118,9 @@ impl Proxy {
         wait_until("the message at which the proxy stops", PROMPT, || self.shared.stops.is_here());
     }
 
-    /// What was stopped goes on; returns when what was held back has been passed on, as far as anybody is there.
-    pub fn go_on(&self) {
-        self.shared.stops.end(false);
+    /// What was stopped goes on; returns when what was held back has been passed on. Whether anybody was there to take it.
+    pub fn go_on(&self) -> bool {
+        self.shared.stops.end(false)
     }
 
     /// The initiator's side of the stopped connection is lost; the target hears nothing of that until [`Self::go_on`].
@@ -197,7 +197,7 @@ fn pump(
             return;
         };
         held.extend_from_slice(&chunk[..count]);
-        let mut ending = None;
+        let mut ending: Option<Ending<'_>> = None;
         loop {
             let then = look(shared, &held, sender);
             let (Then::Pass(passing) | Then::Cut(passing) | Then::Stop(passing)) = then;
@@ -210,7 +210,9 @@ fn pump(
                 return;
             }
             held.drain(..passing);
-            drop(ending.take());
+            if let Some(ending) = ending.take() {
+                ending.taken();
+            }
             let Then::Stop(_) = then else { break };
             ending = shared.stops.wait(client);
             if ending.is_none() {

@@ -3,8 +3,8 @@
 
 use lull_admin::AttachmentPhase;
 use lull_e2e::{
-    Fio, FioRounds, Initiator, PROMPT, Running, Signal, Target, Use, World, rounds, wait_for,
-    wait_until,
+    Fio, FioRounds, Initiator, Load, PROMPT, Running, Shape, Signal, Target, Use, World, rounds,
+    wait_for, wait_until,
 };
 
 /// Mebibytes of the disk, all of which fio uses.
@@ -117,6 +117,51 @@ fn power_cuts_at_the_far_end_lose_nothing() {
     }
     line.all_right(load);
     assert!(line.leaf.log().contains("are sent again"), "{}", line.leaf.log());
+}
+
+/// [SAFE-10] [CHAIN-4] The third is killed under load, alone and together with either of those before it. Its next life
+/// finds what it had acknowledged, and its consumer, who connects again, finds it too, while the first's disk forgets.
+#[test]
+fn a_leaf_that_is_killed_finds_what_it_had_acknowledged() {
+    let world = World::new();
+    let path = world.path("d.img");
+    let disk = format!("faulty:volatile:file:{},size={SIZE}M", path.display());
+    let mut line = Line::on(&world, &disk);
+    let shape = Shape { depth: 16, returns: true, ..Shape::default() };
+    let load = Load::start(&line.leaf.nbd(), shape);
+    let mut found = 0;
+    for round in 0..rounds(6) {
+        load.wait_progress(300);
+        wait_until("much is retained", PROMPT, || line.leaf.attachment().retaining.changes > 50);
+        let (top, middle) = (round % 3 == 1, round % 3 == 2);
+        if top {
+            line.top.kill();
+        }
+        if middle {
+            line.middle.kill();
+        }
+        line.leaf.kill();
+        line.leaf.spawn();
+        found += line.leaf.attachment().retaining.changes;
+        if middle {
+            line.middle.spawn();
+        }
+        if top {
+            line.top.spawn();
+        }
+        line.wait_sharing();
+        load.judge();
+    }
+    line.top.kill();
+    line.top.start();
+    line.wait_sharing();
+    let report = load.finish().clean();
+    assert!(report.returns >= rounds(6) as u64, "its consumer connected again: {report:?}");
+    assert!(found > 0, "no life found anything");
+    eprintln!(
+        "{} requests, {found} changes found in logs, longest gap {:?}",
+        report.done, report.longest_gap
+    );
 }
 
 /// [CHAIN-1] [TIMER-5] While the first is away the third is told by the second whom it waits for, and why.

@@ -62,6 +62,8 @@ enum Stop {
     Here(ClientEnd),
     /// It is over: what was held back is being passed on, or the connection is cut.
     Ending { cut: bool },
+    /// What was held back has been passed on.
+    Taken,
 }
 
 /// The one stop that a proxy has at a time.
@@ -125,25 +127,38 @@ impl Stops {
     }
 
     /// Ends it, and waits until that has happened: nothing that was held back meets the next one.
-    pub(super) fn end(&self, cut: bool) {
+    /// Whether it was passed on.
+    pub(super) fn end(&self, cut: bool) -> bool {
         let mut stop = self.lock();
-        *stop = match *stop {
-            Stop::Here(_) => Stop::Ending { cut },
-            Stop::None | Stop::Awaited(_) | Stop::Ending { .. } => Stop::None,
-        };
+        if !matches!(*stop, Stop::Here(_)) {
+            *stop = Stop::None;
+            return false;
+        }
+        *stop = Stop::Ending { cut };
         self.changed.notify_all();
         while matches!(*stop, Stop::Ending { .. }) {
             stop = self.changed.wait(stop).expect("the stop");
         }
+        matches!(std::mem::take(&mut *stop), Stop::Taken)
     }
 }
 
 /// The end of a stop, until what was held back is passed on.
 pub(super) struct Ending<'a>(&'a Stops);
 
+impl Ending<'_> {
+    pub(super) fn taken(self) {
+        *self.0.lock() = Stop::Taken;
+        // The rest is what a drop does.
+    }
+}
+
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        *self.0.lock() = Stop::None;
+        let mut stop = self.0.lock();
+        if !matches!(*stop, Stop::Taken) {
+            *stop = Stop::None;
+        }
         self.0.changed.notify_all();
     }
 }
