@@ -2,7 +2,7 @@
 
 use crate::bytes::Bytes;
 use lull_proto::target::{Agentless, Entry, OnTimeout, Order, Purpose, Resource, ResourceIndex};
-use lull_proto::{Geometry, MonoTime, Upstream};
+use lull_proto::{Geometry, MonoTime, Never, Upstream};
 use lull_wire::messages::{Name, Path};
 use lull_wire::{
     Access, AttachmentId, Epoch, Features, Incarnation, InstanceId, ResourceId, RestartId, Tenure,
@@ -93,5 +93,6 @@ pub fn upstream(from: &mut Bytes<'_>) -> Upstream {
         return Upstream::Standing { path, identity, geometry: Geometry { size, ..GEOMETRY } };
     }
     let span = Duration::from_millis(from.number());
-    Upstream::Away { reason: Default::default(), span, path, circle: from.coin() }
+    let never = [None, None, Some(Never::Circle), Some(Never::Fenced)][from.below(4)];
+    Upstream::Away { reason: Default::default(), span, path, never }
 }

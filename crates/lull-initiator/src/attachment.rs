@@ -313,7 +313,9 @@ impl Attachment {
             Over::Garbage(error) => format!("{target}: {error}"),
         };
         let stranger = matches!(over, Over::Garbage(DecodeError::Magic(_)));
-        if stranger && self.is_present(conn) && self.core.borrow().geometry.is_none() {
+        // What others lie on goes on trying, and says so.
+        let ends = stranger && self.made.life_lost.is_none();
+        if ends && self.is_present(conn) && self.core.borrow().geometry.is_none() {
             self.fail(format!("{text}; see that the address is that of a Lull target"));
             return;
         }

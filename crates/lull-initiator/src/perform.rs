@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use lull_admin::Fault;
-use lull_proto::MonoTime;
 use lull_proto::initiator::{Action, End, Origin, Report, Slot};
+use lull_proto::{MonoTime, says_the_same};
 use lull_wire::messages::Request;
 use lull_wire::{Digest, Message, OpCode, StatusCode};
 
@@ -123,7 +123,10 @@ impl Attachment {
             }
             report => report,
         };
-        let words = wording::of_report(&report, &core.told, &self.made.config);
+        let words = match (&report, &self.made.life_lost) {
+            (Report::Ended(End::Fenced), Some(_)) => wording::fenced_medium(&self.made.config),
+            _ => wording::of_report(&report, &core.told, &self.made.config),
+        };
         let name = &self.made.config.name;
         match report {
             Report::Sharing(interruption) => {
@@ -148,16 +151,22 @@ impl Attachment {
                 if core.told.first_attach.take_if(|conn| Some(*conn) == present).is_some() {
                     core.told.known_there = false;
                 }
-                let text = Some(words.text.clone());
-                if core.told.refusal == text {
+                let known = core.told.refusal.as_deref();
+                if known.is_some_and(|known| says_the_same(known, &words.text)) && !last {
                     return; // It was said.
                 }
-                core.told.refusal = text;
+                core.told.refusal = Some(words.text.clone());
                 if last {
                     // Its end says it.
                     self.made.chronicle.detail(name, words.what, words.text);
                     return;
                 }
+            }
+            Report::Unusable => {
+                if core.told.refusal.as_ref() == Some(&words.text) {
+                    return; // It was said.
+                }
+                core.told.refusal = Some(words.text.clone());
             }
             Report::Connected { .. } => {
                 let back = core.told.trouble.take().is_some();
@@ -194,7 +203,6 @@ impl Attachment {
             | Report::Drained { .. }
             | Report::Paused { .. }
             | Report::Away { .. }
-            | Report::Unusable
             | Report::Expired { .. }
             | Report::ShutdownCancelled
             | Report::ShuttingDown

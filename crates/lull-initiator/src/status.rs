@@ -159,12 +159,14 @@ impl Attachment {
             Phase::Idle | Phase::Sharing | Phase::Ended(_) => return None,
             Phase::Away | Phase::Dialling => {
                 let proto::Outage { deadline, expiry, .. } = *view.outage.as_ref()?;
+                let come_back =
+                    if core.told.is_refused() { "let it in again" } else { "come back" };
                 match (expiry, &core.told.shutdown) {
-                    (Expiry::Running, _) => ("come back", deadline, then),
+                    (Expiry::Running, _) => (come_back, deadline, then),
                     (Expiry::Ran(Course::ShuttingDown(Stage::Preparing)), Some(shutdown)) => {
-                        ("come back", shutdown.deadline, then)
+                        (come_back, shutdown.deadline, then)
                     }
-                    (Expiry::Due | Expiry::Ran(_), _) => ("come back", None, ""),
+                    (Expiry::Due | Expiry::Ran(_), _) => (come_back, None, ""),
                 }
             }
             Phase::Attaching => ("grant the attachment", view.resume_by, then),

@@ -227,10 +227,12 @@ pub fn then(config: &AttachmentConfig) -> &'static str {
 
 /// Why there is an outage, as a phrase.
 pub fn why(why: Why, told: &Told) -> String {
+    // A target that is back and refuses is not away any more, however that began.
+    if let Some(refusal) = told.refusal.as_ref().filter(|_| told.is_refused()) {
+        return refusal.clone();
+    }
     match why {
-        Why::First => {
-            told.refusal.clone().or(told.trouble.clone()).unwrap_or("first attach".into())
-        }
+        Why::First => told.trouble.clone().unwrap_or("first attach".into()),
         Why::Restart(_) => format!("target restarts{}", because(&told.reason)),
         Why::Lost => told.trouble.clone().unwrap_or_else(|| "connection lost".to_owned()),
         Why::WriteBack => "what the target had not flushed has to be sent again".to_owned(),
@@ -308,6 +310,16 @@ pub fn detached(
             "lull status at the target shows what it knows of it",
         )),
     }
+}
+
+/// The same of an attachment that is the medium of a target's resource, which no state file of its own leads back to.
+pub fn fenced_medium(config: &AttachmentConfig) -> Words {
+    let text = format!(
+        "the target above lets this node in no more: another instance or writer was let in, or an operator evicted it; \
+         where that is right, start this target once with `--adopt {}`",
+        config.name
+    );
+    Words { what: "fenced", text, restart: None }
 }
 
 /// Why an attachment ended against its operator's wish.

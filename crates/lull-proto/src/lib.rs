@@ -19,11 +19,13 @@ pub mod target;
 pub mod time;
 pub mod upstream;
 pub mod violation;
+mod words;
 
 pub use geometry::Geometry;
 pub use time::MonoTime;
-pub use upstream::Upstream;
+pub use upstream::{Never, Upstream};
 pub use violation::Violation;
+pub use words::says_the_same;
 
 /// One connection, numbered by the side that keeps it; never given twice in the life of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

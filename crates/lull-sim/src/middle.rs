@@ -119,8 +119,8 @@ impl World {
         let machine = self.attachments[upper].machine.as_ref();
         let Some(upstream) = machine.and_then(|machine| machine.upstream(self.now)) else { return };
         let bare = match upstream.clone() {
-            Upstream::Away { reason, path, circle, span: _ } => {
-                Upstream::Away { reason, path, circle, span: Duration::ZERO }
+            Upstream::Away { reason, path, never, span: _ } => {
+                Upstream::Away { reason, path, never, span: Duration::ZERO }
             }
             standing @ Upstream::Standing { .. } => standing,
         };

@@ -16,11 +16,13 @@ use lull_wire::messages::Stall;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod refusals;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod words;
 
+use refusals::Refusals;
 use storage::Unflushed;
 pub use words::{because, lingering, not_ready, plain};
 use words::{describe, say};
@@ -54,6 +56,7 @@ pub struct Chronicle {
     unsaved: bool,
     /// The backends that a restart waits for.
     unflushed: Unflushed,
+    refusals: Refusals,
 }
 
 impl Chronicle {
@@ -72,6 +75,7 @@ impl Chronicle {
             news: false,
             unsaved: false,
             unflushed: Unflushed::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -466,7 +470,9 @@ impl Chronicle {
             _ => {}
         }
         self.enter(now, machine, report);
-        if let Some((subject, what, text)) = say(report, machine, now, &self.clock) {
+        if let Some((subject, what, text)) = say(report, machine, now, &self.clock)
+            && self.refusals.are_news(now, report, &subject, &text)
+        {
             self.tell(now, &subject, what, text);
         }
         match report {

@@ -144,6 +144,12 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
              another backend, and nodes of one name different ones",
             way(path)
         ),
+        Refusal::FencedAbove { resource, path, reason } => format!(
+            "\"{resource}\" lies on a resource that this target has lost: {}, which {}; what was not flushed is lost; \
+             where that is right, start this target once with `--adopt {resource}`, and attach anew after that",
+            way(path),
+            plain(reason.as_str()),
+        ),
         Refusal::NotReached { resource, path } => {
             format!("\"{resource}\" lies on a resource that was not reached yet: {}", way(path))
         }

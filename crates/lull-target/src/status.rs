@@ -7,10 +7,10 @@ use lull_admin::{
     ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase, SessionPhase, SessionStatus,
     Status, TargetPhase, TargetStatus, Wait,
 };
-use lull_proto::MonoTime;
 use lull_proto::target::{
     self, Holder, OnTimeout, Phase, Progress, Question, Row, RowState, Seat, SessionState,
 };
+use lull_proto::{MonoTime, Never};
 use std::time::Duration;
 
 impl Daemon {
@@ -102,7 +102,8 @@ impl Daemon {
         }
         let known = core.machine.resources().iter().zip(self.shared.iter()).zip(held_by);
         known
-            .map(|((resource, shared), held_by)| ResourceStatus {
+            .enumerate()
+            .map(|(place, ((resource, shared), held_by))| ResourceStatus {
                 name: shared.name.clone(),
                 backend: shared.backend.describe(),
                 engine: shared.backend.engine().to_owned(),
@@ -114,7 +115,7 @@ impl Daemon {
                 flushes: shared.toll.flushes(),
                 durable_writes: shared.toll.durable(),
                 full: shared.toll.full(),
-                faulted: None,
+                faulted: lost_above(core, place),
                 waits_for: self.closed(core, resource).or_else(|| {
                     shared.backend.waiting().map(|waiting| Wait {
                         for_whom: waiting.for_whom,
@@ -318,6 +319,13 @@ impl Daemon {
             stall_ms: recorded.and_then(|row| row.stall_ms),
         }
     }
+}
+
+/// What has become of a resource that lies on another target's, where no time brings it back [SAFE-5].
+fn lost_above(core: &Core, place: usize) -> Option<String> {
+    let hold = core.machine.hold(target::ResourceIndex(place))?;
+    let whom = hold.path.as_slice().last()?;
+    (hold.never == Some(Never::Fenced)).then(|| format!("{whom} {}", hold.reason))
 }
 
 fn returned_row(row: &RecordRow) -> RestartRow {

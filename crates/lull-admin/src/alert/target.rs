@@ -44,9 +44,16 @@ fn faulted(of: &TargetStatus, at: u64, all: &mut Vec<Alert>) {
             kind: AlertKind::Faulted,
             resource: Some(resource.name.clone()),
             // It says no time of its own.
-            since: at,
+            since: resource.waits_for.as_ref().map_or(at, |wait| wait.since),
             text: format!("serves nobody: {}", resource.faulted.as_ref()?),
-            next: format!("mend {}, then restart the target", resource.backend),
+            next: match resource.engine.as_str() {
+                // What lies on another target's is mended by a word.
+                "lull" => format!(
+                    "see at {} why; where it is right, start this target once with `--adopt {}`",
+                    resource.backend, resource.name
+                ),
+                _ => format!("mend {}, then restart the target", resource.backend),
+            },
             ..Alert::default()
         })
     }));

@@ -2,10 +2,11 @@
 
 use super::{
     Action, Actions, DIAL_LIMIT, Dial, End, Initiator, Interruption, Link, Marks, Outage, Pause,
-    REFUSED_WAIT, Report, Resume, Retain, State, Step, Why,
+    Report, Resume, State, Step, Why,
 };
 use crate::beat::Beat;
 use crate::geometry::Geometry;
+use crate::initiator::refusing::Refusing;
 use crate::initiator::shutdown::cancel as cancel_shutdown;
 use crate::initiator::state::Probe;
 use crate::initiator::{Again, Intent, Memory};
@@ -14,11 +15,10 @@ use crate::{ConnId, MonoTime, Violation};
 use alloc::{format, vec};
 use core::time::Duration;
 use lull_wire::messages::{
-    Attach, Attached, Connect, Disconnect, Hello, Path, Refused, Stall, Welcome,
+    Attach, Attached, Connect, Disconnect, Hello, Path, Prose, Stall, Welcome,
 };
 use lull_wire::{
-    Access, DisconnectCode, Epoch, InstanceId, OLDEST_VERSION, RefusalCode, RestartId, Retry, Text,
-    VERSION,
+    DisconnectCode, Epoch, InstanceId, OLDEST_VERSION, RefusalCode, RestartId, Text, VERSION,
 };
 
 /// How long a place is tried to be given back of which it is not known whether it is still kept.
@@ -85,6 +85,8 @@ impl Initiator {
 
     pub(super) fn dial_failed(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
         if matches!(&self.state, State::Dialling { dial, .. } if dial.conn == conn) {
+            // Who cannot be reached refuses nothing.
+            self.refusal = None;
             self.give_up_dial(now, None, actions);
         }
     }
@@ -184,99 +186,6 @@ impl Initiator {
         }
     }
 
-    pub(super) fn refused(
-        &mut self,
-        now: MonoTime,
-        refused: Refused,
-        actions: &mut Actions,
-    ) -> Result<(), Violation> {
-        let conn = match &self.state {
-            State::Dialling { dial, .. } => dial.conn,
-            State::Attaching { link, .. } => link.conn,
-            State::Idle
-            | State::Away { .. }
-            | State::Replaying { .. }
-            | State::Ready { .. }
-            | State::Sharing { .. }
-            | State::Draining { .. }
-            | State::Flushing { .. }
-            | State::Paused { .. }
-            | State::Leaving { .. }
-            | State::Ended(_) => return Err(Violation::OutOfPlace(lull_wire::Kind::Refused)),
-        };
-        let first = self.promised.is_none() && self.memory.incarnation.is_none();
-        let (code, retry) = (refused.code, refused.retry);
-        let taught = refused.epoch >= self.memory.epoch && refused.epoch != Epoch(u64::MAX);
-        let after = Duration::from_millis(refused.retry_after_ms.into());
-        // [SAFE-5] A state of ours that is behind learns where the target is.
-        self.memory.epoch = Epoch(self.memory.epoch.0.max(refused.epoch.0));
-        if (retry, code) == (Retry::Final, RefusalCode::OtherInstance) && self.names_the_next() {
-            actions.push(Action::HangUp { conn });
-            self.give_up_dial(now, Some(Duration::ZERO), actions);
-            return Ok(());
-        }
-        self.refusal = Some((code, refused.detail.clone()));
-        if self.intent == Intent::LeaveOnceMore && names_another(code) {
-            actions.push(Action::Report(Report::Refused { refused, last: true }));
-            self.let_go(actions);
-            return Ok(());
-        }
-        if code == RefusalCode::StaleTenure && retry == Retry::Later {
-            self.missed(&refused, actions);
-        }
-        let leaves = self.intent != Intent::Stay && self.has_nothing_to_lose();
-        let final_end = match (retry, code) {
-            // [SAFE-5] It learned the epoch, whatever else was said.
-            (_, RefusalCode::StaleEpoch) => None,
-            (Retry::Later | Retry::Unknown(_), _) => leaves.then_some(End::Left),
-            (Retry::Final, RefusalCode::OtherInstance | RefusalCode::StaleTenure) => {
-                Some(End::Fenced)
-            }
-            (Retry::Final, _) if self.config.retain == Retain::Elsewhere => None,
-            (Retry::Final, _) if first || self.intent != Intent::Stay => Some(End::Refused),
-            (Retry::Final, _) => None,
-        };
-        actions.push(Action::Report(Report::Refused { refused, last: final_end.is_some() }));
-        if let Some(end) = final_end {
-            self.end(end, actions);
-            return Ok(());
-        }
-        actions.push(Action::HangUp { conn });
-        let wait = match (code, retry) {
-            (RefusalCode::StaleEpoch, _) if taught => Some(Duration::ZERO),
-            (RefusalCode::StaleEpoch, _) | (_, Retry::Final) => Some(after.max(REFUSED_WAIT)),
-            (_, Retry::Later | Retry::Unknown(_)) if after.is_zero() => None,
-            (_, Retry::Later | Retry::Unknown(_)) => Some(after),
-        };
-        self.give_up_dial(now, wait, actions);
-        Ok(())
-    }
-
-    /// [SAFE-5] The owner is not the one that was named. It may be one that came after it: the record never goes back
-    /// to an older one, so that each is named once.
-    fn names_the_next(&mut self) -> bool {
-        let others = self.config.predecessors.len() > 1;
-        if others {
-            self.config.predecessors.remove(0);
-        }
-        others
-    }
-
-    /// [RESUME-2] The others were not kept waiting for it any longer: it comes as a new one, without what is unanswered.
-    fn missed(&mut self, refused: &Refused, actions: &mut Actions) {
-        if self.config.access != Access::Shared {
-            return;
-        }
-        self.memory.tenure = refused.tenure;
-        let mut answers = Actions::new();
-        let lost = self.requests.give_up_changes(&mut answers);
-        if lost.requests > 0 {
-            let (changes, bytes) = (lost.requests, lost.bytes);
-            actions.push(Action::Report(Report::Missed { changes, bytes }));
-        }
-        actions.append(&mut answers);
-    }
-
     pub(super) fn attached(
         &mut self,
         now: MonoTime,
@@ -295,9 +204,14 @@ impl Initiator {
         let known = self.memory.identity;
         let other = !known.is_none() && known != attached.identity;
         if other || self.promised.is_some_and(|promised| !geometry.keeps(&promised)) {
+            let detail = Prose::clipped("its resource is another one than before, or can do less");
+            let identity = RefusalCode::Identity;
+            let refusing = Refusing::again(self.refusal.take(), identity, &detail, true);
+            let wait = refusing.wait();
+            self.refusal = Some(refusing);
             actions.push(Action::Report(Report::Unusable));
             actions.push(Action::HangUp { conn });
-            self.give_up_dial(now, Some(REFUSED_WAIT), actions);
+            self.give_up_dial(now, Some(wait), actions);
             return Ok(());
         }
         // [SAFE-5] An operator's word, and an inheritance, are good for one grant.
@@ -456,7 +370,10 @@ impl Initiator {
             return;
         }
         match &self.state {
-            State::Dialling { .. } => self.give_up_dial(now, None, actions),
+            State::Dialling { .. } => {
+                self.refusal = None;
+                self.give_up_dial(now, None, actions);
+            }
             // [CONN-5] The target may have let it in, or may not have let it go: it is asked once more.
             State::Leaving { step: super::Leaving::Asked, .. } | State::Attaching { .. }
                 if self.intent == Intent::Leave && self.has_nothing_to_lose() =>
@@ -584,9 +501,4 @@ impl Initiator {
             | State::Ended(_) => None,
         }
     }
-}
-
-/// Whether the refusal says that the place is another's now.
-fn names_another(code: RefusalCode) -> bool {
-    matches!(code, RefusalCode::Conflict | RefusalCode::OtherInstance | RefusalCode::StaleTenure)
 }

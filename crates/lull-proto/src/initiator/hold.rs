@@ -1,10 +1,10 @@
 //! HOLD: the target lies on another one, which is away. Nothing new is sent, nothing fails, and no timer ends
 //! [CHAIN-1]. And the same as a target says it on, whose medium this attachment is.
 
-use super::{Action, Actions, Initiator, Link, PAUSE_MARGIN, Report, Retain, State, Why};
+use super::{Action, Actions, End, Initiator, Link, PAUSE_MARGIN, Report, Retain, State, Why};
 use crate::initiator::state::Probe;
 use crate::time::span;
-use crate::{MonoTime, Upstream};
+use crate::{MonoTime, Never, Upstream};
 use alloc::format;
 use core::time::Duration;
 use lull_wire::RefusalCode;
@@ -101,7 +101,22 @@ impl Initiator {
             reason: Prose::clipped(reason),
             span: until.map_or(Duration::ZERO, |until| until.since(now)),
             path: path.clone(),
-            circle: self.refusal.as_ref().is_some_and(|(code, _)| *code == RefusalCode::Cycle),
+            never: match &self.state {
+                State::Leaving { .. } | State::Ended(_) => Some(Never::Fenced),
+                State::Idle
+                | State::Away { .. }
+                | State::Dialling { .. }
+                | State::Attaching { .. }
+                | State::Replaying { .. }
+                | State::Ready { .. }
+                | State::Sharing { .. }
+                | State::Draining { .. }
+                | State::Flushing { .. }
+                | State::Paused { .. } => {
+                    let code = self.refusal.as_ref().map(|refusing| refusing.code);
+                    (code == Some(RefusalCode::Cycle)).then_some(Never::Circle)
+                }
+            },
         };
         let held = |held: &Held| away(held.reason.as_str(), Some(held.until), &held.path);
         if let Some(pause) = self.pause() {
@@ -111,9 +126,15 @@ impl Initiator {
             };
             return Some(away(&reason, Some(pause.until), &self.path));
         }
-        let attaching = |link: &Link| match &link.held {
-            Some(above) => held(above),
-            None => away("is being attached", None, &self.path),
+        // [TIMER-5] Who refuses is asked again and again, which changes nothing about it.
+        let refuses = self.refusal.as_ref().map(|refusing| match refusing.detail.as_str() {
+            "" => format!("refuses this node: {}", refusing.code),
+            detail => format!("refuses this node: {detail}"),
+        });
+        let attaching = |link: &Link| match (&link.held, &refuses) {
+            (Some(above), _) => held(above),
+            (None, Some(refuses)) => away(refuses, None, &self.path),
+            (None, None) => away("is being attached", None, &self.path),
         };
         Some(match &self.state {
             State::Idle => return None,
@@ -124,11 +145,8 @@ impl Initiator {
                 geometry: self.promised?,
             },
             State::Away { outage, .. } | State::Dialling { outage, .. } => {
-                let reason = match &self.refusal {
-                    Some((_, detail)) => format!("refuses: {detail}"),
-                    None => absence(outage.why).into(),
-                };
-                away(&reason, outage.back_by.or(outage.deadline), &self.path)
+                let reason = refuses.as_deref().unwrap_or_else(|| absence(outage.why));
+                away(reason, outage.back_by.or(outage.deadline), &self.path)
             }
             State::Attaching { link, .. }
             | State::Replaying { link, .. }
@@ -136,8 +154,16 @@ impl Initiator {
             State::Draining { .. } | State::Flushing { .. } | State::Paused { .. } => {
                 unreachable!("a pause was looked for first")
             }
-            State::Leaving { .. } | State::Ended(_) => {
-                away("does not let this node in any more", None, &self.path)
+            State::Leaving { .. } | State::Ended(End::Detached | End::Left | End::Refused) => {
+                away("was left by this node", None, &self.path)
+            }
+            State::Ended(End::Fenced) => {
+                let why = match self.refusal.as_ref().map(|refusing| refusing.code) {
+                    Some(RefusalCode::StaleTenure) => "has let another writer in since",
+                    Some(RefusalCode::OtherInstance) => "has let another instance of this node in",
+                    Some(_) | None => "has evicted this node, or let another instance of it in",
+                };
+                away(why, None, &self.path)
             }
         })
     }

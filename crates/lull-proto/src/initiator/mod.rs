@@ -25,6 +25,7 @@ mod legacy;
 mod log;
 mod outage;
 mod pause;
+mod refusing;
 #[cfg(feature = "renaming")]
 mod renaming;
 mod replay;
@@ -47,8 +48,9 @@ use crate::geometry::Geometry;
 use crate::{ConnId, MonoTime, Violation};
 use alloc::vec::Vec;
 use core::time::Duration;
-use lull_wire::messages::{Path, Pong, Prose, Reply, Request};
-use lull_wire::{Incarnation, Message, RefusalCode, StatusCode, VERSION};
+use lull_wire::messages::{Path, Pong, Reply, Request};
+use lull_wire::{Incarnation, Message, StatusCode, VERSION};
+use refusing::Refusing;
 use requests::Requests;
 use state::{Intent, Probe, Step};
 
@@ -56,8 +58,8 @@ use state::{Intent, Probe, Step};
 pub const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// How long after a pause's span its silence is taken for a loss [PAUSE-10].
 pub const PAUSE_MARGIN: Duration = Duration::from_secs(10);
-/// The wait after a final refusal of an attachment that consumers use, and after a replay that failed: an operator may
-/// mend the cause, and "gone" can be left at any time [TIMER-3].
+/// The wait after a replay that failed, and the first after a final refusal of an attachment that consumers use: an
+/// operator may mend the cause, and "gone" can be left at any time [TIMER-3].
 const REFUSED_WAIT: Duration = Duration::from_secs(2);
 /// How often PAUSE PROGRESS is sent at least [PAUSE-4].
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -113,8 +115,8 @@ pub enum Action {
     Retain { slot: Slot, place: u64 },
     /// Let go of everything that is kept under lower places.
     Release { before: u64 },
-    /// The resource has a new incarnation: what was changed since the last flush may be lost. Nothing of the old one may
-    /// be answered any more but NOT EXECUTED. Only with [`Retain::Elsewhere`] [CHAIN-4].
+    /// The resource has a new incarnation, or the attachment has ended: what was changed since the last flush may be lost.
+    /// Nothing of the old one may be answered any more but NOT EXECUTED. Only with [`Retain::Elsewhere`] [CHAIN-4].
     LifeLost,
     /// Note beside the log that all of it was executed in this incarnation, for the next life.
     Settle(Incarnation),
@@ -153,8 +155,8 @@ pub struct Initiator {
     promised: Option<Geometry>,
     /// The nodes that the resource leads through, as far as they are known.
     path: Path,
-    /// Why the last ATTACH was not granted, until one is.
-    refusal: Option<(RefusalCode, Prose)>,
+    /// Why the target refuses, until it grants, or cannot be reached.
+    refusal: Option<Refusing>,
     /// What cannot be passed on is not kept.
     gives_back: bool,
     conns: u64,
@@ -231,7 +233,12 @@ impl Initiator {
             | State::Flushing { .. }
             | State::Paused { .. } => self.requests.hold(now, slot, ask),
             State::Leaving { .. } | State::Ended(_) => {
-                actions.push(Action::Answer { slot, status: StatusCode::Io });
+                // [CHAIN-1] Whoever asks this of a medium keeps it.
+                let status = match self.config.retain {
+                    Retain::Elsewhere => StatusCode::NotExecuted,
+                    Retain::UpTo(_) => StatusCode::Io,
+                };
+                actions.push(Action::Answer { slot, status });
             }
         }
     }
@@ -418,10 +425,16 @@ impl Initiator {
             actions.push(Action::CancelShutdown);
         }
         self.requests.lost();
-        self.requests.fail_all(actions);
+        if self.config.retain == Retain::Elsewhere {
+            // [CHAIN-4] Nothing more is flushed through here. What is not answered its initiators keep.
+            actions.push(Action::LifeLost);
+            self.requests.give_back(true, actions);
+        } else {
+            self.requests.fail_all(actions);
+        }
         // [SAFE-7] Nobody will replay it any more. [SAFE-10] But where the place stays reserved the next life does.
         let (changes, bytes) = self.requests.retained();
-        if changes > 0 {
+        if changes > 0 && self.config.retain != Retain::Elsewhere {
             let heir = end == End::Left;
             let left = Report::LogLeft { changes, bytes };
             let report = if heir { left } else { Report::LogLost { changes, bytes } };

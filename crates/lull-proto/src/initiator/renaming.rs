@@ -18,12 +18,13 @@ impl Initiator {
             is_noted: _,
             promised: _,
             path: _,
-            refusal: _,
+            refusal,
             gives_back: _,
             conns,
             pings,
             chance,
         } = self;
+        *refusal = None;
         let attachment = config.attachment;
         rename_config(config);
         // How long ago an outage began says only when leaving is given up.

@@ -57,6 +57,7 @@ impl Initiator {
                 if dial.limit <= now {
                     let conn = dial.conn;
                     actions.push(Action::HangUp { conn });
+                    self.refusal = None;
                     self.give_up_dial(now, None, actions);
                 }
             }

@@ -157,8 +157,9 @@ impl Target {
             Some((conn, Some(claim))) if self.hold(claim.entry.resource).is_some() => {
                 self.take_seat(now, claim.clone(), Holder::Lost);
                 if let Some(session) = self.sessions.get_mut(&conn) {
-                    session.state = SessionState::Fencing { claim };
+                    session.state = SessionState::Fencing { claim: claim.clone() };
                 }
+                self.refuse_waiting(claim.entry.resource, actions);
             }
             Some((conn, Some(claim))) => match self.check_life(now, claim.entry.resource) {
                 Ok(()) => self.grant(now, conn, claim, actions),

@@ -161,7 +161,7 @@ impl Upper {
     fn rename(&mut self, names: &mut impl Renaming) {
         let Self { known: _, hold } = self;
         if let Some(hold) = hold {
-            let Hold { reason: _, path: _, since, until, circle: _, renew_at } = hold;
+            let Hold { reason: _, path: _, since, until, never: _, renew_at } = hold;
             *since = names.ago(*since, Duration::ZERO);
             *until = names.deadline(*until);
             *renew_at = names.deadline(*renew_at);

@@ -49,6 +49,8 @@ pub enum Refusal {
     Cycle { resource: Name, path: Path },
     /// The target on which the resource lies has not been reached in this life.
     NotReached { resource: Name, path: Path },
+    /// The target on which the resource lies has fenced this one [SAFE-5]; what it said, or did.
+    FencedAbove { resource: Name, path: Path, reason: Prose },
     /// The target's own state could not be written.
     NotRecorded,
     /// The resource has as many places as a target keeps.
@@ -71,9 +73,10 @@ impl Refusal {
             }
             Self::StaleTenure { .. } | Self::Missed { .. } => RefusalCode::StaleTenure,
             Self::Cycle { .. } => RefusalCode::Cycle,
-            Self::NotRecorded | Self::WriteBackFailed { .. } | Self::NotReached { .. } => {
-                RefusalCode::Unavailable
-            }
+            Self::NotRecorded
+            | Self::WriteBackFailed { .. }
+            | Self::NotReached { .. }
+            | Self::FencedAbove { .. } => RefusalCode::Unavailable,
             Self::Limit { .. } => RefusalCode::Limit,
         }
     }
@@ -88,6 +91,7 @@ impl Refusal {
             | Self::Conflict { reserved: None, .. }
             | Self::Agentless { .. }
             | Self::Cycle { .. }
+            | Self::FencedAbove { .. }
             | Self::OtherInstance { .. }
             | Self::StaleTenure { .. } => (Retry::Final, Duration::ZERO),
             Self::StaleEpoch { .. } | Self::Missed { .. } => (Retry::Later, Duration::ZERO),
@@ -194,6 +198,8 @@ pub enum Report {
     UpstreamBeganAnew { resource: ResourceIndex },
     /// The target on which a resource lies takes no request: who uses it is told to hold, and why.
     Holding { resource: ResourceIndex, reason: Prose, path: Path },
+    /// The target on which a resource lies has fenced this one: nobody is let in any more.
+    FencedAbove { resource: ResourceIndex, reason: Prose, path: Path },
     /// It takes them again, and whoever held goes on.
     HoldOver { resource: ResourceIndex, lasted: Duration },
     /// DISCONNECT was sent; the attachment may be off the roster by then.

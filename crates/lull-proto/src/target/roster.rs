@@ -109,7 +109,7 @@ impl Target {
         }
         // Whose hold is over for good need not wait for the one who has it now.
         let tenure = next_tenure(resource, known, instance, &attach)?;
-        self.check_circle(place)?;
+        self.check_above(place)?;
         self.check_life(now, place)?;
         self.check_access(now, place, &attach)?;
         let hold = crate::time::span(attach.hold_ms);

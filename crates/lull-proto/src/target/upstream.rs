@@ -12,7 +12,7 @@ use super::{Action, Actions, Holder, Refusal, Report, Resource, ResourceIndex, S
 use crate::geometry::Geometry;
 use crate::target::session::{Claim, Session, SessionState};
 use crate::time::millis;
-use crate::{ConnId, MonoTime, Upstream};
+use crate::{ConnId, MonoTime, Never, Upstream};
 use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -35,8 +35,8 @@ pub struct Hold {
     pub since: MonoTime,
     /// When it may be over, as far as anybody has said.
     pub until: MonoTime,
-    /// It never will: the path leads back to a node that is on it, or is longer than one may be.
-    pub circle: bool,
+    /// Why it never will be, by itself.
+    pub never: Option<Never>,
     pub(super) renew_at: MonoTime,
 }
 
@@ -56,7 +56,7 @@ impl Upper {
             path: resource.path.clone(),
             since: now,
             until: now,
-            circle: false,
+            never: None,
             renew_at: now + RENEW_EVERY,
         };
         resource.chained.then_some(Self { known: false, hold: Some(hold) })
@@ -76,9 +76,10 @@ impl Target {
             return;
         }
         match told {
-            Upstream::Away { reason, span, path, circle } => {
+            Upstream::Away { reason, span, path, never } => {
                 let (path, ends) = self.path_above(resource, &path);
-                self.held(now, resource, (reason, span, path, circle || !ends), actions);
+                let never = if ends { never } else { Some(Never::Circle) };
+                self.held(now, resource, (reason, span, path, never), actions);
             }
             Upstream::Standing { path, identity, geometry } => {
                 let (path, ends) = self.path_above(resource, &path);
@@ -86,7 +87,8 @@ impl Target {
                     self.stands(now, resource, (path, identity, geometry), actions);
                 } else {
                     let reason = Prose::clipped("leads back to where it began");
-                    self.held(now, resource, (reason, Duration::ZERO, path, true), actions);
+                    let told = (reason, Duration::ZERO, path, Some(Never::Circle));
+                    self.held(now, resource, told, actions);
                 }
             }
         }
@@ -107,13 +109,13 @@ impl Target {
         &mut self,
         now: MonoTime,
         resource: ResourceIndex,
-        (reason, span, path, circle): (Prose, Duration, Path, bool),
+        (reason, span, path, never): (Prose, Duration, Path, Option<Never>),
         actions: &mut Actions,
     ) {
         let Some(upper) = &mut self.uppers[resource.0] else { return };
         let until = now + span;
         if let Some(hold) = &mut upper.hold
-            && (&hold.reason, &hold.path, hold.circle) == (&reason, &path, circle)
+            && (&hold.reason, &hold.path, hold.never) == (&reason, &path, never)
         {
             hold.until = until;
             return;
@@ -121,13 +123,14 @@ impl Target {
         let since = upper.hold.as_ref().map_or(now, |hold| hold.since);
         let renew_at = now + RENEW_EVERY;
         let (said, way) = (reason.clone(), path.clone());
-        upper.hold = Some(Hold { reason, path, since, until, circle, renew_at });
-        let report = Report::Holding { resource, reason: said, path: way };
+        upper.hold = Some(Hold { reason, path, since, until, never, renew_at });
+        let report = match never {
+            Some(Never::Fenced) => Report::FencedAbove { resource, reason: said, path: way },
+            Some(Never::Circle) | None => Report::Holding { resource, reason: said, path: way },
+        };
         actions.push(Action::Report(report));
         self.say_hold(now, resource, actions);
-        if circle {
-            self.refuse_circle(resource, actions);
-        }
+        self.refuse_waiting(resource, actions);
         // Who waits for it to come in is not waited for.
         self.check_complete(now, actions);
     }
@@ -166,7 +169,8 @@ impl Target {
         }
     }
 
-    /// HOLD to everybody on a resource who does not take his leave.
+    /// HOLD to everybody on a resource who does not take his leave. Where nothing ends it, who is on it is about to hear
+    /// that its life has ended, and who comes is refused.
     fn say_hold(&mut self, now: MonoTime, resource: ResourceIndex, actions: &mut Actions) {
         let Some(message) = self.hold_message(now, resource) else { return };
         for (conn, session) in sessions_of(&mut self.sessions, &self.roster, resource) {
@@ -187,7 +191,7 @@ impl Target {
     }
 
     fn hold_message(&self, now: MonoTime, resource: ResourceIndex) -> Option<messages::Hold> {
-        let hold = self.hold(resource)?;
+        let hold = self.hold(resource).filter(|hold| hold.never != Some(Never::Fenced))?;
         let span = hold.until.since(now).max(LEAST_SPAN);
         let (path, reason) = (hold.path.clone(), hold.reason.clone());
         Some(messages::Hold { span_ms: millis(span), path, reason })
@@ -214,20 +218,21 @@ impl Target {
         self.uppers.get(resource.0)?.as_ref()?.hold.as_ref()
     }
 
-    /// [CHAIN-3] A circle would wait for itself for ever.
-    pub(super) fn check_circle(&self, resource: ResourceIndex) -> Result<(), Refusal> {
-        match self.hold(resource) {
-            Some(Hold { circle: true, path, .. }) => {
-                let resource = self.resources[resource.0].name.clone();
-                Err(Refusal::Cycle { resource, path: path.clone() })
-            }
-            Some(_) | None => Ok(()),
-        }
+    /// [CHAIN-3] A circle would wait for itself for ever. [SAFE-5] Who was fenced does not come back by itself.
+    pub(super) fn check_above(&self, resource: ResourceIndex) -> Result<(), Refusal> {
+        let Some(Hold { never: Some(never), path, reason, .. }) = self.hold(resource) else {
+            return Ok(());
+        };
+        let (resource, path) = (self.resources[resource.0].name.clone(), path.clone());
+        Err(match never {
+            Never::Circle => Refusal::Cycle { resource, path },
+            Never::Fenced => Refusal::FencedAbove { resource, path, reason: reason.clone() },
+        })
     }
 
     /// Nobody knows what a resource is whose target has not been reached.
     pub(super) fn check_known(&self, resource: ResourceIndex) -> Result<(), Refusal> {
-        self.check_circle(resource)?;
+        self.check_above(resource)?;
         match &self.uppers[resource.0] {
             Some(Upper { known: false, hold: Some(hold) }) => Err(Refusal::NotReached {
                 resource: self.resources[resource.0].name.clone(),
@@ -237,8 +242,9 @@ impl Target {
         }
     }
 
-    fn refuse_circle(&mut self, resource: ResourceIndex, actions: &mut Actions) {
-        let Err(refusal) = self.check_circle(resource) else { return };
+    /// Nobody waits for what never comes.
+    pub(super) fn refuse_waiting(&mut self, resource: ResourceIndex, actions: &mut Actions) {
+        let Err(refusal) = self.check_above(resource) else { return };
         let waits = |session: &Session| matches!(&session.state, SessionState::Fencing { claim } if claim.entry.resource == resource);
         let waiting: Vec<ConnId> = self
             .sessions
@@ -257,8 +263,11 @@ impl Target {
         self.hold(claim.entry.resource).is_some()
     }
 
-    /// Whether a lost one waits for the target above to be let in.
+    /// Whether a lost one waits for the target above to be let in, or cannot be let in because of it.
     pub(super) fn is_held_off(&self, seat: &Seat) -> bool {
+        if seat.holder == Holder::Lost && self.check_above(seat.entry.resource).is_err() {
+            return true;
+        }
         let of_seat = |claim: &Claim| claim.entry.attachment == seat.entry.attachment;
         seat.holder == Holder::Lost
             && self.sessions.values().any(|session| {

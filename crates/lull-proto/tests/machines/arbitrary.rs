@@ -6,7 +6,7 @@ use lull_proto::initiator::{self, Initiator, Origin, Policy, Retain, Slot};
 use lull_proto::target::{
     self, Agentless, Decision, OnTimeout, Order, Purpose, Resource, ResourceIndex, Target, Ticket,
 };
-use lull_proto::{ConnId, Geometry, MonoTime, Upstream};
+use lull_proto::{ConnId, Geometry, MonoTime, Never, Upstream};
 use lull_wire::messages::{
     Attach, Detach, Detached, Disconnect, Hello, Hold, Name, Path, PauseComplete, PauseProgress,
     Ping, Pong, Ready, Refused, Reply, Resized, Stall,
@@ -275,15 +275,16 @@ fn target_event() -> impl Strategy<Value = target::Event> {
 
 fn upstream() -> impl Strategy<Value = target::Event> {
     let path = prop_oneof![Just("above/disk"), Just("target/disk-b")];
-    (0..3usize, any::<bool>(), path, span(), any::<bool>()).prop_map(
-        |(place, stands, node, span_ms, circle)| {
+    let never = prop_oneof![Just(None), Just(Some(Never::Circle)), Just(Some(Never::Fenced))];
+    (0..3usize, any::<bool>(), path, span(), never).prop_map(
+        |(place, stands, node, span_ms, never)| {
             let path = Path::new(vec![Text::clipped(node)]).unwrap();
             let geometry = fresh_target().resources()[0].geometry;
             let upstream = if stands {
                 Upstream::Standing { path, identity: ResourceId([2; 16]), geometry }
             } else {
                 let span = Duration::from_millis(span_ms);
-                Upstream::Away { reason: Default::default(), span, path, circle }
+                Upstream::Away { reason: Default::default(), span, path, never }
             };
             target::Event::Upstream { resource: ResourceIndex(place), upstream }
         },

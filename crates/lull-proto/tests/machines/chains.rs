@@ -5,11 +5,11 @@ use lull_proto::target::{
     Action, Actions, Decision, Ended, Event, OnTimeout, Order, Phase, Purpose, Refusal,
     ResourceIndex, RowState, Target, Ticket,
 };
-use lull_proto::{ConnId, MonoTime, Upstream};
+use lull_proto::{ConnId, MonoTime, Never, Upstream};
 use lull_wire::messages::{Attach, Hello, Name, Path, PauseComplete, Prose, Ready};
 use lull_wire::{
     Access, AttachmentId, DisconnectCode, Epoch, Incarnation, InstanceId, Kind, Message,
-    RequestNumber, ResourceId, RestartId, Tenure, Text, VERSION,
+    RequestNumber, ResourceId, RestartId, Retry, Tenure, Text, VERSION,
 };
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ impl Middle {
 
     fn is_away(&mut self, way: &[&str]) {
         let (reason, span) = (Prose::clipped("restarts"), 40 * SECOND);
-        let upstream = Upstream::Away { reason, span, path: path(way), circle: false };
+        let upstream = Upstream::Away { reason, span, path: path(way), never: None };
         self.tell(Event::Upstream { resource: DISK_B, upstream });
     }
 
@@ -304,4 +304,45 @@ fn a_pause_that_cut_a_replay_short_lets_no_reader_in() {
         middle.receive(2, Ready { replayed: 1, replayed_bytes: 4096 }.into());
         assert!(admits(&middle).is_ok());
     }
+}
+
+/// [SAFE-5] [CHAIN-1] Where the target above has fenced this one nobody is told to hold, which would have no end: who
+/// waits, who comes and who comes back is refused for good, and a pause waits for none of them.
+#[test]
+fn a_middle_that_is_fenced_refuses_for_good() {
+    let mut middle = Middle::new();
+    middle.asks(1);
+    let fenced = |middle: &mut Middle| {
+        let (reason, path) = (Prose::clipped("has evicted this node"), path(&["above/disk"]));
+        let never = Some(Never::Fenced);
+        let upstream = Upstream::Away { reason, span: Duration::ZERO, path, never };
+        middle.actions.clear();
+        middle.tell(Event::Upstream { resource: DISK_B, upstream });
+    };
+    let refusals = |middle: &Middle| {
+        let refused = |action: &Action| match action {
+            Action::Refuse { refusal, .. } => Some(refusal.clone()),
+            _ => None,
+        };
+        middle.actions.iter().filter_map(refused).collect::<Vec<_>>()
+    };
+    fenced(&mut middle);
+    let waited = refusals(&middle);
+    let [refusal @ Refusal::FencedAbove { reason, path: named, .. }] = &waited[..] else {
+        panic!("who waits is refused: {waited:?}")
+    };
+    assert_eq!(refusal.disposition().0, Retry::Final);
+    assert_eq!((reason.as_str(), named.as_slice().len()), ("has evicted this node", 2));
+
+    let mut middle = Middle::sharing();
+    fenced(&mut middle);
+    middle.tell(Event::LifeEnded { resource: DISK_B, why: Ended::Upstream });
+    middle.tell(Event::Drained { conn: ConnId(1) });
+    middle.asks(2);
+    assert_eq!(refusals(&middle).len(), 1, "who comes back is refused");
+    middle.now = middle.now + 60 * SECOND;
+    middle.tell(Event::Tick);
+    assert!(middle.sent(Kind::Hold).is_empty(), "nobody holds for what never comes");
+    middle.order();
+    assert!(!matches!(middle.machine.phase(), Phase::Pausing { .. }), "nor does a pause wait");
 }

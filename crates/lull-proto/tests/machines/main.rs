@@ -17,6 +17,7 @@ mod pair;
 mod pause;
 mod pause_end;
 mod places;
+mod refusing;
 mod retain;
 mod settling;
 mod sharers;

@@ -35,7 +35,7 @@ fn of_one() -> Vec<(Setup, usize)> {
                 count: 1,
                 ..one("first", "from the first dial on, one fault", vec![Write(0), Write(0), Flush])
             },
-            8807,
+            8798,
         ),
         (
             Setup {
@@ -43,7 +43,7 @@ fn of_one() -> Vec<(Setup, usize)> {
                 count: 2,
                 ..one("twice", "from the first dial on, two faults", vec![Write(0), Write(0)])
             },
-            72982,
+            72176,
         ),
         (
             Setup {
@@ -53,7 +53,7 @@ fn of_one() -> Vec<(Setup, usize)> {
                 shared: true,
                 ..one("restart", "a restart, one fault", vec![Write(0), Flush])
             },
-            37702,
+            37542,
         ),
         (
             Setup {
@@ -64,7 +64,7 @@ fn of_one() -> Vec<(Setup, usize)> {
                 shared: true,
                 ..one("abort", "a restart that may be given up, one fault", vec![Write(0), Flush])
             },
-            82489,
+            82385,
         ),
         (
             Setup {
@@ -143,7 +143,7 @@ fn of_many() -> Vec<(Setup, usize)> {
                 count: 1,
                 ..many("rivals", "two initiators that want one resource, one fault", rivals.clone())
             },
-            49490,
+            46778,
         ),
         (
             Setup {
@@ -152,7 +152,7 @@ fn of_many() -> Vec<(Setup, usize)> {
                 hold: Duration::from_secs(3),
                 ..many("lapsed", "two that want one resource, kept for a while, one fault", rivals)
             },
-            67790,
+            63854,
         ),
         (
             Setup {

@@ -219,6 +219,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Refused {
         | Refusal::NotRecorded
         | Refusal::Cycle { .. }
         | Refusal::NotReached { .. }
+        | Refusal::FencedAbove { .. }
         | Refusal::NotReplayed { .. }
         | Refusal::WriteBackFailed { .. }
         | Refusal::Limit { .. } => (Epoch(0), Tenure(0)),

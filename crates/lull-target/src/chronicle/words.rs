@@ -145,6 +145,15 @@ pub fn say(
             let whom = path.as_slice().last().map(ToString::to_string).unwrap_or_default();
             (name, "holding", format!("holds: waits for {whom}, which {reason}"))
         }
+        Report::FencedAbove { resource, reason, path } => {
+            let name = machine.resources()[resource.0].name.to_string();
+            let whom = path.as_slice().last().map(ToString::to_string).unwrap_or_default();
+            let text = format!(
+                "lost: {whom} {}; nobody is let in; where that is right, start this target once with `--adopt {name}`",
+                plain(reason.as_str())
+            );
+            (name, "fenced_above", text)
+        }
         Report::HoldOver { resource, lasted } => {
             let name = machine.resources()[resource.0].name.to_string();
             (name, "hold_over", format!("takes requests again after a hold of {}", span(*lasted)))

@@ -182,6 +182,7 @@ pub fn refused(refusal: &Refusal) -> Refused {
         | Refusal::WriteBackFailed { .. }
         | Refusal::Cycle { .. }
         | Refusal::NotReached { .. }
+        | Refusal::FencedAbove { .. }
         | Refusal::Limit { .. } => (Epoch(0), Tenure(0)),
     };
     Refused {

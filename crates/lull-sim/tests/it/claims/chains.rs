@@ -275,3 +275,26 @@ fn hosts_in_a_ring_that_restart_together_all_come_back() {
         scene.verify();
     }
 }
+
+/// [SAFE-5] [CHAIN-1] The middle is evicted above: nothing that its user asked fails or is lost, it is refused for good
+/// with words, and its own timer runs: it is not held without end.
+#[test]
+fn a_middle_that_is_evicted_refuses_who_uses_it_and_fails_nobody() {
+    let mut scene = line_with(|config| Config {
+        policy: Policy::Error,
+        restart_timeout: Duration::from_secs(40),
+        ..config
+    });
+    under_load(&mut scene);
+    scene.pass(Duration::from_millis(1));
+    scene.0.evict(0);
+    scene.wait(Duration::from_secs(5), |world| world.attachments[0].watch.ended);
+    scene.write(LEAF, 40, 3);
+    scene.pass(Duration::from_secs(30));
+    assert!(scene.attachments[LEAF].slots.taken() > 0, "it keeps what was not executed");
+    assert!(!is_held(&scene), "nobody says that it will be back");
+    let refused = scene.trace.as_ref().expect("it is traced").iter().rev().take(400);
+    let refused = refused.filter(|line| line.contains("target-1") && line.contains("REFUSED"));
+    assert!(refused.count() > 1, "it is told that this is final");
+    scene.wait(Duration::from_secs(30), |world| world.attachments[LEAF].watch.failing);
+}
