@@ -44,7 +44,7 @@ fn kills_under_three_fios_fail_nothing_and_every_block_is_right() {
     }
     let loads: Vec<FioRounds> =
         webs.iter().map(|web| job("mixed", web).mixed(REGION).arg("--fsync=64").rounds()).collect();
-    let mut replayed = 0;
+    let (mut replayed, mut stall) = (0, 0);
     for kill in 0..rounds(3) {
         wait_until("requests are in flight", PROMPT, || {
             webs.iter().any(|web| web.attachment().in_flight > 8)
@@ -65,8 +65,9 @@ fn kills_under_three_fios_fail_nothing_and_every_block_is_right() {
         let status = web.attachment();
         assert_eq!(status.errors, 0, "{} counted errors", web.name());
         replayed += status.retaining.replayed_changes;
+        stall = stall.max(status.longest_stall_ms);
     }
-    eprintln!("{} kills, {replayed} changes replayed", rounds(3));
+    eprintln!("{} kills, {replayed} changes replayed, longest stall {stall} ms", rounds(3));
     assert!(replayed > 0, "kills that found nothing to replay prove nothing");
     for web in &webs {
         let report = job("verify", web).verify_all(REGION).run();

@@ -7,5 +7,6 @@ mod fencing;
 mod knocks;
 mod lives;
 mod logs;
+mod overlaps;
 mod pause;
 mod timers;
