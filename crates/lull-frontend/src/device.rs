@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::oneshot;
 
 use crate::nbd::{Errno, Geometry};
-use crate::{fuse, nbd};
+use crate::{fuse, nbd, vhost_user};
 
 /// What a consumer wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ impl Op {
     }
 }
 
-/// A device as one consumer uses it: an NBD connection, a mounted file.
+/// A device as one consumer uses it: an NBD connection, a mounted file, a guest.
 pub trait Device {
     /// Memory that a request's bytes live in. `as_ref` and `as_mut` are exactly as long as was asked.
     type Buffer: AsRef<[u8]> + AsMut<[u8]> + 'static;
@@ -107,6 +107,8 @@ pub(crate) enum Duty<B: AsRef<[u8]>> {
     Nbd(nbd::Duty<B>),
     /// The kernel, for who uses a mounted file.
     Fuse(fuse::Duty),
+    /// A guest's driver.
+    Guest(vhost_user::Duty),
     /// The face itself, which asked on somebody's behalf.
     Own(oneshot::Sender<Outcome<B>>),
 }
@@ -125,6 +127,7 @@ impl<B: AsRef<[u8]>> Reply<B> {
         match self.0.take() {
             Some(Duty::Nbd(duty)) => duty.done(outcome),
             Some(Duty::Fuse(duty)) => duty.done(outcome),
+            Some(Duty::Guest(duty)) => duty.done(outcome),
             // Whoever asked may have been taken down meanwhile.
             Some(Duty::Own(asker)) => drop(asker.send(outcome)),
             None => unreachable!("the duty leaves only where the reply ends"),
@@ -138,11 +141,13 @@ impl<B: AsRef<[u8]>> Reply<B> {
 
     /// Gives up the duty where it cannot be fulfilled any more, because whoever should answer is
     /// being taken down. An NBD connection is cut, so that its client does not wait for ever; a
-    /// mounted file's requests stay with the kernel until its descriptor is closed.
+    /// mounted file's requests stay with the kernel until its descriptor is closed, and a guest's in the record of what
+    /// is in flight.
     pub fn abandon(mut self) {
         match self.0.take() {
             Some(Duty::Nbd(duty)) => duty.abandon(),
             Some(Duty::Fuse(duty)) => duty.abandon(),
+            Some(Duty::Guest(duty)) => duty.abandon(),
             Some(Duty::Own(_)) | None => {}
         }
     }
@@ -152,6 +157,7 @@ impl<B: AsRef<[u8]>> Reply<B> {
         match &self.0 {
             Some(Duty::Nbd(duty)) => duty.is_heard(),
             Some(Duty::Fuse(duty)) => duty.is_heard(),
+            Some(Duty::Guest(duty)) => duty.is_heard(),
             Some(Duty::Own(asker)) => !asker.is_closed(),
             None => false,
         }

@@ -6,3 +6,5 @@
 pub mod device;
 pub mod fuse;
 pub mod nbd;
+pub mod vhost_user;
+mod watch;

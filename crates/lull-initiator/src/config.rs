@@ -63,6 +63,8 @@ pub struct AttachmentConfig {
     pub nbd: Vec<Addr>,
     /// A file that is the disk, made where it does not exist.
     pub fuse: Option<PathBuf>,
+    /// The socket at which the monitor of a virtual machine finds it.
+    pub vhost_user: Option<PathBuf>,
     /// What consumers may do.
     pub access: Access,
     /// What happens when the restart timer or the resume timer ends.
@@ -113,7 +115,9 @@ pub enum ConfigError {
     #[error("two attachments are named `{0}`: give each its own name")]
     Twice(String),
     /// An attachment that no consumer can reach.
-    #[error("attachment `{0}` has no front end: say where consumers find it, with nbd or fuse")]
+    #[error(
+        "attachment `{0}` has no front end: say where consumers find it, with nbd, fuse or vhost-user"
+    )]
     NoFrontEnd(String),
     /// An access that this release does not know.
     #[error(
@@ -145,7 +149,8 @@ impl Config {
             if !names.insert(&attachment.name) {
                 return Err(ConfigError::Twice(attachment.name.clone()));
             }
-            if attachment.nbd.is_empty() && attachment.fuse.is_none() {
+            let AttachmentConfig { nbd, fuse, vhost_user, .. } = attachment;
+            if nbd.is_empty() && fuse.is_none() && vhost_user.is_none() {
                 return Err(ConfigError::NoFrontEnd(attachment.name.clone()));
             }
             if attachment.access == Access::Unknown {

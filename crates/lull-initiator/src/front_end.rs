@@ -1,8 +1,8 @@
-//! What consumers see of an attachment: an NBD export, a mounted file, from the first ATTACHED to the attachment's end,
+//! What consumers see of an attachment: an NBD export, a mounted file, a virtual machine's disk, from the first ATTACHED to the attachment's end,
 //! whatever becomes of the target in between.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::attachment::Attachment;
 use crate::buffer::Bytes;
 use crate::config::AttachmentConfig;
 use crate::daemon::News;
+use crate::guests::Guests;
 use crate::mounted::Mounted;
 use crate::slots::Duty;
 use crate::wording;
@@ -42,6 +43,7 @@ pub struct Face {
     served: RefCell<Vec<String>>,
     /// The mounted file's.
     file: RefCell<Option<Rc<Channel>>>,
+    grown: Rc<Notify>,
 }
 
 impl Face {
@@ -80,6 +82,42 @@ impl Face {
         &self.closer
     }
 
+    /// Notified when the resource has grown.
+    pub fn grown(&self) -> &Rc<Notify> {
+        &self.grown
+    }
+
+    /// Somebody who was taken has left.
+    pub fn left(&self) {
+        self.clients.set(self.clients.get() - 1);
+        self.left.notify_waiters();
+    }
+
+    /// The next consumer, who is counted; `None` once the face is closed.
+    pub async fn next_of(&self, attachment: &Attachment, listener: &Listener) -> Option<Stream> {
+        let mut refused = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.closer.closed() => return None,
+                accepted = next(self, listener) => accepted,
+            };
+            match accepted {
+                Ok(stream) => {
+                    self.clients.set(self.clients.get() + 1);
+                    return Some(stream);
+                }
+                Err(error) => {
+                    if !refused {
+                        attachment.tell("accept_failed", format!("cannot take consumers: {error}"));
+                    }
+                    refused = true;
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+
     fn one_less(&self) {
         self.listening.set(self.listening.get() - 1);
         self.served.borrow_mut().clear();
@@ -89,39 +127,60 @@ impl Face {
 
 /// Where an attachment is, or is to be, in the words of `lull status`.
 pub fn named(config: &AttachmentConfig) -> String {
-    places(&config.nbd, config.fuse.as_deref()).join(", ")
+    places(&config.nbd, config.fuse.as_deref(), config.vhost_user.as_deref()).join(", ")
 }
 
-fn places(nbd: &[Addr], fuse: Option<&Path>) -> Vec<String> {
+fn places(nbd: &[Addr], fuse: Option<&Path>, vhost_user: Option<&Path>) -> Vec<String> {
     let nbd = nbd.iter().map(|addr| format!("nbd {addr}"));
-    nbd.chain(fuse.map(|path| format!("fuse {}", path.display()))).collect()
+    let fuse = fuse.map(|path| format!("fuse {}", path.display()));
+    let vhost_user = vhost_user.map(|path| format!("vhost-user {}", path.display()));
+    nbd.chain(fuse).chain(vhost_user).collect()
+}
+
+/// The places at which consumers find an attachment, taken and not served.
+struct Places {
+    listeners: Vec<Listener>,
+    guests: Option<Guests>,
+    mounted: Option<Mounted>,
+}
+
+impl Places {
+    /// All of them, or none.
+    async fn take(attachment: &Attachment) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut places = Self { listeners: Vec::new(), guests: None, mounted: None };
+        let taken = places.add(attachment).await;
+        if taken.is_err() {
+            places.listeners.iter().for_each(remove);
+            places.guests.iter().for_each(Guests::remove);
+        }
+        taken.map(|()| places)
+    }
+
+    async fn add(&mut self, attachment: &Attachment) -> Result<(), Box<dyn std::error::Error>> {
+        let config = attachment.config();
+        for addr in &config.nbd {
+            self.listeners.push(Listener::bind(addr).await?);
+        }
+        if let Some(path) = &config.vhost_user {
+            self.guests = Some(Guests::bind(path, attachment).await?);
+        }
+        // The last: what cannot be had later needs no unmounting.
+        if let Some(path) = &config.fuse {
+            self.mounted = Some(Mounted::new(path, config.uri.to_string()).await?);
+        }
+        Ok(())
+    }
 }
 
 async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
-    let mut listeners = Vec::new();
-    for addr in &attachment.config().nbd {
-        match Listener::bind(addr).await {
-            Ok(listener) => listeners.push(listener),
-            Err(error) => {
-                listeners.iter().for_each(remove);
-                return attachment.fail(no_front_end(&error));
-            }
-        }
-    }
-    let config = attachment.config();
-    let mounted = match &config.fuse {
-        None => None,
-        Some(path) => match Mounted::new(path, config.uri.to_string()).await {
-            Ok(mounted) => Some(mounted),
-            Err(error) => {
-                listeners.iter().for_each(remove);
-                return attachment.fail(no_front_end(&error));
-            }
-        },
+    let Places { listeners, guests, mounted } = match Places::take(&attachment).await {
+        Ok(places) => places,
+        Err(error) => return attachment.fail(no_front_end(&*error)),
     };
-    let face = &attachment.face;
+    let (config, face) = (attachment.config(), &attachment.face);
     if face.closer.is_closed() {
         listeners.iter().for_each(remove);
+        guests.iter().for_each(Guests::remove);
         if let Some(mounted) = mounted {
             mounted.drop_unused().await;
         }
@@ -129,10 +188,19 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
     }
     let addrs: Vec<Addr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let path = mounted.as_ref().map(|mounted| mounted.path().to_owned());
-    face.served.replace(places(&addrs, path.as_deref()));
-    face.listening.set(listeners.len() as u64 + u64::from(mounted.is_some()));
+    let machines = guests.as_ref().and(config.vhost_user.as_deref());
+    face.served.replace(places(&addrs, path.as_deref(), machines));
+    let others = u64::from(mounted.is_some()) + u64::from(guests.is_some());
+    face.listening.set(listeners.len() as u64 + others);
     for listener in listeners {
         tokio::task::spawn_local(accept(Rc::clone(&attachment), listener));
+    }
+    if let Some(guests) = guests {
+        let attachment = Rc::clone(&attachment);
+        tokio::task::spawn_local(async move {
+            guests.serve(&attachment, geometry).await;
+            attachment.face.one_less();
+        });
     }
     if let Some(mounted) = mounted {
         face.file.replace(Some(mounted.channel()));
@@ -145,7 +213,8 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
     }
     let export = &config.uri.resource;
     let uris = addrs.into_iter().map(|addr| Uri { addr, export: export.clone() }.to_string());
-    let uris = uris.chain(path.map(|path| path.display().to_string()));
+    let files = path.iter().map(PathBuf::as_path).chain(machines);
+    let uris = uris.chain(files.map(|path| path.display().to_string()));
     let text = format!(
         "attached {} as {}/{} {}, {}: {}",
         config.uri,
@@ -171,27 +240,8 @@ fn remove(listener: &Listener) {
 
 async fn accept(attachment: Rc<Attachment>, listener: Listener) {
     let face = &attachment.face;
-    let mut refused = false;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = face.closer.closed() => break,
-            accepted = next(face, &listener) => accepted,
-        };
-        match accepted {
-            Ok(stream) => {
-                refused = false;
-                face.clients.set(face.clients.get() + 1);
-                tokio::task::spawn_local(serve(Rc::clone(&attachment), stream));
-            }
-            Err(error) => {
-                if !refused {
-                    attachment.tell("accept_failed", format!("cannot take consumers: {error}"));
-                }
-                refused = true;
-                tokio::time::sleep(BREATH).await;
-            }
-        }
+    while let Some(stream) = face.next_of(&attachment, &listener).await {
+        tokio::task::spawn_local(serve(Rc::clone(&attachment), stream));
     }
     remove(&listener);
     face.one_less();
@@ -215,9 +265,7 @@ async fn serve(attachment: Rc<Attachment>, stream: Stream) {
         Err(ServeEnd::Lost(error)) => tracing::debug!("{name}: consumer {peer} is gone: {error}"),
         Err(error) => tracing::warn!("{name}: consumer {peer} was dropped: {error}"),
     }
-    let face = &attachment.face;
-    face.clients.set(face.clients.get() - 1);
-    face.left.notify_waiters();
+    attachment.face.left();
 }
 
 /// The longest piece of a request that the target takes, in bytes.

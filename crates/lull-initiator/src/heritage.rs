@@ -168,6 +168,7 @@ mod tests {
             name: "db1".into(),
             uri: ResourceUri { place, resource: "db1".into() },
             fuse: None,
+            vhost_user: None,
             nbd: Vec::new(),
             access: Access::Rw,
             policy: Policy::Wait,

@@ -18,6 +18,7 @@ mod connection;
 mod daemon;
 mod error;
 mod front_end;
+mod guests;
 mod heritage;
 mod hook;
 mod journal;

@@ -82,6 +82,7 @@ impl Attachment {
                 if let Some(geometry) = &mut core.geometry {
                     geometry.size = size;
                 }
+                self.face.grown().notify_waiters();
                 let text = format!("the resource has grown to {}", wording::size(size));
                 self.tell("resized", text);
             }

@@ -96,6 +96,7 @@ pub(crate) fn open(
         uri,
         nbd: Vec::new(),
         fuse: None,
+        vhost_user: None,
         access: if spec.read_only { Access::Ro } else { Access::Rw },
         policy: Policy::Wait,
         hook_limit: Duration::ZERO,

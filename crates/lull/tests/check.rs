@@ -75,6 +75,8 @@ fn mistakes() -> Vec<(&'static str, String)> {
             "one state directory for both roles",
             target("state = \"/var/lib/lull\"") + &initiator("state = \"/var/lib/lull/\""),
         ),
+        ("an address for a virtual machine", attachment("vhost-user = \"unix:/run/db1.vhost\"")),
+        ("one socket for two protocols", attachment("vhost-user = \"/run/db1\"")),
         ("an unknown backend", resources(&["disk:/dev/sdb"])),
         ("a backend without its kind", resources(&["/srv/db1.img"])),
         ("an unknown option of a backend", resources(&["file:/srv/db1.img,cache=on"])),

@@ -1,6 +1,6 @@
 //! One operating system, and what can be done to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -123,6 +123,17 @@ impl GuestBuilder {
         let path = path.trim_start_matches('/').to_owned();
         self.own.files.push((path, text.to_owned()));
         self
+    }
+
+    /// A disk that somebody on this machine shares over vhost-user-blk at `socket`; its memory is shared with them. It
+    /// comes before the guest's own disks.
+    #[must_use]
+    pub fn shared_disk(self, socket: &Path) -> Self {
+        let memory = format!("memory-backend-memfd,id=memory,share=on,size={}M", self.memory_mib);
+        let line = format!("socket,id=shared,path={},reconnect=1", socket.display());
+        let device = "vhost-user-blk-pci,chardev=shared,addr=3";
+        self.qemu(&["-object", &memory, "-machine", "memory-backend=memory"])
+            .qemu(&["-chardev", &line, "-device", device])
     }
 
     /// Further words for QEMU: another device.

@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::abi;
-use super::watch::watch;
+use crate::watch::watch;
 
 /// One mount's channel.
 #[derive(Debug)]

@@ -14,7 +14,6 @@ mod odd;
 mod reply;
 mod seek;
 mod serve;
-mod watch;
 
 pub use channel::Channel;
 pub use mount::{Mount, MountError};

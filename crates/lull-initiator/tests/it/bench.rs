@@ -40,6 +40,7 @@ pub fn config(dir: &Path) -> Config {
             name: "db1".into(),
             uri: ResourceUri { place, resource: "db1".into() },
             fuse: None,
+            vhost_user: None,
             nbd: vec![Addr::Unix(dir.join("nbd.sock"))],
             access: Access::Rw,
             policy: Policy::Wait,

@@ -85,6 +85,7 @@ fn attachment(config: AttachmentConfig) -> lull_initiator::AttachmentConfig {
         uri: config.uri,
         nbd: config.faces.nbd.into_iter().collect(),
         fuse: config.faces.fuse,
+        vhost_user: config.faces.vhost_user,
         access: config.access,
         policy: match config.on_timeout {
             OnTimeout::Wait => Policy::Wait,

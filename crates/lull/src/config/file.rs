@@ -72,6 +72,7 @@ pub struct FileAttachment {
     pub uri: Text,
     pub nbd: Option<Text>,
     pub fuse: Option<Text>,
+    pub vhost_user: Option<Text>,
     pub access: Option<Text>,
     pub on_timeout: Option<Text>,
     pub hook_timeout: Option<Text>,
@@ -85,7 +86,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 25] = [
+pub const KEYS: [&str; 26] = [
     "name",
     "listen",
     "nbd",
@@ -100,6 +101,7 @@ pub const KEYS: [&str; 25] = [
     "backend",
     "uri",
     "fuse",
+    "vhost-user",
     "access",
     "on-timeout",
     "hook-timeout",

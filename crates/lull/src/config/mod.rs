@@ -21,7 +21,9 @@ use lull_transport::Addr;
 pub use backend::backend_spec;
 pub use here::{default_state_dir, host_name};
 pub use problem::{ConfigError, Problem};
-pub use resolve::{access, command_line, node_name, on_pause_timeout, resource_name, retain};
+pub use resolve::{
+    access, command_line, listening_path, node_name, on_pause_timeout, resource_name, retain,
+};
 
 /// A whole configuration; a file may hold both roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +153,9 @@ pub struct Faces {
     /// A file that is the disk, mounted by FUSE; made where it does not exist
     #[arg(long, value_name = "PATH")]
     pub fuse: Option<PathBuf>,
+    /// Where the monitor of a virtual machine finds it (QEMU's vhost-user-blk): the path of a unix socket
+    #[arg(long, value_name = "PATH", value_parser = listening_path)]
+    pub vhost_user: Option<PathBuf>,
 }
 
 /// The policy of an attachment. [TIMER-1]

@@ -152,7 +152,7 @@ impl Checker {
             self.wrong(
                 span,
                 "an initiator without attachments",
-                "add an [[attachment]] with uri and nbd or fuse",
+                "add an [[attachment]] with uri and nbd, fuse or vhost-user",
             );
         }
         let mut names = HashMap::new();
@@ -171,7 +171,7 @@ impl Checker {
     fn attachment(&mut self, file: FileAttachment, insecure: bool) -> Option<AttachmentConfig> {
         let place = file.uri.span();
         let uri = self.read(Some(file.uri), |text| reachable(text, insecure));
-        let faces = self.faces(place.clone(), file.nbd, file.fuse, insecure);
+        let faces = self.faces(place.clone(), (file.nbd, file.fuse, file.vhost_user), insecure);
         let name = self.read(file.name, resource_name);
         let access = self.read(file.access, access).unwrap_or(Access::Rw);
         let on_timeout = self.read(file.on_timeout, str::parse).unwrap_or(OnTimeout::Wait);
@@ -212,12 +212,11 @@ impl Checker {
     fn faces(
         &mut self,
         place: Range<usize>,
-        nbd: Option<Text>,
-        fuse: Option<Text>,
+        (nbd, fuse, vhost_user): (Option<Text>, Option<Text>, Option<Text>),
         insecure: bool,
     ) -> Option<Faces> {
-        if nbd.is_none() && fuse.is_none() {
-            let next = "say where its consumer finds it: nbd = \"unix:/path\" or fuse = \"/path\"";
+        if nbd.is_none() && fuse.is_none() && vhost_user.is_none() {
+            let next = "say where its consumer finds it: nbd = \"unix:/path\", fuse = \"/path\" or vhost-user = \"/path\"";
             self.wrong(place, "an attachment without a front end", next);
             return None;
         }
@@ -227,7 +226,13 @@ impl Checker {
         if let Some(path) = &fuse {
             self.claim(span, |claims| claims.mounted(path));
         }
-        (nbd.is_some() || fuse.is_some()).then_some(Faces { nbd, fuse })
+        let span = vhost_user.as_ref().map_or(0..0, Spanned::span);
+        let vhost_user = self.read(vhost_user, listening_path);
+        if let Some(path) = &vhost_user {
+            self.claim(span, |claims| claims.socket(&Addr::Unix(path.clone())));
+        }
+        let any = nbd.is_some() || fuse.is_some() || vhost_user.is_some();
+        any.then_some(Faces { nbd, fuse, vhost_user })
     }
 
     fn state(&mut self, text: Option<Text>) -> Option<PathBuf> {
@@ -308,6 +313,22 @@ fn file_path(text: &str) -> Result<PathBuf, String> {
         text if text.ends_with('/') => Err(format!("`{text}` is a directory: name a file in it")),
         text => Ok(text.into()),
     }
+}
+
+/// The path of a unix socket to listen at.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn listening_path(text: &str) -> Result<PathBuf, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Err(format!(
+            "`{text}` is an address, and this is always a unix socket: write {path}"
+        ));
+    }
+    if text.starts_with("tcp:") || text.ends_with('/') {
+        return Err(format!("`{text}` is no path of a unix socket: write /path/of/one"));
+    }
+    socket_path(Path::new(text)).map(|_| text.into())
 }
 
 /// A command line for a shell.

@@ -1,4 +1,4 @@
-//! A descriptor that is watched for requests.
+//! A descriptor that is watched: `/dev/fuse`, an eventfd.
 
 #![allow(unsafe_code)]
 
@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Watches an open `/dev/fuse`, which must not block; must be called within a tokio runtime.
-pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// Watches a descriptor that does not block; must be called within a tokio runtime.
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor is owned by the result and is never exchanged: it stays open, and the same, for as long
     // as the result exists.
     let watched =

@@ -1,0 +1,112 @@
+//! An attachment as the disk of a virtual machine.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lull_frontend::vhost_user::{self, Identity, SERIAL, ServeEnd, Told};
+use lull_proto::geometry::Geometry;
+use lull_transport::{Addr, BindError, Listener, Stream};
+use lull_wire::ResourceId;
+
+use crate::attachment::Attachment;
+use crate::front_end::Disk;
+
+/// How long a machine that comes waits for the one before it to go. Two at a time would be two writers who know nothing of
+/// each other; whoever means that has two attachments that share.
+const CHANGE: Duration = Duration::from_secs(1);
+
+/// The socket of an attachment, not served yet.
+#[derive(Debug)]
+pub struct Guests {
+    listener: Listener,
+    identity: Identity,
+}
+
+impl Guests {
+    /// Listens for a machine's monitor.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn bind(path: &Path, attachment: &Attachment) -> Result<Self, BindError> {
+        let listener = Listener::bind(&Addr::Unix(path.to_owned())).await?;
+        let known = attachment.core.borrow().remembered;
+        let serial = serial(known.map_or(ResourceId::NONE, |memory| memory.identity));
+        let grown = Rc::clone(attachment.face.grown());
+        Ok(Self { listener, identity: Identity { serial, grown, ..Identity::default() } })
+    }
+
+    /// Takes it away.
+    pub fn remove(&self) {
+        // Whoever binds next replaces a file that stays behind.
+        let _ = self.listener.remove_file();
+    }
+
+    /// Serves one machine after the other until the face closes.
+    pub async fn serve(self, attachment: &Rc<Attachment>, geometry: Geometry) {
+        let face = &attachment.face;
+        let mut present: Option<tokio::task::JoinHandle<()>> = None;
+        while let Some(stream) = face.next_of(attachment, &self.listener).await {
+            if let Some(served) = &mut present
+                && tokio::time::timeout(CHANGE, served).await.is_err()
+            {
+                let text = format!(
+                    "another machine ({}) wants the disk that one has: give it an attachment of its own",
+                    stream.peer()
+                );
+                attachment.tell("guest_refused", text);
+                face.left();
+                continue;
+            }
+            let (attachment, identity) = (Rc::clone(attachment), self.identity.clone());
+            present = Some(tokio::task::spawn_local(async move {
+                guest(&attachment, geometry, identity, stream).await;
+                attachment.face.left();
+            }));
+        }
+        self.remove();
+        if let Some(served) = present {
+            // Its end says nothing that was not told.
+            let _ = served.await;
+        }
+    }
+}
+
+async fn guest(
+    attachment: &Rc<Attachment>,
+    geometry: Geometry,
+    identity: Identity,
+    stream: Stream,
+) {
+    let peer = stream.peer();
+    let disk = Rc::new(Disk::new(attachment, geometry));
+    let closer = attachment.face.closer().clone();
+    let about = Rc::clone(attachment);
+    let told = move |told: Told| match told {
+        Told::Recovered { queue, requests } => {
+            let text = format!(
+                "{requests} requests of queue {queue} were in flight: they are asked again"
+            );
+            about.tell("guest_recovered", text);
+        }
+        Told::Broken { queue, fault } => {
+            let text = format!("queue {queue} is served no more until its guest is reset: {fault}");
+            about.tell("guest_broken", text);
+        }
+    };
+    let name = &attachment.config().name;
+    match vhost_user::serve(stream, disk, identity, closer, told).await {
+        Ok(()) => {}
+        Err(ServeEnd::Closed | ServeEnd::Lost(_)) => {
+            tracing::debug!("{name}: guest {peer} is gone")
+        }
+        Err(error) => tracing::warn!("{name}: guest {peer} was dropped: {error}"),
+    }
+}
+
+/// The first half of the resource's identity and a little more, as it is written everywhere.
+fn serial(identity: ResourceId) -> [u8; SERIAL] {
+    let mut serial = [0; SERIAL];
+    serial.iter_mut().zip(identity.to_string().bytes()).for_each(|(to, from)| *to = from);
+    serial
+}
