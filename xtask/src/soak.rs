@@ -5,11 +5,12 @@ use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The tests, and what one round of each is.
-const TESTS: [(&str, &str); 8] = [
+const TESTS: [(&str, &str); 10] = [
     ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
     ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
     ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
@@ -19,6 +20,11 @@ const TESTS: [(&str, &str); 8] = [
     ),
     ("power_cuts_under_load_lose_nothing", "target killed, its unflushed writes lost"),
     ("both_sides_killed_at_once_find_each_other_again", "target and initiator killed"),
+    ("a_leaf_that_is_killed_finds_what_it_had_acknowledged", "end of a chain of three killed"),
+    (
+        "writes_of_a_lost_connection_that_come_at_any_moment_change_nothing",
+        "writes of a lost connection held back, and let go later",
+    ),
     (
         "a_kill_in_any_phase_of_a_restart_and_of_a_replay_loses_nothing",
         "target, its system, connection and initiator killed in every phase",
@@ -28,6 +34,9 @@ const TESTS: [(&str, &str); 8] = [
         "target's operating system rebooted, and cut, under ext4 and xfs",
     ),
 ];
+
+/// What stands before a line that a test wants to be kept.
+const OUTCOME: &str = "outcome: ";
 
 /// Where the last outcome is kept.
 const PAGE: &str = "docs/soak.md";
@@ -54,19 +63,26 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     }
     lab::prepare(tree)?;
     let mut page = head(tree, &args.counts)?;
+    let mut outcomes = String::new();
     let mut passed = true;
     for (test, what) in TESTS {
         write!(page, "| {what} |")?;
+        let mut said = String::new();
         for count in &args.counts {
             eprintln!("soak: {what}, {count} times");
             let begun = now();
-            let ok = soak(tree, test, *count)?;
+            let (ok, outcome) = soak(tree, test, *count)?;
+            if !outcome.is_empty() {
+                said = format!("\n## {what}, {count} times\n\n{outcome}");
+            }
             let word = if ok { "passed" } else { "FAILED" };
             write!(page, " {word}, {:.0} s |", (now() - begun).as_secs_f64())?;
             passed &= ok;
         }
         page.push('\n');
+        outcomes.push_str(&said);
     }
+    page.push_str(&outcomes);
     println!("{page}");
     if args.write {
         fs::write(tree.root().join(PAGE), page)?;
@@ -74,12 +90,24 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     Ok(passed)
 }
 
-/// One test at one count, alone on the machine as far as it is up to us.
-fn soak(tree: &Tree, test: &str, count: u32) -> Result<bool> {
-    let mut command =
-        cargo(tree, &["nextest", "run", "--profile", "soak", "--package", "lull-e2e"]);
-    command.arg(test).env("LULL_E2E_ROUNDS", count.to_string());
-    Ok(command.status().context("cargo nextest, which `cargo xtask test` installs")?.success())
+/// One test at one count, alone on the machine as far as it is up to us: whether it passed, and what it said of itself.
+fn soak(tree: &Tree, test: &str, count: u32) -> Result<(bool, String)> {
+    let words = ["nextest", "run", "--profile", "soak", "--package", "lull-e2e", "--no-capture"];
+    let mut command = cargo(tree, &words);
+    command.arg(test).env("LULL_E2E_ROUNDS", count.to_string()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("cargo nextest, which `cargo xtask test` installs")?;
+    let mut outcome = String::new();
+    if let Some(lines) = child.stderr.take() {
+        for line in BufReader::new(lines).lines() {
+            let line = line?;
+            eprintln!("{line}");
+            if let Some(said) = line.strip_prefix(OUTCOME) {
+                outcome.push_str(said);
+                outcome.push('\n');
+            }
+        }
+    }
+    Ok((child.wait()?.success(), outcome))
 }
 
 fn head(tree: &Tree, counts: &[u32]) -> Result<String> {
@@ -94,7 +122,8 @@ fn head(tree: &Tree, counts: &[u32]) -> Result<String> {
     let columns: String = counts.iter().map(|count| format!(" {count} times |")).collect();
     Ok(format!(
         "# Soak\n\nWhat `cargo xtask soak` last printed: disturbances that the end-to-end tests make, one after the \
-         other, with\nevery block checked in the end. The time is the whole test's, and moves with the machine.\n\n\
+         other, with\nevery block checked in the end. The time is the whole test's, and moves with the machine. Below the table is what the\n\
+         tests say of their largest count.\n\n\
          {date}, {cores} cores, Linux {kernel}, on top of {release}, development build.\n\n\
          | one round |{columns}\n| --- |{}\n",
         " --- |".repeat(counts.len())

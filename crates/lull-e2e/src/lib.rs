@@ -42,7 +42,7 @@ pub use load::{Load, LoadReport, Shape, Window, check_disk};
 pub use loop_device::LoopDevice;
 pub use process::{Process, is_running, limit_files, send};
 pub use proxy::{Cut, Mark, Nth, Place, Proxy};
-pub use rounds::rounds;
+pub use rounds::{outcome, rounds};
 pub use rustix::process::Signal;
 pub use service::{Notice, ServiceManager};
 pub use target::{Target, TargetBuilder};

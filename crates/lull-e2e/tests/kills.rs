@@ -1,6 +1,6 @@
 //! The target is killed again and again under the load of a program that is not ours.
 
-use lull_e2e::{Fio, FioRounds, Initiator, PROMPT, Use, World, now, rounds, wait_until};
+use lull_e2e::{Fio, FioRounds, Initiator, PROMPT, Use, World, now, outcome, rounds, wait_until};
 use std::time::Duration;
 
 const DISKS: [&str; 3] = ["db1", "db2", "db3"];
@@ -67,7 +67,8 @@ fn kills_under_three_fios_fail_nothing_and_every_block_is_right() {
         replayed += status.retaining.replayed_changes;
         stall = stall.max(status.longest_stall_ms);
     }
-    eprintln!("{} kills, {replayed} changes replayed, longest stall {stall} ms", rounds(3));
+    let kills = rounds(3);
+    outcome(&format!("{kills} kills, {replayed} changes replayed, longest stall {stall} ms"));
     assert!(replayed > 0, "kills that found nothing to replay prove nothing");
     for web in &webs {
         let report = job("verify", web).verify_all(REGION).run();

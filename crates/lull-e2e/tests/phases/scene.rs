@@ -20,14 +20,26 @@ pub enum Victim {
     Connection,
     /// The initiator's daemon, and with it its consumer's connection, which the consumer makes anew.
     Initiator,
+    /// The target's system and the initiator's daemon at once.
+    Both,
 }
 
 impl Victim {
-    pub const ALL: [Self; 4] = [Self::Process, Self::System, Self::Connection, Self::Initiator];
+    /// The columns of a run that disturbs once, or often.
+    pub fn columns(soaks: bool) -> &'static [Self] {
+        const ALL: [Victim; 5] =
+            [Victim::Process, Victim::System, Victim::Connection, Victim::Initiator, Victim::Both];
+        if soaks { &ALL } else { &ALL[..4] }
+    }
 
     /// Whether a new target is started after it.
     fn is_target(self) -> bool {
-        matches!(self, Self::Process | Self::System)
+        matches!(self, Self::Process | Self::System | Self::Both)
+    }
+
+    /// Whether its consumer's connection ends with it.
+    fn is_initiator(self) -> bool {
+        matches!(self, Self::Initiator | Self::Both)
     }
 
     pub fn name(self) -> &'static str {
@@ -36,6 +48,7 @@ impl Victim {
             Self::System => "target OS",
             Self::Connection => "initiator's connection",
             Self::Initiator => "initiator daemon; its consumer connects again",
+            Self::Both => "target OS and initiator daemon",
         }
     }
 }
@@ -59,14 +72,14 @@ impl Scene {
         let file = format!("file:{},size=8M", world.path("db1.img").display());
         let disk = match victim {
             Victim::Process => file,
-            Victim::System | Victim::Connection | Victim::Initiator => {
+            Victim::System | Victim::Connection | Victim::Initiator | Victim::Both => {
                 format!("faulty:volatile:{file}")
             }
         };
         let target = world.target("stor").backend("db1", &disk).set("pause-timeout", "5s").start();
         let proxy = Proxy::start(world.path("proxy.sock"), target.listen());
         let web = world.initiator("web1").uses(Use::at(&proxy.addr(), "db1")).start();
-        let returns = victim == Victim::Initiator;
+        let returns = victim.is_initiator();
         let shape = Shape { blocks: 512, seed, returns, ..Shape::default() };
         let load = Load::start(&web.nbd(), shape);
         Self { victim, load, proxy, web, target, frozen: Vec::new(), _world: world }
@@ -91,15 +104,11 @@ impl Scene {
         let gap = self.load.take_window().longest_gap.as_millis();
         self.load.judge();
         // A daemon that was killed has begun to count anew.
-        let before = if self.victim == Victim::Initiator { 0 } else { replayed };
+        let before = if self.victim.is_initiator() { 0 } else { replayed };
         let replayed = (self.replayed() - before) / 1024;
         let replays = matches!(phase.reach, Reach::Replay(_) | Reach::HalfOfReplay);
-        assert!(
-            !replays || self.victim == Victim::Initiator || replayed > 0,
-            "it replayed nothing"
-        );
-        let cell = format!("kept, {gap} ms, {log}replayed {replayed} KiB");
-        cell
+        assert!(!replays || self.victim.is_initiator() || replayed > 0, "it replayed nothing");
+        format!("kept, {gap} ms, {log}replayed {replayed} KiB")
     }
 
     /// Ends the load with a last look at every block, after one more death of the target.
@@ -200,9 +209,23 @@ impl Scene {
                 self.proxy.go_on();
                 frozen.into_iter().for_each(|child| send(child, Signal::CONT));
                 self.web.spawn();
-                let found = self.web.attachment().unflushed / 1024;
-                format!("log of {found} KiB found, ")
+                self.found()
+            }
+            Victim::Both => {
+                self.target.kill();
+                self.web.kill();
+                self.proxy.go_on();
+                self.web.spawn();
+                let found = self.found();
+                self.target.start();
+                found
             }
         }
+    }
+
+    /// What a daemon that has just been started found in its log, in words.
+    fn found(&self) -> String {
+        let found = self.web.attachment().unflushed / 1024;
+        format!("log of {found} KiB found, ")
     }
 }
