@@ -1,4 +1,5 @@
-//! The name of a resource in the world: `lull://host[:port]/name`, `lull+unix:///name?socket=/path`.
+//! The name of a resource in the world: `lull://host[:port]/name`, `lull+unix:///name?socket=/path`,
+//! `lull+vsock://cid[:port]/name`.
 //!
 //! The form follows the NBD URIs that the field already knows, percent-encoding included.
 
@@ -36,20 +37,35 @@ pub enum Place {
         /// Its path.
         path: PathBuf,
     },
+    /// A port of a machine of the same hypervisor.
+    Vsock {
+        /// The machine: 1 this one, 2 the host, from 3 on a guest.
+        cid: u32,
+        /// The port.
+        port: u32,
+    },
 }
 
 /// What is wrong with a URI; each says how it is written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadUri {
     /// Another scheme, or none.
-    #[error("`{0}` is no resource: write lull://host/name or lull+unix:///name?socket=/path")]
+    #[error(
+        "`{0}` is no resource: write lull://host/name, lull+unix:///name?socket=/path or lull+vsock://cid/name"
+    )]
     Scheme(String),
     /// No host before the name.
     #[error("`{0}` names no host: write lull://host/name")]
     NoHost(String),
+    /// The machine is not a number.
+    #[error("`{0}` has no usable machine: write lull+vsock://cid:port/name, cid is 2 for the host")]
+    Cid(String),
     /// The port is not a number from 1 to 65535.
     #[error("`{0}` has no usable port: a port is a number from 1 to 65535")]
     Port(String),
+    /// The port is not a number as vsock has them.
+    #[error("`{0}` has no usable port: over vsock a port is a number from 0 to 4294967295")]
+    VsockPort(String),
     /// No resource.
     #[error("`{0}` names no resource: write its name after the last slash")]
     NoName(String),
@@ -91,17 +107,36 @@ impl FromStr for ResourceUri {
             parse_tcp(text, rest)
         } else if let Some(rest) = text.strip_prefix("lull+unix://") {
             parse_unix(text, rest)
+        } else if let Some(rest) = text.strip_prefix("lull+vsock://") {
+            parse_vsock(text, rest)
         } else {
             Err(BadUri::Scheme(text.to_owned()))
         }
     }
 }
 
-fn parse_tcp(uri: &str, rest: &str) -> Result<ResourceUri, BadUri> {
+/// What stands before the name, and the name; there are no parameters.
+fn split_name<'a>(uri: &str, rest: &'a str) -> Result<(&'a str, &'a str), BadUri> {
     let (authority, path) = rest.split_once('/').ok_or_else(|| BadUri::NoName(uri.to_owned()))?;
     if let Some((_, query)) = path.split_once('?') {
         return Err(BadUri::Parameter { uri: uri.to_owned(), parameter: query.to_owned() });
     }
+    Ok((authority, path))
+}
+
+fn parse_vsock(uri: &str, rest: &str) -> Result<ResourceUri, BadUri> {
+    let (authority, path) = split_name(uri, rest)?;
+    let (cid, port) = match authority.split_once(':') {
+        Some((cid, port)) => (cid, port.parse().map_err(|_| BadUri::VsockPort(uri.to_owned()))?),
+        None => (authority, DEFAULT_PORT.into()),
+    };
+    let cid = cid.parse().map_err(|_| BadUri::Cid(uri.to_owned()))?;
+    let place = Place::Vsock { cid, port };
+    Ok(ResourceUri { place, resource: parse_name(uri, path)? })
+}
+
+fn parse_tcp(uri: &str, rest: &str) -> Result<ResourceUri, BadUri> {
+    let (authority, path) = split_name(uri, rest)?;
     let (host, port) = split_host(authority).ok_or_else(|| BadUri::Port(uri.to_owned()))?;
     if host.is_empty() {
         return Err(BadUri::NoHost(uri.to_owned()));
@@ -207,6 +242,10 @@ impl fmt::Display for ResourceUri {
             Place::Unix { path } => {
                 write!(f, "lull+unix:///{name}?socket={}", Encoded(path_bytes(path)))
             }
+            Place::Vsock { cid, port } if *port == u32::from(DEFAULT_PORT) => {
+                write!(f, "lull+vsock://{cid}/{name}")
+            }
+            Place::Vsock { cid, port } => write!(f, "lull+vsock://{cid}:{port}/{name}"),
         }
     }
 }
@@ -229,6 +268,8 @@ mod tests {
             "lull://[fe80::1]:77/db%201",
             "lull+unix:///db1?socket=/run/lull.sock",
             "lull+unix:///d%3Fb?socket=/tmp/a%26b/x.sock",
+            "lull+vsock://2/db1",
+            "lull+vsock://3:70000/db%201",
         ] {
             assert_eq!(text.parse::<ResourceUri>().unwrap().to_string(), text);
         }
@@ -253,6 +294,9 @@ mod tests {
         assert_eq!(uri("lull://h/a%ff"), BadUri::Percent(own("lull://h/a%ff")));
         assert_eq!(uri("lull+unix:///x"), BadUri::NoSocket(own("lull+unix:///x")));
         assert_eq!(uri("lull+unix://h/x"), BadUri::HostOfSocket(own("lull+unix://h/x")));
+        assert_eq!(uri("lull+vsock://host/x"), BadUri::Cid(own("lull+vsock://host/x")));
+        assert_eq!(uri("lull+vsock://2:x/x"), BadUri::VsockPort(own("lull+vsock://2:x/x")));
+        assert_eq!(uri("lull+vsock://2"), BadUri::NoName(own("lull+vsock://2")));
         assert!(matches!(uri("lull+unix:///x?sock=/p"), BadUri::Parameter { .. }));
         assert!(matches!(uri("lull://h/x?socket=/p"), BadUri::Parameter { .. }));
     }

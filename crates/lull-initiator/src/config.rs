@@ -129,6 +129,12 @@ pub enum ConfigError {
         "{0} is every address of this host and none that a target can knock at: write the one that targets reach"
     )]
     Callback(Addr),
+    /// An address at which no consumer is served.
+    #[error(
+        "{0}: consumers are served on this machine, at unix:/path or tcp:127.0.0.1:port; let a guest attach the \
+         resource itself"
+    )]
+    FrontEnd(Addr),
 }
 
 impl Config {
@@ -153,6 +159,10 @@ impl Config {
             if nbd.is_empty() && fuse.is_none() && vhost_user.is_none() {
                 return Err(ConfigError::NoFrontEnd(attachment.name.clone()));
             }
+            let is_vsock = |addr: &&Addr| matches!(addr, Addr::Vsock { .. });
+            if let Some(addr) = attachment.nbd.iter().find(is_vsock) {
+                return Err(ConfigError::FrontEnd(addr.clone()));
+            }
             if attachment.access == Access::Unknown {
                 return Err(ConfigError::Access(attachment.name.clone()));
             }
@@ -170,7 +180,9 @@ pub fn check_callback(addr: &Addr) -> Result<(), ConfigError> {
         Addr::Tcp { host, .. } if host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()) => {
             Err(ConfigError::Callback(addr.clone()))
         }
-        Addr::Tcp { .. } | Addr::Unix(_) => Ok(()),
+        // The number is the one by which the target's machine reaches this one.
+        Addr::Vsock { cid: u32::MAX, .. } => Err(ConfigError::Callback(addr.clone())),
+        Addr::Tcp { .. } | Addr::Unix(_) | Addr::Vsock { .. } => Ok(()),
     }
 }
 
@@ -195,6 +207,7 @@ pub fn addr_of(uri: &ResourceUri) -> Addr {
     match &uri.place {
         Place::Tcp { host, port } => Addr::Tcp { host: host.clone(), port: *port },
         Place::Unix { path } => Addr::Unix(path.clone()),
+        Place::Vsock { cid, port } => Addr::Vsock { cid: *cid, port: *port },
     }
 }
 

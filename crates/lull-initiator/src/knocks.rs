@@ -35,7 +35,7 @@ impl Door {
             Addr::Tcp { port: 0, .. } => listener.local_addr(),
             // A target has another working directory.
             Addr::Unix(path) => std::path::absolute(path).map(Addr::Unix),
-            Addr::Tcp { .. } => Ok(callback.clone()),
+            Addr::Tcp { .. } | Addr::Vsock { .. } => Ok(callback.clone()),
         };
         let io = |source| BindError::Io { addr: callback.clone(), source };
         let address = Address::new(&told.map_err(io)?.to_string());

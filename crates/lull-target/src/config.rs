@@ -2,7 +2,7 @@
 
 use lull_admin::{AdminAddr, OnPauseTimeout};
 use lull_block::BackendSpec;
-use lull_transport::Addr;
+use lull_transport::{Addr, Admitted};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct Config {
     pub barrier: Duration,
     /// A peer that is silent for about so long is lost.
     pub silence: Duration,
+    /// Who may come over vsock. [SEC-1]
+    pub vsock_peers: Admitted,
     /// Whether initiators are knocked over plain TCP beyond loopback. [SEC-1]
     pub insecure: bool,
 }

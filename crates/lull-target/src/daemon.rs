@@ -19,7 +19,7 @@ use lull_block::Backend;
 use lull_frontend::nbd::OpenRefused;
 use lull_proto::target::{self, Actions, Agentless, Event, Order, ResourceIndex, Target};
 use lull_proto::{ConnId, MonoTime, Upstream};
-use lull_transport::{Listener, Socket, Stream};
+use lull_transport::{Listener, Origin, Socket, Stream};
 use lull_upstream::ChainLink;
 use lull_wire::messages::Name;
 use lull_wire::{Access, Message, RestartId};
@@ -125,7 +125,7 @@ pub struct Link {
     pub gauge: Arc<Gauge>,
     pub peer: String,
     /// The peer is on this host.
-    pub is_here: bool,
+    pub origin: Origin,
 }
 
 /// A client without an agent.
@@ -306,7 +306,7 @@ impl Daemon {
                 if let Some(link) = core.connections.get(&conn) {
                     link.gauge.heard();
                     if let Message::Hello(hello) = &mut message {
-                        knock::check(hello, link.is_here);
+                        knock::check(hello, link.origin);
                     }
                 }
                 core.chronicle.received(now, &core.machine, conn, &message);
@@ -390,8 +390,8 @@ impl Daemon {
         let conn = ConnId(core.next_id());
         core.chronicle.accepted(now);
         let ((thread, berth), gauge) = (self.threads.berth(), Arc::<Gauge>::default());
-        let is_here = socket.is_loopback();
-        core.connections.insert(conn, Link { thread, gauge: Arc::clone(&gauge), peer, is_here });
+        let origin = socket.origin();
+        core.connections.insert(conn, Link { thread, gauge: Arc::clone(&gauge), peer, origin });
         self.threads.ask(thread, Command::Serve { conn, socket, gauge, berth });
         Event::Accepted { conn }
     }
@@ -466,17 +466,26 @@ impl Daemon {
     ) {
         let daemon = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
+            let mut refusal = None;
             loop {
                 let accepted = listener.accept().await.and_then(|stream| {
                     let peer = stream.peer();
-                    Ok((Stream::into_socket(stream)?, peer))
+                    let admitted = stream.check_peer(&daemon.config.vsock_peers);
+                    Ok((Stream::into_socket(stream)?, peer, admitted))
                 });
                 match accepted {
+                    Ok((.., Err(refused))) => {
+                        // [SEC-4] Nobody fills the log by coming again and again.
+                        if refusal.as_ref() != Some(&refused) {
+                            tracing::warn!("a connection was closed: {refused}");
+                            refusal = Some(refused);
+                        }
+                    }
                     // [SEC-4] Of either kind.
-                    Ok((_, peer)) if daemon.threads.load() >= MOST_CONNECTIONS => {
+                    Ok((_, peer, _)) if daemon.threads.load() >= MOST_CONNECTIONS => {
                         tracing::warn!("{peer}, beyond {MOST_CONNECTIONS} connections, was closed");
                     }
-                    Ok((socket, peer)) => take(socket, peer),
+                    Ok((socket, peer, Ok(()))) => take(socket, peer),
                     Err(error) => {
                         tracing::warn!("a connection could not be accepted: {error}");
                         tokio::time::sleep(ACCEPT_REST).await;

@@ -1,7 +1,7 @@
 //! Knocking: after a start, those initiators that are away are told so where they asked for it [CONN-1].
 
 use crate::daemon::Daemon;
-use lull_transport::{Addr, Stream};
+use lull_transport::{Addr, Origin, Stream};
 use lull_wire::Digest;
 use lull_wire::messages::{Address, Hello};
 use std::rc::Rc;
@@ -15,11 +15,11 @@ const AT_ONCE: usize = 32;
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Forgets an address in HELLO that this target has no business at: one on this host, for a peer that is on another
+/// Forgets an address in HELLO that this target has no business at: one that the peer cannot be reached at himself
 /// [SEC-4]. What only this host can reach is not to be reached through the target.
-pub fn check(hello: &mut Hello, peer_is_here: bool) {
+pub fn check(hello: &mut Hello, peer: Origin) {
     let sensible = match hello.callback.as_str().parse::<Addr>() {
-        Ok(addr) => peer_is_here || !addr.is_loopback(),
+        Ok(addr) => peer.reaches(&addr),
         Err(_) => false,
     };
     if !sensible {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use lull_wire::InstanceId;
 
-    fn kept(callback: &str, peer_is_here: bool) -> bool {
+    fn kept(callback: &str, peer: Origin) -> bool {
         let mut hello = Hello {
             min_version: 1,
             max_version: 1,
@@ -93,7 +93,7 @@ mod tests {
             software: Default::default(),
             callback: Address::clipped(callback),
         };
-        check(&mut hello, peer_is_here);
+        check(&mut hello, peer);
         hello.callback.as_str() == callback
     }
 
@@ -101,11 +101,13 @@ mod tests {
     #[test]
     fn only_who_is_here_has_a_callback_here() {
         for here in ["unix:/run/x.sock", "tcp:127.0.0.1:25", "tcp:localhost:25", "tcp:[::1]:25"] {
-            assert!(kept(here, true), "{here}");
-            assert!(!kept(here, false), "{here}");
+            assert!(kept(here, Origin::Here), "{here}");
+            assert!(!kept(here, Origin::Network), "{here}");
         }
-        assert!(kept("tcp:192.0.2.7:10821", false));
-        assert!(!kept("http://x", true));
+        assert!(kept("tcp:192.0.2.7:10821", Origin::Network));
+        assert!(kept("vsock:3:7", Origin::Machine(3)) && kept("vsock:3:7", Origin::Here));
+        assert!(!kept("vsock:4:7", Origin::Machine(3)) && !kept("vsock:4:7", Origin::Network));
+        assert!(!kept("http://x", Origin::Here));
     }
 
     /// [SEC-1] [CONN-1]

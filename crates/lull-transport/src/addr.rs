@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::vsock;
+
 /// The TCP port that is meant where none is written.
 pub const DEFAULT_PORT: u16 = 10820;
 
 /// The kernel's limit for a socket's path (`sun_path` with its final zero).
 const LONGEST_PATH: usize = 107;
 
-/// An address of one end: `unix:/path` or `tcp:host[:port]`.
+/// An address of one end: `unix:/path`, `tcp:host[:port]` or `vsock:cid[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Addr {
     /// A unix stream socket at this path.
@@ -23,16 +25,26 @@ pub enum Addr {
         /// The port; 0 lets the kernel choose one when listening.
         port: u16,
     },
+    /// A port of a machine that the same hypervisor runs, or of the host itself: vsock(7).
+    Vsock {
+        /// The machine: 1 this one, 2 the host, from 3 on a guest; [`u32::MAX`], written `any`, listens at whichever
+        /// this one is.
+        cid: u32,
+        /// The port.
+        port: u32,
+    },
 }
 
 /// A text that is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddrError {
     /// The part before the first colon is none that is known.
-    #[error("`{0}` is not an address: write unix:/path or tcp:host:port")]
+    #[error("`{0}` is not an address: write unix:/path, tcp:host:port or vsock:cid:port")]
     Scheme(String),
-    /// `vsock:` is a known form without code behind it.
-    #[error("`{0}`: vsock is not supported yet by this build; use unix:/path or tcp:host:port")]
+    /// Something that is no number, nor `any`, where that of a machine belongs, or of a port.
+    #[error(
+        "`{0}` is not written vsock:cid:port: cid is 2 for the host, its own number for a guest, `any` to listen"
+    )]
     Vsock(String),
     /// `unix:` without a path.
     #[error("`unix:` lacks its path: write unix:/path")]
@@ -69,6 +81,7 @@ impl Addr {
     pub fn is_loopback(&self) -> bool {
         match self {
             Addr::Unix(_) => true,
+            Addr::Vsock { cid, .. } => vsock::is_own(*cid),
             Addr::Tcp { host, .. } => match host.parse::<IpAddr>() {
                 Ok(IpAddr::V6(ip)) => ip.to_canonical().is_loopback(),
                 Ok(ip) => ip.is_loopback(),
@@ -77,9 +90,11 @@ impl Addr {
         }
     }
 
-    /// Refuses a plain connection that would leave this host, unless `insecure` allows it. [SEC-1]
+    /// Refuses a plain connection that would leave this machine, unless `insecure` allows it. What goes over vsock is
+    /// seen by the hypervisor only, which sees the guest's memory anyway; who may come is [`Admitted`]'s. [SEC-1]
     pub fn check_plain(&self, insecure: bool) -> Result<(), PlainRefused> {
-        if insecure || self.is_loopback() { Ok(()) } else { Err(PlainRefused(self.clone())) }
+        let stays = matches!(self, Addr::Vsock { .. }) || self.is_loopback();
+        if insecure || stays { Ok(()) } else { Err(PlainRefused(self.clone())) }
     }
 }
 
@@ -94,7 +109,7 @@ impl FromStr for Addr {
             }
             Some(("unix", path)) => Ok(Addr::Unix(PathBuf::from(path))),
             Some(("tcp", rest)) => parse_tcp(text, rest),
-            Some(("vsock", _)) => Err(AddrError::Vsock(text.into())),
+            Some(("vsock", rest)) => parse_vsock(rest).ok_or_else(|| AddrError::Vsock(text.into())),
             _ => Err(AddrError::Scheme(text.into())),
         }
     }
@@ -129,12 +144,23 @@ fn parse_tcp(text: &str, rest: &str) -> Result<Addr, AddrError> {
     Ok(Addr::Tcp { host: host.into(), port })
 }
 
+fn parse_vsock(rest: &str) -> Option<Addr> {
+    let (cid, port) = match rest.split_once(':') {
+        Some((cid, port)) => (cid, port.parse().ok()?),
+        None => (rest, DEFAULT_PORT.into()),
+    };
+    let cid = if cid == "any" { vsock::ANY } else { cid.parse().ok()? };
+    Some(Addr::Vsock { cid, port })
+}
+
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Addr::Unix(path) => write!(f, "unix:{}", path.display()),
             Addr::Tcp { host, port } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
             Addr::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
+            Addr::Vsock { cid: vsock::ANY, port } => write!(f, "vsock:any:{port}"),
+            Addr::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
         }
     }
 }
@@ -162,6 +188,8 @@ mod tests {
             ("tcp:10.0.0.1:0", tcp("10.0.0.1", 0), "tcp:10.0.0.1:0"),
             ("tcp:[::1]", tcp("::1", DEFAULT_PORT), "tcp:[::1]:10820"),
             ("tcp:[fe80::2]:99", tcp("fe80::2", 99), "tcp:[fe80::2]:99"),
+            ("vsock:2", Addr::Vsock { cid: 2, port: 10820 }, "vsock:2:10820"),
+            ("vsock:any:7", Addr::Vsock { cid: u32::MAX, port: 7 }, "vsock:any:7"),
         ] {
             assert_eq!(text.parse::<Addr>().as_ref(), Ok(&addr), "{text}");
             assert_eq!(addr.to_string(), printed);
@@ -172,7 +200,7 @@ mod tests {
     #[test]
     fn every_wrong_form_names_the_right_one() {
         for (text, hint) in [
-            ("", "unix:/path or tcp:host:port"),
+            ("", "unix:/path, tcp:host:port or vsock:cid:port"),
             ("/run/a.sock", "unix:/path"),
             ("http://x", "tcp:host:port"),
             ("unix:", "unix:/path"),
@@ -184,7 +212,10 @@ mod tests {
             ("tcp:[::1", "brackets"),
             ("tcp:[h]:1", "brackets"),
             ("tcp:[::1]1", "brackets"),
-            ("vsock:2:10820", "not supported yet by this build"),
+            ("vsock:", "vsock:cid:port"),
+            ("vsock:host:1", "2 for the host"),
+            ("vsock:2:x", "vsock:cid:port"),
+            ("vsock:4294967296:1", "vsock:cid:port"),
         ] {
             let said = text.parse::<Addr>().expect_err(text).to_string();
             assert!(said.contains(hint), "{text}: {said}");
@@ -195,9 +226,14 @@ mod tests {
     #[test]
     fn plain_tcp_beyond_loopback_needs_leave() {
         // [SEC-1]
-        for near in
-            ["unix:/x", "tcp:localhost", "tcp:127.8.0.1:1", "tcp:[::1]", "tcp:[::ffff:127.0.0.1]"]
-        {
+        for near in [
+            "unix:/x",
+            "tcp:localhost",
+            "tcp:127.8.0.1:1",
+            "tcp:[::1]",
+            "tcp:[::ffff:127.0.0.1]",
+            "vsock:2",
+        ] {
             assert_eq!(near.parse::<Addr>().unwrap().check_plain(false), Ok(()), "{near}");
         }
         for far in ["tcp:0.0.0.0", "tcp:[::]", "tcp:db.example", "tcp:192.0.2.1"] {

@@ -5,21 +5,25 @@
 //! [`Outlet`]. Both live on one thread, so that whatever one turn of the reader answers leaves in
 //! one gathered write. Nothing here knows what the bytes mean.
 //!
-//! [`handover`] carries open sockets to another process; it is the only module with `unsafe` in it.
+//! [`handover`] carries open sockets to another process; it and `vsock` are the only modules with `unsafe` in them.
 
 #![deny(unsafe_code)]
 
 mod addr;
+mod admitted;
 pub mod handover;
 mod inlet;
 mod listener;
 mod outlet;
 mod socket;
 mod stream;
+mod vsock;
 
+pub use crate::vsock::{VsockListener, VsockReadHalf, VsockStream, VsockWriteHalf};
 pub use addr::{Addr, AddrError, DEFAULT_PORT, PlainRefused};
+pub use admitted::{Admitted, NotAdmitted};
 pub use inlet::Inlet;
 pub use listener::{BindError, Listener};
 pub use outlet::Outlet;
-pub use socket::Socket;
+pub use socket::{Origin, Socket};
 pub use stream::{DialError, PeerCredentials, ReadHalf, Stream, WriteHalf};

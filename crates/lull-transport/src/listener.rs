@@ -10,11 +10,15 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
+use crate::vsock::VsockListener;
 use crate::{Addr, Stream};
 
 /// Connections that may wait to be accepted; beyond it a dialler is refused or waits. All
 /// initiators of a target come back at the same moment.
 const BACKLOG: i32 = 4096;
+
+/// What a kernel without vsock says.
+const NO_VSOCK: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
 
 /// How often, 10 ms apart, the directory of a socket is tried while somebody else binds in it.
 const DIRECTORY_TRIES: u32 = 100;
@@ -34,6 +38,8 @@ pub enum Listener {
     },
     /// On a TCP port.
     Tcp(TcpListener),
+    /// On a vsock port.
+    Vsock(VsockListener),
 }
 
 /// A listener that could not be set up.
@@ -79,6 +85,7 @@ impl Listener {
                 Ok(Listener::Unix { socket, file: place(path), path: path.clone() })
             }
             Addr::Tcp { host, port } => bind_tcp(addr, host, *port).await.map(Listener::Tcp),
+            Addr::Vsock { cid, port } => bind_vsock(addr, *cid, *port).map(Listener::Vsock),
         }
     }
 
@@ -90,6 +97,7 @@ impl Listener {
         let fits = match addr {
             Addr::Unix(_) => domain == AddressFamily::UNIX,
             Addr::Tcp { .. } => domain == AddressFamily::INET || domain == AddressFamily::INET6,
+            Addr::Vsock { .. } => domain == AddressFamily::VSOCK,
         };
         if !listening || !fits {
             return Err(BindError::NotAListener { addr: addr.clone() });
@@ -102,6 +110,7 @@ impl Listener {
                 path: path.clone(),
             }),
             Addr::Tcp { .. } => Ok(Listener::Tcp(TcpListener::from_std(fd.into()).map_err(io)?)),
+            Addr::Vsock { .. } => Ok(Listener::Vsock(VsockListener::of(fd.into()).map_err(io)?)),
         }
     }
 
@@ -114,6 +123,7 @@ impl Listener {
                     socket.accept().await.map(|(s, _)| Ok(Stream::Unix(s)))
                 }
                 Listener::Tcp(socket) => socket.accept().await.map(|(s, _)| Stream::from_tcp(s)),
+                Listener::Vsock(socket) => socket.accept().await.map(|s| Ok(Stream::Vsock(s))),
             };
             match accepted {
                 Ok(Ok(stream)) => return Ok(stream),
@@ -131,6 +141,7 @@ impl Listener {
         match self {
             Listener::Unix { path, .. } => Ok(Addr::Unix(path.clone())),
             Listener::Tcp(socket) => socket.local_addr().map(Addr::from),
+            Listener::Vsock(socket) => socket.local_addr(),
         }
     }
 
@@ -143,7 +154,7 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,
             },
-            Listener::Tcp(_) => Ok(()),
+            Listener::Tcp(_) | Listener::Vsock(_) => Ok(()),
         }
     }
 }
@@ -153,6 +164,7 @@ impl AsFd for Listener {
         match self {
             Listener::Unix { socket, .. } => socket.as_fd(),
             Listener::Tcp(socket) => socket.as_fd(),
+            Listener::Vsock(socket) => socket.as_fd(),
         }
     }
 }
@@ -197,6 +209,20 @@ async fn bind_tcp(addr: &Addr, host: &str, port: u16) -> Result<TcpListener, Bin
         Some(error) => Err(io(error)),
         None => Err(io(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))),
     }
+}
+
+fn bind_vsock(addr: &Addr, cid: u32, port: u32) -> Result<VsockListener, BindError> {
+    let bound = VsockListener::bind(cid, port).and_then(|socket| {
+        // The library asks for a shorter queue.
+        net::listen(&socket, BACKLOG)?;
+        Ok(socket)
+    });
+    bound.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            BindError::InUse { addr: addr.clone(), holder: "another process".into() }
+        }
+        _ => BindError::Io { addr: addr.clone(), source },
+    })
 }
 
 async fn bind_unix(addr: &Addr, path: &Path) -> Result<UnixListener, BindError> {
@@ -248,6 +274,12 @@ fn next_step(addr: &Addr, error: &io::Error) -> &'static str {
         (Addr::Unix(_), io::ErrorKind::NotFound) => "make its directory first",
         (Addr::Unix(_), io::ErrorKind::PermissionDenied) => {
             "choose a directory that this user may write to"
+        }
+        (Addr::Vsock { .. }, io::ErrorKind::AddrNotAvailable) => {
+            "write vsock:any, or the number that the hypervisor gave this machine"
+        }
+        (Addr::Vsock { .. }, _) if error.raw_os_error() == Some(NO_VSOCK) => {
+            "load a module for it: vhost_vsock on a host, vmw_vsock_virtio_transport in a guest"
         }
         _ => "choose another address",
     }

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use crate::Stream;
+use crate::vsock::{self, VsockStream};
+use crate::{Addr, Stream};
 
 /// A connected socket that no runtime looks after. A [`Stream`] belongs to the runtime of the thread
 /// that made it; this goes anywhere.
@@ -14,6 +16,32 @@ pub enum Socket {
     Unix(UnixStream),
     /// Over TCP.
     Tcp(TcpStream),
+    /// Over vsock.
+    Vsock(OwnedFd),
+}
+
+/// Where a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// On this machine.
+    Here,
+    /// On another that the same hypervisor runs, known to it by this number.
+    Machine(u32),
+    /// Anywhere.
+    Network,
+}
+
+impl Origin {
+    /// Whether somebody there could dial `addr`, as far as can be known: what only this machine reaches is out of the
+    /// reach of all others. [SEC-4]
+    pub fn reaches(&self, addr: &Addr) -> bool {
+        match (self, addr) {
+            (Origin::Here, _) => true,
+            (Origin::Machine(own), Addr::Vsock { cid, .. }) => own == cid,
+            (Origin::Network, Addr::Vsock { .. }) => false,
+            (_, addr) => !addr.is_loopback(),
+        }
+    }
 }
 
 impl Stream {
@@ -25,19 +53,25 @@ impl Stream {
         match self {
             Stream::Unix(stream) => stream.into_std().map(Socket::Unix),
             Stream::Tcp(stream) => stream.into_std().map(Socket::Tcp),
+            Stream::Vsock(stream) => stream.into_fd().map(Socket::Vsock),
         }
     }
 }
 
 impl Socket {
-    /// Whether its peer is on this host, as [`Addr::is_loopback`](crate::Addr::is_loopback) has it.
-    pub fn is_loopback(&self) -> bool {
+    /// Where its peer is.
+    pub fn origin(&self) -> Origin {
         match self {
-            Socket::Unix(_) => true,
-            Socket::Tcp(socket) => {
-                let peer = socket.peer_addr();
-                peer.is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
-            }
+            Socket::Unix(_) => Origin::Here,
+            Socket::Tcp(socket) => match socket.peer_addr() {
+                Ok(peer) if peer.ip().to_canonical().is_loopback() => Origin::Here,
+                _ => Origin::Network,
+            },
+            Socket::Vsock(socket) => match vsock::peer_of(socket) {
+                Ok(peer) if vsock::is_own(peer.cid()) => Origin::Here,
+                Ok(peer) => Origin::Machine(peer.cid()),
+                Err(_) => Origin::Network,
+            },
         }
     }
 
@@ -49,6 +83,7 @@ impl Socket {
         match self {
             Socket::Unix(socket) => tokio::net::UnixStream::from_std(socket).map(Stream::Unix),
             Socket::Tcp(socket) => tokio::net::TcpStream::from_std(socket).map(Stream::Tcp),
+            Socket::Vsock(socket) => VsockStream::of(socket).map(Stream::Vsock),
         }
     }
 }

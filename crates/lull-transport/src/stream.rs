@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
-use crate::Addr;
+use crate::vsock::{self, VsockReadHalf, VsockStream, VsockWriteHalf};
+use crate::{Addr, Admitted, NotAdmitted};
 
 /// A connected byte stream.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// Over TCP, without delay for small segments.
     Tcp(TcpStream),
+    /// Over vsock.
+    Vsock(VsockStream),
 }
 
 /// The receiving half of a [`Stream`].
@@ -26,6 +29,8 @@ pub enum ReadHalf {
     Unix(unix::OwnedReadHalf),
     /// Of a TCP connection.
     Tcp(tcp::OwnedReadHalf),
+    /// Of a vsock connection.
+    Vsock(VsockReadHalf),
 }
 
 /// The sending half of a [`Stream`]; dropping it ends the outgoing direction.
@@ -35,6 +40,8 @@ pub enum WriteHalf {
     Unix(unix::OwnedWriteHalf),
     /// Of a TCP connection.
     Tcp(tcp::OwnedWriteHalf),
+    /// Of a vsock connection.
+    Vsock(VsockWriteHalf),
 }
 
 /// Who is at the other end of a unix socket, as the kernel vouches for.
@@ -67,6 +74,7 @@ impl Stream {
                 Ok(stream) => Stream::from_tcp(stream),
                 Err(error) => Err(error),
             },
+            Addr::Vsock { cid, port } => VsockStream::dial(*cid, *port).await.map(Stream::Vsock),
         };
         connected.map_err(|source| DialError { addr: addr.clone(), source })
     }
@@ -82,7 +90,19 @@ impl Stream {
         Ok(Stream::Tcp(stream))
     }
 
-    /// The peer for people: user and process of a unix socket, the address of a TCP connection.
+    /// Refuses a peer on another machine that reaches this one over vsock and is not on the list; who may come over the
+    /// other kinds is decided elsewhere. [SEC-1]
+    ///
+    /// # Errors
+    /// Who it is, and how it is let in.
+    pub fn check_peer(&self, admitted: &Admitted) -> Result<(), NotAdmitted> {
+        match self {
+            Stream::Vsock(stream) => admitted.check(vsock::peer_of(stream).ok().map(|at| at.cid())),
+            Stream::Unix(_) | Stream::Tcp(_) => Ok(()),
+        }
+    }
+
+    /// The peer for people: user and process of a unix socket, the address of another connection.
     pub fn peer(&self) -> String {
         match self {
             Stream::Unix(_) => match self.credentials() {
@@ -94,10 +114,14 @@ impl Stream {
                 Ok(addr) => addr.to_string(),
                 Err(_) => "tcp peer that has gone".into(),
             },
+            Stream::Vsock(stream) => match vsock::peer_of(stream) {
+                Ok(addr) => format!("vsock {}:{}", addr.cid(), addr.port()),
+                Err(_) => "vsock peer that has gone".into(),
+            },
         }
     }
 
-    /// The kernel's word on the peer of a unix socket; `None` for TCP.
+    /// The kernel's word on the peer of a unix socket; `None` for the others.
     pub fn credentials(&self) -> Option<PeerCredentials> {
         let Stream::Unix(stream) = self else {
             return None;
@@ -117,6 +141,10 @@ impl Stream {
                 let (r, w) = stream.into_split();
                 (ReadHalf::Tcp(r), WriteHalf::Tcp(w))
             }
+            Stream::Vsock(stream) => {
+                let (r, w) = stream.split();
+                (ReadHalf::Vsock(r), WriteHalf::Vsock(w))
+            }
         }
     }
 }
@@ -126,6 +154,7 @@ impl AsFd for Stream {
         match self {
             Stream::Unix(stream) => stream.as_fd(),
             Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Vsock(stream) => stream.as_fd(),
         }
     }
 }
@@ -141,6 +170,7 @@ macro_rules! reads {
                 match self.get_mut() {
                     $half::Unix(inner) => Pin::new(inner).poll_read(cx, buf),
                     $half::Tcp(inner) => Pin::new(inner).poll_read(cx, buf),
+                    $half::Vsock(inner) => Pin::new(inner).poll_read(cx, buf),
                 }
             }
         }
@@ -158,6 +188,7 @@ macro_rules! writes {
                 match self.get_mut() {
                     $half::Unix(inner) => Pin::new(inner).poll_write(cx, buf),
                     $half::Tcp(inner) => Pin::new(inner).poll_write(cx, buf),
+                    $half::Vsock(inner) => Pin::new(inner).poll_write(cx, buf),
                 }
             }
 
@@ -169,6 +200,7 @@ macro_rules! writes {
                 match self.get_mut() {
                     $half::Unix(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
                     $half::Tcp(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
+                    $half::Vsock(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
                 }
             }
 
@@ -184,6 +216,7 @@ macro_rules! writes {
                 match self.get_mut() {
                     $half::Unix(inner) => Pin::new(inner).poll_shutdown(cx),
                     $half::Tcp(inner) => Pin::new(inner).poll_shutdown(cx),
+                    $half::Vsock(inner) => Pin::new(inner).poll_shutdown(cx),
                 }
             }
         }

@@ -60,7 +60,7 @@ fn mistakes() -> Vec<(&'static str, String)> {
         ("a name that cannot be", RESOURCE.replace("db1", "a/b")),
         ("an address that is none", target("listen = [\"/run/t.sock\"]")),
         ("a port that is none", target("listen = [\"tcp:127.0.0.1:108200\"]")),
-        ("an address of another kind", target("listen = [\"vsock:2:10820\"]")),
+        ("an address of another kind", target("listen = [\"vsock:two:10820\"]")),
         // [SEC-1]
         ("plain tcp for everybody", target("listen = [\"tcp:0.0.0.0:10820\"]")),
         ("a socket path that is too long", target(&format!("listen = [\"unix:{long}\"]"))),

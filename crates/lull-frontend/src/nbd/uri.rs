@@ -8,7 +8,7 @@ use lull_transport::Addr;
 
 use super::DEFAULT_PORT;
 
-/// Where an export is: `nbd://host[:port]/export` or `nbd+unix:///export?socket=/path`.
+/// Where an export is: `nbd://host[:port]/export`, `nbd+unix:///export?socket=/path` or `nbd+vsock://cid[:port]/export`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Uri {
     /// The server.
@@ -31,6 +31,9 @@ pub enum UriError {
     /// The host or port cannot be read.
     #[error("`{0}` names no server that can be understood: write nbd://host:port/export")]
     Host(String),
+    /// `nbd+vsock:` without the number of a machine, or with a bad port.
+    #[error("`{0}` names no machine: write nbd+vsock://cid:port/export, cid is 2 for the host")]
+    Machine(String),
     /// `nbd+unix:` without a socket, or with a host.
     #[error("`{0}` names no socket: write nbd+unix:///export?socket=/path")]
     Socket(String),
@@ -60,11 +63,21 @@ impl FromStr for Uri {
                 }
                 Addr::Unix(PathBuf::from(socket))
             }
+            "nbd+vsock" => vsock(host).ok_or_else(|| UriError::Machine(text.into()))?,
             "nbds" | "nbds+unix" => return Err(UriError::Tls(text.into())),
             _ => return Err(UriError::Scheme(text.into())),
         };
         Ok(Uri { addr, export })
     }
+}
+
+fn vsock(host: &str) -> Option<Addr> {
+    let text = if host.contains(':') {
+        format!("vsock:{host}")
+    } else {
+        format!("vsock:{host}:{DEFAULT_PORT}")
+    };
+    text.parse().ok()
 }
 
 fn tcp(host: &str) -> Option<Addr> {
@@ -87,6 +100,13 @@ impl fmt::Display for Uri {
             Addr::Unix(path) => {
                 let socket = escape(&path.to_string_lossy(), b"/");
                 write!(f, "nbd+unix:///{export}?socket={socket}")
+            }
+            Addr::Vsock { cid, port } => {
+                write!(f, "nbd+vsock://{cid}")?;
+                if *port != u32::from(DEFAULT_PORT) {
+                    write!(f, ":{port}")?;
+                }
+                write!(f, "/{export}")
             }
             Addr::Tcp { host, port } => {
                 if host.contains(':') {
@@ -149,6 +169,8 @@ mod tests {
                 "x",
                 "nbd+unix:///x?socket=/run/n.sock",
             ),
+            ("nbd+vsock://3/x", "vsock:3:10809", "x", "nbd+vsock://3/x"),
+            ("nbd+vsock://3:99/x", "vsock:3:99", "x", "nbd+vsock://3:99/x"),
             ("nbd+unix://?a=b&socket=/s%3F", "unix:/s?", "", "nbd+unix:///?socket=/s%3F"),
             ("nbd://h/a/b", "tcp:h:10809", "a/b", "nbd://h/a/b"),
         ] {
@@ -168,6 +190,7 @@ mod tests {
             ("nbd:///x", "names no server"),
             ("nbd://me@x/", "names no server"),
             ("nbd://x:y/", "names no server"),
+            ("nbd+vsock://host/x", "names no machine"),
             ("nbd+unix:///x", "socket=/path"),
             ("nbd+unix://h/x?socket=/s", "socket=/path"),
             ("nbd://x/%4", "%25"),

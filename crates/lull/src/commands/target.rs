@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lull_admin::{AdminAddr, Moment, OnPauseTimeout};
-use lull_transport::Addr;
+use lull_transport::{Addr, Admitted};
 
 use crate::config::{self, ResourceConfig, TargetConfig};
 use crate::exit::Failure;
@@ -52,7 +52,10 @@ pub struct Args {
     /// A resource whose disk, or content, is another one now, and meant: what its users have not flushed is lost
     #[arg(long, value_name = "RESOURCE")]
     pub adopt: Vec<String>,
-    /// Accept plain TCP from beyond this host: neither encrypted nor authenticated
+    /// A machine that may come over vsock, by the number (CID) that the hypervisor gave it; repeat it for more
+    #[arg(long = "vsock-peer", value_name = "CID")]
+    pub vsock_peers: Vec<u32>,
+    /// Accept plain TCP from beyond this host: neither encrypted nor authenticated; and every machine over vsock
     #[arg(long)]
     pub insecure: bool,
     #[command(flatten)]
@@ -91,6 +94,7 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
         None => TargetConfig::of_this_host(),
     };
     config.insecure |= args.insecure;
+    config.vsock_peers.extend(args.vsock_peers);
     if !args.listen.is_empty() {
         config.listen = args.listen;
     } else if config.listen.is_empty() {
@@ -171,6 +175,10 @@ pub(super) fn daemon_config(config: TargetConfig) -> Result<lull_target::Config,
         on_pause_timeout: config.on_pause_timeout,
         barrier: Duration::from_millis(config.barrier_ms),
         silence: Duration::from_millis(config.keep_alive_ms),
+        vsock_peers: match config.insecure {
+            true => Admitted::Everybody,
+            false => Admitted::Only(config.vsock_peers),
+        },
         insecure: config.insecure,
     })
 }

@@ -37,6 +37,8 @@ pub struct FileTarget {
     pub barrier: Option<Text>,
     pub keep_alive: Option<Text>,
     #[serde(default)]
+    pub vsock_peers: Vec<u32>,
+    #[serde(default)]
     pub insecure: bool,
 }
 
@@ -96,6 +98,7 @@ pub const KEYS: [&str; 26] = [
     "on-pause-timeout",
     "barrier",
     "keep-alive",
+    "vsock-peers",
     "insecure",
     "callback",
     "backend",

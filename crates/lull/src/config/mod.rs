@@ -59,7 +59,9 @@ pub struct TargetConfig {
     pub barrier_ms: u64,
     /// A peer that is silent for so long is taken for dead.
     pub keep_alive_ms: u64,
-    /// Whether plain TCP is accepted beyond loopback. [SEC-1]
+    /// Machines of the same hypervisor that may come over vsock, by the numbers that it gave them. [SEC-1]
+    pub vsock_peers: Vec<u32>,
+    /// Whether plain TCP is accepted beyond loopback, and vsock from everybody. [SEC-1]
     pub insecure: bool,
 }
 
@@ -235,6 +237,7 @@ impl TargetConfig {
             on_pause_timeout: None,
             barrier_ms: DEFAULT_BARRIER_MS,
             keep_alive_ms: DEFAULT_KEEP_ALIVE_MS,
+            vsock_peers: Vec::new(),
             insecure: false,
         }
     }

@@ -90,6 +90,7 @@ impl Checker {
         let file = section.map(Spanned::into_inner).unwrap_or_default();
         let mut config = TargetConfig::of_this_host();
         config.insecure = file.insecure;
+        config.vsock_peers = file.vsock_peers;
         config.listen = self.listeners(file.listen, file.insecure);
         if config.listen.is_empty() {
             config.listen.push(TargetConfig::default_listen());
