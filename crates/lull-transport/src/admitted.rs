@@ -22,7 +22,9 @@ impl Default for Admitted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
     /// Its number is not on the list.
-    #[error("machine {0} came over vsock and is not on the list: add {0} to vsock_peers if it may")]
+    #[error(
+        "machine {0} came over vsock and is not on the list: let it in with --vsock-peer {0} (vsock-peers)"
+    )]
     Machine(u32),
     /// It was gone before it could be asked.
     #[error("somebody came over vsock and had gone at once")]

@@ -14,6 +14,7 @@ use super::kernel::Kernel;
 use super::machine::Machine;
 use super::place::{Room, address};
 use super::quiet;
+use super::vsock::Place;
 use crate::command::Finished;
 use crate::process::{self, Process};
 use crate::wait::{PROMPT, wait_until};
@@ -38,6 +39,7 @@ pub struct GuestBuilder {
     processors: u32,
     disks: Vec<(String, PathBuf)>,
     forwards: Vec<u16>,
+    vsock: Option<Place>,
     more: Vec<String>,
 }
 
@@ -45,9 +47,10 @@ impl GuestBuilder {
     pub(super) fn new(room: Arc<Room>, name: &str) -> Self {
         let number = room.enter(name);
         let own = Own { name: name.to_owned(), address: address(number), ..Own::default() };
-        let (disks, forwards, more) = Default::default();
+        let (disks, forwards, vsock, more) = Default::default();
         let kernel = Kernel::default();
-        Self { room, kernel, number, own, memory_mib: 512, processors: 1, disks, forwards, more }
+        let (memory_mib, processors) = (512, 1);
+        Self { room, kernel, number, own, memory_mib, processors, disks, forwards, vsock, more }
     }
 
     /// It runs this kernel.
@@ -100,6 +103,18 @@ impl GuestBuilder {
         self
     }
 
+    /// A place at the lab's vsock, under the number [`Guest::cid`].
+    #[must_use]
+    pub fn vsock(mut self) -> Self {
+        self.vsock = Some(self.room.vsock.place(&self.room.world, self.number, &self.own.name));
+        self
+    }
+
+    /// The number under which other guests reach this one over vsock, where it has a place there.
+    pub fn cid(&self) -> Option<u32> {
+        self.vsock.as_ref().map(|place| place.cid)
+    }
+
     /// A shell's line that is started with the system, each time; what it prints is in [`Guest::services`].
     #[must_use]
     pub fn service(mut self, name: &str, line: &str) -> Self {
@@ -147,6 +162,8 @@ impl GuestBuilder {
     pub fn prepare(self) -> Guest {
         let Self { room, kernel, number, own, .. } = self;
         let path = |end: &str| room.world.path(&format!("{}-{end}", own.name));
+        let mut more = self.more;
+        more.extend(self.vsock.iter().flat_map(|place| place.words(self.memory_mib)));
         let forwards = self.forwards.iter().map(|port| (room.world.port(), *port)).collect();
         let machine = Machine {
             name: own.name.clone(),
@@ -162,10 +179,10 @@ impl GuestBuilder {
             console: path("console.sock"),
             console_log: path("console.log"),
             services_log: path("services.log"),
-            more: self.more,
+            more,
         };
         let cable = room.hub.port(&machine.hub);
-        Guest { room, kernel, own, machine, cable, running: None }
+        Guest { room, kernel, own, machine, cable, vsock: self.vsock, running: None }
     }
 
     /// The guest, up.
@@ -185,6 +202,7 @@ pub struct Guest {
     own: Own,
     machine: Machine,
     cable: Cable,
+    vsock: Option<Place>,
     running: Option<(Process, Mutex<Agent>)>,
 }
 
@@ -210,6 +228,15 @@ impl Guest {
         format!("tcp:127.0.0.1:{here}")
     }
 
+    /// The path of the unix socket on which this machine is asked when the guest dials its host, 2, at `port`.
+    ///
+    /// # Panics
+    /// Where it has no place at the lab's vsock.
+    pub fn host_socket(&self, port: u32) -> PathBuf {
+        let place = self.vsock.as_ref().expect("a place at the vsock");
+        PathBuf::from(format!("{}_{port}", place.host.display()))
+    }
+
     /// Whether it has power.
     pub fn has_power(&self) -> bool {
         self.running.is_some()
@@ -222,6 +249,9 @@ impl Guest {
             self.own.hosts = hosts;
             let image = image::image(&self.room.stock, self.kernel, &self.own);
             std::fs::write(&self.machine.image, image).expect("an initial RAM disk can be written");
+        }
+        if self.vsock.is_some() {
+            self.room.vsock.start(self.room.stock.vsock_carrier(), &self.room.world);
         }
         let log = self.room.world.path(&format!("{}-qemu.log", self.name()));
         let process = Process::start(self.machine.command(), self.name(), &log);

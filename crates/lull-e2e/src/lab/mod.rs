@@ -18,6 +18,7 @@ pub mod order;
 mod place;
 mod quiet;
 mod stock;
+mod vsock;
 
 pub use agent::Order;
 pub use guest::{Guest, GuestBuilder};

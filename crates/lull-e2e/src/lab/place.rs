@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::guest::GuestBuilder;
 use super::hub::Hub;
 use super::stock::Stock;
+use super::vsock::Carrier;
 use crate::world::{Inner, World};
 
 /// A place for guests. It is declared first in a test: when it is dropped, it shows the end of every console and log
@@ -21,6 +22,7 @@ pub(super) struct Room {
     pub(super) world: Arc<Inner>,
     pub(super) stock: Stock,
     pub(super) hub: Hub,
+    pub(super) vsock: Carrier,
     /// Their names; the place in the list, from 1, is the number in their addresses.
     names: Mutex<Vec<String>>,
 }
@@ -38,8 +40,8 @@ impl Lab {
     /// Where there is none.
     pub fn new() -> Self {
         let (stock, world) = (Stock::here(), World::new());
-        let (hub, names) = Default::default();
-        let room = Arc::new(Room { world: world.inner(), stock, hub, names });
+        let (hub, vsock, names) = Default::default();
+        let room = Arc::new(Room { world: world.inner(), stock, hub, vsock, names });
         Self { world, room }
     }
 

@@ -5,4 +5,5 @@ mod guest_disk;
 mod handles;
 mod mounts;
 mod power_cut;
+mod vsock;
 mod write_back;

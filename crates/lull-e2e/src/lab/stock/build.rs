@@ -18,6 +18,23 @@ pub(super) fn folder(stock: &Path) -> PathBuf {
 const FLAGS: [&str; 4] =
     ["-C", "target-feature=+crt-static", "--cfg", "getrandom_backend=\"linux_getrandom\""];
 
+/// A program that is there as a crate, for this machine.
+pub(super) fn tool(into: &Path, (name, release): (&str, &str)) -> Result<()> {
+    if into.join("bin").join(name).exists() {
+        return Ok(());
+    }
+    eprintln!("lab: installing {name} {release} below {}, about a minute", into.display());
+    let mut cargo = Command::new("cargo");
+    cargo.args(["install", "--quiet", "--locked", name, "--version", release, "--root"]).arg(into);
+    // What it is compiled into is of no use later.
+    let scratch = into.join("build");
+    cargo.env("CARGO_TARGET_DIR", &scratch);
+    let status = cargo.status()?;
+    ensure!(status.success(), "{cargo:?} failed ({status})");
+    std::fs::remove_dir_all(&scratch)?;
+    Ok(())
+}
+
 /// Builds them; cargo knows whether there is anything to do.
 pub(super) fn ours(tree: &Path, stock: &Path, names: &[&str]) -> Result<()> {
     let mut cargo = Command::new("cargo");

@@ -19,6 +19,9 @@ const PROGRAMS: [(&str, &[&str]); 5] = [
 /// Programs that are ours.
 const OURS: [&str; 3] = ["lull", "lull-lab-agent", "lull-lab-files"];
 
+/// What carries vsock on this machine's side, and its release.
+const VSOCK: (&str, &str) = ("vhost-device-vsock", "0.3.0");
+
 /// What `cargo xtask lab --prepare` has laid in.
 #[derive(Clone, Debug)]
 pub struct Stock {
@@ -51,7 +54,8 @@ impl Stock {
     fn missing(&self) -> Option<String> {
         let kernels = Kernel::ALL.map(|kernel| self.kernel_dir(kernel));
         let ours = OURS.map(|name| self.ours(name));
-        let mut all = kernels.into_iter().chain([self.programs()]).chain(ours);
+        let mut all =
+            kernels.into_iter().chain([self.programs(), self.vsock_carrier()]).chain(ours);
         all.find(|path| !path.exists()).map(|path| path.display().to_string())
     }
 
@@ -72,6 +76,11 @@ impl Stock {
     /// A program of ours, linked statically.
     pub(super) fn ours(&self, name: &str) -> PathBuf {
         build::folder(&self.dir).join(name)
+    }
+
+    /// The program that carries vsock.
+    pub(super) fn vsock_carrier(&self) -> PathBuf {
+        self.dir.join("tools/bin").join(VSOCK.0)
     }
 
     /// All of ours.
@@ -120,6 +129,7 @@ pub fn prepare(tree: &Path, dir: &Path) -> anyhow::Result<()> {
     for kernel in Kernel::ALL {
         fetch::kernel(&stock.kernel_dir(kernel), kernel.package(), &busybox)?;
     }
+    build::tool(&dir.join("tools"), VSOCK)?;
     build::ours(tree, dir, &OURS)
 }
 

@@ -1,0 +1,83 @@
+//! Guests and their host, over vsock.
+
+use lull_admin::AttachmentPhase;
+use lull_e2e::lab::{Guest, Kernel, Lab};
+use lull_e2e::wait_until;
+
+use crate::cast::{SOON, initiator_status, wait_serving, wait_sharing};
+
+const LISTEN: &str = "vsock:any:10820";
+const STATE: &str = "--state /data/state --admin unix:/run/target.sock --keep-alive 5s";
+
+/// The device of an initiator's disk, in its guest.
+fn connect(guest: &Guest) {
+    wait_sharing(guest);
+    guest.say("modprobe nbd && nbd-client -unix /run/disk.nbd /dev/nbd0 -name db1");
+}
+
+fn attach(of: u32, name: &str) -> String {
+    format!(
+        "lull attach lull+vsock://{of}/db1 --name {name} --nbd unix:/run/disk.nbd --keep-alive 5s \
+         --state /var/lib/lull --admin unix:/run/initiator.sock"
+    )
+}
+
+fn write(guest: &Guest, block: u32, text: &str) {
+    guest.say(&format!(
+        "echo {text} | dd of=/dev/nbd0 bs=4k seek={block} conv=sync,fsync oflag=direct 2>/dev/null"
+    ));
+}
+
+fn read(guest: &Guest, block: u32) -> String {
+    guest.say(&format!(
+        "dd if=/dev/nbd0 bs=4k skip={block} count=1 iflag=direct 2>/dev/null | tr -d '\\0'"
+    ))
+}
+
+/// [SEC-1] The kernel's own loopback, the host behind the number 2, and another guest that is not on the list. What is
+/// served to another guest is not tried: this carrier loses long packets between guests.
+#[test]
+fn a_guest_uses_its_hosts_disk_and_its_own_over_vsock_and_others_stay_out() {
+    let lab = Lab::new();
+    let guest = lab.guest("one").kernel(Kernel::V6_12).ext4("data", 128).vsock();
+    let target =
+        format!("lull target --name one --listen {LISTEN} {STATE} db1=file:/data/db1.img,size=16M");
+    let own = attach(1, "one");
+    let stranger = lab.guest("stranger").vsock();
+    let other = attach(guest.cid().expect("a number"), "stranger");
+    let load = "modprobe vmw_vsock_virtio_transport";
+    let mut stranger = stranger.service("initiator", &other).before("initiator", load).prepare();
+    let one = guest.service("target", &target).service("initiator", &own);
+    let mut one = one
+        .before("target", "modprobe vsock_loopback && modprobe vmw_vsock_virtio_transport")
+        .prepare();
+    one.start();
+    wait_serving(&one);
+    connect(&one);
+    write(&one, 1, "own");
+    one.say("lull restart --admin unix:/run/target.sock");
+    assert_eq!(read(&one, 1), "own\n");
+    let mut host = lab.world().target("host").file("far", "16M").start();
+    let listens = host.listen().trim_start_matches("unix:");
+    std::os::unix::fs::symlink(listens, one.host_socket(10820)).expect("a name for the socket");
+    let far = "lull attach lull+vsock://2/far --name far --nbd unix:/run/far.nbd --state /var/lib/far \
+               --admin unix:/run/far.sock";
+    let attached = one.begin(far);
+    one.say("until nbd-client -unix /run/far.nbd /dev/nbd1 -name far; do sleep 1; done");
+    one.say("echo far | dd of=/dev/nbd1 bs=4k seek=1 conv=sync,fsync oflag=direct 2>/dev/null");
+    host.kill();
+    host.start();
+    let read = "dd if=/dev/nbd1 bs=4k skip=1 count=1 iflag=direct 2>/dev/null | tr -d '\\0'";
+    assert_eq!(one.say(read), "far\n");
+    assert!(!attached.has_ended());
+    // Only now: the carrier loses what is dialled before there is a guest at the other end.
+    stranger.start();
+    wait_until("the target tells of the stranger", SOON, || {
+        one.services().contains("came over vsock and is not on the list")
+    });
+    assert!(
+        initiator_status(&stranger)
+            .is_some_and(|status| { status.attachments[0].phase != AttachmentPhase::Sharing })
+    );
+    one.assert_quiet();
+}
