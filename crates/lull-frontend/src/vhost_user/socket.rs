@@ -46,7 +46,7 @@ impl Socket {
     pub fn new(stream: Stream) -> Option<Socket> {
         match stream {
             Stream::Unix(stream) => Some(Socket { stream, payload: vec![0; MOST_PAYLOAD] }),
-            Stream::Tcp(_) => None,
+            Stream::Tcp(_) | Stream::Vsock(_) => None,
         }
     }
 

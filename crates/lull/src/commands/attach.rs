@@ -76,7 +76,7 @@ pub struct Args {
     /// How long a silent peer counts as alive
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = parse_span_ms)]
     pub keep_alive: u64,
-    /// Where a target knocks that has started, so that it is dialled at once: unix:/path or tcp:host:port of this host
+    /// Where a target knocks that has started, so that it is dialled at once: unix:/path, tcp:host:port or vsock:cid:port of this host
     #[arg(long, value_name = "ADDR")]
     pub callback: Option<Addr>,
     /// Come in although another instance of this node owns the attachment: its unflushed writes are lost

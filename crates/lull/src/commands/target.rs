@@ -22,7 +22,7 @@ pub struct Args {
     /// Name of this node [default: the host's name]
     #[arg(long, value_name = "NODE", value_parser = config::node_name)]
     pub name: Option<String>,
-    /// Where initiators reach it: unix:/path or tcp:host:port [default: tcp:127.0.0.1:10820]
+    /// Where initiators reach it: unix:/path, tcp:host:port or vsock:cid:port [default: tcp:127.0.0.1:10820]
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<Addr>,
     /// Where clients without an agent reach it over NBD; they cannot be paused: a restart closes their connections

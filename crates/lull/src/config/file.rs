@@ -88,7 +88,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 26] = [
+pub const KEYS: [&str; 27] = [
     "name",
     "listen",
     "nbd",
