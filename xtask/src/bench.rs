@@ -3,9 +3,12 @@
 
 mod engines;
 mod figures;
+mod fio;
 mod line;
 mod load;
+mod process;
 mod restart;
+mod retain;
 mod scale;
 
 use crate::tree::Tree;
@@ -21,6 +24,8 @@ pub enum Bench {
     Engines(engines::Args),
     /// What many idle sessions cost a target: memory, pausing, coming back, and others' I/O while all dial
     Scale(scale::Args),
+    /// What it costs an initiator to retain what no flush covers: rate and processor time, flushes, memory
+    Retain(retain::Args),
 }
 
 /// Measures and prints. True if the figures are within their targets.
@@ -29,5 +34,6 @@ pub fn run(tree: &Tree, bench: &Bench) -> Result<bool> {
         Bench::Restart(args) => restart::run(tree, args),
         Bench::Engines(args) => engines::run(tree, args),
         Bench::Scale(args) => scale::run(tree, args),
+        Bench::Retain(args) => retain::run(tree, args),
     }
 }

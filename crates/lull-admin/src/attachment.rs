@@ -199,7 +199,7 @@ pub struct AttachmentStatus {
 pub struct RetainingStatus {
     /// Acknowledged changes that no flush covers.
     pub changes: u64,
-    /// What they count against the bound: their bytes, and at least 256 each.
+    /// What they count against the bound: the memory that they take, their bytes and 128 for each, and at least 256.
     pub counted: u64,
     /// The bound, in bytes; 0: nothing is kept, every change is durable when it is answered.
     pub bound: u64,

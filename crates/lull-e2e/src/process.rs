@@ -35,6 +35,24 @@ impl Process {
         self.child.id()
     }
 
+    /// Memory that it has in use, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.amount("VmRSS:")
+    }
+
+    /// The most that it ever had in use.
+    pub fn peak_memory(&self) -> u64 {
+        self.amount("VmHWM:")
+    }
+
+    fn amount(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let text = std::fs::read_to_string(path).expect("a process that runs");
+        let kib =
+            text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("an amount of memory") << 10
+    }
+
     /// How it ended, if it has; it stays a zombie, so that its group's number stays its own.
     pub fn ended(&self) -> Option<ExitStatus> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

@@ -13,7 +13,7 @@ fn a_replay_is_counted_and_costs_the_medium_one_flush() {
     let consumer = Consumer::connect(&web.nbd());
     consumer.write(300);
     let kept = web.attachment().retaining;
-    assert_eq!((kept.changes, kept.counted), (300, 300 * Consumer::BLOCK));
+    assert_eq!((kept.changes, kept.counted), (300, 300 * (Consumer::BLOCK + 128)));
     assert_eq!((kept.replayed_changes, kept.own_flushes, kept.waited), (0, 0, 0));
     let resource = |target: &lull_e2e::Target| target.status().resources.remove(0);
     assert_eq!((resource(&target).flushes, resource(&target).durable_writes), (0, 0));
@@ -51,4 +51,27 @@ fn endless_unflushed_writes_stay_within_the_bound() {
     assert!(kept.own_flushes <= 4 * written / BOUND, "{kept:?}");
     assert_eq!(target.status().resources[0].flushes, kept.own_flushes);
     assert_eq!(target.status().resources[0].durable_writes, 0, "nothing is written through");
+}
+
+/// [SAFE-3] The bound is one of memory: whoever never flushes, and has it all sent again after a crash of the target, takes
+/// no more than a fifth beyond it, and for connections and their buffers one MiB.
+#[test]
+fn what_is_retained_takes_as_much_memory_as_it_may() {
+    const BOUND: u64 = 32 << 20;
+    const BLOCKS: u64 = BOUND / Consumer::BLOCK;
+    let world = World::new();
+    let mut target = world.target("stor").file("db1", "64M").start();
+    let one = Use::of(&target, "db1").set("retain", &BOUND.to_string());
+    let web = world.initiator("web1").uses(one).start();
+    let idle = web.process().memory();
+    let consumer = Consumer::connect(&web.nbd());
+    (0..3).for_each(|_| consumer.write(BLOCKS));
+    assert!(web.attachment().retaining.own_flushes >= 3, "all of the room was used");
+    target.kill();
+    target.start();
+    assert_eq!(consumer.lost(BLOCKS), 0);
+    assert!(web.attachment().retaining.replayed_changes > 0, "all is sent again");
+    let taken = web.process().peak_memory() - idle;
+    eprintln!("{} KiB for a bound of {} KiB", taken >> 10, BOUND >> 10);
+    assert!(taken <= BOUND + BOUND / 5 + (1 << 20), "{taken} bytes");
 }

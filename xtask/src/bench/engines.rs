@@ -4,6 +4,7 @@
 mod contestant;
 mod workload;
 
+use super::fio::Measured;
 use super::restart::build;
 use crate::tree::Tree;
 use anyhow::{Result, ensure};
@@ -11,7 +12,7 @@ use contestant::{Contestant, KINDS, Kind};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
-use workload::{Measured, WORKLOADS, Workload};
+use workload::{Turn, WORKLOADS, Workload};
 
 /// What our cached file has to reach of nbdkit's requests per second with 32 in flight.
 const LEAST_RATE: f64 = 1.3;
@@ -53,7 +54,7 @@ struct Row {
     load: &'static str,
     who: &'static str,
     #[serde(flatten)]
-    medians: Measured,
+    medians: Turn,
 }
 
 /// Measures. True if our cached files are within their targets.
@@ -75,14 +76,14 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     let mut rows = Vec::new();
     let loads = |one: &&Workload| args.load.as_ref().is_none_or(|part| one.name.contains(part));
     for workload in WORKLOADS.iter().filter(loads) {
-        let mut all: Vec<Vec<Measured>> = contestants.iter().map(|_| Vec::new()).collect();
+        let mut all: Vec<Vec<Turn>> = contestants.iter().map(|_| Vec::new()).collect();
         for _ in 0..args.rounds {
             for (contestant, measured) in contestants.iter().zip(&mut all) {
                 measured.push(workload.run(contestant, Duration::from_secs(args.seconds))?);
             }
         }
         for (contestant, measured) in contestants.iter().zip(&all) {
-            let medians = Measured::medians(measured);
+            let medians = Turn::medians(measured);
             rows.push(Row { load: workload.name, who: contestant.kind.name, medians });
         }
         print_load(args, workload, &rows);
@@ -94,7 +95,7 @@ fn show(args: &Args, line: &str) {
     if args.json { eprintln!("{line}") } else { println!("{line}") }
 }
 
-fn find<'a>(rows: &'a [Row], load: &str, who: &str) -> Option<&'a Measured> {
+fn find<'a>(rows: &'a [Row], load: &str, who: &str) -> Option<&'a Turn> {
     rows.iter().find(|row| row.load == load && row.who == who).map(|row| &row.medians)
 }
 
@@ -107,13 +108,13 @@ fn print_load(args: &Args, workload: &Workload, rows: &[Row]) {
         ),
     );
     for row in rows.iter().filter(|row| row.load == workload.name) {
-        let Measured { rate, bytes_rate, p50_us, cpu } = row.medians;
+        let Turn { load: Measured { rate, bytes_rate, p50_us, .. }, cpu } = row.medians;
         let beside = KINDS.iter().find(|kind| kind.name == row.who).map_or("", |kind| kind.beside);
-        let ratio = |value: fn(&Measured) -> f64| match find(rows, workload.name, beside) {
+        let ratio = |value: fn(&Turn) -> f64| match find(rows, workload.name, beside) {
             Some(other) => format!("{:.2}", value(&row.medians) / value(other)),
             None => "-".to_owned(),
         };
-        let (rate_ratio, cpu_ratio) = (ratio(|one| one.rate), ratio(|one| one.cpu));
+        let (rate_ratio, cpu_ratio) = (ratio(|one| one.load.rate), ratio(|one| one.cpu));
         show(
             args,
             &format!(
@@ -133,7 +134,7 @@ fn verdict(args: &Args, rows: &[Row]) -> bool {
     for workload in WORKLOADS.iter().filter(|one| one.judged) {
         let pair = (find(rows, workload.name, ours), find(rows, workload.name, KINDS[0].name));
         let (Some(ours), Some(peer)) = pair else { continue };
-        let (rate, cpu) = (ours.rate / peer.rate, ours.cpu / peer.cpu);
+        let (rate, cpu) = (ours.load.rate / peer.load.rate, ours.cpu / peer.cpu);
         for (what, ratio, fits, target) in [
             ("requests per second", rate, rate >= LEAST_RATE, format!(">= {LEAST_RATE}")),
             ("CPU per request", cpu, cpu <= MOST_CPU, format!("<= {MOST_CPU}")),

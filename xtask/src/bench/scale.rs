@@ -6,6 +6,7 @@ mod owner;
 mod reader;
 mod session;
 
+use super::process::{busy_ms, memory};
 use super::restart::build;
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -120,7 +121,7 @@ fn measure(lull: &Path, sessions: usize, args: &Args) -> Result<Figures> {
     let alone = Reader::start(&owner.listen(), "r0")?;
     // What the first session ever takes is not the price of one.
     alone.finish()?;
-    let before = owner.memory()?;
+    let before = memory(owner.pid, "VmRSS")?;
     let reader = Reader::start(&owner.listen(), "r0")?;
     let board = Arc::new(Board::default());
     let begun = now_us();
@@ -128,10 +129,10 @@ fn measure(lull: &Path, sessions: usize, args: &Args) -> Result<Figures> {
     let dialled = board.wait_resumed(sessions)?;
     let seen = reader.finish()?;
     // What was freed by now is not the sessions'; what they still say, PING, belongs to them.
-    let busy = owner.busy_ms()?;
+    let busy = busy_ms(owner.pid)?;
     std::thread::sleep(IDLE);
-    let idle_ms = owner.busy_ms()? - busy;
-    let session_bytes = owner.memory()?.saturating_sub(before) / sessions as u64;
+    let idle_ms = busy_ms(owner.pid)? - busy;
+    let session_bytes = memory(owner.pid, "VmRSS")?.saturating_sub(before) / sessions as u64;
     board.clear();
     let record = owner.restart()?;
     let back = board.wait_resumed(sessions)?;

@@ -107,10 +107,8 @@ impl Journal {
     /// # Errors
     /// The system has no such memory.
     pub fn create(attachment: AttachmentId, retain: u64) -> io::Result<Self> {
-        // A change counts its payload and at least 256 bytes: its header and what it is rounded up by is a quarter.
-        let size = retain
-            .checked_add(retain / 4)
-            .and_then(|bytes| bytes.checked_next_multiple_of(FRONT as u64));
+        // What a change counts has room for its header and for what its payload is rounded up by.
+        let size = retain.checked_next_multiple_of(FRONT as u64);
         let length = size.and_then(|bytes| usize::try_from(bytes).ok()?.checked_add(2 * FRONT));
         let mut memory = Memory::create(length.ok_or(io::ErrorKind::InvalidInput)?)?;
         memory.bytes_mut(AT_ATTACHMENT, 16).copy_from_slice(&attachment.0);
@@ -125,7 +123,7 @@ impl Journal {
 
     /// What a machine may retain in it, in bytes.
     pub fn retains(&self) -> u64 {
-        (self.size - FRONT) as u64 / 5 * 4
+        (self.size - FRONT) as u64
     }
 
     /// The log that a life before this one left in `file`.

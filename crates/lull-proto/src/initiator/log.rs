@@ -6,6 +6,9 @@ use alloc::collections::VecDeque;
 
 /// What an entry counts at least, in bytes: the log bounds entries too [SAFE-3].
 const LEAST_COST: u64 = 256;
+/// What a payload counts beyond its bytes: the header that the daemon keeps with it and what it is rounded up by, and the
+/// entry here. With these the bound is one of all the memory that is taken.
+const BESIDE: u64 = 128;
 
 /// The log of one attachment. Its payloads lie with the daemon, under the entries' places.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,9 +56,9 @@ impl Log {
         }
     }
 
-    /// What a change counts: its payload, where it has one.
+    /// What a change counts: its payload, where it has one, and what is kept beside it.
     pub fn cost_of(ask: &Ask) -> u64 {
-        if ask.carries() { LEAST_COST.max(ask.length.into()) } else { LEAST_COST }
+        if ask.carries() { LEAST_COST.max(u64::from(ask.length) + BESIDE) } else { LEAST_COST }
     }
 
     /// Keeps a change; its place.

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// What a write of one block counts against the bound.
+const KEPT: u64 = crate::pair::BLOCK + 128;
+
 /// A machine that shares and may retain this much.
 fn retaining(retain: u64) -> Alone {
     let mut alone =
@@ -202,7 +205,7 @@ fn a_replay_that_fails_is_tried_again_and_loses_nothing() {
 /// [SAFE-3] Near the bound it flushes by itself; at the bound new changes wait, and none is dropped.
 #[test]
 fn retained_changes_are_bounded() {
-    let mut alone = retaining(8 * crate::pair::BLOCK);
+    let mut alone = retaining(8 * KEPT);
     for block in 0..20 {
         alone.submit(OpCode::Write, block);
     }
@@ -220,7 +223,7 @@ fn retained_changes_are_bounded() {
 /// [SAFE-3] A flush of its own that fails is tried again with the next round of keep-alive, not at once.
 #[test]
 fn a_flush_that_fails_is_not_repeated_in_a_rush() {
-    let mut alone = retaining(2 * crate::pair::BLOCK);
+    let mut alone = retaining(2 * KEPT);
     write(&mut alone, 1);
     write(&mut alone, 2);
     alone.submit(OpCode::Write, 3);
@@ -236,7 +239,7 @@ fn a_flush_that_fails_is_not_repeated_in_a_rush() {
 /// [SAFE-3] A change that is larger than the bound is durable by itself, and goes when nothing older is retained.
 #[test]
 fn what_is_too_large_to_retain_is_written_through() {
-    let mut alone = retaining(4 * crate::pair::BLOCK);
+    let mut alone = retaining(4 * KEPT);
     write(&mut alone, 1);
     assert_eq!(last(&alone).op, OpCode::Write, "it is far from the bound");
     let large = Ask { length: 5 * crate::pair::BLOCK as u32, ..ask(OpCode::Write, 0) };
@@ -278,7 +281,7 @@ fn a_log_that_nobody_will_replay_is_reported() {
 /// although both begin at the first byte.
 #[test]
 fn a_change_of_the_first_block_is_waited_for_after_a_loss_too() {
-    let mut alone = retaining(8 * crate::pair::BLOCK);
+    let mut alone = retaining(8 * KEPT);
     alone.submit(OpCode::Write, 0);
     for block in 1..6 {
         write(&mut alone, block);
@@ -299,7 +302,7 @@ fn a_change_of_the_first_block_is_waited_for_after_a_loss_too() {
 /// [SAFE-11] However often a flush of its own fails, its numbers stay within the window of a request that takes long.
 #[test]
 fn flushes_of_its_own_stay_within_the_window() {
-    let mut alone = retaining(8 * crate::pair::BLOCK);
+    let mut alone = retaining(8 * KEPT);
     alone.submit(OpCode::Read, 9);
     let slow = last(&alone).number;
     let room = initiator::WINDOW - 1;

@@ -79,7 +79,7 @@ impl World {
     pub(crate) fn judge_retains(&mut self, at: usize) {
         let node = &self.attachments[at];
         let Retain::UpTo(bound) = node.config.retain else { return };
-        let cost = |sectors: &u64| (sectors * u64::from(SECTOR)).max(256);
+        let cost = |sectors: &u64| (sectors * u64::from(SECTOR) + 128).max(256);
         let kept: u64 = node.log.records.values().map(|record| cost(&record.sectors)).sum();
         if kept > bound {
             self.found("SAFE-3", || format!("node-{at} keeps {kept} bytes, of {bound}"));

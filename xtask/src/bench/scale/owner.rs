@@ -53,24 +53,6 @@ impl Owner {
         Ok(record)
     }
 
-    /// Memory that it has in use, in bytes.
-    pub fn memory(&self) -> Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.context("no VmRSS")?.trim().parse()?;
-        Ok(kib << 10)
-    }
-
-    /// Processor time that it has used, in milliseconds.
-    pub fn busy_ms(&self) -> Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        let rest = text.rsplit(')').next().unwrap_or_default();
-        let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        // The kernel counts in hundredths of a second for everybody who reads it.
-        Ok(ticks.sum::<Result<u64, _>>()? * 10)
-    }
-
     fn operate(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.lull);
         let admin = format!("unix:{}", self.dir.path().join("stor.admin").display());
