@@ -173,6 +173,13 @@ pub struct AttachmentStatus {
     pub full_at: Option<u64>,
     /// Why it holds, where it does.
     pub outage: Option<Outage>,
+    /// What the target waits for above it, as a phrase, and since when: it holds new requests, and no timer runs.
+    pub held_above: Option<Fault>,
+    /// Unanswered changes that were answered with errors because the other sharers were let go on without it, in this
+    /// life.
+    pub missed_changes: u64,
+    /// When that happened last, and what was lost.
+    pub missed: Option<Fault>,
     /// The target's last refusal, while it refuses.
     pub refused: Option<String>,
     /// Why its state cannot be written, where it cannot.

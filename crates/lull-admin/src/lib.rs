@@ -9,6 +9,7 @@
 
 mod address;
 mod alert;
+mod amount;
 mod attachment;
 mod call;
 mod client;
@@ -29,6 +30,7 @@ mod words;
 
 pub use address::{AdminAddr, BadAdminAddr, Role};
 pub use alert::{Alert, AlertKind, AlertLog};
+pub use amount::show_bytes;
 pub use attachment::{
     AttachmentPhase, AttachmentStatus, HookOutcome, HookStatus, InitiatorStatus, Outage,
     RetainingStatus, ShutdownPhase, ShutdownStatus, TimeoutPolicy,
@@ -46,7 +48,7 @@ pub use restart::{
 };
 pub use server::{AdminServer, MAX_REQUEST_BYTES, serve};
 pub use status::{
-    Access, AgentlessStatus, Fault, ResourceStatus, SessionPhase, SessionStatus, Status,
+    Access, AgentlessStatus, Fault, Missed, ResourceStatus, SessionPhase, SessionStatus, Status,
     TargetPhase, TargetStatus,
 };
 pub use stream::{EventItem, EventStream, read_events};

@@ -170,10 +170,25 @@ pub struct ResourceStatus {
     pub durable_writes: u64,
     /// Changes that were answered with "no space left", in this life of the daemon.
     pub full: u64,
+    /// Sharers that were not back in time, so that the others went on without what they had unanswered, in this life of
+    /// the daemon.
+    pub missed: u64,
+    /// The last of them, and when its place was given up.
+    pub last_missed: Option<Missed>,
     /// Why it serves nobody, where it does not.
     pub faulted: Option<String>,
     /// Whom it waits for before it opens.
     pub waits_for: Option<Wait>,
+}
+
+/// A sharer that was not back in time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Missed {
+    /// Name of the initiator.
+    pub initiator: String,
+    /// When its place was given up, in Unix milliseconds.
+    pub at: u64,
 }
 
 /// One attachment, as its target sees it.

@@ -180,6 +180,10 @@ fn who_waits_is_told_for_whom_and_the_way_to_it() {
     let wait = held.waits_for.expect("whom it waits for");
     assert_eq!(wait.for_whom, "top/d");
     assert!(wait.what.contains("restarts"), "{wait:?}");
+    let above = held.held_above.expect("what an alert would say");
+    assert!(above.why.starts_with("top/d, which restarts"), "{above:?}");
+    let said = line.leaf.lull(&["status"]).ok().stdout;
+    assert!(said.contains("d leads through middle/d, top/d"), "{said}");
     let waits = line.middle.status().resources.remove(0).waits_for.expect("the same there");
     assert!(waits.what.contains("restarts"), "{waits:?}");
     let upper = line.middle.status_document().initiator.expect("it uses a resource as well");

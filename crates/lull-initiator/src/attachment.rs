@@ -126,6 +126,9 @@ pub(crate) struct Told {
     pub errors: u64,
     /// What is known of changes that were lost with an earlier life of the daemon.
     pub log_lost: Option<Fault>,
+    /// Unanswered changes that the other sharers were let go on without, and what was said of the last.
+    pub missed_changes: u64,
+    pub missed: Option<Fault>,
     /// The last run of the hook.
     pub hook: Option<Rc<RefCell<Run>>>,
     /// The shutdown of this host that it wants.
@@ -179,6 +182,8 @@ impl Attachment {
             longest_stall_ms: 0,
             errors: 0,
             log_lost: None,
+            missed_changes: 0,
+            missed: None,
             hook: None,
             shutdown: None,
             tally: Tally::default(),

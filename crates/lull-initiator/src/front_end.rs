@@ -22,7 +22,6 @@ use crate::daemon::News;
 use crate::guests::Guests;
 use crate::mounted::Mounted;
 use crate::slots::Duty;
-use crate::wording;
 
 /// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
 const MOST_CLIENTS: u64 = 256;
@@ -221,7 +220,7 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
         attachment.node(),
         config.name,
         config.access,
-        wording::size(geometry.size),
+        lull_admin::show_bytes(geometry.size),
         uris.collect::<Vec<_>>().join(" ")
     );
     attachment.tell("serving", text);

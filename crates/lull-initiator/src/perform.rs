@@ -83,7 +83,7 @@ impl Attachment {
                     geometry.size = size;
                 }
                 self.face.grown().notify_waiters();
-                let text = format!("the resource has grown to {}", wording::size(size));
+                let text = format!("the resource has grown to {}", lull_admin::show_bytes(size));
                 self.tell("resized", text);
             }
             Action::Remember(memory) => {
@@ -183,6 +183,11 @@ impl Attachment {
                 let since = since.map_or_else(|| self.made.clock.now(), |(since, _)| since);
                 core.told.replay_fault = Some((since, words.text.clone()));
             }
+            Report::Missed { changes, .. } => {
+                core.told.missed_changes += changes;
+                let (since, why) = (self.made.chronicle.wall_ms(), words.text.clone());
+                core.told.missed = Some(Fault { since, why });
+            }
             Report::LogMissing { changed: true } => {
                 let (since, why) = (self.made.chronicle.wall_ms(), words.text.clone());
                 core.told.log_lost = Some(Fault { since, why });
@@ -200,7 +205,6 @@ impl Attachment {
             | Report::LogLost { .. }
             | Report::LogLeft { .. }
             | Report::LogMissing { changed: false }
-            | Report::Missed { .. }
             | Report::Drained { .. }
             | Report::Paused { .. }
             | Report::Away { .. }

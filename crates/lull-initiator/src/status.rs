@@ -66,6 +66,12 @@ impl Attachment {
                 .map(|(since, why)| Fault { why: why.clone(), since: clock.wall_at(*since) }),
             full_at: core.told.full_at.map(|at| clock.wall_at(at)),
             outage: self.outage(&core, &view),
+            held_above: view.held_by.as_ref().map(|held| Fault {
+                since: clock.wall_at(held.since),
+                why: format!("{}, which {}", wording::end_of(held), held.reason),
+            }),
+            missed_changes: core.told.missed_changes,
+            missed: core.told.missed.clone(),
             // Who cannot be reached refuses nothing.
             refused: core.told.refusal.clone().filter(|_| core.told.trouble.is_none()),
             log_fault: self.guard.borrow().as_ref().and_then(Guard::fault),
@@ -87,6 +93,8 @@ impl Attachment {
             || core.told.log_lost.is_some()
             || self.guard.borrow().as_ref().is_some_and(|guard| guard.fault().is_some())
             || core.told.full_at.is_some()
+            || core.told.missed.is_some()
+            || core.machine.is_held_above()
             || self.keeper.borrow().as_ref().is_some_and(|keeper| keeper.fault().is_some())
     }
 

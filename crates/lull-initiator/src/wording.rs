@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lull_admin::{ApiError, ErrorCode};
+use lull_admin::{ApiError, ErrorCode, show_bytes};
 use lull_proto::initiator::{End, Held, Policy, Report, Timer, Why};
 use lull_wire::messages::Refused;
 use lull_wire::{RefusalCode, Retry};
@@ -63,8 +63,10 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::Missed { changes, bytes } => (
             "missed",
             format!(
-                "the other sharers were let go on without this one: {changes} unanswered changes, {bytes} bytes, were \
-                 answered with errors, and whether they were executed is unknown"
+                "the other sharers were let go on without this one: {} of {} were answered with errors, and whether \
+                 they were executed is unknown",
+                if *changes == 1 { "1 unanswered change".to_owned() } else { format!("{changes} unanswered changes") },
+                show_bytes(*bytes)
             ),
         ),
         Report::Sharing(done) if done.why == Why::First => ("sharing", "requests flow".to_owned()),
@@ -91,7 +93,7 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
             ("paused", format!("paused after {}", span(*after)))
         }
         Report::Paused { after, retained, .. } => {
-            let kept = size(*retained);
+            let kept = show_bytes(*retained);
             (
                 "paused",
                 format!("paused after {}, {kept} unflushed because a flush failed", span(*after)),
@@ -368,7 +370,7 @@ fn requests(count: u64) -> String {
 /// So many changes of so many bytes.
 pub fn kept(changes: u64, bytes: u64) -> String {
     let changes = if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") };
-    format!("{changes} ({}) that were acknowledged and not flushed", size(bytes))
+    format!("{changes} ({}) that were acknowledged and not flushed", show_bytes(bytes))
 }
 
 fn short(id: &impl ToString) -> String {
@@ -383,17 +385,4 @@ pub fn span(span: Duration) -> String {
         ms @ 1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         ms => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
     }
-}
-
-/// A number of bytes for people.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let (mut unit, mut tenths) = (0, u128::from(bytes) * 10 / 1024);
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        (unit, tenths) = (unit + 1, tenths / 1024);
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }

@@ -14,7 +14,7 @@ use crate::successor::Successor;
 use crate::threads::Threads;
 use crate::toll::Toll;
 use crate::{Config, knock, refusal};
-use lull_admin::{AlertLog, RestartKind};
+use lull_admin::{AlertLog, Missed, RestartKind};
 use lull_block::Backend;
 use lull_frontend::nbd::OpenRefused;
 use lull_proto::target::{self, Actions, Agentless, Event, Order, ResourceIndex, Target};
@@ -169,6 +169,8 @@ pub struct Core {
     pub store: Store,
     /// What of sharers is being stored.
     pub keeping: Keeping,
+    /// Sharers that others went on without: how many of each resource, and the last.
+    pub missed: BTreeMap<ResourceIndex, (u64, Missed)>,
     pub connections: BTreeMap<ConnId, Link>,
     pub agentless: BTreeMap<u64, Agent>,
     /// The life of each resource in which lanes are opened.
@@ -209,6 +211,7 @@ impl Core {
             alerts: AlertLog::default(),
             store,
             keeping: Keeping::default(),
+            missed: BTreeMap::new(),
             connections: BTreeMap::new(),
             agentless: BTreeMap::new(),
             accepting: Vec::new(),
@@ -343,11 +346,11 @@ impl Daemon {
                 return;
             }
             Input::Store { resource, outcomes } => {
-                core.keeping.store(&core.store, resource, outcomes);
+                core.keeping.store(now, &core.store, resource, outcomes);
                 return;
             }
             Input::Committed((ticket, ok)) => {
-                if core.keeping.committed(&self.shared, &core.store, ticket, ok) {
+                if core.keeping.committed(now, &self.shared, &core.store, ticket, ok) {
                     return;
                 }
                 Event::Recorded { ticket, ok }

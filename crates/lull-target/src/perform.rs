@@ -6,6 +6,7 @@ use crate::lane::Terms;
 use crate::local::Command;
 use crate::refusal;
 use crate::store::{Commit, SeatRow};
+use lull_admin::Missed;
 use lull_block::{Backend, Buffer, IoStatus, Op};
 use lull_proto::target::{Action, Change, Ended, Report, ResourceIndex, Row, RowState, Ticket};
 use lull_proto::{ConnId, MonoTime};
@@ -62,6 +63,12 @@ impl Daemon {
                 if let Report::Pausing { .. } | Report::Aborted { .. } = report {
                     let on = matches!(report, Report::Pausing { .. });
                     self.shared.iter().for_each(|shared| shared.backend.give_back(on));
+                }
+                if let Report::Missed { entry } = &report {
+                    let last =
+                        Missed { initiator: entry.node.to_string(), at: self.clock.unix_ms(now) };
+                    let before = core.missed.get(&entry.resource).map_or(0, |(count, _)| *count);
+                    core.missed.insert(entry.resource, (before + 1, last));
                 }
                 if let Report::Aborted { .. } = report {
                     self.threads.end_watch();

@@ -5,6 +5,7 @@
 use crate::daemon::{Input, Shared};
 use crate::local::Local;
 use crate::store::{Commit, OutcomeRow, Store};
+use lull_proto::MonoTime;
 use lull_proto::ledger::{Ledger, Outcomes, Verdict};
 use lull_proto::target::{Change, Entry, ResourceIndex, Share, Ticket};
 use lull_wire::{Access, AttachmentId, RequestNumber, StatusCode};
@@ -85,6 +86,11 @@ impl Sharers {
     /// Looks once more what has to be stored, after that failed.
     pub fn store_again(&self) -> ToStore {
         self.with(|inner| inner.ledger.store_again()).1
+    }
+
+    /// Changes that wait for others.
+    pub fn waiting(&self) -> usize {
+        lock(&self.inner).ledger.waiting()
     }
 
     /// Who lost its place for good sends nothing again.
@@ -191,20 +197,38 @@ impl Sharing {
 pub struct Keeping {
     storing: BTreeMap<Ticket, (ResourceIndex, AttachmentId, Outcomes)>,
     leaving: BTreeMap<Ticket, Vec<AttachmentId>>,
+    /// Since when a resource has outcomes that are to be stored and are not.
+    since: BTreeMap<ResourceIndex, MonoTime>,
     /// Tickets of outcomes are counted down from the last one: the machine counts its own upwards.
     tickets: u64,
 }
 
 impl Keeping {
+    /// [TIMER-5] Since when changes may have to wait for outcomes of a resource to be stored.
+    pub fn since(&self, resource: ResourceIndex) -> Option<MonoTime> {
+        self.since.get(&resource).copied()
+    }
+
     /// Asks for outcomes to be stored.
-    pub fn store(&mut self, store: &Store, resource: ResourceIndex, outcomes: ToStore) {
+    pub fn store(
+        &mut self,
+        now: MonoTime,
+        store: &Store,
+        resource: ResourceIndex,
+        outcomes: ToStore,
+    ) {
         for (attachment, outcomes) in outcomes {
+            self.since.entry(resource).or_insert(now);
             self.tickets += 1;
             let ticket = Ticket(u64::MAX - self.tickets);
             let row = OutcomeRow::of(&outcomes);
             store.commit(Some(ticket), vec![Commit::Outcomes(attachment.to_string(), row)]);
             self.storing.insert(ticket, (resource, attachment, outcomes));
         }
+    }
+
+    fn is_storing(&self, resource: ResourceIndex) -> bool {
+        self.storing.values().any(|(of, ..)| *of == resource)
     }
 
     /// A change of the roster is being written.
@@ -225,6 +249,7 @@ impl Keeping {
     /// after a crash it might have it again.
     pub fn committed(
         &mut self,
+        now: MonoTime,
         shared: &[Shared],
         store: &Store,
         ticket: Ticket,
@@ -232,21 +257,29 @@ impl Keeping {
     ) -> bool {
         for attachment in self.leaving.remove(&ticket).filter(|_| ok).into_iter().flatten() {
             for (place, one) in shared.iter().enumerate() {
-                self.store(store, ResourceIndex(place), one.sharers.leave(attachment));
+                self.store(now, store, ResourceIndex(place), one.sharers.leave(attachment));
             }
         }
         let Some((resource, attachment, outcomes)) = self.storing.remove(&ticket) else {
             return false;
         };
+        // What failed is tried again, and waited for since it was asked for first.
+        if ok && !self.is_storing(resource) {
+            self.since.remove(&resource);
+        }
         let more = shared[resource.0].sharers.stored(attachment, &outcomes, ok);
-        self.store(store, resource, more);
+        self.store(now, store, resource, more);
         true
     }
 
     /// Outcomes that could not be written are to be.
-    pub fn again(&mut self, shared: &[Shared], store: &Store) {
+    pub fn again(&mut self, now: MonoTime, shared: &[Shared], store: &Store) {
         for (place, one) in shared.iter().enumerate() {
-            self.store(store, ResourceIndex(place), one.sharers.store_again());
+            let resource = ResourceIndex(place);
+            self.store(now, store, resource, one.sharers.store_again());
+            if !self.is_storing(resource) {
+                self.since.remove(&resource);
+            }
         }
     }
 }
@@ -258,5 +291,52 @@ pub fn load(shared: &[Shared], roster: &[Entry], rows: &BTreeMap<String, Outcome
         if let Some(outcomes) = row.and_then(OutcomeRow::outcomes) {
             shared[entry.resource.0].sharers.load(entry.attachment, &outcomes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store;
+    use lull_block::{Context, Workers};
+    use lull_wire::InstanceId;
+    use std::sync::mpsc;
+
+    const DISK: ResourceIndex = ResourceIndex(0);
+
+    fn outcomes(number: u64) -> ToStore {
+        let all = vec![(RequestNumber(number), StatusCode::Done)];
+        vec![(AttachmentId([7; 16]), Outcomes { instance: InstanceId([1; 16]), all })]
+    }
+
+    /// [TIMER-5] A wait for the state to be written lasts from the first time that it was asked for until all is there.
+    #[test]
+    fn what_is_to_be_stored_is_known_since_when() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, _) = store::open(dir.path()).unwrap();
+        let (told, heard) = mpsc::channel();
+        let done = move |done| told.send(done).unwrap();
+        let store = Store::start(database, dir.path(), Clock::start(), done).unwrap();
+        let context =
+            Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
+        let backend = lull_block::open(&"mem:1M".parse().unwrap(), &context).unwrap();
+        let (life, toll, sharers) = Default::default();
+        let shared = [Shared { name: "db1".to_owned(), backend, life, toll, sharers }];
+        let mut keeping = Keeping::default();
+        let end = |keeping: &mut Keeping, at, ok| {
+            let (ticket, _) = heard.recv().unwrap();
+            assert!(keeping.committed(MonoTime(at), &shared, &store, ticket, ok));
+        };
+        assert_eq!(keeping.since(DISK), None);
+        keeping.store(MonoTime(1), &store, DISK, outcomes(1));
+        keeping.store(MonoTime(2), &store, DISK, outcomes(2));
+        end(&mut keeping, 3, true);
+        assert_eq!(keeping.since(DISK), Some(MonoTime(1)), "the other one is not there");
+        end(&mut keeping, 4, false);
+        assert_eq!(keeping.since(DISK), Some(MonoTime(1)), "it is tried again");
+        keeping.store(MonoTime(5), &store, DISK, outcomes(2));
+        end(&mut keeping, 6, true);
+        assert_eq!(keeping.since(DISK), None);
     }
 }

@@ -1,14 +1,15 @@
 //! How the target stands, as a document.
 
 use crate::chronicle::{because, lingering, not_ready};
-use crate::daemon::{Agent, Core, Daemon, Plan, access};
+use crate::daemon::{Agent, Core, Daemon, Plan, Shared, access};
 use lull_admin::{
     Access, AgentlessStatus, InitiatorStatus, NotReady, Question as AdminQuestion, RecordRow,
     ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase, SessionPhase, SessionStatus,
     Status, TargetPhase, TargetStatus, Wait,
 };
 use lull_proto::target::{
-    self, Holder, OnTimeout, Phase, Progress, Question, Row, RowState, Seat, SessionState,
+    self, Holder, OnTimeout, Phase, Progress, Question, ResourceIndex, Row, RowState, Seat,
+    SessionState,
 };
 use lull_proto::{MonoTime, Never};
 use std::time::Duration;
@@ -30,7 +31,7 @@ impl Daemon {
             initiators: core.machine.seats().map(|seat| self.session(&core, seat)).collect(),
             agentless: self.agentless(&core),
             restart: self.restart_status(&core, now, &names),
-            waits: self.going(&core).into_iter().collect(),
+            waits: self.going(&core).into_iter().chain(self.outcomes(&core)).collect(),
             state_fault: core.store.fault(),
             trouble: None,
         };
@@ -62,7 +63,7 @@ impl Daemon {
     pub(crate) fn look(&self) {
         {
             let core = &mut *self.core.borrow_mut();
-            core.keeping.again(&self.shared, &core.store);
+            core.keeping.again(self.clock.now(), &self.shared, &core.store);
         }
         let told = {
             let core = self.core.borrow();
@@ -70,6 +71,7 @@ impl Daemon {
             !core.alerts.is_empty()
                 || !matches!(core.machine.phase(), Phase::Serving)
                 || !core.agentless.is_empty()
+                || !core.missed.is_empty()
                 || core.store.fault().is_some()
                 || core.machine.seats().any(lost)
                 || self.chains.iter().any(|(_, chain)| chain.may_alert())
@@ -95,6 +97,25 @@ impl Daemon {
         })
     }
 
+    /// Outcomes of sharers that are not stored, where changes of others wait for that [SAFE-11].
+    fn outcomes(&self, core: &Core) -> impl Iterator<Item = Wait> {
+        let places = self.shared.iter().enumerate();
+        let wait = |(place, shared): (usize, &Shared)| {
+            let since = core.keeping.since(ResourceIndex(place))?;
+            let waiting = shared.sharers.waiting();
+            let changes =
+                if waiting == 1 { "1 change waits" } else { &format!("{waiting} changes wait") };
+            (waiting > 0).then(|| Wait {
+                for_whom: "the state".to_owned(),
+                what: format!("keep what others' changes of {} came to: {changes}", shared.name),
+                since: self.clock.unix_ms(since),
+                deadline: None,
+                then: String::new(),
+            })
+        };
+        places.filter_map(wait)
+    }
+
     fn resources(&self, core: &Core, now: MonoTime) -> Vec<ResourceStatus> {
         let mut held_by = vec![Vec::new(); self.shared.len()];
         for Seat { entry, .. } in core.machine.seats() {
@@ -115,6 +136,8 @@ impl Daemon {
                 flushes: shared.toll.flushes(),
                 durable_writes: shared.toll.durable(),
                 full: shared.toll.full(),
+                missed: core.missed.get(&ResourceIndex(place)).map_or(0, |(count, _)| *count),
+                last_missed: core.missed.get(&ResourceIndex(place)).map(|(_, last)| last.clone()),
                 faulted: lost_above(core, place),
                 waits_for: self.closed(core, resource).or_else(|| {
                     shared.backend.waiting().map(|waiting| Wait {

@@ -1,6 +1,6 @@
 //! Alerts of an attachment.
 
-use super::{Alert, AlertKind};
+use super::{Alert, AlertKind, MISSED_MS, PATIENCE_MS};
 use crate::attachment::{AttachmentStatus, HookOutcome, ShutdownPhase};
 
 /// What is found, with its begin: since when, what, and the next step.
@@ -13,6 +13,7 @@ type Rule = fn(&AttachmentStatus, u64) -> Found;
 const RULES: &[(AlertKind, Rule)] = &[
     (AlertKind::ShuttingDown, shutting_down),
     (AlertKind::TargetGone, target_gone),
+    (AlertKind::HeldAbove, held_above),
     (AlertKind::HeldLonger, held_longer),
     (AlertKind::Refused, refused),
     (AlertKind::HookRunning, hook_running),
@@ -22,6 +23,7 @@ const RULES: &[(AlertKind, Rule)] = &[
     (AlertKind::LogNotKept, log_not_kept),
     (AlertKind::ReplayFailed, replay_failed),
     (AlertKind::Full, full),
+    (AlertKind::Missed, missed),
 ];
 
 /// Those of one attachment at the moment `at`, in Unix milliseconds.
@@ -47,6 +49,13 @@ fn target_gone(of: &AttachmentStatus, _at: u64) -> Found {
     let text = format!("cannot share past its time: {}; `{}` was run", outage.why, outage.policy);
     let next = format!("see to {}; whenever it is back, sharing goes on", target(of));
     Some((outage.since, text, next))
+}
+
+fn held_above(of: &AttachmentStatus, at: u64) -> Found {
+    let held =
+        of.held_above.as_ref().filter(|held| at.saturating_sub(held.since) >= PATIENCE_MS)?;
+    let text = format!("{} holds its requests: it waits for {}", target(of), held.why);
+    Some((held.since, text, "see to that one; until then requests are held".to_owned()))
 }
 
 fn held_longer(of: &AttachmentStatus, at: u64) -> Found {
@@ -123,6 +132,13 @@ fn replay_failed(of: &AttachmentStatus, _at: u64) -> Found {
     let text = format!("what it keeps could not be written again: {}", fault.why);
     let next = format!("mend the medium of {}; all is kept and tried again", target(of));
     Some((fault.since, text, next))
+}
+
+fn missed(of: &AttachmentStatus, at: u64) -> Found {
+    let missed = of.missed.as_ref().filter(|missed| at.saturating_sub(missed.since) < MISSED_MS)?;
+    let next =
+        "see what used the disk: it was given errors, and what it asked for may be there or not";
+    Some((missed.since, missed.why.clone(), next.to_owned()))
 }
 
 /// How long a change that found no room is told of, in milliseconds.

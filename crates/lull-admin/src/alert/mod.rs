@@ -20,6 +20,8 @@ words! {
         /// An attachment's target has been away past its timer.
         #[default]
         TargetGone = "target_gone",
+        /// A target holds because another one, on which it lies, is away.
+        HeldAbove = "held_above",
         /// A target has been away for longer than it announced.
         HeldLonger = "held_longer",
         /// A target refuses an attachment that its consumers wait for.
@@ -40,6 +42,8 @@ words! {
         ReplayFailed = "replay_failed",
         /// A target has no room for an attachment's changes.
         Full = "full",
+        /// The sharers of a resource went on without one that was not back in time.
+        Missed = "missed",
         /// A resource is reserved by an initiator that is lost.
         Reserved = "reserved",
         /// A resource serves nobody because of a fault.
@@ -96,6 +100,8 @@ impl Alert {
 
 /// What passes within this time is a restart's ordinary course, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
+/// How long it is told that sharers went on without one, in milliseconds.
+const MISSED_MS: u64 = 3_600_000;
 
 impl Status {
     /// The same document with the alerts that follow from it.

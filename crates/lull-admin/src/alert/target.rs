@@ -1,12 +1,12 @@
 //! Alerts of a target.
 
-use super::{Alert, AlertKind, PATIENCE_MS};
+use super::{Alert, AlertKind, MISSED_MS, PATIENCE_MS};
 use crate::restart::RestartPhase;
 use crate::status::{SessionPhase, TargetStatus};
 
 /// Each finds what there is of one kind at the moment `at`, in Unix milliseconds.
 const RULES: &[fn(&TargetStatus, u64, &mut Vec<Alert>)] =
-    &[not_serving, state_not_written, faulted, question, not_ready, reserved, agentless];
+    &[not_serving, state_not_written, faulted, question, not_ready, reserved, missed, agentless];
 
 /// All of a target.
 pub(super) fn alerts(of: &TargetStatus, at: u64, all: &mut Vec<Alert>) {
@@ -105,6 +105,22 @@ fn reserved(of: &TargetStatus, at: u64, all: &mut Vec<Alert>) {
             ),
             ..Alert::default()
         }
+    }));
+}
+
+fn missed(of: &TargetStatus, at: u64, all: &mut Vec<Alert>) {
+    all.extend(of.resources.iter().filter_map(|resource| {
+        let missed = resource.last_missed.as_ref()?;
+        (at.saturating_sub(missed.at) < MISSED_MS).then(|| Alert {
+            kind: AlertKind::Missed,
+            node: Some(missed.initiator.clone()),
+            resource: Some(resource.name.clone()),
+            since: missed.at,
+            text: "was not back in time: the other sharers went on without what it had unanswered"
+                .to_owned(),
+            next: "see to it; it may come again, as a new one".to_owned(),
+            ..Alert::default()
+        })
     }));
 }
 

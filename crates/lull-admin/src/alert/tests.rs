@@ -1,7 +1,7 @@
 use super::{Alert, AlertKind, AlertLog};
 use crate::{
-    AgentlessStatus, AttachmentStatus, Fault, HookOutcome, HookStatus, InitiatorStatus, Outage,
-    Question, ResourceStatus, RestartPhase, RestartStatus, SessionPhase, SessionStatus,
+    AgentlessStatus, AttachmentStatus, Fault, HookOutcome, HookStatus, InitiatorStatus, Missed,
+    Outage, Question, ResourceStatus, RestartPhase, RestartStatus, SessionPhase, SessionStatus,
     ShutdownStatus, Status, TargetStatus, Wait,
 };
 
@@ -54,6 +54,11 @@ fn what_goes_well_is_no_alert() {
     // It has been an hour since there was no room.
     let full_at = Some(NOW - 3_600_000);
     assert_eq!(of_attachment(AttachmentStatus { full_at, ..Default::default() }), []);
+    // A restart above is over soon; what was missed is long ago.
+    let held_above = Some(Fault { since: NOW - 900, why: "top/d, which restarts".into() });
+    assert_eq!(of_attachment(AttachmentStatus { held_above, ..Default::default() }), []);
+    let missed = Some(Fault { since: NOW - 3_600_000, why: "missed".into() });
+    assert_eq!(of_attachment(AttachmentStatus { missed, ..Default::default() }), []);
     // What was wrong in an outage is over with it.
     let hook = Some(HookStatus { outcome: HookOutcome::Failed, ..Default::default() });
     assert_eq!(of_attachment(AttachmentStatus { hook, ..Default::default() }), []);
@@ -66,6 +71,7 @@ fn each_trouble_of_an_attachment_is_one_alert_with_its_begin_and_a_next_step() {
     let with = AttachmentStatus::default;
     let cases = [
         (AlertKind::TargetGone, AttachmentStatus { outage: outage(true, None), ..with() }),
+        (AlertKind::HeldAbove, AttachmentStatus { held_above: fault(), ..with() }),
         (AlertKind::HeldLonger, AttachmentStatus { outage: outage(false, Some(9)), ..with() }),
         (
             AlertKind::Refused,
@@ -92,6 +98,13 @@ fn each_trouble_of_an_attachment_is_one_alert_with_its_begin_and_a_next_step() {
         (AlertKind::LogNotKept, AttachmentStatus { log_fault: fault(), ..with() }),
         (AlertKind::ReplayFailed, AttachmentStatus { replay_fault: fault(), ..with() }),
         (AlertKind::Full, AttachmentStatus { full_at: Some(NOW - 9_000), ..with() }),
+        (
+            AlertKind::Missed,
+            AttachmentStatus {
+                missed: Some(Fault { since: NOW - 9_000, why: "missed".into() }),
+                ..with()
+            },
+        ),
     ];
     for (kind, of) in cases {
         complete(kind, &of_attachment(of));
@@ -108,6 +121,8 @@ fn each_trouble_of_a_target_is_one_alert_with_its_begin_and_a_next_step() {
     let question = Some(Question { since: 7, ..Default::default() });
     let asking = RestartStatus { question, phase: RestartPhase::Asking, ..Default::default() };
     let broken = ResourceStatus { faulted: Some("fsync".into()), ..Default::default() };
+    let last_missed = Some(Missed { initiator: "web-2".into(), at: NOW - 9_000 });
+    let missed = ResourceStatus { name: "db1".into(), last_missed, ..Default::default() };
     let client = AgentlessStatus { resource: "db1".into(), since: 9, ..Default::default() };
     let lost = session(SessionPhase::Lost, NOW - 9_000);
     let cases = [
@@ -117,6 +132,7 @@ fn each_trouble_of_a_target_is_one_alert_with_its_begin_and_a_next_step() {
         (AlertKind::Question, TargetStatus { restart: Some(asking), ..with() }),
         (AlertKind::NotReady, TargetStatus { restart: Some(pausing), ..with() }),
         (AlertKind::Reserved, TargetStatus { initiators: vec![lost], ..with() }),
+        (AlertKind::Missed, TargetStatus { resources: vec![missed], ..with() }),
         (AlertKind::Agentless, TargetStatus { agentless: vec![client.clone(), client], ..with() }),
     ];
     for (kind, of) in cases {

@@ -113,6 +113,15 @@ fn outages(attachments: &[AttachmentStatus], at: u64) -> Vec<Family> {
         "How long an attachment has not been able to share; 0 while it can.",
     )
     .of(Unit::Seconds);
+    let mut held = Family::gauge(
+        "lull_attachment_held_above",
+        "For how long the target has held because another one, on which it lies, is away; 0 while it does not.",
+    )
+    .of(Unit::Seconds);
+    let mut missed = Family::counter(
+        "lull_attachment_missed_changes",
+        "Changes answered with errors because the other sharers were let go on without this one.",
+    );
     let mut expired = Family::gauge(
         "lull_attachment_expired",
         "Whether the deadline of an outage has passed and the policy has run.",
@@ -122,7 +131,9 @@ fn outages(attachments: &[AttachmentStatus], at: u64) -> Vec<Family> {
         let since = attachment.outage.as_ref().map_or(at, |outage| outage.since);
         longest.put(labels, Number::of_ms(attachment.longest_stall_ms));
         outage.put(labels, age(at, since));
+        held.put(labels, age(at, attachment.held_above.as_ref().map_or(at, |held| held.since)));
+        missed.put(labels, attachment.missed_changes);
         expired.put(labels, attachment.outage.as_ref().is_some_and(|outage| outage.expired));
     }
-    vec![longest, outage, expired]
+    vec![longest, outage, held, missed, expired]
 }

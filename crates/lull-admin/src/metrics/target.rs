@@ -47,6 +47,10 @@ fn resources(resources: &[ResourceStatus]) -> Vec<Family> {
     );
     let mut full =
         Family::counter("lull_resource_full", "Changes that were answered with \"no space left\".");
+    let mut missed = Family::counter(
+        "lull_resource_missed",
+        "Sharers that were not back in time, so that the others went on without them.",
+    );
     for resource in resources {
         let name = ("resource", &*resource.name);
         info.label([name, ("backend", &*resource.backend), ("engine", &*resource.engine)]);
@@ -57,8 +61,9 @@ fn resources(resources: &[ResourceStatus]) -> Vec<Family> {
         flushes.put([name], resource.flushes);
         durable.put([name], resource.durable_writes);
         full.put([name], resource.full);
+        missed.put([name], resource.missed);
     }
-    vec![info, size, tenure, faulted, waits, flushes, durable, full]
+    vec![info, size, tenure, faulted, waits, flushes, durable, full, missed]
 }
 
 fn sessions(sessions: &[SessionStatus]) -> Vec<Family> {

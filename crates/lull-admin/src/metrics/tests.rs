@@ -1,8 +1,8 @@
 use super::render;
 use crate::{
-    AgentlessStatus, AttachmentPhase, AttachmentStatus, InitiatorStatus, Outage, ResourceStatus,
-    RestartKind, RestartPhase, RestartStatus, SessionPhase, SessionStatus, Status, TargetPhase,
-    TargetStatus, Wait,
+    AgentlessStatus, AttachmentPhase, AttachmentStatus, Fault, InitiatorStatus, Outage,
+    ResourceStatus, RestartKind, RestartPhase, RestartStatus, SessionPhase, SessionStatus, Status,
+    TargetPhase, TargetStatus, Wait,
 };
 
 /// When the made-up documents were made.
@@ -82,6 +82,8 @@ fn initiator() -> InitiatorStatus {
         target: None,
         held: 9,
         outage: Some(outage),
+        held_above: Some(Fault { since: NOW - 7_500, why: "top/db1, which restarts".into() }),
+        missed_changes: 4,
         ..calm.clone()
     };
     InitiatorStatus { attachments: vec![calm, away], ..Default::default() }

@@ -83,6 +83,11 @@ impl Initiator {
         }
     }
 
+    /// Whether the target holds, since it waits for another one.
+    pub fn is_held_above(&self) -> bool {
+        self.link().is_some_and(|link| link.held.is_some())
+    }
+
     /// Whether what is asked goes out at once.
     pub(super) fn passes_on(&self) -> bool {
         matches!(&self.state, State::Sharing { link: Link { held: None, .. } })

@@ -75,8 +75,9 @@ pub fn say(
             name(machine, *attachment),
             "resumed",
             format!(
-                "shares after {replayed} request{} again, {bytes} bytes",
-                if *replayed == 1 { "" } else { "s" }
+                "shares after {replayed} request{} again, {}",
+                if *replayed == 1 { "" } else { "s" },
+                lull_admin::show_bytes(*bytes)
             ),
         ),
         Report::Lost { attachment } => (

@@ -3,7 +3,8 @@
 use lull_admin::{Question, RestartKind, RestartPhase, RestartRow, RestartStatus, RowPhase};
 
 use super::fit::cut;
-use crate::units::{show_bytes, show_ms};
+use crate::units::show_ms;
+use lull_admin::show_bytes;
 
 /// What is known of a restart while it runs, also while no daemon answers.
 #[derive(Clone, Debug)]

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use lull_admin::{
     Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, RestartStatus, RetainingStatus,
-    SessionStatus, ShutdownPhase, Status, TargetStatus, Wait,
+    SessionStatus, ShutdownPhase, Status, TargetStatus, Wait, show_bytes,
 };
 
 use super::clock_time::Zone;
 use super::table::{indented, or_dash, table};
-use crate::units::{counted, show_bytes, show_ms};
+use crate::units::{counted, show_ms};
 
 /// The whole document as text, each line with its end.
 pub fn status_text(status: &Status, zone: &Zone) -> String {
@@ -101,6 +101,16 @@ fn resources(text: &mut String, target: &TargetStatus) {
         ]);
     }
     let _ = write!(text, "\n{}", indented(&rows));
+    for resource in &target.resources {
+        path_text(text, &resource.name, &resource.path);
+    }
+}
+
+/// Where a resource rests on another target's: all of the way, the nearest first.
+fn path_text(text: &mut String, name: &str, path: &[String]) {
+    if path.len() > 1 {
+        let _ = writeln!(text, "  {name} leads through {}", path.join(", "));
+    }
 }
 
 fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
@@ -231,12 +241,13 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
         let waits = one.outage.is_some() || one.waits_for.is_some();
         let keeps = one.retaining
             != RetainingStatus { bound: one.retaining.bound, ..RetainingStatus::default() };
-        waits || keeps || one.hook.is_some() || one.shutdown.is_some()
+        waits || keeps || one.path.len() > 1 || one.hook.is_some() || one.shutdown.is_some()
     };
     if initiator.attachments.iter().any(holds) {
         text.push('\n');
     }
     for attachment in &initiator.attachments {
+        path_text(text, &attachment.name, &attachment.path);
         if let Some(outage) = &attachment.outage {
             outage_text(text, status, &attachment.name, outage, zone);
         }

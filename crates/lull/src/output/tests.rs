@@ -1,10 +1,10 @@
 //! What people see, as they see it.
 
 use lull_admin::{
-    Access, AgentlessStatus, AttachmentPhase, AttachmentStatus, Event, InitiatorStatus, Message,
-    NotReady, Outage, Outcome, OutcomeKind, PhaseSpan, Question, RecordRow, ResourceStatus,
-    RestartKind, RestartPhase, RestartRecord, RestartRow, RestartStatus, RowPhase, SessionPhase,
-    SessionStatus, Status, TargetPhase, TargetStatus, TimeoutPolicy, Wait,
+    Access, AgentlessStatus, AttachmentPhase, AttachmentStatus, Event, Fault, InitiatorStatus,
+    Message, Missed, NotReady, Outage, Outcome, OutcomeKind, PhaseSpan, Question, RecordRow,
+    ResourceStatus, RestartKind, RestartPhase, RestartRecord, RestartRow, RestartStatus, RowPhase,
+    SessionPhase, SessionStatus, Status, TargetPhase, TargetStatus, TimeoutPolicy, Wait,
 };
 
 use super::*;
@@ -119,6 +119,17 @@ fn target_status() -> Status {
                 size: 1 << 30,
                 incarnation: "0123456789abcdef0123456789abcdef".into(),
                 held_by: vec!["web-1/db1 rw".into()],
+                path: vec!["store-1/db1".into()],
+                ..Default::default()
+            },
+            ResourceStatus {
+                name: "far".into(),
+                backend: "lull://store-9/far".into(),
+                engine: "lull".into(),
+                size: 1 << 30,
+                path: vec!["store-1/far".into(), "store-9/far".into()],
+                last_missed: Some(Missed { initiator: "web-3".into(), at: NOW - 120_000 }),
+                missed: 1,
                 ..Default::default()
             },
             ResourceStatus {
@@ -140,6 +151,12 @@ fn target_status() -> Status {
             ..Default::default()
         }],
         restart: Some(restart()),
+        waits: vec![Wait {
+            for_whom: "the state".into(),
+            what: "keep what others' changes of far came to: 3 changes wait".into(),
+            since: NOW - 800,
+            ..Default::default()
+        }],
         ..Default::default()
     };
     Status {
@@ -185,6 +202,22 @@ fn initiator_status() -> Status {
         outage: Some(outage),
         ..attachment("db2")
     };
+    let held = AttachmentStatus {
+        phase: AttachmentPhase::Held,
+        held: 3,
+        path: vec!["store-1/far".into(), "store-9/far".into()],
+        held_above: Some(Fault {
+            since: NOW - 9000,
+            why: "store-9/far, which restarts: new kernel".into(),
+        }),
+        waits_for: Some(Wait {
+            for_whom: "store-9/far".into(),
+            what: "take requests again: it restarts: new kernel".into(),
+            since: NOW - 9000,
+            ..Default::default()
+        }),
+        ..attachment("far")
+    };
     Status {
         name: "web-1".into(),
         version: "0.1.0".into(),
@@ -192,7 +225,7 @@ fn initiator_status() -> Status {
         at: NOW,
         initiator: Some(InitiatorStatus {
             name: "web-1".into(),
-            attachments: vec![attachment("db1"), away],
+            attachments: vec![attachment("db1"), away, held],
             ..Default::default()
         }),
         ..Default::default()

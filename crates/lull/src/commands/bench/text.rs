@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::load::{Latency, Report, Watch, Window};
 use crate::output;
-use crate::units::{grouped, show_bytes, show_ms};
+use crate::units::{grouped, show_ms};
+use lull_admin::show_bytes;
 
 /// One second of the load, all places together.
 pub fn second(nth: u64, watches: &[Watch]) -> String {
