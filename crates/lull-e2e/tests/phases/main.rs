@@ -8,12 +8,13 @@ use std::thread::ScopedJoinHandle;
 
 use lull_e2e::{outcome, rounds};
 
-use phase::{Phase, phases};
+use phase::{Phase, Reach, phases};
 use scene::{Scene, Victim};
 
 /// A column: the kill of one in each phase, one after the other under one load.
 fn column(victim: Victim, phases: &[Phase], seed: u64) -> Vec<String> {
-    let mut scene = Scene::start(victim, seed);
+    let inherits = phases.iter().any(|phase| matches!(phase.reach, Reach::Inherited(_)));
+    let mut scene = Scene::start(victim, victim.is_initiator() || inherits, seed);
     let cells = phases.iter().map(|phase| scene.cell(phase)).collect();
     scene.finish();
     cells
@@ -33,6 +34,11 @@ fn table(victims: &[Victim], phases: &[Phase], seed: u64) -> Vec<Vec<String>> {
         columns.into_iter().map(ended).collect()
     })
 }
+
+/// What stands above the table.
+const LEGEND: &str = "Kept: no consumer was given an error, and every block that was read behind the kill is right. Then \
+    the longest time without an answer, on a machine as busy as it was, and what was sent again. The consumer of a killed \
+    initiator loses its connection and connects again: what it had been answered is there, what it had not may be.";
 
 /// The table, line by line.
 fn lines(victims: &[Victim], phases: &[Phase], columns: &[Vec<String>]) -> Vec<String> {
@@ -56,6 +62,8 @@ fn a_kill_in_any_phase_of_a_restart_and_of_a_replay_loses_nothing() {
         eprintln!("round {round} of {rounds}");
         // The last of many says what the others said.
         if round == rounds {
+            outcome(LEGEND);
+            outcome("");
             lines(victims, &phases, &columns).iter().for_each(|line| outcome(line));
         }
     }

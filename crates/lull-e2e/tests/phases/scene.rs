@@ -7,7 +7,7 @@ use lull_e2e::{
 };
 use lull_wire::{Kind, OpCode};
 
-use crate::phase::{Phase, Reach};
+use crate::phase::{Phase, Point, Reach};
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Victim {
     }
 
     /// Whether its consumer's connection ends with it.
-    fn is_initiator(self) -> bool {
+    pub fn is_initiator(self) -> bool {
         matches!(self, Self::Initiator | Self::Both)
     }
 
@@ -62,12 +62,14 @@ pub struct Scene {
     target: Target,
     /// Successors that do not run until the kill.
     frozen: Vec<u32>,
+    /// How often the initiator's daemon was killed, and its consumer's connection ended with it.
+    ends: u64,
     _world: World,
 }
 
 impl Scene {
-    /// All share, under load.
-    pub fn start(victim: Victim, seed: u64) -> Self {
+    /// All share, under load. `returns`: its consumer connects again where its connection ends with the daemon.
+    pub fn start(victim: Victim, returns: bool, seed: u64) -> Self {
         let world = World::new();
         let file = format!("file:{},size=8M", world.path("db1.img").display());
         let disk = match victim {
@@ -79,15 +81,14 @@ impl Scene {
         let target = world.target("stor").backend("db1", &disk).set("pause-timeout", "5s").start();
         let proxy = Proxy::start(world.path("proxy.sock"), target.listen());
         let web = world.initiator("web1").uses(Use::at(&proxy.addr(), "db1")).start();
-        let returns = victim.is_initiator();
         let shape = Shape { blocks: 512, seed, returns, ..Shape::default() };
         let load = Load::start(&web.nbd(), shape);
-        Self { victim, load, proxy, web, target, frozen: Vec::new(), _world: world }
+        Self { victim, load, proxy, web, target, frozen: Vec::new(), ends: 0, _world: world }
     }
 
     /// A kill in this phase, after which everybody shares and every block is read. What came of it, in words.
     pub fn cell(&mut self, phase: &Phase) -> String {
-        let replayed = self.replayed();
+        let (replayed, ends) = (self.replayed(), self.ends);
         self.load.take_window();
         let restart = self.reach(phase.reach);
         let log = self.strike();
@@ -104,9 +105,9 @@ impl Scene {
         let gap = self.load.take_window().longest_gap.as_millis();
         self.load.judge();
         // A daemon that was killed has begun to count anew.
-        let before = if self.victim.is_initiator() { 0 } else { replayed };
+        let before = if self.ends > ends { 0 } else { replayed };
         let replayed = (self.replayed() - before) / 1024;
-        let replays = matches!(phase.reach, Reach::Replay(_) | Reach::HalfOfReplay);
+        let replays = matches!(phase.reach, Reach::Replay(_) | Reach::Inherited(_));
         assert!(!replays || self.victim.is_initiator() || replayed > 0, "it replayed nothing");
         format!("kept, {gap} ms, {log}replayed {replayed} KiB")
     }
@@ -115,7 +116,8 @@ impl Scene {
     pub fn finish(mut self) {
         self.target.kill();
         self.target.start();
-        self.load.finish().clean();
+        let returns = self.load.finish().clean().returns;
+        assert!(returns <= self.ends, "{returns} connections ended, and {} daemons", self.ends);
     }
 
     /// Bytes that the present life of the daemon has replayed.
@@ -153,13 +155,12 @@ impl Scene {
                 self.proxy.wait_stopped();
                 Some(running)
             }
-            Reach::Replay(mark) => {
-                self.begin_replay(|_| mark);
+            Reach::Replay(point) => {
+                self.begin_replay(point, false);
                 None
             }
-            Reach::HalfOfReplay => {
-                self.begin_replay(|changes| Mark::after(Kind::Request).number(changes / 2));
-                assert_eq!(self.web.attachment().phase, AttachmentPhase::Replaying);
+            Reach::Inherited(point) => {
+                self.begin_replay(point, true);
                 None
             }
         }
@@ -170,23 +171,31 @@ impl Scene {
         self.proxy.wait_stopped();
     }
 
-    /// The target dies while a flush is unanswered, and the replay of what was retained stops at a message, which is
-    /// chosen by the number of changes that are.
-    fn begin_replay(&mut self, mark: impl FnOnce(u64) -> Mark) {
+    /// The target dies while a flush is unanswered, with or without the initiator's daemon, and the replay of what was
+    /// retained stops at this point.
+    fn begin_replay(&mut self, point: Point, inherited: bool) {
         let enough = || self.web.attachment().retaining.changes >= 64;
         wait_until("enough is retained", PROMPT, enough);
         self.stop_at(Mark::before_request(OpCode::Flush));
         self.target.kill();
+        if inherited {
+            self.kill_initiator();
+        }
         self.proxy.go_on();
+        if inherited {
+            self.web.spawn();
+        }
         let away = |phase| matches!(phase, AttachmentPhase::Dialling | AttachmentPhase::Away);
         let changes = wait_for("the loss is noticed", PROMPT, || {
             let attachment = self.web.attachment();
             away(attachment.phase).then_some(attachment.retaining.changes)
         });
         assert!(changes > 1, "there is nothing to replay");
-        self.proxy.stop_at(mark(changes));
+        self.proxy.stop_at(point.mark(changes));
         self.target.start();
         self.proxy.wait_stopped();
+        let half = matches!(point, Point::HalfWay);
+        assert!(!half || self.web.attachment().phase == AttachmentPhase::Replaying);
     }
 
     /// The kill, and the return of who was killed. What it found in its log, in words.
@@ -205,7 +214,7 @@ impl Scene {
                 String::new()
             }
             Victim::Initiator => {
-                self.web.kill();
+                self.kill_initiator();
                 self.proxy.go_on();
                 frozen.into_iter().for_each(|child| send(child, Signal::CONT));
                 self.web.spawn();
@@ -213,7 +222,7 @@ impl Scene {
             }
             Victim::Both => {
                 self.target.kill();
-                self.web.kill();
+                self.kill_initiator();
                 self.proxy.go_on();
                 self.web.spawn();
                 let found = self.found();
@@ -221,6 +230,11 @@ impl Scene {
                 found
             }
         }
+    }
+
+    fn kill_initiator(&mut self) {
+        self.ends += 1;
+        self.web.kill();
     }
 
     /// What a daemon that has just been started found in its log, in words.
