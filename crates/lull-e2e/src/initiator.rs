@@ -5,7 +5,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lull_admin::{AdminAddr, AttachmentPhase, AttachmentStatus, Client, Status};
+use lull_admin::{
+    AdminAddr, AttachmentPhase, AttachmentStatus, Client, OutcomeKind, RestartRecord, Status,
+};
 use rustix::process::Signal;
 
 use crate::command::{Finished, Running};
@@ -280,7 +282,10 @@ impl Initiator {
     #[track_caller]
     pub fn wait_sharing_within(&self, within: Duration) {
         wait_for(&format!("{} shares", self.name), within, || {
-            if let Some(status) = self.process().ended() {
+            // A successor is in the group of the first process.
+            if let Some(status) = self.process().ended()
+                && process::is_empty_group(self.process().pid())
+            {
                 panic!("{} has ended: {status}\n{}", self.name, self.process().log());
             }
             let all = self.try_status()?.initiator?.attachments;
@@ -339,6 +344,27 @@ impl Initiator {
             let all = self.try_status()?.initiator?.attachments;
             all.into_iter().find(|one| one.name == name)
         })
+    }
+
+    /// Its process now: a successor has another number than the one that was started.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        wait_for(&format!("{} answers", self.name), PROMPT, || Some(self.try_status()?.pid))
+    }
+
+    /// Replaces its daemon under its consumers.
+    ///
+    /// # Panics
+    /// Where that is not completed, or by the same process.
+    #[track_caller]
+    pub fn restart(&self) -> RestartRecord {
+        let before = self.pid();
+        let finished = self.lull(&["restart", "initiator", "--json"]).ok();
+        let record: RestartRecord = serde_json::from_value(finished.json()).expect("a record");
+        let kind = record.outcome.as_ref().map(|outcome| outcome.kind);
+        assert_eq!(kind, Some(OutcomeKind::Completed), "{record:#?}");
+        assert_ne!(self.pid(), before, "the process is another one");
+        record
     }
 
     /// Waits until its first attachment is in this phase.

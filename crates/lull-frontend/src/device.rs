@@ -152,6 +152,24 @@ impl<B: AsRef<[u8]>> Reply<B> {
         }
     }
 
+    /// Gives up the duty where the connection was taken out of this process: what is owed to an NBD client, for
+    /// whoever resumes it. `None`: nobody has to be answered by that one, since a mounted file's kernel, or a guest's
+    /// record, asks the next one again.
+    pub fn into_owed(mut self) -> Option<nbd::Owed> {
+        match self.0.take() {
+            Some(Duty::Nbd(duty)) => Some(duty.into_owed()),
+            Some(Duty::Fuse(duty)) => {
+                duty.abandon();
+                None
+            }
+            Some(Duty::Guest(duty)) => {
+                duty.abandon();
+                None
+            }
+            Some(Duty::Own(_)) | None => None,
+        }
+    }
+
     /// Whether somebody is left to hear the answer.
     pub fn is_heard(&self) -> bool {
         match &self.0 {

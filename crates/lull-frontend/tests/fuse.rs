@@ -43,10 +43,11 @@ impl Mounted {
                 change(&mut disk);
                 disk.answers.set(answers);
                 let disk = Rc::new(disk);
-                let channel = Rc::new(Channel::new(fd).unwrap());
-                let (closer, owner) = (Closer::new(), Owner { uid: 0, gid: 0, mode: 0o600 });
+                let owner = Owner { uid: 0, gid: 0, mode: 0o600 };
+                let channel = Rc::new(Channel::new(fd, owner).unwrap());
+                let closer = Closer::new();
                 let closing = closer.clone();
-                let serving = serve(Rc::clone(&channel), Rc::clone(&disk), owner, closing);
+                let serving = serve(Rc::clone(&channel), Rc::clone(&disk), closing);
                 let mut task = tokio::task::spawn_local(serving);
                 let itself = tokio::select! {
                     _ = stopped => None,

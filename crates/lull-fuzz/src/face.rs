@@ -195,10 +195,10 @@ pub fn fuse(bytes: &[u8]) {
                 break;
             }
         }
-        let channel = Rc::new(Channel::new(ours).expect("a channel"));
         let owner = Owner { uid: 0, gid: 0, mode: 0o600 };
+        let channel = Rc::new(Channel::new(ours, owner).expect("a channel"));
         let closer = Closer::new();
-        let serving = spawn_local(fuse::serve(channel, Rc::clone(&disk), owner, closer.clone()));
+        let serving = spawn_local(fuse::serve(channel, Rc::clone(&disk), closer.clone()));
         let mut answer = vec![0; 2 * SIZE as usize];
         for turn in 0u64.. {
             // The last message is answered last; again, since an answer that finds no room is lost.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use lull_admin::Fault;
 use lull_block::Pool;
+use lull_frontend::nbd::Stage;
 use lull_proto::geometry::Geometry;
 use lull_proto::initiator::{Ask, Event, Initiator, Memory, Phase, Slot};
 use lull_proto::{ConnId, MonoTime};
@@ -81,6 +82,10 @@ pub struct Attachment {
     pub(crate) guard: RefCell<Option<Guard>>,
     /// How it stands has changed, as far as others in this process look at it.
     pub(crate) turned: Notify,
+    /// Another process has its consumers from here on: nothing happens to it any more.
+    pub(crate) frozen: Cell<bool>,
+    /// Something was answered, as far as somebody waits for that.
+    pub(crate) answered: Notify,
     alarm: Alarm,
     heard: Cell<u64>,
 }
@@ -214,13 +219,19 @@ impl Attachment {
             keeper: RefCell::new(Some(keeper)),
             guard: RefCell::new(guard),
             turned: Notify::new(),
+            frozen: Cell::new(false),
+            answered: Notify::new(),
             alarm: Alarm::default(),
             heard: Cell::new(0),
         })
     }
 
-    /// Begins to dial; must be called in a `LocalSet`.
+    /// Begins to dial; must be called in a `LocalSet`. Consumers that an earlier life left are served at once.
     pub fn begin(self: &Rc<Self>) {
+        let promised = self.core.borrow().geometry;
+        if let Some(geometry) = promised {
+            self.face.open(self, geometry);
+        }
         tokio::task::spawn_local(timer::run(Rc::clone(self)));
         if let Some(keeper) = &*self.keeper.borrow() {
             let (written, attachment) = (keeper.written(), Rc::downgrade(self));
@@ -237,6 +248,9 @@ impl Attachment {
     /// Gives the machine what happened and does at once what it wants done. Nothing that is done calls back in
     /// here: tasks are only woken or spawned.
     pub fn handle(self: &Rc<Self>, event: Event) {
+        if self.frozen.get() {
+            return;
+        }
         let now = self.made.clock.now();
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
@@ -256,6 +270,9 @@ impl Attachment {
             self.turned.notify_one();
         }
         self.alarm.set(core.machine.deadline());
+        if self.face.closer().stage() == Stage::Quiet {
+            self.answered.notify_one();
+        }
     }
 
     /// The same for what came from the target.
@@ -405,9 +422,9 @@ impl Attachment {
         self.core.borrow().connection.as_ref().is_some_and(|connection| connection.id == conn)
     }
 
-    /// Whether it has ended.
+    /// Whether it has ended, for this process.
     pub fn has_ended(&self) -> bool {
-        matches!(self.core.borrow().machine.phase(), Phase::Ended(_))
+        self.frozen.get() || matches!(self.core.borrow().machine.phase(), Phase::Ended(_))
     }
 
     /// When its machine wants to be woken.

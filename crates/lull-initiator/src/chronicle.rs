@@ -26,9 +26,10 @@ impl Chronicle {
     }
 
     /// Tells that `what` happened to `subject`: a word for programs, a sentence for people.
-    pub fn record(&self, subject: &str, what: &str, text: String, restart: Option<u64>) {
+    pub fn record(&self, subject: &str, what: &str, text: String, restart: Option<u64>) -> Event {
         let told = self.keep(subject, what, text, restart);
         self.say(&told, |told| tracing::info!("{told}"));
+        told
     }
 
     /// The same of what people have to know: a quiet daemon tells it too.

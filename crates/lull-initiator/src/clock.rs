@@ -17,6 +17,19 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
+    /// A clock that began when another process's did, which said so by [`Clock::began`].
+    #[expect(clippy::disallowed_methods, reason = "this is the daemon's one clock")]
+    pub fn begun(at: u64) -> Self {
+        let ago = Duration::from_nanos(host_ns().saturating_sub(at));
+        let now = Instant::now();
+        Self { start: now.checked_sub(ago).unwrap_or(now) }
+    }
+
+    /// When it began, in nanoseconds of the host's own clock, which all of its processes share until it boots.
+    pub fn began(&self) -> u64 {
+        host_ns().saturating_sub(self.now().0)
+    }
+
     /// The time since the start.
     #[expect(clippy::disallowed_methods, reason = "this is the daemon's one clock")]
     pub fn now(&self) -> MonoTime {
@@ -46,4 +59,10 @@ impl Clock {
             wall.saturating_sub((now - at.0) / 1_000_000)
         }
     }
+}
+
+fn host_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, rest) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }

@@ -10,9 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lull_proto::MonoTime;
+use lull_transport::handover;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
+
+use crate::succession::estate::VARIABLE;
 
 /// The most of its output that is kept for people, in lines and in bytes of each; older lines are forgotten, longer
 /// ones are cut. All of it is in the daemon's log.
@@ -68,6 +71,7 @@ pub async fn run(
 ) -> Ending {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(&run.borrow().command).envs(environment.iter().cloned());
+    shell.env_remove(handover::VARIABLE).env_remove(VARIABLE);
     match start(shell) {
         Ok((mut child, output)) => {
             let reading = tokio::task::spawn_local(read(output, Rc::clone(run), say));

@@ -1,22 +1,19 @@
-//! The daemon's loop, and how it starts and ends.
+//! The daemon's loop, and how it begins and ends.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use lull_admin::{
     AdminListener, AdminServer, AlertLog, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus,
-    Moment, Reply, Status,
+    Moment, Reply, RestartRecord, Status,
 };
 use lull_block::{DEFAULT_BUDGET, Pool};
 use lull_proto::initiator::{self, End, Initiator, Memory, Retain};
 use lull_wire::messages::{Address, Name};
 use lull_wire::{Access, AttachmentId, InstanceId};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::attachment::{Attachment, Made};
@@ -29,6 +26,8 @@ use crate::keeper::Keeper;
 use crate::knocks::Door;
 use crate::shutdown::Host;
 use crate::state_file::{Kept, StateFile};
+use crate::succession::estate::{ADMIN, CALLBACK, Estate};
+use crate::succession::order::{Restarting, Step};
 use crate::vault;
 use crate::wording;
 
@@ -49,6 +48,15 @@ pub enum News {
         /// As it says.
         node: Name,
     },
+    /// Requests flow again, and that nobody waited longer than this.
+    Shares {
+        /// The attachment's name.
+        name: String,
+        /// The longest wait.
+        stall: Duration,
+    },
+    /// A restart of this daemon has come further.
+    Restart(Step),
     /// An attachment has ended and left nothing behind.
     Departed {
         /// Its name.
@@ -56,54 +64,6 @@ pub enum News {
         /// How.
         end: End,
     },
-}
-
-/// Runs the daemon on this thread until it is stopped by a signal or its last attachment has ended. `told` hears of
-/// each turn in its life.
-///
-/// # Errors
-/// Why it did not start, or ended otherwise than it was told.
-pub fn run(config: Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = LocalSet::new().block_on(&runtime, async {
-        let (stop, stops) = mpsc::unbounded_channel();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::task::spawn_local(async move {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                if stop.send(()).is_err() {
-                    return;
-                }
-            }
-        });
-        serve(config, stops, told).await
-    });
-    runtime.shutdown_background();
-    result
-}
-
-/// The same within a `LocalSet` of the caller's. The first message in `stops` ends all attachments; the second
-/// does not wait for their targets.
-///
-/// # Errors
-/// As [`run`].
-pub async fn serve(
-    config: Config,
-    stops: mpsc::UnboundedReceiver<()>,
-    told: impl Fn(Moment<'_>),
-) -> Result<(), RunError> {
-    let (mut daemon, calls) = Daemon::start(config).await?;
-    told(Moment::Waiting(&format!("waits for the targets of {}", daemon.attachment_names())));
-    for attachment in &daemon.attachments {
-        attachment.begin();
-    }
-    let result = daemon.turn(calls, stops, told).await;
-    daemon.end().await;
-    result
 }
 
 /// Everything that can happen to the daemon as a whole. What happens to an attachment goes to it directly.
@@ -132,29 +92,42 @@ enum Stopping {
     Leaving { until: Instant },
 }
 
-struct Daemon {
-    node: String,
+pub(crate) struct Daemon {
+    pub(crate) node: String,
     instance: InstanceId,
-    clock: Clock,
+    pub(crate) clock: Clock,
     since: u64,
-    chronicle: Rc<Chronicle>,
-    attachments: Vec<Rc<Attachment>>,
+    pub(crate) chronicle: Rc<Chronicle>,
+    pub(crate) attachments: Vec<Rc<Attachment>>,
     news: mpsc::UnboundedReceiver<News>,
+    pub(crate) teller: mpsc::UnboundedSender<News>,
     /// Where targets knock.
-    door: Option<Rc<Door>>,
+    pub(crate) door: Option<Rc<Door>>,
     /// Who waits for the end of which attachment.
     detaching: HashMap<String, Vec<Reply<()>>>,
     stopping: Stopping,
     looks: Interval,
     alerts: AlertLog,
-    admin: AdminServer,
-    admin_socket: AdminListener,
+    pub(crate) admin: AdminServer,
+    pub(crate) admin_socket: AdminListener,
+    /// What was ordered, the newest last.
+    pub(crate) restarts: Vec<RestartRecord>,
+    /// What this process does about the last of them.
+    pub(crate) restarting: Option<Restarting>,
 }
 
 impl Daemon {
-    async fn start(config: Config) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
+    /// With what the life before has left, if it has. `first`: nothing that a service manager keeps was taken yet.
+    pub(crate) async fn start(
+        config: Config,
+        mut estate: Option<Estate>,
+        first: bool,
+    ) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
         config.check()?;
-        let clock = Clock::start();
+        let clock = match &estate {
+            Some(estate) => Clock::begun(estate.document.clock),
+            None => Clock::start(),
+        };
         let instance = InstanceId(random()?);
         let chronicle = Rc::new(Chronicle::new(clock, &config.node, &instance.to_string()));
         let (teller, news) = mpsc::unbounded_channel();
@@ -164,19 +137,29 @@ impl Daemon {
         for attachment in &config.attachments {
             opened.push(open_state(&config.node, &config.state_dir, attachment)?);
         }
-        let mut passed = vault::passed();
+        let mut passed = if first { vault::passed() } else { HashMap::new() };
+        if let Some(estate) = &mut estate {
+            passed.extend(estate.fds.extract_if(|name, _| vault::is_label(name)));
+        }
         let mut logs = Vec::new();
         for (attachment, (_, kept, _)) in config.attachments.iter().zip(&opened) {
-            let mut log = heritage::open(&config, attachment, kept, &mut passed)?;
+            let mut log = heritage::open(&config, attachment, kept, &mut passed, estate.is_some())?;
             log.keep();
             logs.push(log);
         }
         let door = match &config.callback {
-            Some(callback) => Some(Rc::new(Door::open(callback).await?)),
+            Some(callback) => {
+                let inherited = estate.as_mut().and_then(|estate| estate.take(CALLBACK));
+                Some(Rc::new(Door::open(callback, inherited).await?))
+            }
             None => None,
         };
         let callback = door.as_ref().map(|door| door.address.clone()).unwrap_or_default();
-        let listener = AdminListener::bind(&config.admin)?;
+        let inherited = estate.as_mut().and_then(|estate| estate.take(ADMIN));
+        let listener = match inherited.map(AdminListener::from_fd) {
+            Some(Ok(listener)) if listener.addr() == config.admin => listener,
+            Some(_) | None => AdminListener::bind(&config.admin)?,
+        };
         let admin_socket = listener.try_clone()?;
         let (calls, called) = mpsc::channel(CALLS_QUEUED);
         let admin = lull_admin::serve(listener, calls)?;
@@ -189,17 +172,13 @@ impl Daemon {
                 chronicle.warn(&attachment.name, what, text.clone());
             }
             let settled = log.settled();
-            let guard = match settled {
-                Some(_) => {
-                    let file = log.journal.as_fd().try_clone_to_owned()?;
-                    Some(log.vault.guard(file, Rc::clone(&chronicle), log.fault))
-                }
-                None => None,
-            };
+            let keeps = settled.is_some() || attachment.fuse.is_some();
+            let guard = keeps.then(|| log.vault.guard(Rc::clone(&chronicle), log.fault));
             let mut settings =
                 machine_config(&config.node, attachment, instance, &kept, log.retain)?;
             settings.callback = callback.clone();
             let machine = Initiator::inheriting(settings, log.legacy);
+            let (mount, fuse) = (log.mount, log.fuse);
             let log = (log.journal, settled, guard);
             let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
             let made = Made {
@@ -219,10 +198,22 @@ impl Daemon {
                 news: teller.clone(),
                 life_lost: None,
             };
-            attachments.push(Attachment::new(made, machine, keeper, log));
+            let attachment = Attachment::new(made, machine, keeper, log);
+            if let Some(found) = mount {
+                attachment.take_mount(found);
+            }
+            if let Some(estate) = &mut estate {
+                let left = &mut estate.document.attachments;
+                let own = left.iter().position(|left| left.name == attachment.config().name);
+                if let Some(own) = own {
+                    let left = left.swap_remove(own);
+                    attachment.take(left, fuse, estate)?;
+                }
+            }
+            attachments.push(attachment);
         }
         if let Some(door) = &door {
-            let (door, news) = (Rc::clone(door), teller);
+            let (door, news) = (Rc::clone(door), teller.clone());
             tokio::task::spawn_local(async move { door.listen(&news).await });
         }
         let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -242,22 +233,38 @@ impl Daemon {
             alerts: AlertLog::default(),
             admin,
             admin_socket,
+            restarts: estate.map_or_else(Vec::new, |estate| estate.document.restarts),
+            restarting: None,
+            teller,
         };
         Ok((daemon, called))
     }
 
-    async fn turn(
+    pub(crate) fn begin(&self, told: &impl Fn(Moment<'_>)) {
+        let waits = |one: &Rc<Attachment>| one.core.borrow().geometry.is_none();
+        if self.attachments.iter().any(waits) {
+            let names = self.attachment_names();
+            told(Moment::Waiting(&format!("waits for the targets of {names}")));
+        }
+        for attachment in &self.attachments {
+            attachment.begin();
+        }
+    }
+
+    /// Works until all attachments have ended, or, true, until a successor is to have them.
+    pub(crate) async fn turn(
         &mut self,
         mut calls: mpsc::Receiver<Call>,
-        mut stops: mpsc::UnboundedReceiver<()>,
-        told: impl Fn(Moment<'_>),
-    ) -> Result<(), RunError> {
+        stops: &mut mpsc::UnboundedReceiver<()>,
+        told: &impl Fn(Moment<'_>),
+    ) -> Result<bool, RunError> {
         let mut result = Ok(());
         while !self.attachments.is_empty() {
-            match self.next(&mut calls, &mut stops).await {
+            match self.next(&mut calls, stops).await {
                 Happening::Call(call) => self.answer(call),
                 Happening::Look => self.look(),
                 Happening::Stop => {
+                    self.abort_restart().await;
                     told(Moment::Ending { within: PATIENCE + LAST_CALL });
                     self.stop();
                 }
@@ -274,6 +281,12 @@ impl Daemon {
                         told(Moment::Serving(&format!("{} uses {names}", self.node)));
                     }
                 }
+                Happening::News(News::Shares { name, stall }) => self.shares(&name, stall),
+                Happening::News(News::Restart(step)) => {
+                    if self.step(step).await {
+                        return Ok(true);
+                    }
+                }
                 Happening::News(News::Knocked { node }) => {
                     self.attachments.iter().for_each(|one| one.knocked(&node));
                 }
@@ -282,7 +295,11 @@ impl Daemon {
                 }
             }
         }
-        result
+        result.map(|()| false)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping != Stopping::No
     }
 
     async fn next(
@@ -311,6 +328,7 @@ impl Daemon {
 
     /// Tells of what is wrong, once, and of what is not any more.
     fn look(&mut self) {
+        self.settle_restart();
         if self.alerts.is_empty() && !self.attachments.iter().any(|one| one.may_alert()) {
             return;
         }
@@ -373,15 +391,25 @@ impl Daemon {
                 _ = reply.send(Ok(self.chronicle.feed(after.as_ref())));
             }
             Call::Detach { name, reply } => self.detach(name, reply),
-            Call::Restart { reply, .. } => wrong_role("restart", reply),
+            Call::Restart { order, reply } => self.restart(&order, reply),
             Call::Decide { reply, .. } => wrong_role("decide about a restart", reply),
             Call::Pause { reply, .. } => wrong_role("pause", reply),
             Call::Resume { reply } => wrong_role("resume", reply),
             Call::Abort { reply } => wrong_role("abort", reply),
             Call::Evict { reply, .. } => wrong_role("evict", reply),
-            Call::Histories { reply } => wrong_role("history", reply),
-            Call::History { reply, .. } => wrong_role("history", reply),
+            Call::Histories { reply } => _ = reply.send(Ok(self.records(None))),
+            Call::History { id, reply } => _ = reply.send(self.record(id)),
         }
+    }
+
+    fn record(&self, id: u64) -> Result<RestartRecord, ApiError> {
+        self.records(Some(id)).pop().ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::NotFound,
+                format!("nothing is remembered of a restart {id} of this daemon"),
+                "`lull history` lists what there is",
+            )
+        })
     }
 
     /// Answered when the attachment has ended.
@@ -402,7 +430,7 @@ impl Daemon {
         }
     }
 
-    fn attachment_names(&self) -> String {
+    pub(crate) fn attachment_names(&self) -> String {
         let names = self.attachments.iter().map(|one| one.config().name.as_str());
         names.collect::<Vec<_>>().join(", ")
     }
@@ -427,7 +455,7 @@ impl Daemon {
     }
 
     /// Leaves nothing behind.
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         let _ = self.admin_socket.unlink();
         if let Some(door) = &self.door {
             door.close();

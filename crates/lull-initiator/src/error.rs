@@ -34,6 +34,9 @@ pub enum RunError {
     /// The system refused something without which no daemon can be.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    /// The process that this one is to succeed.
+    #[error(transparent)]
+    Predecessor(#[from] lull_transport::handover::SuccessorError),
     /// The target refused an attachment that was never attached, or ended one for good.
     #[error("{attachment}: {text}")]
     Ended {

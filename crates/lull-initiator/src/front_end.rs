@@ -2,13 +2,17 @@
 //! whatever becomes of the target in between.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use lull_admin::Access;
 use lull_frontend::fuse::Channel;
-use lull_frontend::nbd::{self, Closer, Device, Exports, Limits, Op, OpenRefused, ServeEnd, Uri};
+use lull_frontend::nbd::{
+    self, Closer, Device, Exports, Limits, Op, OpenRefused, Resumed, ServeEnd, Stage, Uri,
+};
 use lull_proto::geometry::Geometry;
 use lull_proto::initiator::Ask;
 use lull_transport::{Addr, Listener, Stream};
@@ -19,8 +23,8 @@ use crate::attachment::Attachment;
 use crate::buffer::Bytes;
 use crate::config::AttachmentConfig;
 use crate::daemon::News;
-use crate::guests::Guests;
-use crate::mounted::Mounted;
+use crate::guests::{self, Guests};
+use crate::mounted::{Found, Mounted};
 use crate::slots::Duty;
 
 /// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
@@ -43,6 +47,30 @@ pub struct Face {
     /// The mounted file's.
     file: RefCell<Option<Rc<Channel>>>,
     grown: Rc<Notify>,
+    /// What an earlier life left, until it is opened.
+    pub inherited: RefCell<Inherited>,
+    /// What this one leaves, from its parting on.
+    leaving: RefCell<Leaving>,
+}
+
+/// What a life before this one left of a face.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Sockets by their names.
+    pub listeners: HashMap<String, OwnedFd>,
+    /// Connections.
+    pub clients: Vec<Resumed<Bytes>>,
+    /// The mounted file.
+    pub mount: Option<Found>,
+}
+
+/// What is left of a face that is given away.
+#[derive(Debug, Default)]
+pub struct Leaving {
+    /// Sockets with their names.
+    pub listeners: Vec<(String, Listener)>,
+    /// The mounted file.
+    pub mount: Option<Found>,
 }
 
 impl Face {
@@ -92,14 +120,21 @@ impl Face {
         self.left.notify_waiters();
     }
 
-    /// The next consumer, who is counted; `None` once the face is closed.
+    /// The next consumer, who is counted; `None` once the face is closed, or leaves this process.
     pub async fn next_of(&self, attachment: &Attachment, listener: &Listener) -> Option<Stream> {
         let mut refused = false;
         loop {
-            let accepted = tokio::select! {
-                biased;
-                () = self.closer.closed() => return None,
-                accepted = next(self, listener) => accepted,
+            let accepted = match self.closer.stage() {
+                Stage::Open => tokio::select! {
+                    biased;
+                    () = self.closer.when(|stage| stage != Stage::Open) => continue,
+                    accepted = next(self, listener) => accepted,
+                },
+                Stage::Quiet => {
+                    self.closer.when(|stage| stage != Stage::Quiet).await;
+                    continue;
+                }
+                Stage::Parting | Stage::Closed => return None,
             };
             match accepted {
                 Ok(stream) => {
@@ -115,6 +150,33 @@ impl Face {
                 }
             }
         }
+    }
+
+    /// Whether the mounted file's users wait for nothing, and whether they would be asked again by a kernel that can.
+    pub fn file_waits(&self) -> (bool, bool) {
+        self.file
+            .borrow()
+            .as_ref()
+            .map_or((false, true), |file| (!file.is_idle(), file.record().resends))
+    }
+
+    /// The mounted file is to go on elsewhere.
+    pub fn leave_mount(&self, mount: Found) {
+        self.leaving.borrow_mut().mount = Some(mount);
+    }
+
+    /// Ends a socket: it is to go on elsewhere, under this name, or its file is removed.
+    pub fn end_listener(&self, name: String, listener: Listener) {
+        if self.closer.stage() == Stage::Parting {
+            self.leaving.borrow_mut().listeners.push((name, listener));
+        } else {
+            remove(&listener);
+        }
+    }
+
+    /// What it leaves, once it has parted.
+    pub fn leaves(&self) -> Leaving {
+        self.leaving.take()
     }
 
     fn one_less(&self) {
@@ -138,61 +200,87 @@ fn places(nbd: &[Addr], fuse: Option<&Path>, vhost_user: Option<&Path>) -> Vec<S
 
 /// The places at which consumers find an attachment, taken and not served.
 struct Places {
-    listeners: Vec<Listener>,
+    /// By the names that a successor finds them under.
+    listeners: Vec<(String, Listener)>,
     guests: Option<Guests>,
     mounted: Option<Mounted>,
 }
 
 impl Places {
-    /// All of them, or none.
-    async fn take(attachment: &Attachment) -> Result<Self, Box<dyn std::error::Error>> {
+    /// All of them, or none; those that an earlier life left are taken over.
+    async fn take(
+        attachment: &Attachment,
+        sockets: HashMap<String, OwnedFd>,
+        mount: Option<Found>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         let mut places = Self { listeners: Vec::new(), guests: None, mounted: None };
-        let taken = places.add(attachment).await;
+        let taken = places.add(attachment, sockets, mount).await;
         if taken.is_err() {
-            places.listeners.iter().for_each(remove);
+            places.listeners.iter().for_each(|(_, listener)| remove(listener));
             places.guests.iter().for_each(Guests::remove);
         }
         taken.map(|()| places)
     }
 
-    async fn add(&mut self, attachment: &Attachment) -> Result<(), Box<dyn std::error::Error>> {
+    async fn add(
+        &mut self,
+        attachment: &Attachment,
+        mut sockets: HashMap<String, OwnedFd>,
+        mount: Option<Found>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
         let config = attachment.config();
         for addr in &config.nbd {
-            self.listeners.push(Listener::bind(addr).await?);
+            let name = addr.to_string();
+            let listener = match sockets.remove(&name) {
+                Some(fd) => Listener::from_fd(addr, fd)?,
+                None => Listener::bind(addr).await?,
+            };
+            self.listeners.push((name, listener));
         }
         if let Some(path) = &config.vhost_user {
-            self.guests = Some(Guests::bind(path, attachment).await?);
+            let socket = sockets.remove(&guests::socket_name(path));
+            self.guests = Some(Guests::bind(path, attachment, socket).await?);
         }
         // The last: what cannot be had later needs no unmounting.
-        if let Some(path) = &config.fuse {
-            self.mounted = Some(Mounted::new(path, config.uri.to_string()).await?);
-        }
+        self.mounted = match (mount, &config.fuse) {
+            (Some(found), _) => Some(Mounted::take_over(found)?),
+            (None, Some(path)) => Some(Mounted::new(path, config.uri.to_string()).await?),
+            (None, None) => None,
+        };
         Ok(())
     }
 }
 
 async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
-    let Places { listeners, guests, mounted } = match Places::take(&attachment).await {
+    let inherited = attachment.face.inherited.take();
+    // Whoever is connected goes on, whatever becomes of the rest.
+    attachment.face.clients.set(inherited.clients.len() as u64);
+    for client in inherited.clients {
+        tokio::task::spawn_local(go_on(Rc::clone(&attachment), client, geometry));
+    }
+    let taken = Places::take(&attachment, inherited.listeners, inherited.mount).await;
+    let Places { listeners, guests, mounted } = match taken {
         Ok(places) => places,
         Err(error) => return attachment.fail(no_front_end(&*error)),
     };
     let (config, face) = (attachment.config(), &attachment.face);
     if face.closer.is_closed() {
-        listeners.iter().for_each(remove);
+        listeners.iter().for_each(|(_, listener)| remove(listener));
         guests.iter().for_each(Guests::remove);
         if let Some(mounted) = mounted {
             mounted.drop_unused().await;
         }
         return;
     }
-    let addrs: Vec<Addr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+    let addrs = listeners.iter().filter_map(|(_, listener)| listener.local_addr().ok());
+    let addrs: Vec<Addr> = addrs.collect();
     let path = mounted.as_ref().map(|mounted| mounted.path().to_owned());
     let machines = guests.as_ref().and(config.vhost_user.as_deref());
     face.served.replace(places(&addrs, path.as_deref(), machines));
     let others = u64::from(mounted.is_some()) + u64::from(guests.is_some());
     face.listening.set(listeners.len() as u64 + others);
-    for listener in listeners {
-        tokio::task::spawn_local(accept(Rc::clone(&attachment), listener));
+    for (addr, listener) in listeners {
+        tokio::task::spawn_local(accept(Rc::clone(&attachment), addr, listener));
     }
     if let Some(guests) = guests {
         let attachment = Rc::clone(&attachment);
@@ -237,12 +325,12 @@ fn remove(listener: &Listener) {
     let _ = listener.remove_file();
 }
 
-async fn accept(attachment: Rc<Attachment>, listener: Listener) {
+async fn accept(attachment: Rc<Attachment>, name: String, listener: Listener) {
     let face = &attachment.face;
     while let Some(stream) = face.next_of(&attachment, &listener).await {
         tokio::task::spawn_local(serve(Rc::clone(&attachment), stream));
     }
-    remove(&listener);
+    face.end_listener(name, listener);
     face.one_less();
 }
 
@@ -256,8 +344,19 @@ async fn next(face: &Face, listener: &Listener) -> std::io::Result<Stream> {
 async fn serve(attachment: Rc<Attachment>, stream: Stream) {
     let peer = stream.peer();
     let exports = Rc::new(Names { attachment: Rc::clone(&attachment) });
-    let limits = Limits { linger: LINGER / 2, ..Limits::default() };
-    let ended = nbd::serve(stream, exports, limits, attachment.face.closer.clone()).await;
+    let ended = nbd::serve(stream, exports, limits(), attachment.face.closer.clone()).await;
+    over(&attachment, &peer, ended);
+}
+
+/// Serves a client that an earlier life served.
+async fn go_on(attachment: Rc<Attachment>, client: Resumed<Bytes>, geometry: Geometry) {
+    let peer = client.peer();
+    let disk = Rc::new(Disk::new(&attachment, geometry));
+    let ended = client.serve(disk, attachment.face.closer.clone()).await;
+    over(&attachment, &peer, ended);
+}
+
+fn over(attachment: &Attachment, peer: &str, ended: Result<(), ServeEnd>) {
     let name = &attachment.config().name;
     match ended {
         Ok(()) => {}
@@ -265,6 +364,11 @@ async fn serve(attachment: Rc<Attachment>, stream: Stream) {
         Err(error) => tracing::warn!("{name}: consumer {peer} was dropped: {error}"),
     }
     attachment.face.left();
+}
+
+/// What a connection may take.
+pub fn limits() -> Limits {
+    Limits { linger: LINGER / 2, ..Limits::default() }
 }
 
 /// The longest piece of a request that the target takes, in bytes.

@@ -1,9 +1,11 @@
 //! An attachment as the disk of a virtual machine.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use lull_frontend::nbd::Stage;
 use lull_frontend::vhost_user::{self, Identity, SERIAL, ServeEnd, Told};
 use lull_proto::geometry::Geometry;
 use lull_transport::{Addr, BindError, Listener, Stream};
@@ -24,14 +26,23 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// Listens for a machine's monitor.
+    /// Listens for a machine's monitor, on the socket of the process before where there is one.
     ///
     /// # Errors
     /// What stands in the way.
-    pub async fn bind(path: &Path, attachment: &Attachment) -> Result<Self, BindError> {
-        let listener = Listener::bind(&Addr::Unix(path.to_owned())).await?;
-        let known = attachment.core.borrow().remembered;
-        let serial = serial(known.map_or(ResourceId::NONE, |memory| memory.identity));
+    pub async fn bind(
+        path: &Path,
+        attachment: &Attachment,
+        inherited: Option<OwnedFd>,
+    ) -> Result<Self, BindError> {
+        let addr = Addr::Unix(path.to_owned());
+        let listener = match inherited {
+            Some(fd) => Listener::from_fd(&addr, fd)?,
+            None => Listener::bind(&addr).await?,
+        };
+        // Where an earlier life was attached its guests come before this one is.
+        let known = attachment.core.borrow().remembered.unwrap_or(attachment.made.kept.memory);
+        let serial = serial(known.identity);
         let grown = Rc::clone(attachment.face.grown());
         Ok(Self { listener, identity: Identity { serial, grown, ..Identity::default() } })
     }
@@ -64,12 +75,18 @@ impl Guests {
                 attachment.face.left();
             }));
         }
-        self.remove();
+        let name = attachment.config().vhost_user.as_deref().map(socket_name);
+        face.end_listener(name.unwrap_or_default(), self.listener);
         if let Some(served) = present {
             // Its end says nothing that was not told.
             let _ = served.await;
         }
     }
+}
+
+/// What its socket is called when it goes to another process.
+pub fn socket_name(path: &Path) -> String {
+    format!("vhost-user {}", path.display())
 }
 
 async fn guest(
@@ -95,7 +112,13 @@ async fn guest(
         }
     };
     let name = &attachment.config().name;
-    match vhost_user::serve(stream, disk, identity, closer, told).await {
+    let parting = closer.clone();
+    let served = tokio::select! {
+        served = vhost_user::serve(stream, disk, identity, closer, told) => served,
+        // [INIT-1] As if this process had been killed: the monitor comes to the next one, with what was in flight.
+        () = parting.when(|stage| stage == Stage::Parting) => Ok(()),
+    };
+    match served {
         Ok(()) => {}
         Err(ServeEnd::Closed | ServeEnd::Lost(_)) => {
             tracing::debug!("{name}: guest {peer} is gone")

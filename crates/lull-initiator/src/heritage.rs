@@ -10,8 +10,9 @@ use lull_wire::Incarnation;
 use crate::config::{AttachmentConfig, Config};
 use crate::error::RunError;
 use crate::journal::{Damage, Found, Journal, JournalError};
+use crate::mounted;
 use crate::state_file::Kept;
-use crate::vault::{Vault, not_kept};
+use crate::vault::{self, Vault, not_kept};
 use crate::wording;
 
 /// An attachment's log when its life begins.
@@ -28,6 +29,10 @@ pub struct Log {
     pub fault: Option<String>,
     /// What people are to be told: a word for programs, a sentence.
     pub told: Vec<(&'static str, String)>,
+    /// The mounted file of a life that was killed.
+    pub mount: Option<mounted::Found>,
+    /// The end of the mounted file of a life that has handed it over.
+    pub fuse: Option<OwnedFd>,
 }
 
 impl Log {
@@ -40,7 +45,8 @@ impl Log {
     }
 }
 
-/// Finds the log that the life before left, or begins one; from here on the next life finds it.
+/// Finds what the life before left, or begins a log; `handed_over`: that life has ended in good order, and more of it is
+/// told elsewhere.
 ///
 /// # Errors
 /// It is there and cannot be had, or there is no memory for one.
@@ -49,11 +55,29 @@ pub fn open(
     attachment: &AttachmentConfig,
     kept: &Kept,
     passed: &mut HashMap<String, OwnedFd>,
+    handed_over: bool,
 ) -> Result<Log, RunError> {
     let mut vault =
         Vault::new(&config.keeping, &config.state_dir, &attachment.name, kept.attachment);
     let unusable = |why: String| RunError::Log { attachment: attachment.name.clone(), why };
-    let file = vault.find(passed).map_err(|error| unusable(error.to_string()))?;
+    let mut left = vault.find(passed).map_err(|error| unusable(error.to_string()))?;
+    let file = left.remove(vault::LOG);
+    let (mount, fuse) = match (left.remove(vault::FUSE), left.remove(vault::MOUNT)) {
+        (Some(fuse), _) if handed_over => (None, Some(fuse)),
+        (Some(fuse), Some(note)) => (mounted::Found::of(fuse, note), None),
+        (Some(_) | None, _) => (None, None),
+    };
+    let mount = match mount {
+        Some(found) if found.is_at(attachment.fuse.as_deref()) && !attachment.adopt => Some(found),
+        Some(found) => {
+            vault
+                .drop_some(&[vault::FUSE, vault::MOUNT])
+                .map_err(|error| unusable(error.to_string()))?;
+            found.give_up();
+            None
+        }
+        None => None,
+    };
     let found = match file.map(|file| Journal::recover(file, kept.attachment)) {
         Some(Ok(found)) => Some(found),
         // An attachment of this name that was removed by hand.
@@ -84,7 +108,7 @@ pub fn open(
             told.extend(found_words(&legacy));
             told.extend(damaged.map(|damage| ("log_damaged", damage_words(&damage))));
             let retain = retain.min(journal.retains());
-            Log { journal, legacy, retain, vault, fault: None, told }
+            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse }
         }
         None => {
             let mut journal = Journal::create(kept.attachment, retain)?;
@@ -95,7 +119,7 @@ pub fn open(
                 }
                 None => Legacy::None,
             };
-            Log { journal, legacy, retain, vault, fault: None, told }
+            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse }
         }
     };
     Ok(log)
@@ -107,7 +131,7 @@ impl Log {
         if self.settled().is_none() {
             return;
         }
-        if let Err(error) = self.vault.keep(std::os::fd::AsFd::as_fd(&self.journal)) {
+        if let Err(error) = self.vault.keep(vault::LOG, std::os::fd::AsFd::as_fd(&self.journal)) {
             let why = not_kept(&error);
             self.told.push(("log_not_kept", why.clone()));
             self.fault = Some(why);
@@ -230,7 +254,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
         let opened = |journal: Option<&Journal>, kept: &Kept| {
-            open(&config, &config.attachments[0], kept, &mut passed(journal)).unwrap()
+            open(&config, &config.attachments[0], kept, &mut passed(journal), false).unwrap()
         };
         let log = opened(Some(&one_change()), &kept());
         assert!(
@@ -262,8 +286,8 @@ mod tests {
         assert!(!fresh && kept.attachment == ID && kept.log.is_none());
         assert_eq!(kept.memory, Memory { epoch: Epoch(5), ..Memory::default() });
         let journal = one_change();
-        let log =
-            open(&config, &config.attachments[0], &kept, &mut passed(Some(&journal))).unwrap();
+        let log = open(&config, &config.attachments[0], &kept, &mut passed(Some(&journal)), false)
+            .unwrap();
         assert_eq!(log.legacy, Legacy::None);
         assert_eq!(log.told[0].0, "log_lost");
     }

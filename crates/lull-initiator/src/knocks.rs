@@ -1,5 +1,6 @@
 //! Where targets knock that have started [CONN-1]: a hint that proves nothing [SEC-3], from whoever it comes.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use lull_transport::{Addr, BindError, Inlet, Listener, Stream};
@@ -25,12 +26,15 @@ pub struct Door {
 }
 
 impl Door {
-    /// Listens there. A port that the kernel chose is what targets are told.
+    /// Listens there, on the socket of the process before where there is one. A port that the kernel chose is what targets are told.
     ///
     /// # Errors
     /// Whatever keeps it from listening.
-    pub async fn open(callback: &Addr) -> Result<Self, BindError> {
-        let listener = Listener::bind(callback).await?;
+    pub async fn open(callback: &Addr, inherited: Option<OwnedFd>) -> Result<Self, BindError> {
+        let listener = match inherited {
+            Some(fd) => Listener::from_fd(callback, fd)?,
+            None => Listener::bind(callback).await?,
+        };
         let told = match callback {
             Addr::Tcp { port: 0, .. } => listener.local_addr(),
             // A target has another working directory.
@@ -57,6 +61,14 @@ impl Door {
             // [SEC-4] It bounds what anybody can make of this, an accept that fails too.
             tokio::time::sleep(EVERY).await;
         }
+    }
+
+    /// Its socket, for a successor.
+    ///
+    /// # Errors
+    /// The system has no descriptor.
+    pub fn to_owned_fd(&self) -> std::io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// Leaves nothing behind.

@@ -24,6 +24,7 @@ mod hook;
 mod journal;
 mod keeper;
 mod knocks;
+mod life;
 mod medium;
 mod mounted;
 #[doc(hidden)]
@@ -36,6 +37,7 @@ mod slots;
 mod state_file;
 mod status;
 mod stored;
+mod succession;
 mod timer;
 mod vault;
 mod wording;
@@ -43,8 +45,9 @@ mod wording;
 pub use config::{
     AttachmentConfig, Config, ConfigError, Keeping, Policy, ShutdownConfig, addr_of, check_callback,
 };
-pub use daemon::{run, serve};
+
 pub use error::RunError;
+pub use life::{run, serve};
 pub use medium::{Medium, MediumConfig, Taken};
 pub use state_file::StateError;
 pub use stored::{has_state, stored_status};

@@ -1,21 +1,86 @@
-//! An attachment as a mounted file.
+//! An attachment as a mounted file. Where the kernel asks again for what a dead server left unanswered, the mount outlives
+//! the daemon [INIT-1]: its end is kept with the log, and beside it, in a page of memory, what the next life has to know.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
-use lull_frontend::fuse::{self, Channel, Mount, MountError, Owner, ServeEnd};
+use lull_admin::Access;
+use lull_frontend::fuse::{self, Channel, MountError, Owner, Record, ServeEnd};
+use lull_frontend::nbd::Stage;
 use lull_proto::geometry::Geometry;
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
 
 use crate::attachment::Attachment;
 use crate::front_end::Disk;
+use crate::succession::estate;
+use crate::vault::{FUSE, MOUNT};
+
+/// Bytes of the memory that says what the next life has to know.
+const NOTE: usize = 4096;
+/// How long a file that is mounted already may take to say whose it is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the next life has to know of a mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The file was made for it.
+    pub ours: bool,
+    /// What the kernel calls it.
+    pub device: String,
+    /// What was agreed on with the kernel, and who uses it.
+    pub record: Record,
+    /// What its users were told.
+    pub promised: estate::Geometry,
+}
+
+/// A mount that an earlier life left.
+#[derive(Debug)]
+pub struct Found {
+    /// What is to be known of it.
+    pub mount: Mount,
+    /// Its end.
+    pub fd: OwnedFd,
+}
+
+impl Found {
+    /// What was kept of it, if it is there still.
+    pub fn of(fd: OwnedFd, note: OwnedFd) -> Option<Self> {
+        let mut text = vec![0; NOTE];
+        let read = File::from(note).read_at(&mut text, 0).ok()?;
+        text.truncate(read);
+        let mount: Mount = serde_json::from_slice(&text).ok()?;
+        let there = fuse::mount::device_at(&mount.path).is_some_and(|found| found == mount.device);
+        there.then_some(Self { mount, fd })
+    }
+
+    /// Whether this is where the file is to be, and this release knows what its users were told.
+    pub fn is_at(&self, wanted: Option<&Path>) -> bool {
+        let wanted = wanted.and_then(|path| std::path::absolute(path).ok());
+        wanted.as_ref() == Some(&self.mount.path) && self.mount.promised.known().is_some()
+    }
+
+    /// Nobody serves it any more.
+    pub fn give_up(self) {
+        drop(self.fd);
+        // Its users are told that it is gone.
+        let _ = fuse::Mount::of_earlier(self.mount.path, self.mount.ours).remove();
+    }
+}
 
 /// A file that is in its place and not served yet.
 #[derive(Debug)]
 pub struct Mounted {
-    mount: Mount,
+    mount: fuse::Mount,
     channel: Rc<Channel>,
+    device: String,
 }
 
 /// Why there is no file.
@@ -27,6 +92,12 @@ pub enum MountedError {
     /// The system.
     #[error("/dev/fuse cannot be watched: {0}")]
     Watch(#[from] io::Error),
+    /// Another's.
+    #[error(
+        "{path} is mounted, and its server does not answer: end that one, or unmount the file",
+        path = .0.display()
+    )]
+    Silent(PathBuf),
 }
 
 impl Mounted {
@@ -35,20 +106,34 @@ impl Mounted {
     /// # Errors
     /// What stands in the way.
     pub async fn new(path: &Path, source: String) -> Result<Self, MountedError> {
-        let path = path.to_owned();
-        let (mount, fd) = aside(move || Mount::new(&path, &source)).await??;
-        Self::over(mount, fd)
-    }
-
-    fn over(mount: Mount, fd: OwnedFd) -> Result<Self, MountedError> {
-        match Channel::new(fd) {
-            Ok(channel) => Ok(Self { mount, channel: Rc::new(channel) }),
+        let place = path.to_owned();
+        let mounting = aside(move || fuse::Mount::new(&place, &source));
+        let mounted = tokio::time::timeout(PATIENCE, mounting).await;
+        let (mount, fd) = mounted.map_err(|_| MountedError::Silent(path.to_owned()))???;
+        let owner = Owner {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            mode: 0o600,
+        };
+        let device = fuse::mount::device_at(mount.path()).unwrap_or_default();
+        match Channel::new(fd, owner) {
+            Ok(channel) => Ok(Self { mount, channel: Rc::new(channel), device }),
             Err(error) => {
                 // Its end is closed, so that nobody can have it open.
                 let _ = mount.remove();
                 Err(error.into())
             }
         }
+    }
+
+    /// Goes on with one that an earlier life left.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn take_over(found: Found) -> Result<Self, MountedError> {
+        let Found { mount: Mount { path, ours, device, record, .. }, fd } = found;
+        let channel = Rc::new(Channel::take_over(fd, record)?);
+        Ok(Self { mount: fuse::Mount::of_earlier(path, ours), channel, device })
     }
 
     /// Where it is.
@@ -66,19 +151,80 @@ impl Mounted {
         let _ = aside(|| self.mount.remove()).await;
     }
 
-    /// Serves it until the face closes or somebody unmounts it; then takes it away.
+    /// What the next life has to know of it.
+    fn note(&self, promised: Geometry) -> Mount {
+        Mount {
+            path: self.mount.path().to_owned(),
+            ours: self.mount.is_ours(),
+            device: self.device.clone(),
+            record: self.channel.record(),
+            promised: promised.into(),
+        }
+    }
+
+    /// From the kernel's first word on the next life finds it, where that one could go on with it.
+    fn keep(&self, attachment: &Rc<Attachment>, promised: Geometry) {
+        // [SAFE-11] What others may have overwritten since must not be asked again.
+        if attachment.config().access == Access::RwShared {
+            return;
+        }
+        let (mount, file) = (self.note(promised), note_file());
+        let (attachment, channel) = (Rc::downgrade(attachment), Rc::downgrade(&self.channel));
+        let kept = std::cell::Cell::new(false);
+        self.channel.watch(move |record| {
+            let (Some(attachment), Some(channel)) = (attachment.upgrade(), channel.upgrade()) else {
+                return;
+            };
+            if record.most == 0 {
+                return;
+            }
+            let first = !kept.replace(true);
+            if !record.resends {
+                if first {
+                    let text = "this kernel is older than Linux 6.9: if this process is killed the mounted file ends \
+                                with it, and its users get errors";
+                    attachment.tell("mount_not_kept", text.to_owned());
+                }
+                return;
+            }
+            let noted = file.as_ref().map_err(|error| error.to_string()).and_then(|file| {
+                write_note(file, &Mount { record: *record, ..mount.clone() })
+                    .map_err(|error| error.to_string())?;
+                let fds = (channel.to_owned_fd(), file.try_clone());
+                let (Ok(fuse), Ok(note)) = fds else { return Err("no descriptor".to_owned()) };
+                Ok(vec![(FUSE.to_owned(), fuse), (MOUNT.to_owned(), OwnedFd::from(note))])
+            });
+            match (noted, first) {
+                (Ok(fds), true) => {
+                    if let Some(guard) = &*attachment.guard.borrow() {
+                        guard.keep(fds);
+                    }
+                }
+                (Ok(_), false) => {}
+                (Err(why), _) => {
+                    let text = format!("the mounted file ends if this process is killed: {why}");
+                    attachment.tell("mount_not_kept", text);
+                }
+            }
+        });
+    }
+
+    /// Serves it until the face closes, somebody unmounts it, or another process takes it over; then takes it away, or
+    /// leaves it with the face.
     pub async fn serve(self, attachment: &Rc<Attachment>, geometry: Geometry) {
-        // The file is taken away before its channel is closed: nobody who comes meanwhile sees one without a disk.
-        let Self { mount, channel } = self;
-        let path = mount.path().display().to_string();
+        self.keep(attachment, geometry);
         let disk = Rc::new(Disk::new(attachment, geometry));
-        let owner = Owner {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-            mode: 0o600,
-        };
         let closer = attachment.face.closer().clone();
-        let ended = fuse::serve(Rc::clone(&channel), disk, owner, closer).await;
+        let ended = fuse::serve(Rc::clone(&self.channel), disk, closer).await;
+        if attachment.face.closer().stage() == Stage::Parting {
+            if let Ok(fd) = self.channel.to_owned_fd() {
+                attachment.face.leave_mount(Found { mount: self.note(geometry), fd });
+            }
+            return;
+        }
+        // The file is taken away before its channel is closed: nobody who comes meanwhile sees one without a disk.
+        let Self { mount, channel, .. } = self;
+        let path = mount.path().display().to_string();
         let removed = aside(|| mount.remove()).await;
         drop(channel);
         match removed {
@@ -105,6 +251,22 @@ impl Mounted {
             Err(error) => attachment.fail(format!("{path}: {error}")),
         }
     }
+}
+
+fn note_file() -> io::Result<File> {
+    let file = rustix::fs::memfd_create("lull-mount", MemfdFlags::CLOEXEC)?;
+    rustix::fs::ftruncate(&file, NOTE as u64)?;
+    Ok(file.into())
+}
+
+/// All of it in one call, within one page: whoever is killed has written it or not.
+fn write_note(file: &File, mount: &Mount) -> io::Result<()> {
+    let mut text = serde_json::to_vec(mount)?;
+    if text.len() > NOTE {
+        return Err(io::Error::other("its path is too long to be noted"));
+    }
+    text.resize(NOTE, b' ');
+    file.write_all_at(&text, 0)
 }
 
 /// Where blocking hurts nobody.

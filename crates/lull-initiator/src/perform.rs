@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use lull_admin::Fault;
-use lull_proto::initiator::{Action, End, Origin, Report, Slot};
+use lull_proto::initiator::{Action, End, Origin, Report, Slot, Why};
 use lull_proto::{MonoTime, says_the_same};
 use lull_wire::messages::Request;
 use lull_wire::{Digest, Message, OpCode, StatusCode};
@@ -131,6 +131,13 @@ impl Attachment {
         let name = &self.made.config.name;
         match report {
             Report::Sharing(interruption) => {
+                let gone = interruption.marks.gone.unwrap_or(interruption.resumed);
+                // What consumers asked while nobody read is known to them alone.
+                let stall = match interruption.why {
+                    Why::Successor => interruption.resumed.since(gone),
+                    _ => interruption.longest,
+                };
+                let _ = self.made.news.send(News::Shares { name: name.clone(), stall });
                 let stall = u64::try_from(interruption.longest.as_millis()).unwrap_or(u64::MAX);
                 if core.told.shared_once {
                     core.told.longest_stall_ms = core.told.longest_stall_ms.max(stall);

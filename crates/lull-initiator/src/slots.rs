@@ -1,6 +1,6 @@
 //! The requests of consumers that are not answered: each one's memory and the duty to answer it.
 
-use lull_block::{Buffer, IoStatus, Token};
+use lull_block::{Buffer, IoStatus, Pool, Token};
 use lull_frontend::nbd::{Errno, Reply};
 use lull_proto::initiator::{Ask, Slot};
 use lull_wire::{Digest, OpCode, StatusCode};
@@ -15,12 +15,13 @@ pub struct Entry {
     /// What is asked now: all of it, or a piece of what is longer than the resource's longest request.
     pub ask: Ask,
     /// Bytes behind this piece that are still to be asked for.
-    rest: u64,
+    pub rest: u64,
     /// What it carries.
     pub data: Data,
     /// The number under which it was sent last.
     pub number: Option<u64>,
-    duty: Duty,
+    /// To whom the answer is owed.
+    pub duty: Duty,
 }
 
 /// The duty to answer a request.
@@ -44,6 +45,22 @@ pub enum Data {
 }
 
 impl Data {
+    /// These bytes.
+    pub fn send(bytes: Shared) -> Self {
+        let digest = Digest::of(bytes.as_ref());
+        Self::Send(bytes, digest)
+    }
+
+    /// What a request carries that brings no bytes.
+    pub fn of(ask: &Ask, pool: &Pool) -> Self {
+        match ask.op {
+            // Where there is no memory its reply finds some.
+            OpCode::Read => Self::Fill(pool.take(ask.length as usize).map(Bytes)),
+            OpCode::Extents => Self::Fill(None),
+            _ => Self::None,
+        }
+    }
+
     /// What was filled takes the place of what an earlier connection gave up in the middle; never the other way.
     fn give_back(&mut self, bytes: Bytes, filled: bool) {
         match self {
@@ -66,12 +83,14 @@ impl Slots {
     pub fn insert(&mut self, ask: Ask, rest: u64, buffer: Option<Bytes>, duty: Duty) -> Slot {
         let data = match (ask.op, buffer) {
             (OpCode::Read | OpCode::Extents, buffer) => Data::Fill(buffer),
-            (_, Some(bytes)) => {
-                let digest = Digest::of(bytes.as_ref());
-                Data::Send(Shared::new(bytes), digest)
-            }
+            (_, Some(bytes)) => Data::send(Shared::new(bytes)),
             (_, None) => Data::None,
         };
+        self.place(ask, rest, data, duty)
+    }
+
+    /// The same for one that another process had taken in, with what it carries.
+    pub fn place(&mut self, ask: Ask, rest: u64, data: Data, duty: Duty) -> Slot {
         self.tenants += 1;
         let entry = Entry { tenant: self.tenants, ask, rest, data, number: None, duty };
         match self.free.pop() {
@@ -130,6 +149,13 @@ impl Slots {
             }
         }
         entry.number
+    }
+
+    /// Takes all of them out, unanswered, for another process to answer.
+    pub fn take_all(&mut self) -> Vec<(Slot, Entry)> {
+        self.free.clear();
+        let all = self.entries.drain(..).enumerate();
+        all.filter_map(|(at, entry)| Some((Slot(at as u32), entry?))).collect()
     }
 
     /// How many there are.

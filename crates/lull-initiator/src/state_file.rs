@@ -101,6 +101,13 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {

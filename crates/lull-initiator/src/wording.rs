@@ -153,7 +153,12 @@ fn restart(report: &Report) -> Option<u64> {
         Report::Away { why: Why::Restart(restart), .. } => Some(restart.0),
         Report::Sharing(done) => match done.why {
             Why::Restart(restart) => Some(restart.0),
-            Why::First | Why::Lost | Why::WriteBack | Why::Faulted | Why::Shutdown => None,
+            Why::First
+            | Why::Lost
+            | Why::WriteBack
+            | Why::Faulted
+            | Why::Shutdown
+            | Why::Successor => None,
         },
         Report::Connected { .. }
         | Report::Attached { .. }
@@ -195,7 +200,7 @@ fn away(
 ) -> (&'static str, String) {
     let (what, mut text) = match why {
         Why::Restart(_) => ("away", "the target is down; requests are held".to_owned()),
-        Why::First | Why::Lost => {
+        Why::First | Why::Lost | Why::Successor => {
             let why = told.trouble.as_deref().unwrap_or("the target fell silent");
             ("connection_lost", format!("{why}; requests are held"))
         }
@@ -237,6 +242,9 @@ pub fn why(why: Why, told: &Told) -> String {
         Why::First => told.trouble.clone().unwrap_or("first attach".into()),
         Why::Restart(_) => format!("target restarts{}", because(&told.reason)),
         Why::Lost => told.trouble.clone().unwrap_or_else(|| "connection lost".to_owned()),
+        Why::Successor => {
+            told.trouble.clone().unwrap_or_else(|| "this daemon was started anew".to_owned())
+        }
         Why::WriteBack => "what the target had not flushed has to be sent again".to_owned(),
         Why::Faulted => told.trouble.clone().unwrap_or_else(|| "a replay failed".to_owned()),
         Why::Shutdown => "the target was shut down for good".to_owned(),

@@ -27,7 +27,6 @@ mod sockets;
 mod stage;
 mod status;
 pub mod store;
-mod successor;
 mod threads;
 mod toll;
 mod upstream;

@@ -6,7 +6,6 @@ use crate::daemon::{Core, Daemon, Input, Plan};
 use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Format, Store, StoreError};
-use crate::successor::{Predecessor, STATE_VARIABLE, Successor, SuccessorError, VARIABLE};
 use crate::threads::Threads;
 use crate::upstream;
 use crate::waiting::{Rested, WaitingRoom};
@@ -14,6 +13,7 @@ use crate::{Config, knock, sharers, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, Moment};
 use lull_block::OpenError;
 use lull_proto::target::{self, Target};
+use lull_transport::handover::{Predecessor, Successor, SuccessorError, VARIABLE};
 use lull_wire::messages::Name;
 use lull_wire::{InstanceId, RestartId};
 use std::io;
@@ -25,6 +25,9 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
+/// The variable that tells a successor in which format the state is that it is to take over. A release that does not
+/// know it has never written another format than the first.
+pub(crate) const STATE_VARIABLE: &str = "LULL_STATE_FORMAT";
 /// How often a target looks whether anything is wrong with it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The most inputs that are taken in one turn: a thousand sessions that speak at once must not keep the requests of
@@ -96,9 +99,10 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
     let predecessor = Predecessor::of_this_process()?;
     let inherited = match &predecessor {
         Some(predecessor) => {
-            let format = predecessor.state_format();
+            let format = std::env::var(STATE_VARIABLE).ok();
+            let format = format.and_then(|words| Format::of_words(&words));
             let checked = check(config, format).map_err(|error| error.to_string());
-            predecessor.wait_for_sockets(checked).await?.fds
+            predecessor.wait(checked).await?
         }
         None => Vec::new(),
     };
@@ -153,7 +157,7 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
             Plan::HandOver => {
                 if let Some(successor) = ended.successor {
                     told(Moment::HandingOver);
-                    match successor.hand_over(ready).await {
+                    match successor.hand_over(&ready.parcel()).await {
                         Ok(()) => {
                             ended.admin.end().await;
                             return Ok(());

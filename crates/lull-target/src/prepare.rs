@@ -2,8 +2,10 @@
 //! the backends have not written is written while requests still flow, so that the pause finds little left.
 
 use crate::daemon::{Daemon, Input};
+use crate::life::STATE_VARIABLE;
 use crate::media::is_volatile;
-use crate::successor::{Successor, SuccessorError};
+use crate::store::Format;
+use lull_transport::handover::{Successor, SuccessorError};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -70,7 +72,8 @@ impl Daemon {
         if !successor {
             return flushed.await.map(|()| None);
         }
-        let (started, flushed) = tokio::join!(Successor::start(), flushed);
+        let told = [(STATE_VARIABLE, Format::ours().to_words())];
+        let (started, flushed) = tokio::join!(Successor::start(&told), flushed);
         let successor = started?;
         match flushed {
             Ok(()) => Ok(Some(Box::new(successor))),

@@ -50,6 +50,17 @@ impl Inlet {
         Inlet { buf: Vec::new(), start: 0, end: 0, capacity: capacity.max(SMALL), window: SMALL }
     }
 
+    /// An inlet that has received these bytes, and holds as many more.
+    pub fn holding(capacity: usize, bytes: &[u8]) -> Inlet {
+        let inlet = Inlet::with_capacity(capacity);
+        Inlet {
+            buf: bytes.to_vec(),
+            end: bytes.len(),
+            capacity: inlet.capacity + bytes.len(),
+            ..inlet
+        }
+    }
+
     /// The bytes that were received and not consumed.
     pub fn bytes(&self) -> &[u8] {
         &self.buf[self.start..self.end]
@@ -122,20 +133,29 @@ impl Inlet {
         r: &mut (impl AsyncRead + Unpin),
         dest: &mut [u8],
     ) -> io::Result<()> {
-        let buffered = self.take_into(dest);
-        if buffered == dest.len() {
-            return Ok(());
-        }
-        if dest.len() >= LARGE {
+        self.read_into(r, dest, &mut 0).await
+    }
+
+    /// The same, cancel-safe: `got` says how many bytes of `dest` are filled, now and when it is dropped, and it goes on
+    /// from there.
+    pub async fn read_into(
+        &mut self,
+        r: &mut (impl AsyncRead + Unpin),
+        dest: &mut [u8],
+        got: &mut usize,
+    ) -> io::Result<()> {
+        *got += self.take_into(&mut dest[*got..]);
+        if *got < dest.len() && dest.len() >= LARGE {
             self.window = HEADER_ONLY;
         }
-        let mut rest = ReadBuf::new(&mut dest[buffered..]);
-        while rest.remaining() > 0 {
-            let before = rest.filled().len();
+        while *got < dest.len() {
+            let mut rest = ReadBuf::new(&mut dest[*got..]);
             poll_fn(|cx| Pin::new(&mut *r).poll_read(cx, &mut rest)).await?;
-            if rest.filled().len() == before {
+            let more = rest.filled().len();
+            if more == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            *got += more;
         }
         Ok(())
     }

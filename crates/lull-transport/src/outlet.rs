@@ -40,12 +40,16 @@ struct Inner<B> {
     state: State,
     pump: Option<Waker>,
     below: Vec<(usize, Waker)>,
+    /// What was not written when it was stopped.
+    rest: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
     Finishing,
+    /// What is not written is for another process to write.
+    Stopped,
     Closed,
 }
 
@@ -78,6 +82,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
             state: State::Open,
             pump: None,
             below: Vec::new(),
+            rest: Vec::new(),
         })))
     }
 
@@ -143,6 +148,23 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Takes nothing more and writes nothing more: the pump returns, and what it has not written is to be had from
+    /// [`Outlet::take_rest`]. The stream stays as it is.
+    pub fn stop(&self) {
+        let mut inner = self.0.borrow_mut();
+        if inner.state != State::Closed {
+            inner.state = State::Stopped;
+        }
+        let waker = inner.pump.take();
+        drop(inner);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// What an outlet that was stopped has not written, once.
+    pub fn take_rest(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.borrow_mut().rest)
+    }
+
     /// Throws away what is queued and ends the pump with `ConnectionAborted`.
     pub fn abort(&self) {
         let mut inner = self.0.borrow_mut();
@@ -167,12 +189,26 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         while self.next_batch(&mut batch).await? {
             while !batch.pieces.is_empty() {
                 let written = poll_fn(|cx| self.poll_write(&batch, w, cx)).await?;
+                let Some(written) = written else {
+                    self.keep_rest(&batch);
+                    return Ok(());
+                };
                 batch.advance(written);
                 self.wrote(written);
             }
             batch.rewind();
         }
+        if self.0.borrow().state == State::Stopped {
+            self.keep_rest(&batch);
+            return Ok(());
+        }
         w.shutdown().await
+    }
+
+    fn keep_rest(&self, batch: &Batch<B>) {
+        let mut inner = self.0.borrow_mut();
+        let rest = [batch.unwritten(), inner.pending.unwritten()].concat();
+        inner.rest = rest;
     }
 
     /// Swaps what is queued into the empty `batch`; false once everything is written for good.
@@ -181,6 +217,9 @@ impl<B: AsRef<[u8]>> Outlet<B> {
             let mut inner = self.0.borrow_mut();
             if inner.state == State::Closed {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            if inner.state == State::Stopped {
+                return Poll::Ready(Ok(false));
             }
             if !inner.pending.pieces.is_empty() {
                 std::mem::swap(batch, &mut inner.pending);
@@ -196,14 +235,17 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         .await
     }
 
+    /// How many bytes were written; `None`: it was stopped.
     fn poll_write(
         &self,
         batch: &Batch<B>,
         w: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        if self.0.borrow().state == State::Closed {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+    ) -> Poll<io::Result<Option<usize>>> {
+        match self.0.borrow().state {
+            State::Closed => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            State::Stopped => return Poll::Ready(Ok(None)),
+            State::Open | State::Finishing => {}
         }
         let written = match batch.only_slice() {
             Some(slice) => Pin::new(w).poll_write(cx, slice),
@@ -211,9 +253,9 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         };
         match written {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(other) => Poll::Ready(other),
+            Poll::Ready(other) => Poll::Ready(other.map(Some)),
             Poll::Pending => {
-                // Only `abort` needs it: a push does not make the socket writable.
+                // Only `abort` and `stop` need it: a push does not make the socket writable.
                 self.0.borrow_mut().sleep(cx);
                 Poll::Pending
             }
@@ -277,6 +319,11 @@ impl<B: AsRef<[u8]>> Batch<B> {
             self.bytes += buffer.as_ref().len();
             self.pieces.push_back(Piece::Payload { buffer, from: 0 });
         }
+    }
+
+    /// All of it, copied.
+    fn unwritten(&self) -> Vec<u8> {
+        self.pieces.iter().flat_map(|piece| self.slice(piece)).copied().collect()
     }
 
     fn slice<'a>(&'a self, piece: &'a Piece<B>) -> &'a [u8] {

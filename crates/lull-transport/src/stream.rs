@@ -1,15 +1,16 @@
 //! One byte stream, whatever carries it.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::net::{AddressFamily, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use crate::vsock::{self, VsockReadHalf, VsockStream, VsockWriteHalf};
-use crate::{Addr, Admitted, NotAdmitted};
+use crate::{Addr, Admitted, NotAdmitted, Socket};
 
 /// A connected byte stream.
 #[derive(Debug)]
@@ -99,6 +100,48 @@ impl Stream {
         match self {
             Stream::Vsock(stream) => admitted.check(vsock::peer_of(stream).ok().map(|at| at.cid())),
             Stream::Unix(_) | Stream::Tcp(_) => Ok(()),
+        }
+    }
+
+    /// Goes on with a stream that another process, or another part of this one, gave away with [`Stream::into_fd`];
+    /// must be called within a runtime.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
+        let domain = sockopt::socket_domain(&fd)?;
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        match domain {
+            AddressFamily::UNIX => UnixStream::from_std(fd.into()).map(Stream::Unix),
+            AddressFamily::INET | AddressFamily::INET6 => {
+                TcpStream::from_std(fd.into()).map(Stream::Tcp)
+            }
+            AddressFamily::VSOCK => VsockStream::of(fd).map(Stream::Vsock),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Its descriptor; the stream itself goes on.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        self.into_socket().map(|socket| match socket {
+            Socket::Unix(socket) => socket.into(),
+            Socket::Tcp(socket) => socket.into(),
+            Socket::Vsock(socket) => socket,
+        })
+    }
+
+    /// Undoes [`Stream::into_split`].
+    ///
+    /// # Errors
+    /// The halves are of two streams.
+    pub fn rejoin(r: ReadHalf, w: WriteHalf) -> io::Result<Stream> {
+        let other = || io::Error::from(io::ErrorKind::InvalidInput);
+        match (r, w) {
+            (ReadHalf::Unix(r), WriteHalf::Unix(w)) => {
+                r.reunite(w).map(Stream::Unix).map_err(|_| other())
+            }
+            (ReadHalf::Tcp(r), WriteHalf::Tcp(w)) => {
+                r.reunite(w).map(Stream::Tcp).map_err(|_| other())
+            }
+            (ReadHalf::Vsock(r), WriteHalf::Vsock(w)) => Ok(Stream::Vsock(VsockStream::join(r, w))),
+            (ReadHalf::Unix(_) | ReadHalf::Tcp(_) | ReadHalf::Vsock(_), _) => Err(other()),
         }
     }
 

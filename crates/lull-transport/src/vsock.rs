@@ -33,7 +33,14 @@ pub struct VsockReadHalf(VsockStream);
 
 /// The sending half of a [`VsockStream`]; dropping it ends the outgoing direction.
 #[derive(Debug)]
-pub struct VsockWriteHalf(VsockStream);
+pub struct VsockWriteHalf(VsockStream, Ends);
+
+/// Whether the outgoing direction ends with its half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    WithIt,
+    Never,
+}
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -61,7 +68,14 @@ impl VsockStream {
     }
 
     pub(crate) fn split(self) -> (VsockReadHalf, VsockWriteHalf) {
-        (VsockReadHalf(self.clone()), VsockWriteHalf(self))
+        (VsockReadHalf(self.clone()), VsockWriteHalf(self, Ends::WithIt))
+    }
+
+    /// Undoes [`VsockStream::split`].
+    pub(crate) fn join(r: VsockReadHalf, mut w: VsockWriteHalf) -> VsockStream {
+        w.1 = Ends::Never;
+        drop(w);
+        r.0
     }
 
     fn poll_receive(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -160,8 +174,10 @@ impl AsFd for VsockListener {
 
 impl Drop for VsockWriteHalf {
     fn drop(&mut self) {
-        // Fails where the connection has gone already.
-        let _ = self.0.end();
+        if self.1 == Ends::WithIt {
+            // Fails where the connection has gone already.
+            let _ = self.0.end();
+        }
     }
 }
 

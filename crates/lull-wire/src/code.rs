@@ -105,6 +105,16 @@ macro_rules! flags {
                 Self(self.0 & known)
             }
 
+            /// As it is on the wire.
+            pub fn bits(self) -> $raw {
+                self.0
+            }
+
+            /// What is on the wire; `None` where a bit is set that this release does not know.
+            pub fn of_bits(bits: $raw) -> Option<Self> {
+                Some(Self(bits)).filter(|set| set.is_known())
+            }
+
             /// Whether all bits of `other` are set.
             #[inline]
             pub fn has(self, other: Self) -> bool {

@@ -167,7 +167,10 @@ const WANTED: u64 = (1 << 0)      // ASYNC_READ
     | (1 << 22)                   // MAX_PAGES
     | INIT_EXT
     | (1 << 36)                   // DIRECT_IO_ALLOW_MMAP
-    | (1 << 39); // HAS_RESEND
+    | HAS_RESEND;
+
+/// Whoever takes a mount over has what is unanswered asked again.
+pub const HAS_RESEND: u64 = 1 << 39;
 
 /// The oldest minor version whose kernels have what this needs: Linux 5.4.
 pub const OLDEST_MINOR: u32 = 31;
@@ -242,6 +245,14 @@ pub fn write_out(length: u32) -> [u8; 8] {
 pub fn out(unique: u64, length: usize, error: i32) -> [u8; OUT] {
     let mut out = Row::<OUT>::new();
     out.u32((OUT + length) as u32).u32((-error) as u32).u64(unique);
+    out.done()
+}
+
+/// The notice after which everything that was asked and not answered is asked again.
+pub fn resend() -> [u8; OUT] {
+    const RESEND: u32 = 7;
+    let mut out = Row::<OUT>::new();
+    out.u32(OUT as u32).u32(RESEND).u64(0);
     out.done()
 }
 

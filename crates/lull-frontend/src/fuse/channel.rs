@@ -7,38 +7,89 @@ use std::os::fd::OwnedFd;
 use std::task::{Poll, Waker};
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::abi;
+use super::serve::Owner;
 use crate::watch::watch;
 
+/// What a mount's next server has to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Who owns the file.
+    pub owner: Owner,
+    /// How many have it open.
+    pub users: u64,
+    /// The longest read or write that was agreed on with the kernel, in bytes; 0 before that.
+    pub most: u32,
+    /// The kernel asks again for what a server left unanswered (Linux 6.9 and later).
+    pub resends: bool,
+}
+
+type Watcher = Box<dyn Fn(&Record)>;
+
 /// One mount's channel.
-#[derive(Debug)]
 pub struct Channel {
     fd: AsyncFd<OwnedFd>,
+    record: Cell<Record>,
+    watcher: RefCell<Option<Watcher>>,
     /// Requests that a device has and has not answered.
     in_flight: Cell<usize>,
-    /// Those who have the file open.
-    users: Cell<u64>,
     /// Whoever waits for none of them.
     waiting: RefCell<Option<Waker>>,
 }
 
 impl Channel {
-    /// Takes an open `/dev/fuse`; must be called within a tokio runtime.
+    /// Takes an open `/dev/fuse` that nobody has served yet; must be called within a tokio runtime.
     ///
     /// # Errors
     /// What the kernel says when it can neither be made non-blocking nor be watched.
-    pub fn new(fd: OwnedFd) -> io::Result<Channel> {
+    pub fn new(fd: OwnedFd, owner: Owner) -> io::Result<Channel> {
+        Self::with(fd, Record { owner, users: 0, most: 0, resends: false })
+    }
+
+    /// Goes on with a mount that somebody served before; what he left unanswered the kernel is told to ask again, where
+    /// it can.
+    ///
+    /// # Errors
+    /// As [`Channel::new`], and where the kernel refuses.
+    pub fn take_over(fd: OwnedFd, record: Record) -> io::Result<Channel> {
+        let channel = Self::with(fd, record)?;
+        if record.resends {
+            let notice = abi::resend();
+            rustix::io::write(channel.fd.get_ref(), &notice)?;
+        }
+        Ok(channel)
+    }
+
+    fn with(fd: OwnedFd, record: Record) -> io::Result<Channel> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         let fd = watch(fd)?;
-        Ok(Channel {
-            fd,
-            in_flight: Cell::new(0),
-            users: Cell::new(0),
-            waiting: RefCell::default(),
-        })
+        let (record, in_flight) = (Cell::new(record), Cell::new(0));
+        let (watcher, waiting) = Default::default();
+        Ok(Channel { fd, record, watcher, in_flight, waiting })
+    }
+
+    /// What its next server has to know.
+    pub fn record(&self) -> Record {
+        self.record.get()
+    }
+
+    /// Tells of what its next server has to know, at once and whenever that changes.
+    pub fn watch(&self, watcher: impl Fn(&Record) + 'static) {
+        watcher(&self.record.get());
+        self.watcher.replace(Some(Box::new(watcher)));
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Record)) {
+        let mut record = self.record.get();
+        change(&mut record);
+        self.record.set(record);
+        if let Some(watcher) = &*self.watcher.borrow() {
+            watcher(&record);
+        }
     }
 
     /// Receives the next request into `buffer`, which must have room for the longest; `None` when the mount is no
@@ -73,15 +124,20 @@ impl Channel {
 
     /// How many have the file open, a loop device being one.
     pub fn users(&self) -> u64 {
-        self.users.get()
+        self.record.get().users
     }
 
     pub(super) fn opened(&self) {
-        self.users.set(self.users.get() + 1);
+        self.update(|record| record.users += 1);
     }
 
     pub(super) fn released(&self) {
-        self.users.set(self.users.get().saturating_sub(1));
+        self.update(|record| record.users = record.users.saturating_sub(1));
+    }
+
+    /// Whether no request is unanswered that a device has.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.get() == 0
     }
 
     pub(super) fn begin(&self) {
@@ -97,6 +153,14 @@ impl Channel {
         }
     }
 
+    /// The descriptor, for whoever serves the mount next.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn to_owned_fd(&self) -> io::Result<OwnedFd> {
+        self.fd.get_ref().try_clone()
+    }
+
     /// Waits until no device owes an answer.
     pub(super) async fn idle(&self) {
         poll_fn(|cx| {
@@ -107,5 +171,11 @@ impl Channel {
             Poll::Pending
         })
         .await;
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").field("record", &self.record).finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@ mod reply;
 mod seek;
 mod serve;
 
-pub use channel::Channel;
+pub use channel::{Channel, Record};
 pub use mount::{Mount, MountError};
 pub(crate) use reply::Duty;
 pub use serve::{Owner, ServeEnd, serve};

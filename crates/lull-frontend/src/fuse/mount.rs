@@ -65,6 +65,16 @@ impl Mount {
         }
     }
 
+    /// The mount at `path` that an earlier process of this daemon left to this one; `ours`: the file was made for it.
+    pub fn of_earlier(path: PathBuf, ours: bool) -> Mount {
+        Mount { path, ours }
+    }
+
+    /// Whether the file was made for it.
+    pub fn is_ours(&self) -> bool {
+        self.ours
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -95,6 +105,26 @@ impl Mount {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// What the kernel calls the file system that is mounted at `path`, if one is; the file system itself is not asked.
+pub fn device_at(path: &Path) -> Option<String> {
+    // The kernel knows it by its directory's real path.
+    let path = path.parent()?.canonicalize().ok()?.join(path.file_name()?);
+    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    device_in(&table, path.to_str()?)
+}
+
+/// The last line counts: what is mounted later lies above.
+fn device_in(table: &str, path: &str) -> Option<String> {
+    let escaped = path.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011");
+    let escaped = escaped.replace('\n', "\\012");
+    let at = |line: &str| {
+        let mut words = line.split(' ');
+        let (device, place) = (words.nth(2)?, words.nth(1)?);
+        (place == escaped).then(|| device.to_owned())
+    };
+    table.lines().rev().find_map(at)
 }
 
 /// Makes the file where there is none; whether it did.
@@ -158,4 +188,19 @@ fn attach(path: &Path, source: &str) -> Result<OwnedFd, MountError> {
         error => MountError::Place(path.to_owned(), error.into()),
     })?;
     Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_found_by_its_path_and_the_last_one_lies_above() {
+        let table = "22 1 0:20 / /proc rw - proc proc rw\n\
+                     41 22 0:51 / /run/a\\040b rw - fuse.lull x rw\n\
+                     42 41 0:52 / /run/a\\040b rw,nosuid shared:1 - fuse.lull y rw\n";
+        assert_eq!(device_in(table, "/run/a b").as_deref(), Some("0:52"));
+        assert_eq!(device_in(table, "/run/a"), None);
+        assert_eq!(device_in(table, "/proc").as_deref(), Some("0:20"));
+    }
 }

@@ -1,8 +1,9 @@
 //! The loop: requests from the kernel to the device.
 
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
 
 use super::abi::{self, Ask, Attributes, Change, Request, errno};
 use super::channel::Channel;
@@ -10,7 +11,7 @@ use super::odd::{Piece, patch};
 use super::reply::{Duty, Form};
 use super::seek::seek;
 use crate::device::{self, Device, Op, Reply};
-use crate::nbd::{Closer, Geometry};
+use crate::nbd::{Closer, Geometry, Stage};
 
 /// The most bytes that the kernel is let ask for in one request. More makes it no faster.
 const MOST: u32 = 1 << 20;
@@ -18,7 +19,7 @@ const MOST: u32 = 1 << 20;
 const BATCH: usize = 32;
 
 /// Who owns the file, and who may open it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// User.
     pub uid: u32,
@@ -43,33 +44,46 @@ pub enum ServeEnd {
 }
 
 /// Serves one mounted file until it is unmounted or `closer` closes it. It returns only when every request that was
-/// taken is answered by `device`.
+/// taken is answered by `device`, or when it leaves to another server ([`Closer::part`]): that one finds
+/// [`Channel::record`], and what is unanswered is not answered here any more.
 ///
 /// # Errors
 /// Why it ended by itself.
 pub async fn serve<D: Device + 'static>(
     channel: Rc<Channel>,
     device: Rc<D>,
-    owner: Owner,
     closer: Closer,
 ) -> Result<(), ServeEnd> {
     let geometry = device.geometry();
-    let most = most(&geometry);
-    let mut file = File { channel, device, geometry, owner: Cell::new(owner), most };
+    let mut file = File { channel, device, geometry };
     let mut buffer = vec![0; 4096 + MOST as usize];
     let mut taken = 0;
+    let parting = || closer.when(|stage| stage == Stage::Parting);
     let end = loop {
-        let received = tokio::select! {
-            biased;
-            () = closer.closed() => break Ok(()),
-            received = file.channel.next(&mut buffer) => received,
+        let received = match closer.stage() {
+            Stage::Open => tokio::select! {
+                biased;
+                () = closer.when(|stage| stage != Stage::Open) => continue,
+                received = file.channel.next(&mut buffer) => received,
+            },
+            Stage::Quiet => {
+                closer.when(|stage| stage != Stage::Quiet).await;
+                continue;
+            }
+            Stage::Parting => return Ok(()),
+            Stage::Closed => break Ok(()),
         };
         match received {
             Ok(Some(length)) => {
-                if let Some(request) = Request::decode(&buffer[..length])
-                    && let Err(end) = file.take(request).await
-                {
-                    break Err(end);
+                if let Some(request) = Request::decode(&buffer[..length]) {
+                    let done = tokio::select! {
+                        biased;
+                        done = file.take(request) => done,
+                        () = parting() => return Ok(()),
+                    };
+                    if let Err(end) = done {
+                        break Err(end);
+                    }
                 }
             }
             Ok(None) => break Err(ServeEnd::Unmounted),
@@ -80,8 +94,10 @@ pub async fn serve<D: Device + 'static>(
             tokio::task::yield_now().await;
         }
     };
-    file.channel.idle().await;
-    end
+    tokio::select! {
+        () = file.channel.idle() => end,
+        () = parting() => Ok(()),
+    }
 }
 
 /// The longest read or write: a device may be asked for a block more on either side of it.
@@ -95,8 +111,6 @@ pub(super) struct File<D: Device> {
     pub(super) channel: Rc<Channel>,
     pub(super) device: Rc<D>,
     pub(super) geometry: Geometry,
-    owner: Cell<Owner>,
-    most: u32,
 }
 
 impl<D: Device + 'static> File<D> {
@@ -110,7 +124,11 @@ impl<D: Device + 'static> File<D> {
                     refuse(errno::NOT_SUPPORTED);
                     return Err(ServeEnd::TooOld(minor));
                 }
-                answer(&abi::init_out(minor, readahead, flags, self.most));
+                let most = most(&self.geometry);
+                answer(&abi::init_out(minor, readahead, flags, most));
+                self.channel.update(|record| {
+                    (record.most, record.resends) = (most, flags & abi::HAS_RESEND != 0);
+                });
             }
             Ask::Attributes => answer(&self.attributes().encode()),
             Ask::Change(change) => match self.change(change) {
@@ -144,7 +162,7 @@ impl<D: Device + 'static> File<D> {
     }
 
     fn attributes(&self) -> Attributes {
-        let Owner { uid, gid, mode } = self.owner.get();
+        let Owner { uid, gid, mode } = self.channel.record().owner;
         let size = self.device.geometry().size.max(self.geometry.size);
         let mode = if self.geometry.read_only { mode & !0o222 } else { mode };
         Attributes { size, mode, uid, gid, preferred: self.geometry.preferred }
@@ -152,14 +170,14 @@ impl<D: Device + 'static> File<D> {
 
     /// Owner and mode are the mount's own and end with it. The size is the device's.
     fn change(&self, change: Change) -> Result<(), i32> {
-        let mut owner = self.owner.get();
+        let mut owner = self.channel.record().owner;
         if change.size.is_some_and(|size| size != self.geometry.size) {
             return Err(errno::PERM);
         }
         owner.mode = change.mode.map_or(owner.mode, |mode| mode & 0o777);
         owner.uid = change.uid.unwrap_or(owner.uid);
         owner.gid = change.gid.unwrap_or(owner.gid);
-        self.owner.set(owner);
+        self.channel.update(|record| record.owner = owner);
         Ok(())
     }
 

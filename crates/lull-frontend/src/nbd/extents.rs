@@ -6,6 +6,8 @@
 //! (nothing is allocated) and bit 1 for *zero* (it reads as zeroes); 4 bytes that are 0 and ignored.
 //! Each extent begins where the one before ends. The two flags are those of the protocol.
 
+use serde::{Deserialize, Serialize};
+
 /// One stretch of a device that is all of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
@@ -52,7 +54,7 @@ impl Extent {
 }
 
 /// A client's question, as far as the answer depends on it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Question {
     /// Bytes of the range that it asks about.
     pub(crate) length: u64,

@@ -1,10 +1,12 @@
 //! What is told about an export.
 
+use serde::{Deserialize, Serialize};
+
 use super::Dialect;
 use super::constants::{MAX_PAYLOAD, flag, info_kind};
 
 /// Size and abilities of an export.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Geometry {
     /// Bytes; a multiple of `block`.
     pub size: u64,

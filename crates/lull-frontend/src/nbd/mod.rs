@@ -29,5 +29,5 @@ pub use extents::Extent;
 pub use info::Geometry;
 pub use reply::Dialect;
 pub(crate) use serve::Duty;
-pub use serve::{Closer, Limits, ServeEnd, serve};
+pub use serve::{Agreement, Closer, Limits, Owed, Parted, Resumed, ServeEnd, Stage, serve};
 pub use uri::{Uri, UriError};

@@ -2,6 +2,8 @@
 
 use std::ops::Deref;
 
+use serde::{Deserialize, Serialize};
+
 use super::constants::{ALLOCATION_ID, EXTENDED_REPLY, SIMPLE_REPLY, STRUCTURED_REPLY, chunk};
 use super::{Errno, Extent};
 
@@ -15,7 +17,7 @@ pub const CHUNK: usize = 20;
 pub const EXTENDED: usize = 32;
 
 /// What requests and replies look like after the handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dialect {
     /// Replies have no chunks.
     Simple,
@@ -26,7 +28,7 @@ pub enum Dialect {
 }
 
 /// Whom a reply is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct To {
     /// The request's cookie.
     pub cookie: u64,

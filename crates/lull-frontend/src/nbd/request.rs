@@ -1,5 +1,7 @@
 //! Requests: their bytes, and what makes one acceptable.
 
+use serde::{Deserialize, Serialize};
+
 use super::constants::{EXTENDED_REQUEST, MAX_PAYLOAD, REQUEST, cmd, cmd_flag};
 use super::{Dialect, Errno, Geometry, Op};
 
@@ -39,7 +41,7 @@ pub enum Verdict {
 }
 
 /// What the handshake agreed on, as far as requests are judged by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// What requests and replies look like.
     pub dialect: Dialect,

@@ -16,7 +16,7 @@ use lull_admin::Fault;
 use lull_transport::handover::{self, Channel};
 use lull_wire::AttachmentId;
 use sd_notify::NotifyState;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::chronicle::Chronicle;
@@ -45,15 +45,26 @@ pub fn passed() -> HashMap<String, OwnedFd> {
     taken.collect()
 }
 
-/// Where the memory of one attachment's log is to be found by the next life.
+/// What is kept, by name: the log's memory.
+pub const LOG: &str = "log";
+/// A mounted file's end.
+pub const FUSE: &str = "fuse";
+/// What is to be known of the mounted file.
+pub const MOUNT: &str = "mount";
+
+/// Descriptors under their names.
+pub type Kept = Vec<(String, OwnedFd)>;
+
+/// Where what one attachment leaves is to be found by the next life.
 #[derive(Debug)]
 pub struct Vault {
     keeping: Keeping,
     dir: PathBuf,
     attachment: String,
-    /// What the service manager knows the memory by.
-    label: String,
+    id: AttachmentId,
     keeper: Option<program::Keeper>,
+    /// What is kept.
+    kept: Kept,
     /// Why nobody has it.
     fault: Rc<RefCell<Option<Fault>>>,
 }
@@ -65,8 +76,9 @@ impl Vault {
             keeping: keeping.clone(),
             dir: dir.to_owned(),
             attachment: name.to_owned(),
-            label: format!("lull-log-{id}"),
+            id,
             keeper: None,
+            kept: Kept::new(),
             fault: Rc::default(),
         }
     }
@@ -75,52 +87,84 @@ impl Vault {
     ///
     /// # Errors
     /// There is a keeper, and it does not give it.
-    pub fn find(&mut self, passed: &mut HashMap<String, OwnedFd>) -> io::Result<Option<OwnedFd>> {
-        match &self.keeping {
-            Keeping::Nowhere => Ok(None),
-            Keeping::ServiceManager => Ok(passed.remove(&self.label)),
-            Keeping::Process(_) => {
-                let found = program::find(&self.dir, &self.attachment)?;
-                Ok(found.map(|(keeper, log)| {
-                    self.keeper = Some(keeper);
-                    log
-                }))
+    pub fn find(
+        &mut self,
+        passed: &mut HashMap<String, OwnedFd>,
+    ) -> io::Result<HashMap<String, OwnedFd>> {
+        let mut found = HashMap::new();
+        if let Keeping::Process(_) = &self.keeping
+            && let Some((keeper, kept)) = program::find(&self.dir, &self.attachment)?
+        {
+            self.keeper = Some(keeper);
+            for (name, fd) in &kept {
+                found.insert(name.clone(), fd.try_clone()?);
+            }
+            self.kept = kept;
+        }
+        for name in [LOG, FUSE, MOUNT] {
+            if let Some(fd) = passed.remove(&label(self.id, name)) {
+                if let Keeping::ServiceManager = &self.keeping {
+                    self.kept.push((name.to_owned(), fd.try_clone()?));
+                }
+                found.entry(name.to_owned()).or_insert(fd);
             }
         }
+        Ok(found)
     }
 
     /// From here on the next life finds this.
     ///
     /// # Errors
     /// Nobody keeps it.
-    pub fn keep(&mut self, log: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn keep(&mut self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.kept.iter().any(|(kept, _)| kept == name) {
+            return Ok(());
+        }
+        self.kept.push((name.to_owned(), fd.try_clone_to_owned()?));
         match &self.keeping {
             Keeping::Nowhere => Ok(()),
-            Keeping::ServiceManager => {
-                let name = NotifyState::FdName(&self.label);
-                sd_notify::notify_with_fds(&[NotifyState::FdStore, name], &[log])
-            }
+            Keeping::ServiceManager => store(self.id, &[(name, fd)]),
             Keeping::Process(program) => {
-                if self.keeper.is_none() {
-                    self.keeper = Some(program::start(program, &self.dir, &self.attachment, log)?);
-                }
+                let keeper = program::start(program, &self.dir, &self.attachment, &self.kept)?;
+                self.keeper = Some(keeper);
                 Ok(())
             }
         }
     }
 
+    /// The next life finds these no more.
+    ///
+    /// # Errors
+    /// Nobody keeps the others.
+    pub fn drop_some(&mut self, names: &[&str]) -> io::Result<()> {
+        let mut rest = std::mem::take(&mut self.kept);
+        let gone = rest.extract_if(.., |(name, _)| names.contains(&name.as_str())).collect();
+        (self.kept, rest) = (gone, rest);
+        let before = self.keeper.take();
+        if let (Keeping::Process(program), false) = (&self.keeping, rest.is_empty()) {
+            self.keeper = Some(program::start(program, &self.dir, &self.attachment, &rest)?);
+        }
+        let after = std::mem::replace(&mut self.keeper, before);
+        self.forget();
+        (self.keeper, self.kept) = (after, rest);
+        Ok(())
+    }
+
     /// The next life finds nothing any more.
     pub fn forget(&mut self) {
         let keeper = self.keeper.take();
+        let kept = std::mem::take(&mut self.kept);
         match &self.keeping {
             Keeping::Nowhere => {}
             Keeping::ServiceManager => {
-                let name = NotifyState::FdName(&self.label);
-                if let Err(error) = sd_notify::notify(&[NotifyState::FdStoreRemove, name]) {
-                    tracing::warn!(
-                        "the service manager was not told that {} is over: {error}",
-                        self.label
-                    );
+                for (name, _) in kept {
+                    let label = label(self.id, &name);
+                    let said = NotifyState::FdName(&label);
+                    if let Err(error) = sd_notify::notify(&[NotifyState::FdStoreRemove, said]) {
+                        tracing::warn!(
+                            "the service manager was not told that {label} is over: {error}"
+                        );
+                    }
                 }
             }
             Keeping::Process(_) => {
@@ -133,12 +177,33 @@ impl Vault {
 
     /// Watches over it from now on; must be called in a `LocalSet`.
     /// `fault`: why nobody does, so far.
-    pub fn guard(self, log: OwnedFd, chronicle: Rc<Chronicle>, fault: Option<String>) -> Guard {
+    pub fn guard(self, chronicle: Rc<Chronicle>, fault: Option<String>) -> Guard {
         *self.fault.borrow_mut() = fault.map(|why| Fault { since: chronicle.wall_ms(), why });
         let (wanted, wishes) = watch::channel(Wish::Keep);
+        let (more, comes) = mpsc::unbounded_channel();
         let fault = Rc::clone(&self.fault);
-        Guard { wanted, fault, task: tokio::task::spawn_local(guard(self, log, wishes, chronicle)) }
+        let task = tokio::task::spawn_local(guard(self, comes, wishes, chronicle));
+        Guard { wanted, more, fault, task }
     }
+}
+
+/// What the service manager knows something by that an attachment leaves; what a predecessor calls it, too.
+pub fn label(id: AttachmentId, name: &str) -> String {
+    format!("lull-{name}-{id}")
+}
+
+/// Whether something is called so.
+pub fn is_label(name: &str) -> bool {
+    name.starts_with("lull-")
+}
+
+fn store(id: AttachmentId, fds: &[(&str, BorrowedFd<'_>)]) -> io::Result<()> {
+    for (name, fd) in fds {
+        let label = label(id, name);
+        let name = NotifyState::FdName(&label);
+        sd_notify::notify_with_fds(&[NotifyState::FdStore, name], &[*fd])?;
+    }
+    Ok(())
 }
 
 /// What is to become of what is kept.
@@ -151,10 +216,11 @@ enum Wish {
     Leave,
 }
 
-/// The one who sees to it that the log is kept while the daemon runs: a keeper that was ended is started again.
+/// The one who sees to it that all is kept while the daemon runs: a keeper that was ended is started again.
 #[derive(Debug)]
 pub struct Guard {
     wanted: watch::Sender<Wish>,
+    more: mpsc::UnboundedSender<Kept>,
     fault: Rc<RefCell<Option<Fault>>>,
     task: JoinHandle<()>,
 }
@@ -163,6 +229,12 @@ impl Guard {
     /// Why nobody keeps it, and since when; none: somebody does.
     pub fn fault(&self) -> Option<Fault> {
         self.fault.borrow().clone()
+    }
+
+    /// The next life is to find this too, in place of what it would find under the same names.
+    pub fn keep(&self, more: Kept) {
+        // A guard that is over has nothing to keep any more.
+        let _ = self.more.send(more);
     }
 
     /// Ends when the next life will find nothing, or with `leave` what is there now.
@@ -175,7 +247,7 @@ impl Guard {
 
 async fn guard(
     mut vault: Vault,
-    mut log: OwnedFd,
+    mut comes: mpsc::UnboundedReceiver<Kept>,
     mut wishes: watch::Receiver<Wish>,
     chronicle: Rc<Chronicle>,
 ) {
@@ -183,26 +255,36 @@ async fn guard(
     loop {
         let failed = fault.borrow().is_some();
         let keeper = vault.keeper.as_ref().map(|keeper| keeper.channel());
-        tokio::select! {
+        let before = tokio::select! {
             biased;
             changed = wishes.changed() => match (changed.is_err(), *wishes.borrow_and_update()) {
                 (true, _) | (false, Wish::Leave) => return,
                 (false, Wish::Forget) => return vault.forget(),
                 (false, Wish::Keep) => continue,
             },
-            () = gone(keeper, failed) => {}
-        }
-        vault.keeper = None;
+            Some(more) = comes.recv() => {
+                vault.kept.retain(|(name, _)| more.iter().all(|(new, _)| new != name));
+                vault.kept.extend(more);
+                vault.keeper.take()
+            }
+            () = gone(keeper, failed) => {
+                vault.keeper = None;
+                None
+            }
+        };
         // What is sent to the thread that starts a process has no part in this loop.
-        let (keeping, dir) = (vault.keeping.clone(), vault.dir.clone());
-        let attachment = name.clone();
+        let (keeping, dir, id) = (vault.keeping.clone(), vault.dir.clone(), vault.id);
+        let (attachment, kept) = (name.clone(), std::mem::take(&mut vault.kept));
         let started = tokio::task::spawn_blocking(move || {
-            let kept = restart(&keeping, &dir, &attachment, &log);
-            (log, kept)
+            let keeper = restart(&keeping, &dir, &attachment, id, &kept);
+            if let (Ok(_), Some(before)) = (&keeper, before) {
+                before.end();
+            }
+            (kept, keeper)
         });
-        let Ok((file, kept)) = started.await else { return };
-        log = file;
-        match kept {
+        let Ok((kept, started)) = started.await else { return };
+        vault.kept = kept;
+        match started {
             Ok(keeper) => {
                 vault.keeper = keeper;
                 if fault.take().is_some() {
@@ -225,14 +307,17 @@ fn restart(
     keeping: &Keeping,
     dir: &Path,
     attachment: &str,
-    log: &OwnedFd,
+    id: AttachmentId,
+    kept: &Kept,
 ) -> io::Result<Option<program::Keeper>> {
     match keeping {
-        Keeping::Process(program) => {
-            program::start(program, dir, attachment, log.as_fd()).map(Some)
+        Keeping::Process(program) => program::start(program, dir, attachment, kept).map(Some),
+        Keeping::Nowhere => Ok(None),
+        // What it has already under a name stays with it, beside the same once more.
+        Keeping::ServiceManager => {
+            let fds: Vec<_> = kept.iter().map(|(name, fd)| (&**name, fd.as_fd())).collect();
+            store(id, &fds).map(|()| None)
         }
-        // Nobody there could have been lost.
-        Keeping::Nowhere | Keeping::ServiceManager => Ok(None),
     }
 }
 

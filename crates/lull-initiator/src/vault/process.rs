@@ -1,4 +1,4 @@
-//! The keeper as a process: it holds a descriptor, gives it to whoever starts the daemon again, and ends when it is told
+//! The keeper as a process: it holds descriptors, gives them to whoever starts the daemon again, and ends when it is told
 //! to, or when its place in the state directory is gone.
 
 use std::io;
@@ -18,7 +18,7 @@ const LOOK_EVERY: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// How long whoever connects may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Keeps the log of attachment `name`, whose state is in `dir`, until it is told to forget it.
+/// Keeps what attachment `name`, whose state is in `dir`, leaves to its next life, until it is told to forget it.
 ///
 /// # Errors
 /// It was not started by a daemon, or cannot listen.
@@ -31,12 +31,13 @@ pub fn keep_log(dir: &Path, name: &str) -> io::Result<()> {
     // What ends the daemon, an interrupt from its terminal too, must not end its keeper.
     let _ = rustix::process::setsid();
     let given = recv_fds(&line).map_err(io::Error::other)?;
-    let log = given.fds.into_iter().next().map(|(_, log)| log);
-    let log = log.filter(|_| given.message == KEEP).ok_or(io::ErrorKind::InvalidData)?;
+    if given.message != KEEP || given.fds.is_empty() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     match Place::take(dir, name) {
         Ok(place) => {
             send_fds(&line, &[], KEPT).map_err(io::Error::other)?;
-            place.serve(&log, line)
+            place.serve(&given.fds, line)
         }
         Err(error) => {
             let why = format!("it cannot listen in {}: {error}", dir.display());
@@ -75,7 +76,7 @@ impl Place {
         Ok(Self { socket, path, number })
     }
 
-    fn serve(self, log: &OwnedFd, line: OwnedFd) -> io::Result<()> {
+    fn serve(self, kept: &[(String, OwnedFd)], line: OwnedFd) -> io::Result<()> {
         let mut line = Some(line);
         loop {
             let mut wanted = vec![PollFd::new(&self.socket, PollFlags::IN)];
@@ -90,28 +91,34 @@ impl Place {
             if speaks && let Some(present) = &line {
                 match recv_fds(present) {
                     Ok(parcel) if parcel.message == FORGET => {
-                        return std::fs::remove_file(&self.path);
+                        // Another keeper may have taken its place.
+                        return if self.is_there() {
+                            std::fs::remove_file(&self.path)
+                        } else {
+                            Ok(())
+                        };
                     }
                     Ok(_) => {}
                     // The daemon has ended; the next one connects.
                     Err(_) => line = None,
                 }
             }
-            if comes && let Ok(next) = self.meet(log) {
+            if comes && let Ok(next) = self.meet(kept) {
                 line = Some(next);
             }
         }
     }
 
     /// Somebody connects: the next life of the daemon.
-    fn meet(&self, log: &OwnedFd) -> Result<OwnedFd, ParcelError> {
+    fn meet(&self, kept: &[(String, OwnedFd)]) -> Result<OwnedFd, ParcelError> {
         let next = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC)?;
         bounded(&next, PATIENCE)?;
         let asked = recv_fds(&next)?;
         if asked.message != GIVE {
             return Err(ParcelError::Malformed("it asks for nothing"));
         }
-        send_fds(&next, &[("log".to_owned(), log.as_fd())], b"log")?;
+        let kept: Vec<_> = kept.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
+        send_fds(&next, &kept, b"kept")?;
         Ok(next)
     }
 

@@ -1,7 +1,7 @@
 //! The keeper as its daemon sees it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,6 +10,8 @@ use lull_transport::handover::{self, Channel, Parcel, ParcelError, recv_fds, sen
 use rustix::fs::{Mode, OFlags};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::Kept;
 
 /// The verb of the command that makes a process a keeper.
 const VERB: &str = "keep-log";
@@ -25,7 +27,7 @@ pub const KEPT: &[u8] = b"kept";
 pub const GIVE: &[u8] = b"give";
 pub const FORGET: &[u8] = b"forget";
 
-/// A keeper that has the log.
+/// A keeper that has what it was given.
 #[derive(Debug)]
 pub struct Keeper {
     line: OwnedFd,
@@ -39,7 +41,7 @@ impl Keeper {
         Channel::new(self.line.try_clone()?)
     }
 
-    /// It forgets the log and ends.
+    /// It forgets everything and ends.
     pub fn end(mut self) {
         // One that is gone has forgotten everything.
         let _ = send_fds(&self.line, &[], FORGET);
@@ -75,12 +77,12 @@ fn said(error: ParcelError) -> io::Error {
     io::Error::other(format!("the keeper does not answer: {error}"))
 }
 
-/// Starts one and gives it the log; returns when the next life would find it.
+/// Starts one and gives it these; returns when the next life would find it.
 pub fn start(
     program: &Path,
     dir: &Path,
     attachment: &str,
-    log: BorrowedFd<'_>,
+    kept: &[(String, OwnedFd)],
 ) -> io::Result<Keeper> {
     let (mine, theirs) = handover::socketpair()?;
     bounded(&mine, PATIENCE)?;
@@ -88,14 +90,14 @@ pub fn start(
     command.arg(VERB).arg(std::fs::canonicalize(dir)?).arg(attachment);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let number = handover::inherit(&mut command, theirs, LOWEST)?;
-    command.env(VARIABLE, number.to_string());
+    command.env(VARIABLE, number.to_string()).env_remove(handover::VARIABLE);
     let child = command.spawn().map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be started: {error}", program.display()))
     })?;
     drop(command);
     let mut keeper = Keeper { line: mine, child: Some(child) };
-    let told = send_fds(&keeper.line, &[("log".to_owned(), log)], KEEP)
-        .and_then(|()| recv_fds(&keeper.line));
+    let kept: Vec<_> = kept.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
+    let told = send_fds(&keeper.line, &kept, KEEP).and_then(|()| recv_fds(&keeper.line));
     match told {
         Ok(Parcel { message, .. }) if message == KEPT => Ok(keeper),
         other => {
@@ -115,7 +117,7 @@ pub fn start(
 }
 
 /// The keeper that an earlier life started, and what it keeps.
-pub fn find(dir: &Path, attachment: &str) -> io::Result<Option<(Keeper, OwnedFd)>> {
+pub fn find(dir: &Path, attachment: &str) -> io::Result<Option<(Keeper, Kept)>> {
     let dir = open_dir(dir)?;
     let flags = SocketFlags::CLOEXEC;
     let line = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -128,10 +130,7 @@ pub fn find(dir: &Path, attachment: &str) -> io::Result<Option<(Keeper, OwnedFd)
     }
     let given = send_fds(&line, &[], GIVE).and_then(|()| recv_fds(&line));
     match given {
-        Ok(mut parcel) => {
-            let log = parcel.fds.pop().map(|(_, log)| log);
-            Ok(log.map(|log| (Keeper { line, child: None }, log)))
-        }
+        Ok(parcel) => Ok(Some((Keeper { line, child: None }, parcel.fds))),
         // It ended in this moment.
         Err(ParcelError::Closed) => Ok(None),
         Err(error) => Err(said(error)),

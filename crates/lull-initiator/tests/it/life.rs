@@ -1,7 +1,7 @@
 //! Attaching, working, leaving.
 
 use lull_admin::ClientError;
-use lull_admin::{AttachmentPhase, ErrorCode, RestartOrder};
+use lull_admin::{AttachmentPhase, ErrorCode, RestartKind, RestartOrder};
 use lull_frontend::nbd::Errno;
 use lull_frontend::nbd::client::RequestError;
 use lull_initiator::RunError;
@@ -169,7 +169,8 @@ fn what_only_a_target_can_do_is_refused_with_the_way_to_it() {
     on_one_thread(async {
         let dir = tempfile::tempdir().unwrap();
         let (_target, daemon) = shared(dir.path()).await;
-        let error = daemon.admin.restart(&RestartOrder::default()).await.unwrap_err();
+        let stop = RestartOrder { kind: RestartKind::Stop, ..RestartOrder::default() };
+        let error = daemon.admin.restart(&stop).await.unwrap_err();
         let ClientError::Api(error) = error else { panic!("{error}") };
         assert_eq!(error.code, ErrorCode::WrongRole);
         let error = daemon.admin.detach("db7").await.unwrap_err();

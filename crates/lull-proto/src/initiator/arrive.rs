@@ -27,8 +27,9 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(4);
 impl Initiator {
     pub(super) fn begin(&mut self, now: MonoTime, actions: &mut Actions) {
         if matches!(self.state, State::Idle) {
-            let outage =
-                Outage::new(now, Why::First, Duration::ZERO, Duration::ZERO, Marks::default());
+            let first =
+                || Outage::new(now, Why::First, Duration::ZERO, Duration::ZERO, Marks::default());
+            let outage = self.before.take().unwrap_or_else(first);
             self.dial(now, outage, actions);
         }
     }

@@ -178,7 +178,7 @@ fn absence(why: Why) -> &'static str {
     match why {
         Why::First => "has not been reached yet",
         Why::Restart(_) => "restarts",
-        Why::Lost => "cannot be reached",
+        Why::Lost | Why::Successor => "cannot be reached",
         Why::WriteBack => "begins anew after a failed write-back",
         Why::Faulted => "fails",
         Why::Shutdown => "was shut down",

@@ -33,6 +33,7 @@ mod report;
 mod requests;
 mod shutdown;
 mod state;
+mod succession;
 mod tick;
 
 pub use config::{Config, Memory, Policy, Retain};
@@ -43,6 +44,7 @@ pub use replay::Replay;
 pub use report::{End, Interruption, Phase, Report, Timer, View};
 pub use requests::{Again, Ask, Origin, Slot, WINDOW};
 pub use state::{Dial, Leaving, Link, Pause, Resume, State};
+pub use succession::{Succession, Waiting};
 
 use crate::geometry::Geometry;
 use crate::{ConnId, MonoTime, Violation};
@@ -159,6 +161,8 @@ pub struct Initiator {
     refusal: Option<Refusing>,
     /// What cannot be passed on is not kept.
     gives_back: bool,
+    /// Until it begins: the outage of the consumers of a life before this one.
+    before: Option<Outage>,
     conns: u64,
     pings: u64,
     chance: u64,
@@ -177,6 +181,7 @@ impl Initiator {
             path: Path::default(),
             refusal: None,
             gives_back: false,
+            before: None,
             conns: 0,
             pings: 0,
             chance: config.seed | 1,

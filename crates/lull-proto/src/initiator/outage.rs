@@ -29,6 +29,8 @@ pub enum Why {
     Faulted,
     /// The target shut down for good.
     Shutdown,
+    /// The daemon is another one now, and its consumers are still there [INIT-1].
+    Successor,
 }
 
 /// How far the restart timer, or the resume timer, of an outage has come.

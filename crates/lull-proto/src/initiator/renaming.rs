@@ -20,6 +20,7 @@ impl Initiator {
             path: _,
             refusal,
             gives_back: _,
+            before,
             conns,
             pings,
             chance,
@@ -33,6 +34,9 @@ impl Initiator {
             Intent::Leave | Intent::LeaveOnceMore => Duration::from_secs(4),
         };
         rename_state(state, longest, names);
+        if let Some(outage) = before {
+            rename_outage(outage, longest, names);
+        }
         requests.rename(names);
         memory.epoch = names.epoch(attachment, memory.epoch);
         *conns = names.conn(crate::ConnId(*conns)).0;

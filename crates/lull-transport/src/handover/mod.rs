@@ -3,14 +3,17 @@
 //! A [`socketpair`] keeps the boundaries of messages (`SOCK_SEQPACKET`). One end goes to a child
 //! through [`inherit`], which finds it again with [`inherited`]; both ends then speak in
 //! [`Parcel`]s over a [`Channel`], or with [`send_fds`] and [`recv_fds`] where blocking is wanted.
+//! [`Successor`] and [`Predecessor`] are the two sides of a restart on that.
 
 mod channel;
 mod inherit;
 mod parcel;
+mod successor;
 
 pub use channel::Channel;
 pub use inherit::{InheritError, inherit, inherited, passed};
 pub use parcel::{MAX_FDS, MAX_MESSAGE, Parcel, ParcelError, recv_fds, send_fds};
+pub use successor::{Predecessor, Successor, SuccessorError, VARIABLE};
 
 use std::io;
 use std::os::fd::OwnedFd;

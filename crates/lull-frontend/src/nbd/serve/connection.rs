@@ -6,16 +6,24 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use lull_transport::{Inlet, Outlet, ReadHalf, WriteHalf};
+use lull_transport::{Inlet, Outlet, ReadHalf, Stream, WriteHalf};
 
-use super::receive::receive;
+use super::closer::Stage;
+use super::part::{Agreement, Parted};
+use super::receive::{Partial, receive};
 use super::{Agreed, Closer, Limits, ServeEnd};
 use crate::nbd::Device;
+
+thread_local! {
+    static NEXT: Cell<u64> = const { Cell::new(0) };
+}
 
 /// What replies need of their connection, and the reader of the replies.
 #[derive(Debug)]
 pub(super) struct Shared<B: AsRef<[u8]>> {
     pub(super) outlet: Outlet<B>,
+    /// Which one of this process it is.
+    pub(super) number: u64,
     in_flight: Cell<usize>,
     held: Cell<usize>,
     /// Whoever waits for fewer requests in flight: the reader, later the end of the connection.
@@ -23,6 +31,17 @@ pub(super) struct Shared<B: AsRef<[u8]>> {
 }
 
 impl<B: AsRef<[u8]>> Shared<B> {
+    pub(super) fn new() -> Self {
+        let number = NEXT.replace(NEXT.get() + 1);
+        Shared {
+            outlet: Outlet::new(),
+            number,
+            in_flight: Cell::new(0),
+            held: Cell::new(0),
+            waiting: RefCell::new(None),
+        }
+    }
+
     pub(super) fn begin(&self, held: usize) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.held.set(self.held.get() + held);
@@ -64,34 +83,107 @@ impl<B: AsRef<[u8]>> Shared<B> {
     }
 }
 
+/// The incoming side of a connection. Whoever stops reading, wherever that is, finds everything in here.
+#[derive(Debug)]
+pub(super) struct Reader<B> {
+    pub(super) inlet: Inlet,
+    pub(super) r: ReadHalf,
+    /// A request whose payload is being received.
+    pub(super) partial: Option<Partial<B>>,
+}
+
+impl<B: AsRef<[u8]>> Reader<B> {
+    pub(super) fn new(inlet: Inlet, r: ReadHalf) -> Self {
+        Reader { inlet, r, partial: None }
+    }
+}
+
+/// How the transmission left its stream.
+enum Left {
+    Ended(Result<(), ServeEnd>),
+    Parting,
+}
+
 /// Runs a connection from its first request until everything of it has ended.
 pub(super) async fn transmit<D: Device>(
-    inlet: Inlet,
-    r: ReadHalf,
+    mut reader: Reader<D::Buffer>,
     mut w: WriteHalf,
     mut agreed: Agreed<D>,
+    shared: Rc<Shared<D::Buffer>>,
     limits: &Limits,
     closer: &Closer,
 ) -> Result<(), ServeEnd> {
-    let shared = Rc::new(Shared {
-        outlet: Outlet::new(),
-        in_flight: Cell::new(0),
-        held: Cell::new(0),
-        waiting: RefCell::new(None),
-    });
     let outlet = shared.outlet.clone();
     let _cut = AbortOnDrop(&outlet);
-    let mut pump = pin!(outlet.pump(&mut w));
-
-    // The reader goes first: what it answers in one turn is written behind it in one go.
-    let mut end = tokio::select! {
-        biased;
-        () = closer.closed() => Ok(()),
-        end = receive(inlet, r, &mut agreed, &shared, limits) => end,
-        broken = pump.as_mut() => broken.map_err(ServeEnd::Lost),
+    let left = {
+        let mut pump = pin!(outlet.pump(&mut w));
+        match talk(&mut reader, &mut agreed, &shared, limits, closer, pump.as_mut()).await {
+            // Where it is to leave meanwhile nobody is there who would go on with it.
+            Left::Ended(end) => tokio::select! {
+                end = finish(end, &shared, limits, pump) => Left::Ended(end),
+                () = closer.when(|stage| stage == Stage::Parting) => Left::Ended(Ok(())),
+            },
+            Left::Parting => {
+                outlet.stop();
+                match pump.await {
+                    Ok(()) => Left::Parting,
+                    Err(error) => Left::Ended(Err(ServeEnd::Lost(error))),
+                }
+            }
+        }
     };
+    match left {
+        Left::Ended(end) => end,
+        Left::Parting => {
+            let unread = reader.partial;
+            let unread = unread.map_or_else(Vec::new, |some| some.into_bytes(agreed.terms.dialect));
+            let unread = [&unread, reader.inlet.bytes()].concat();
+            let fd = Stream::rejoin(reader.r, w)?.into_fd()?;
+            let Agreed { geometry, terms, device: _ } = agreed;
+            let agreed = Agreement { connection: shared.number, terms, geometry };
+            closer.leave(Parted { fd, agreed, unread, unsent: outlet.take_rest() });
+            Ok(())
+        }
+    }
+}
 
-    // Answers still leave while the rest is waited for, unless the stream is already broken.
+/// Requests in, replies out, for as long as nobody ends it.
+async fn talk<D: Device>(
+    reader: &mut Reader<D::Buffer>,
+    agreed: &mut Agreed<D>,
+    shared: &Rc<Shared<D::Buffer>>,
+    limits: &Limits,
+    closer: &Closer,
+    mut pump: std::pin::Pin<&mut impl Future<Output = std::io::Result<()>>>,
+) -> Left {
+    loop {
+        match closer.stage() {
+            // The reader goes first: what it answers in one turn is written behind it in one go.
+            Stage::Open => tokio::select! {
+                biased;
+                () = closer.when(|stage| stage != Stage::Open) => {}
+                end = receive(reader, agreed, shared, limits) => return Left::Ended(end),
+                broken = pump.as_mut() => return Left::Ended(broken.map_err(ServeEnd::Lost)),
+            },
+            Stage::Quiet => tokio::select! {
+                biased;
+                () = closer.when(|stage| stage != Stage::Quiet) => {}
+                broken = pump.as_mut() => return Left::Ended(broken.map_err(ServeEnd::Lost)),
+            },
+            Stage::Parting => return Left::Parting,
+            Stage::Closed => return Left::Ended(Ok(())),
+        }
+    }
+}
+
+/// Answers still leave while the rest is waited for, unless the stream is already broken.
+async fn finish<B: AsRef<[u8]>>(
+    mut end: Result<(), ServeEnd>,
+    shared: &Shared<B>,
+    limits: &Limits,
+    mut pump: std::pin::Pin<&mut impl Future<Output = std::io::Result<()>>>,
+) -> Result<(), ServeEnd> {
+    let outlet = &shared.outlet;
     let mut writing = outlet.is_open();
     poll_fn(|cx| {
         if writing && let Poll::Ready(broken) = pump.as_mut().poll(cx) {

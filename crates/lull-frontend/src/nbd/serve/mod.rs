@@ -3,6 +3,7 @@
 mod closer;
 mod connection;
 mod negotiate;
+mod part;
 mod receive;
 mod reply;
 
@@ -17,7 +18,10 @@ use super::request::Terms;
 use super::{Exports, MAX_PAYLOAD};
 use crate::device::Device;
 
-pub use closer::Closer;
+use connection::{Reader, Shared};
+
+pub use closer::{Closer, Stage};
+pub use part::{Agreement, Owed, Parted, Resumed};
 pub(crate) use reply::Duty;
 
 /// What one connection may take, in time and memory. [SEC-4]
@@ -91,7 +95,7 @@ pub async fn serve<E: Exports>(
     let negotiating = negotiate::negotiate(&mut inlet, &mut r, &mut w, &*exports);
     let negotiated = tokio::select! {
         biased;
-        () = closer.closed() => return Ok(()),
+        () = closer.when(|stage| matches!(stage, Stage::Parting | Stage::Closed)) => return Ok(()),
         timed = tokio::time::timeout(limits.handshake, negotiating) => match timed {
             Err(_) => return Err(ServeEnd::Slow(limits.handshake)),
             Ok(negotiated) => negotiated?,
@@ -100,7 +104,8 @@ pub async fn serve<E: Exports>(
     let Some(agreed) = negotiated else {
         return Ok(());
     };
-    connection::transmit(inlet, r, w, agreed, &limits, &closer).await
+    let (reader, shared) = (Reader::new(inlet, r), Rc::new(Shared::new()));
+    connection::transmit(reader, w, agreed, shared, &limits, &closer).await
 }
 
 /// What the handshake came to.

@@ -3,9 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use lull_transport::{Inlet, ReadHalf};
-
-use super::connection::Shared;
+use super::connection::{Reader, Shared};
 use super::reply::{Answer, Duty};
 use super::{Agreed, Limits, ServeEnd};
 use crate::device::{self, Device, Op, Reply};
@@ -13,28 +11,62 @@ use crate::nbd::constants::cmd;
 use crate::nbd::extents::Question;
 use crate::nbd::reply::To;
 use crate::nbd::request::{Request, Verdict};
-use crate::nbd::{Extent, MAX_EXTENTS};
+use crate::nbd::{Dialect, Errno, Extent, MAX_EXTENTS};
 
-/// Reads requests and submits them until the client leaves or its stream ends.
+/// A request whose payload has not arrived whole.
+#[derive(Debug)]
+pub(super) struct Partial<B> {
+    request: Request,
+    /// Bytes of the payload that have arrived.
+    got: usize,
+    then: Then<B>,
+}
+
+/// What is to be done when it has.
+#[derive(Debug)]
+enum Then<B> {
+    /// To write it; the memory that it goes to.
+    Write { op: Op, buffer: B },
+    /// To refuse the request; its payload goes nowhere.
+    Refuse(Errno),
+}
+
+impl<B: AsRef<[u8]>> Partial<B> {
+    /// All that was received of the request. What was to go nowhere may be any bytes.
+    pub(super) fn into_bytes(self, dialect: Dialect) -> Vec<u8> {
+        let mut bytes = match dialect {
+            Dialect::Simple | Dialect::Structured => self.request.encode().to_vec(),
+            Dialect::Extended => self.request.encode_extended().to_vec(),
+        };
+        match &self.then {
+            Then::Write { buffer, .. } => bytes.extend_from_slice(&buffer.as_ref()[..self.got]),
+            Then::Refuse(_) => bytes.resize(bytes.len() + self.got, 0),
+        }
+        bytes
+    }
+}
+
+/// Reads requests and submits them until the client leaves or its stream ends. It may be dropped at any time, and
+/// begun again with the same reader.
 pub(super) async fn receive<D: Device>(
-    mut inlet: Inlet,
-    mut r: ReadHalf,
+    reader: &mut Reader<D::Buffer>,
     agreed: &mut Agreed<D>,
     shared: &Rc<Shared<D::Buffer>>,
     limits: &Limits,
 ) -> Result<(), ServeEnd> {
     let dialect = agreed.terms.dialect;
     loop {
+        complete(reader, agreed, shared).await?;
+        let inlet = &mut reader.inlet;
         let Some(request) = Request::decode(inlet.bytes(), dialect).map_err(ServeEnd::Garbage)?
         else {
             let partial = !inlet.bytes().is_empty();
-            match inlet.fill(&mut r).await? {
+            match inlet.fill(&mut reader.r).await? {
                 0 if partial => return Err(ServeEnd::Lost(io::ErrorKind::UnexpectedEof.into())),
                 0 => return Ok(()),
                 _ => continue,
             }
         };
-        inlet.consume(dialect.header());
         if request.is_flood(dialect) {
             return Err(ServeEnd::Flood(request.payload(dialect)));
         }
@@ -43,24 +75,75 @@ pub(super) async fn receive<D: Device>(
             let now = agreed.device.geometry().bounded().size;
             agreed.geometry.size = agreed.geometry.size.max(now);
         }
+        // A request stays in the inlet until there is room for all of it: then nothing is lost where one stops here.
         match request.judge(&agreed.geometry, agreed.terms) {
             Verdict::Disconnect => return Ok(()),
             Verdict::Do(op) => {
                 let carried = carried(op, &request);
                 shared.room(carried as usize, limits).await;
-                take(op, request, carried, &mut inlet, &mut r, agreed, shared).await?;
+                let buffer = match carried {
+                    0 => None,
+                    length => Some(agreed.device.some_buffer(length).await),
+                };
+                match (op, buffer) {
+                    (Op::Write { .. }, Some(buffer)) => {
+                        let then = Then::Write { op, buffer };
+                        reader.partial = Some(Partial { request, got: 0, then });
+                        inlet.consume(dialect.header());
+                    }
+                    (op, buffer) => {
+                        inlet.consume(dialect.header());
+                        submit(op, &request, buffer, agreed, shared);
+                    }
+                }
             }
             Verdict::Nothing => {
                 shared.room(0, limits).await;
+                inlet.consume(dialect.header());
                 reply(&request, 0, agreed, shared).done(Ok(None));
             }
             Verdict::Refuse(errno) => {
                 shared.room(0, limits).await;
-                skip(request.payload(dialect), &mut inlet, &mut r).await?;
-                reply(&request, 0, agreed, shared).fail(errno);
+                reader.partial = Some(Partial { request, got: 0, then: Then::Refuse(errno) });
+                inlet.consume(dialect.header());
             }
         }
     }
+}
+
+/// Receives what is missing of a request, and submits or refuses it.
+async fn complete<D: Device>(
+    reader: &mut Reader<D::Buffer>,
+    agreed: &Agreed<D>,
+    shared: &Rc<Shared<D::Buffer>>,
+) -> Result<(), ServeEnd> {
+    let Reader { inlet, r, partial: place } = reader;
+    let Some(partial) = place else { return Ok(()) };
+    match &mut partial.then {
+        Then::Write { buffer, .. } => {
+            inlet.read_into(r, buffer.as_mut(), &mut partial.got).await?;
+        }
+        Then::Refuse(_) => {
+            // More than memory has is a flood.
+            let length = partial.request.payload(agreed.terms.dialect) as usize;
+            while partial.got < length {
+                if inlet.bytes().is_empty() && inlet.fill(r).await? == 0 {
+                    return Err(ServeEnd::Lost(io::ErrorKind::UnexpectedEof.into()));
+                }
+                let n = inlet.bytes().len().min(length - partial.got);
+                inlet.consume(n);
+                partial.got += n;
+            }
+        }
+    }
+    // The duty begins with the last byte of the request: what is cut off before was never asked.
+    if let Some(Partial { request, then, .. }) = place.take() {
+        match then {
+            Then::Write { op, buffer } => submit(op, &request, Some(buffer), agreed, shared),
+            Then::Refuse(errno) => reply(&request, 0, agreed, shared).fail(errno),
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of the buffer that goes with a request that was found right.
@@ -74,27 +157,16 @@ fn carried(op: Op, request: &Request) -> u32 {
     }
 }
 
-async fn take<D: Device>(
+fn submit<D: Device>(
     op: Op,
-    request: Request,
-    carried: u32,
-    inlet: &mut Inlet,
-    r: &mut ReadHalf,
+    request: &Request,
+    buffer: Option<D::Buffer>,
     agreed: &Agreed<D>,
     shared: &Rc<Shared<D::Buffer>>,
-) -> Result<(), ServeEnd> {
-    let device = &agreed.device;
-    let mut buffer = match carried {
-        0 => None,
-        length => Some(device.some_buffer(length).await),
-    };
-    if let (Op::Write { .. }, Some(buffer)) = (op, &mut buffer) {
-        inlet.read_exact_into(r, buffer.as_mut()).await?;
-    }
-    // The duty begins with the last byte of the request: what is cut off before was never asked.
-    let reply = reply(&request, carried as usize, agreed, shared);
-    device.submit(op, request.offset, request.length, buffer, reply);
-    Ok(())
+) {
+    let held = buffer.as_ref().map_or(0, |buffer| buffer.as_ref().len());
+    let reply = reply(request, held, agreed, shared);
+    agreed.device.submit(op, request.offset, request.length, buffer, reply);
 }
 
 fn reply<D: Device>(
@@ -118,18 +190,4 @@ fn reply<D: Device>(
     };
     let duty = Duty::new(shared, dialect, To { cookie, offset }, answer, held);
     Reply::new(device::Duty::Nbd(duty))
-}
-
-/// Receives the payload of a refused request into nowhere.
-async fn skip(length: u64, inlet: &mut Inlet, r: &mut ReadHalf) -> Result<(), ServeEnd> {
-    let mut left = length;
-    while left > 0 {
-        if inlet.bytes().is_empty() && inlet.fill(r).await? == 0 {
-            return Err(ServeEnd::Lost(io::ErrorKind::UnexpectedEof.into()));
-        }
-        let n = inlet.bytes().len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        inlet.consume(n);
-        left -= n as u64;
-    }
-    Ok(())
 }

@@ -2,11 +2,15 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::connection::Shared;
 use crate::device::Outcome;
 use crate::nbd::Dialect;
 use crate::nbd::extents::Question;
 use crate::nbd::reply::To;
+
+use super::part::Owed;
 
 /// What is owed to a client for one request.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub(crate) struct Duty<B: AsRef<[u8]>> {
 }
 
 /// The form of the answer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// No data, whatever comes of it.
     Plain,
@@ -66,6 +70,13 @@ impl<B: AsRef<[u8]>> Duty<B> {
     pub(crate) fn abandon(self) {
         self.shared.outlet.abort();
         self.shared.end(self.held);
+    }
+
+    /// What is still owed, where the connection was taken out of this process.
+    pub(crate) fn into_owed(self) -> Owed {
+        let Duty { shared, to, answer, held, .. } = self;
+        shared.end(held);
+        Owed { connection: shared.number, to, answer, held }
     }
 
     pub(crate) fn is_heard(&self) -> bool {

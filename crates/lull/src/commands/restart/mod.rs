@@ -11,7 +11,7 @@ use std::io::IsTerminal as _;
 use lull_admin::{OnPauseTimeout, RestartKind, RestartOrder, Role};
 
 use crate::config;
-use crate::daemon::{AdminArgs, find};
+use crate::daemon::{AdminArgs, Which, find};
 use crate::exit::Failure;
 use crate::units::parse_span_ms;
 
@@ -21,6 +21,9 @@ pub use outcome::conclude;
 /// The flags of `lull restart`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Which daemon [default: the target]. An initiator is replaced under its consumers, who see a wait
+    #[arg(value_enum)]
+    pub which: Option<Which>,
     /// The daemon is replaced by the binary now at its path, checked before anybody is paused
     /// [this is the default]
     #[arg(long, group = "kind")]
@@ -89,7 +92,7 @@ impl Args {
 /// Orders the restart, shows it until it has its outcome, and says what came of it.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let order = args.order();
-    let client = find(Role::Target, &args.admin).await?;
+    let client = find(args.which.map_or(Role::Target, Role::from), &args.admin).await?;
     let stream = client.events(None).await?;
     let started = client.restart(&order).await?;
     let order = Order {

@@ -1,11 +1,9 @@
 //! A restart to a new process [PAUSE-9]: the successor is started and checks itself before anybody is paused, waits,
 //! and is given the sockets when the predecessor has closed everything else.
 
-use crate::sockets::Sockets;
-use crate::store::Format;
-use lull_transport::handover::{self, Channel, Parcel};
+use super::{Channel, MAX_FDS, inherit, inherited, socketpair};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,9 +12,6 @@ use tokio::process::{Child, Command};
 
 /// The variable that tells a process which descriptor its predecessor speaks through.
 pub const VARIABLE: &str = "LULL_PREDECESSOR";
-/// The variable that tells it in which format the state is that it is to take over. One that does not know it has never
-/// written another format than the first.
-pub const STATE_VARIABLE: &str = "LULL_STATE_FORMAT";
 /// How long a successor may take to check itself.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take from the sockets to serving. Beyond it the predecessor starts over: initiators' restart
@@ -28,10 +23,12 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 const LOWEST: i32 = 50;
 
 const CHECKED: &[u8] = b"checked";
+const MORE: &[u8] = b"more";
 const TAKE: &[u8] = b"take";
 const SERVING: &[u8] = b"serving";
 
 /// A successor that waits.
+#[derive(Debug)]
 pub struct Successor {
     child: Child,
     channel: Arc<Channel>,
@@ -47,6 +44,8 @@ pub enum SuccessorError {
     Channel(#[from] io::Error),
     #[error("the successor's check failed: {0}")]
     Check(String),
+    #[error("the successor could not take over: {0}")]
+    Refused(String),
     #[error("the successor ended before it served ({0}); its own words are in the log")]
     Ended(String),
     #[error("the successor did not {what} within {limit:?}")]
@@ -54,18 +53,19 @@ pub enum SuccessorError {
 }
 
 impl Successor {
-    /// Starts the binary that is now at this process's path, with this process's arguments, and waits for its check.
+    /// Starts the binary that is now at this process's path, with this process's arguments, and waits for its check;
+    /// `variables` tell it what it has to know for that. Must be called within a runtime.
     ///
     /// # Errors
     /// Where it cannot be started or its check fails; nothing has changed then.
-    pub async fn start() -> Result<Self, SuccessorError> {
+    pub async fn start(variables: &[(&str, String)]) -> Result<Self, SuccessorError> {
         let binary = own_path();
-        let (mine, theirs) = handover::socketpair()?;
+        let (mine, theirs) = socketpair()?;
         let mut command = std::process::Command::new(&binary);
         command.args(std::env::args_os().skip(1)).stdin(Stdio::null());
-        let number = handover::inherit(&mut command, theirs, LOWEST)?;
+        let number = inherit(&mut command, theirs, LOWEST)?;
+        command.envs(variables.iter().map(|(name, value)| (*name, value)));
         command.env(VARIABLE, number.to_string());
-        command.env(STATE_VARIABLE, Format::ours().to_words());
         let mut command = Command::from(command);
         let child = command.spawn().map_err(|source| SuccessorError::Start { binary, source })?;
         drop(command);
@@ -87,19 +87,36 @@ impl Successor {
         }
     }
 
-    /// Gives the sockets; returns when the successor serves.
+    /// Gives the descriptors; returns when the successor serves.
     ///
     /// # Errors
     /// Where it does not come to serve; it is ended then and everything is as after any loss.
-    pub async fn hand_over(mut self, sockets: &Sockets) -> Result<(), SuccessorError> {
-        let given = match self.channel.send(TAKE, &sockets.parcel()).await {
+    pub async fn hand_over(
+        mut self,
+        fds: &[(String, BorrowedFd<'_>)],
+    ) -> Result<(), SuccessorError> {
+        let given = match self.give(fds).await {
             Ok(()) => self.answer(SERVING, "serve", SERVE_LIMIT).await,
-            Err(error) => Err(SuccessorError::Ended(error.to_string())),
+            Err(error) => Err(error),
         };
+        let given = given.map_err(|error| match error {
+            SuccessorError::Check(why) => SuccessorError::Refused(why),
+            other => other,
+        });
         if given.is_err() {
             self.end().await;
         }
         given
+    }
+
+    /// As many parcels as it takes.
+    async fn give(&self, fds: &[(String, BorrowedFd<'_>)]) -> Result<(), SuccessorError> {
+        let ended = |error: super::ParcelError| SuccessorError::Ended(error.to_string());
+        let (before, last) = fds.split_at(fds.len().saturating_sub(MAX_FDS));
+        for some in before.chunks(MAX_FDS) {
+            self.channel.send(MORE, some).await.map_err(ended)?;
+        }
+        self.channel.send(TAKE, last).await.map_err(ended)
     }
 
     /// Ends a successor that is not wanted any more.
@@ -144,6 +161,7 @@ fn own_path() -> PathBuf {
 }
 
 /// The process that this one is to succeed.
+#[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
 }
@@ -157,23 +175,19 @@ impl Predecessor {
         let Some(number) = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok()) else {
             return Ok(None);
         };
-        let end: OwnedFd = handover::inherited(number).map_err(io::Error::other)?;
+        let end: OwnedFd = inherited(number).map_err(io::Error::other)?;
         Ok(Some(Self { channel: Channel::new(end)? }))
     }
 
-    /// The format of the state that it has, as it told this process; `None` where it is a release that told none.
-    pub fn state_format(&self) -> Option<Format> {
-        Format::of_words(&std::env::var(STATE_VARIABLE).ok()?)
-    }
-
-    /// Says whether the check went well, and waits for the sockets.
+    /// Says whether the check went well, and waits for what is handed over: descriptors under the names that the
+    /// predecessor gave them.
     ///
     /// # Errors
     /// Where the predecessor is gone, or the check failed: this process is not needed.
-    pub async fn wait_for_sockets(
+    pub async fn wait(
         &self,
         checked: Result<(), String>,
-    ) -> Result<Parcel, SuccessorError> {
+    ) -> Result<Vec<(String, OwnedFd)>, SuccessorError> {
         match checked {
             Ok(()) => self.channel.send(CHECKED, &[]).await.map_err(io::Error::other)?,
             Err(why) => {
@@ -181,12 +195,21 @@ impl Predecessor {
                 return Err(SuccessorError::Check(why));
             }
         }
-        let parcel = self.channel.recv().await.map_err(io::Error::other)?;
-        if parcel.message == TAKE {
-            Ok(parcel)
-        } else {
-            Err(SuccessorError::Ended("not wanted".to_owned()))
+        let mut fds = Vec::new();
+        loop {
+            let parcel = self.channel.recv().await.map_err(io::Error::other)?;
+            fds.extend(parcel.fds);
+            match &*parcel.message {
+                TAKE => return Ok(fds),
+                MORE => {}
+                _ => return Err(SuccessorError::Ended("not wanted".to_owned())),
+            }
         }
+    }
+
+    /// Tells the predecessor why this process cannot take over.
+    pub async fn refuse(&self, why: &str) {
+        let _ = self.channel.send(why.as_bytes(), &[]).await;
     }
 
     /// Tells the predecessor that it may go. It may be gone already.

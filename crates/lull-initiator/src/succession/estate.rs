@@ -1,0 +1,360 @@
+//! What a daemon leaves to its successor, as it crosses from process to process: a document, the bytes of writes and
+//! connections that wait, and descriptors under names.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+
+use lull_admin::{Fault, RestartRecord};
+use lull_frontend::nbd;
+use lull_proto::MonoTime;
+use lull_proto::geometry;
+use lull_proto::initiator::{self, Ask, Slot};
+use lull_wire::{Features, OpCode, RequestFlags};
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::mounted::Mount;
+
+/// The form of what is handed over. A release that changes it refuses the other one before anybody waits.
+const FORMAT: u32 = 1;
+/// The variable that tells a successor what it will be handed.
+pub const VARIABLE: &str = "LULL_HANDOVER";
+
+/// Names of descriptors that belong to the daemon as a whole.
+pub const ADMIN: &str = "admin";
+/// Where targets knock.
+pub const CALLBACK: &str = "callback";
+const DOCUMENT: &str = "document";
+const PAYLOAD: &str = "payload";
+
+/// What a successor is told before it checks itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Announcement {
+    format: u32,
+    release: String,
+    attachments: Vec<String>,
+}
+
+impl Announcement {
+    /// Of a daemon with these attachments.
+    pub fn of<'a>(attachments: impl Iterator<Item = &'a str>) -> String {
+        let attachments = attachments.map(str::to_owned).collect();
+        let release = env!("CARGO_PKG_VERSION").to_owned();
+        let all = Self { format: FORMAT, release, attachments };
+        // Numbers and names can always be written.
+        serde_json::to_string(&all).unwrap_or_default()
+    }
+
+    /// Whether a daemon with these attachments can take over what `told` tells of.
+    ///
+    /// # Errors
+    /// Why not, with the next step.
+    pub fn check<'a>(told: &str, known: impl Iterator<Item = &'a str>) -> Result<(), String> {
+        let Ok(Self { format, release, attachments }) = serde_json::from_str(told) else {
+            return Err("the old process does not say what it hands over".to_owned());
+        };
+        if format != FORMAT {
+            return Err(format!(
+                "lull {release} hands over in format {format}, lull {} takes format {FORMAT}: stop the daemon, and \
+                 start the new release",
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        let known: Vec<_> = known.collect();
+        match attachments.iter().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "attachment `{name}` is not configured any more: `lull detach {name}` first, or put it back"
+            )),
+        }
+    }
+}
+
+/// The document.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Document {
+    /// Where the clock of the life before began, in nanoseconds of the host's own.
+    pub clock: u64,
+    /// The restarts so far; the last one is under way.
+    pub restarts: Vec<RestartRecord>,
+    /// Each attachment's part.
+    pub attachments: Vec<Left>,
+}
+
+/// What one attachment leaves.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Left {
+    /// Its name.
+    pub name: String,
+    /// Which one it is.
+    pub id: String,
+    /// What consumers were told.
+    pub promised: Geometry,
+    /// What was sent and is not answered.
+    pub sent: Vec<Waiting>,
+    /// What was never sent.
+    pub held: Vec<Waiting>,
+    /// As [`initiator::Succession::whole`].
+    pub whole: bool,
+    /// Since when nothing is shared, in nanoseconds of the document's clock, as all times here.
+    pub since: u64,
+    /// When the restart timer ends.
+    pub deadline: Option<u64>,
+    /// The policy has run.
+    pub expired: bool,
+    /// The requests, by their slots.
+    pub requests: Vec<Request>,
+    /// Connections of NBD clients; the descriptor of each has its place in this list as its number.
+    pub clients: Vec<Client>,
+    /// The mounted file.
+    pub mount: Option<Mount>,
+    /// What was lost with a log before.
+    pub log_lost: Option<Fault>,
+}
+
+/// A range of the payload, in bytes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Span {
+    at: u64,
+    length: u64,
+}
+
+/// What a resource measures.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Geometry {
+    size: u64,
+    block: u32,
+    preferred: u32,
+    max_length: u32,
+    features: u32,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    op: u8,
+    flags: u8,
+    offset: u64,
+    length: u32,
+}
+
+/// A request that waits.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Waiting {
+    slot: u32,
+    ask: Asked,
+    since: u64,
+}
+
+/// A request in its slot.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Which slot.
+    pub slot: u32,
+    /// The present piece.
+    pub ask: Asked,
+    /// Bytes behind it.
+    pub rest: u64,
+    /// What a write carries.
+    pub payload: Option<Span>,
+    /// To whom the answer is owed.
+    pub owed: nbd::Owed,
+}
+
+/// A connection of an NBD client.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Client {
+    /// What was agreed on it.
+    pub agreed: nbd::Agreement,
+    /// Received, and belongs to requests that nobody has taken.
+    pub unread: Span,
+    /// To be sent before anything else.
+    pub unsent: Span,
+}
+
+impl From<geometry::Geometry> for Geometry {
+    fn from(of: geometry::Geometry) -> Self {
+        let geometry::Geometry { size, block, preferred, max_length, features } = of;
+        Self { size, block, preferred, max_length, features: features.bits() }
+    }
+}
+
+impl Geometry {
+    /// As machines know it; `None` where it has what this release does not know.
+    pub fn known(self) -> Option<geometry::Geometry> {
+        let Self { size, block, preferred, max_length, features } = self;
+        let features = Features::of_bits(features)?;
+        Some(geometry::Geometry { size, block, preferred, max_length, features })
+    }
+}
+
+impl From<Ask> for Asked {
+    fn from(Ask { op, flags, offset, length }: Ask) -> Self {
+        Self { op: op.number(), flags: flags.bits(), offset, length }
+    }
+}
+
+impl Asked {
+    /// As machines know it.
+    pub fn known(self) -> Option<Ask> {
+        let Self { op, flags, offset, length } = self;
+        Some(Ask { op: OpCode::from(op), flags: RequestFlags::of_bits(flags)?, offset, length })
+    }
+}
+
+impl From<&initiator::Waiting> for Waiting {
+    fn from(of: &initiator::Waiting) -> Self {
+        Self { slot: of.slot.0, ask: of.ask.into(), since: of.since.0 }
+    }
+}
+
+impl Waiting {
+    /// The same in this process, where its slot has another number.
+    pub fn known(self, slots: &HashMap<u32, Slot>) -> Option<initiator::Waiting> {
+        let slot = *slots.get(&self.slot)?;
+        Some(initiator::Waiting { slot, ask: self.ask.known()?, since: MonoTime(self.since) })
+    }
+}
+
+/// Bytes that go along with a document.
+#[derive(Debug)]
+pub struct Payload {
+    file: File,
+    length: u64,
+}
+
+impl Payload {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// The system has no memory.
+    pub fn new() -> io::Result<Self> {
+        let file = rustix::fs::memfd_create("lull-payload", MemfdFlags::CLOEXEC)?;
+        Ok(Self { file: file.into(), length: 0 })
+    }
+
+    /// Takes some more along.
+    ///
+    /// # Errors
+    /// The system has no memory.
+    pub fn put(&mut self, bytes: &[u8]) -> io::Result<Span> {
+        let at = self.length;
+        self.file.write_all_at(bytes, at)?;
+        self.length += bytes.len() as u64;
+        Ok(Span { at, length: bytes.len() as u64 })
+    }
+
+    /// What is there.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn get(&self, Span { at, length }: Span) -> io::Result<Vec<u8>> {
+        if at.checked_add(length).is_none_or(|end| end > self.length) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; length as usize];
+        self.file.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct Estate {
+    /// The document.
+    pub document: Document,
+    /// The bytes that it names.
+    pub payload: Payload,
+    /// The descriptors.
+    pub fds: HashMap<String, OwnedFd>,
+}
+
+impl Estate {
+    /// The document as a file, to be given beside [`Estate::parcel`].
+    ///
+    /// # Errors
+    /// The system has no memory.
+    pub fn written(&self) -> io::Result<File> {
+        let file = rustix::fs::memfd_create("lull-document", MemfdFlags::CLOEXEC)?;
+        let mut file = File::from(file);
+        file.write_all(&serde_json::to_vec(&self.document)?)?;
+        Ok(file)
+    }
+
+    /// What a successor is given; `document` is what [`Estate::written`] made.
+    pub fn parcel<'a>(&'a self, document: &'a File) -> Vec<(String, BorrowedFd<'a>)> {
+        let own = [(DOCUMENT, document.as_fd()), (PAYLOAD, self.payload.file.as_fd())];
+        let own = own.map(|(name, fd)| (name.to_owned(), fd));
+        own.into_iter().chain(self.fds.iter().map(|(n, fd)| (n.clone(), fd.as_fd()))).collect()
+    }
+
+    /// What a predecessor gave.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn read(given: Vec<(String, OwnedFd)>) -> io::Result<Self> {
+        let mut fds: HashMap<_, _> = given.into_iter().collect();
+        let mut taken = |name: &str| {
+            let lacks = || io::Error::other(format!("the old process handed over no {name}"));
+            fds.remove(name).map(File::from).ok_or_else(lacks)
+        };
+        let (mut document, payload) = (taken(DOCUMENT)?, taken(PAYLOAD)?);
+        document.rewind()?;
+        let mut text = Vec::new();
+        document.read_to_end(&mut text)?;
+        let document = serde_json::from_slice(&text)?;
+        let length = payload.metadata()?.len();
+        Ok(Self { document, payload: Payload { file: payload, length }, fds })
+    }
+
+    /// Takes a descriptor out.
+    pub fn take(&mut self, name: &str) -> Option<OwnedFd> {
+        self.fds.remove(name)
+    }
+}
+
+/// What the descriptor of a listening socket is called: by the name that its front end gives it.
+pub fn listener_name(id: &str, name: &str) -> String {
+    format!("{}{name}", listeners_of(id))
+}
+
+/// How the names of an attachment's listening sockets begin.
+pub fn listeners_of(id: &str) -> String {
+    format!("listen {id} ")
+}
+
+/// What the descriptor of a client's connection is called, by its place in the list.
+pub fn client_name(id: &str, place: usize) -> String {
+    format!("client {id} {place}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [PAUSE-9] What a successor could not take over is found before anybody waits.
+    #[test]
+    fn an_announcement_is_refused_by_whoever_lacks_an_attachment_or_knows_another_form() {
+        let told = Announcement::of(["db1", "db2"].into_iter());
+        assert_eq!(Announcement::check(&told, ["db2", "db1", "db3"].into_iter()), Ok(()));
+        let said = Announcement::check(&told, ["db1"].into_iter()).unwrap_err();
+        assert!(said.contains("`db2`") && said.contains("lull detach"), "{said}");
+        let later = told.replace("\"format\":1", "\"format\":2");
+        let said = Announcement::check(&later, ["db1", "db2"].into_iter()).unwrap_err();
+        assert!(said.contains("format 2"), "{said}");
+        assert!(Announcement::check("", ["db1"].into_iter()).is_err());
+    }
+
+    #[test]
+    fn a_payload_gives_what_was_put_and_nothing_beyond() {
+        let mut payload = Payload::new().unwrap();
+        let (first, second) = (payload.put(b"first").unwrap(), payload.put(b"second").unwrap());
+        assert_eq!(payload.get(second).unwrap(), b"second");
+        assert_eq!(payload.get(first).unwrap(), b"first");
+        assert!(payload.get(Span { at: 6, length: 6 }).is_err());
+        assert!(payload.get(Span { at: u64::MAX, length: 2 }).is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! What an attachment leaves: first it takes no more, then it waits for what can be answered soon, then it is taken out of
+//! this process as it stands.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
+
+use lull_admin::Access;
+use lull_frontend::nbd;
+use lull_proto::MonoTime;
+use lull_proto::initiator::{Phase, Succession};
+
+use super::estate::{self, Client, Left, Payload, Request};
+use crate::attachment::Attachment;
+use crate::mounted::Found;
+use crate::slots::{Data, Duty, Entry};
+use crate::vault::{self, FUSE, LOG};
+
+/// Descriptors under their names.
+type Fds = HashMap<String, OwnedFd>;
+
+impl Attachment {
+    /// Why nobody could take it over now, as a phrase behind its name.
+    pub fn stays(&self) -> Option<String> {
+        let core = self.core.borrow();
+        let hook = core.told.hook.as_ref().is_some_and(|run| run.borrow().ended.is_none());
+        match core.machine.phase() {
+            Phase::Detaching | Phase::Ended(_) => Some("is being detached".to_owned()),
+            _ if self.face.closer().is_closed() => Some("is being detached".to_owned()),
+            _ if self.face.served().is_empty() => Some("has no consumers yet".to_owned()),
+            _ if core.told.shutdown.is_some() => Some("shuts this host down".to_owned()),
+            _ if hook => Some("runs its hook".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Takes no more requests; those that it has are answered.
+    pub fn quiet(&self) {
+        self.face.closer().quiet();
+    }
+
+    /// Ends a [`Attachment::quiet`].
+    pub fn go_on(&self) {
+        self.face.closer().go_on();
+    }
+
+    /// Returns when nothing is outstanding that may be answered soon.
+    pub async fn drained(&self) {
+        while !self.is_drained() {
+            self.answered.notified().await;
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        let view = self.core.borrow().machine.view(self.clock().now());
+        view.in_flight == 0 && self.lingers().is_none()
+    }
+
+    /// What must be answered before anybody else can go on, and is not; as a phrase behind the attachment's name.
+    pub fn lingers(&self) -> Option<String> {
+        let left = self.core.borrow().machine.bequeath(self.clock().now());
+        let unanswered = self.config().access == Access::RwShared
+            && left.is_some_and(|left| !left.sent.is_empty());
+        // [SAFE-11] Another life has other numbers, by which nobody would know a repeated request.
+        if unanswered {
+            return Some("has unanswered requests, which other sharers may overtake".to_owned());
+        }
+        match self.face.file_waits() {
+            (true, false) => Some(
+                "has requests of its mounted file, which a kernel before Linux 6.9 does not ask again"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Takes it out of this process. From here on nothing happens to it any more.
+    ///
+    /// # Errors
+    /// The system has no memory or descriptor for what it leaves.
+    pub async fn part(
+        self: &Rc<Self>,
+        since: MonoTime,
+        payload: &mut Payload,
+        fds: &mut Fds,
+    ) -> io::Result<Option<Left>> {
+        self.frozen.set(true);
+        self.alarm().wake();
+        let connection = self.core.borrow_mut().connection.take();
+        drop(connection);
+        self.face.closer().part();
+        self.face.closed().await;
+        let left = self.written(since, payload, fds)?;
+        let keeper = self.keeper.borrow_mut().take();
+        if let Some(keeper) = keeper {
+            keeper.finish().await;
+        }
+        let guard = self.guard.borrow_mut().take();
+        if let Some(guard) = guard {
+            guard.finish(true).await;
+        }
+        Ok(left)
+    }
+
+    fn written(
+        &self,
+        since: MonoTime,
+        payload: &mut Payload,
+        fds: &mut Fds,
+    ) -> io::Result<Option<Left>> {
+        let id = self.made.kept.attachment;
+        let face = self.face.leaves();
+        let parted = self.face.closer().parted();
+        let mut core = self.core.borrow_mut();
+        if core.settled.is_some() {
+            fds.insert(vault::label(id, LOG), core.journal.as_fd().try_clone_to_owned()?);
+        }
+        let entries = core.slots.take_all();
+        let Some(succession) = core.machine.bequeath(self.clock().now()) else { return Ok(None) };
+        let log_lost = core.told.log_lost.clone();
+        drop(core);
+        let id = id.to_string();
+        let numbers = parted.iter().map(|one| one.agreed.connection).collect();
+        let (requests, gone) = write_requests(entries, &numbers, payload)?;
+        let clients = write_clients(parted, &id, payload, fds)?;
+        for (name, listener) in face.listeners {
+            let fd = listener.as_fd().try_clone_to_owned()?;
+            fds.insert(estate::listener_name(&id, &name), fd);
+        }
+        let asked_again = !gone.is_empty();
+        let mount = face.mount.map(|Found { mount, fd }| {
+            fds.insert(vault::label(self.made.kept.attachment, FUSE), fd);
+            mount
+        });
+        let Succession { promised, sent, held, whole, since: away, deadline, expired } = succession;
+        let lost = asked_again || sent.iter().any(|one| gone.contains(&one.slot.0));
+        Ok(Some(Left {
+            name: self.config().name.clone(),
+            id,
+            promised: promised.into(),
+            sent: sent.iter().map(Into::into).collect(),
+            held: held.iter().map(Into::into).collect(),
+            whole: whole && !lost,
+            since: away.min(since).0,
+            deadline: deadline.map(|at| at.0),
+            expired,
+            requests,
+            clients,
+            mount,
+            log_lost,
+        }))
+    }
+}
+
+/// The requests whose answers are owed to somebody who goes on, and the slots of the others.
+fn write_requests(
+    entries: Vec<(lull_proto::initiator::Slot, Entry)>,
+    clients: &HashSet<u64>,
+    payload: &mut Payload,
+) -> io::Result<(Vec<Request>, HashSet<u32>)> {
+    let (mut requests, mut gone) = (Vec::new(), HashSet::new());
+    for (slot, entry) in entries {
+        let Entry { ask, rest, data, duty, .. } = entry;
+        let owed = match duty {
+            Duty::Consumer(reply) => reply.into_owed(),
+            Duty::Sharer(token) => {
+                token.abandon();
+                None
+            }
+        };
+        let Some(owed) = owed.filter(|owed| clients.contains(&owed.connection)) else {
+            gone.insert(slot.0);
+            continue;
+        };
+        let payload = match data {
+            Data::Send(bytes, _) => Some(payload.put(bytes.as_ref())?),
+            Data::None | Data::Fill(_) => None,
+        };
+        requests.push(Request { slot: slot.0, ask: ask.into(), rest, payload, owed });
+    }
+    Ok((requests, gone))
+}
+
+fn write_clients(
+    parted: Vec<nbd::Parted>,
+    id: &str,
+    payload: &mut Payload,
+    fds: &mut Fds,
+) -> io::Result<Vec<Client>> {
+    let mut clients = Vec::new();
+    for nbd::Parted { fd, agreed, unread, unsent } in parted {
+        fds.insert(estate::client_name(id, clients.len()), fd);
+        let (unread, unsent) = (payload.put(&unread)?, payload.put(&unsent)?);
+        clients.push(Client { agreed, unread, unsent });
+    }
+    Ok(clients)
+}

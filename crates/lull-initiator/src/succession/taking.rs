@@ -1,0 +1,112 @@
+//! What an attachment finds of the process before, and goes on with.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use lull_frontend::nbd::{Parted, Resumed};
+use lull_proto::MonoTime;
+use lull_proto::initiator::{Slot, Succession};
+
+use super::estate::{self, Client, Estate, Left, Payload, Request};
+use crate::attachment::Attachment;
+use crate::buffer::{Bytes, Shared};
+use crate::front_end::{self, Inherited};
+use crate::mounted::Found;
+use crate::slots::{Data, Duty};
+
+/// A document with something in it that this release does not know, although its form is known.
+fn unknown(what: &str) -> io::Error {
+    io::Error::other(format!("the old process left {what} that this release does not know"))
+}
+
+impl Attachment {
+    /// Goes on with what the process before has handed over; to be called before it begins. `fuse`: the end of its
+    /// mounted file.
+    ///
+    /// # Errors
+    /// Something is missing, or of another release.
+    pub fn take(
+        self: &Rc<Self>,
+        left: Left,
+        fuse: Option<OwnedFd>,
+        estate: &mut Estate,
+    ) -> io::Result<()> {
+        let promised = left.promised.known().ok_or_else(|| unknown("a resource"))?;
+        let mut clients = HashMap::new();
+        for (place, client) in left.clients.into_iter().enumerate() {
+            let fd = estate.take(&estate::client_name(&left.id, place));
+            let fd = fd.ok_or_else(|| unknown("no connection"))?;
+            let Client { agreed, unread, unsent } = client;
+            let (unread, unsent) = (estate.payload.get(unread)?, estate.payload.get(unsent)?);
+            let number = agreed.connection;
+            let resumed = Resumed::new(Parted { fd, agreed, unread, unsent }, front_end::limits())?;
+            clients.insert(number, resumed);
+        }
+        let slots = self.take_requests(left.requests, &clients, &estate.payload)?;
+        let known = |all: Vec<estate::Waiting>| {
+            all.into_iter().filter_map(|one| one.known(&slots)).collect::<Vec<_>>()
+        };
+        let succession = Succession {
+            promised,
+            sent: known(left.sent),
+            held: known(left.held),
+            whole: left.whole,
+            since: MonoTime(left.since),
+            deadline: left.deadline.map(MonoTime),
+            expired: left.expired,
+        };
+        let own = estate::listeners_of(&left.id);
+        let listeners = estate.fds.extract_if(|name, _| name.starts_with(&own));
+        let listeners = listeners.map(|(name, fd)| (name[own.len()..].to_owned(), fd));
+        let inherited = Inherited {
+            listeners: listeners.collect(),
+            clients: clients.into_values().collect(),
+            mount: left.mount.zip(fuse).map(|(mount, fd)| Found { mount, fd }),
+        };
+        self.core.borrow_mut().told.log_lost = left.log_lost;
+        self.succeed(succession, inherited);
+        Ok(())
+    }
+
+    /// Takes in what waits: each request in a slot of this process.
+    fn take_requests(
+        &self,
+        requests: Vec<Request>,
+        clients: &HashMap<u64, Resumed<Bytes>>,
+        payload: &Payload,
+    ) -> io::Result<HashMap<u32, Slot>> {
+        let mut slots = HashMap::new();
+        for Request { slot, ask, rest, payload: bytes, owed } in requests {
+            let ask = ask.known().ok_or_else(|| unknown("a request"))?;
+            let client = clients.get(&owed.connection).ok_or_else(|| unknown("nobody"))?;
+            let data = match bytes {
+                Some(bytes) => Data::send(Shared::copied(payload.get(bytes)?)),
+                None => Data::of(&ask, self.pool()),
+            };
+            let duty = Duty::Consumer(client.owes(owed));
+            let taken = self.core.borrow_mut().slots.place(ask, rest, data, duty);
+            slots.insert(slot, taken);
+        }
+        Ok(slots)
+    }
+
+    /// Goes on with the mounted file of a process that was killed; to be called before it begins.
+    pub fn take_mount(self: &Rc<Self>, found: Found) {
+        let Some(promised) = found.mount.promised.known() else { return found.give_up() };
+        let since = self.clock().now();
+        let (sent, held) = Default::default();
+        let (whole, deadline, expired) = (false, None, false);
+        let succession = Succession { promised, sent, held, whole, since, deadline, expired };
+        self.succeed(succession, Inherited { mount: Some(found), ..Inherited::default() });
+    }
+
+    fn succeed(&self, succession: Succession, inherited: Inherited) {
+        let mut core = self.core.borrow_mut();
+        core.geometry = Some(succession.promised);
+        core.told.shared_once = true;
+        core.machine.succeed(succession);
+        self.face.inherited.replace(inherited);
+    }
+}

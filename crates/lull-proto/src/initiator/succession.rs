@@ -1,0 +1,105 @@
+//! What one life of the daemon leaves to the next where consumers outlive it: what they were told, and what they wait
+//! for [INIT-1].
+
+use super::legacy::Heritage;
+use super::outage::{Course, Expiry};
+use super::requests::{Origin, Requests, Sent};
+use super::{Ask, Initiator, Marks, Outage, Policy, Slot, Why};
+use crate::MonoTime;
+use crate::geometry::Geometry;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A request of a consumer that waits while the daemon changes: since when, and what is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Waiting {
+    /// Where the daemon keeps it.
+    pub slot: Slot,
+    /// What to ask for.
+    pub ask: Ask,
+    /// When it came.
+    pub since: MonoTime,
+}
+
+/// What a life leaves to its successor beside the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Succession {
+    /// What consumers were told.
+    pub promised: Geometry,
+    /// What was sent and not answered, in the order in which it was sent: the target may have executed it, or not.
+    pub sent: Vec<Waiting>,
+    /// What was never sent, in the order in which it came.
+    pub held: Vec<Waiting>,
+    /// Whatever was ever sent is answered, or among `sent`. Where a life was killed nobody knows that.
+    pub whole: bool,
+    /// Since when nothing is shared.
+    pub since: MonoTime,
+    /// When the restart timer ends.
+    pub deadline: Option<MonoTime>,
+    /// It has ended, and the policy has run.
+    pub expired: bool,
+}
+
+impl Initiator {
+    /// What a successor has to know; `None` where no consumer was ever told anything.
+    pub fn bequeath(&self, now: MonoTime) -> Option<Succession> {
+        let promised = self.promised?;
+        let (sent, held) = self.requests.waiting();
+        let (since, deadline, expired) = match self.outage() {
+            Some(outage) => {
+                (outage.since, outage.deadline, matches!(outage.expiry, Expiry::Ran(_)))
+            }
+            None => (now, Some(now + self.config.restart_timeout), false),
+        };
+        let whole = self.requests.heritage == Heritage::Settled;
+        Some(Succession { promised, sent, held, whole, since, deadline, expired })
+    }
+
+    /// Goes on for the consumers of the life before, from [`Event::Begin`](super::Event::Begin) on. To be called before
+    /// that, and once.
+    pub fn succeed(&mut self, succession: Succession) {
+        let Succession { promised, sent, held, whole, since, deadline, expired } = succession;
+        self.promised = Some(promised);
+        self.requests.succeed(sent, held, whole);
+        let marks = Marks { gone: Some(since), ..Marks::default() };
+        let (none, timeout) = (Duration::ZERO, self.config.restart_timeout);
+        let mut outage = Outage::new(since, Why::Successor, none, timeout, marks);
+        // [TIMER-5] The hold is the one that it was: a restart of the daemon neither ends nor extends it.
+        outage.deadline = deadline.or(outage.deadline);
+        if expired {
+            outage.expiry = Expiry::Ran(match self.config.policy {
+                Policy::Error => Course::Failing,
+                Policy::Wait | Policy::Hook | Policy::Shutdown => Course::Holding,
+            });
+        }
+        self.before = Some(outage);
+    }
+}
+
+impl Requests {
+    /// What consumers wait for: sent ones, then those that were never sent.
+    fn waiting(&self) -> (Vec<Waiting>, Vec<Waiting>) {
+        let sent = self.window.iter().flatten().chain(&self.unsent);
+        let sent = sent.filter_map(|sent| match sent.origin {
+            Origin::Consumer(slot) => Some(Waiting { slot, ask: sent.ask, since: sent.since }),
+            Origin::Retained(_) | Origin::Nobody => None,
+        });
+        let held = self.held.iter();
+        let held = held.map(|held| Waiting { slot: held.slot, ask: held.ask, since: held.since });
+        (sent.collect(), held.collect())
+    }
+
+    /// [SAFE-2] What may have been executed goes before what was never sent.
+    fn succeed(&mut self, sent: Vec<Waiting>, held: Vec<Waiting>, whole: bool) {
+        if whole && self.heritage == Heritage::ToFlush {
+            self.heritage = Heritage::Settled;
+        }
+        for Waiting { slot, ask, since } in sent {
+            let origin = Origin::Consumer(slot);
+            self.unsent.push_back(Sent { origin, ask, since, live: false, covers: 0 });
+        }
+        for Waiting { slot, ask, since } in held {
+            self.hold(since, slot, ask);
+        }
+    }
+}
