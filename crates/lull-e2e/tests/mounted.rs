@@ -2,7 +2,8 @@
 
 use lull_admin::AttachmentPhase;
 use lull_e2e::{
-    Fio, Initiator, LoopDevice, PROMPT, Target, Use, World, rounds, tools::run, wait_until,
+    Fio, Initiator, LoopDevice, PROMPT, Signal, Target, Use, World, rounds, send, tools::run,
+    wait_until,
 };
 use std::path::PathBuf;
 
@@ -73,18 +74,79 @@ fn whoever_detaches_takes_the_file_away_and_whoever_unmounts_it_keeps_its_nbd() 
 
     let world = World::new();
     let (target, web, file) = one(&world);
+    let open = std::fs::File::open(&file).expect("the file can be opened");
+    web.lull(&["detach", "db1"]).code(3).says("is in use");
+    drop(open);
+    wait_until("nobody has it open", PROMPT, || web.attachment().clients == 0);
     let detached = web.lull(&["detach", "db1"]);
     assert!(detached.status.success(), "{}", detached.stderr);
     assert!(!file.exists(), "it was made for the attachment");
     assert!(target.session("web1").is_none(), "nobody is left on the roster");
 }
 
-/// What a killed daemon leaves behind stands in nobody's way.
+/// Waits until somebody else has the kernel's end of the mount.
+fn wait_kept(web: &Initiator) {
+    let has_it = |keeper: u32| {
+        let open = std::fs::read_dir(format!("/proc/{keeper}/fd")).into_iter().flatten().flatten();
+        open.filter_map(|one| std::fs::read_link(one.path()).ok())
+            .any(|to| to.as_os_str() == "/dev/fuse")
+    };
+    wait_until("the mount is kept", PROMPT, || web.keepers().into_iter().any(has_it));
+}
+
+/// [INIT-1] The longest way that a request can take, under daemons that are killed and replaced on both sides.
 #[test]
-fn a_daemon_that_was_killed_mounts_its_file_again() {
+fn a_file_system_on_the_file_outlives_kills_and_restarts_of_its_own_daemon() {
+    let world = World::new();
+    let (mut target, mut web, file) = one(&world);
+    let disk = LoopDevice::ext4_on(&world, "db1", &file);
+    let job = |name| Fio::on_file(name, &disk.path().join("data"));
+    job("layout").lay_out("8M").run();
+    let load = job("mixed").mixed("8M").arg("--fsync=32").rounds();
+    let busy = |web: &Initiator| {
+        wait_until("requests are in flight", PROMPT, || web.attachment().in_flight > 0);
+    };
+    for _ in 0..rounds(3) {
+        busy(&web);
+        wait_kept(&web);
+        web.kill();
+        web.start();
+        busy(&web);
+        let record = web.restart();
+        eprintln!("replaced: the longest wait was {:?} ms", record.rows[0].stall_ms);
+        busy(&web);
+        target.restart(&["--daemon"]);
+        target.wait_all_sharing();
+    }
+    // Killed while its target is away: what it held and kept is there when both are back.
+    busy(&web);
+    wait_kept(&web);
+    target.kill();
+    web.kill();
+    web.spawn();
+    wait_until("its users are held", PROMPT, || {
+        let status = web.try_status().and_then(|status| status.initiator);
+        status.is_some_and(|one| one.attachments[0].held > 0)
+    });
+    target.start();
+    web.wait_sharing();
+    load.finish();
+    job("verify").verify_all("8M").run();
+    assert_eq!(web.attachment().errors, 0);
+    drop(disk);
+    let checked = run("fsck.ext4", &["-fn", &file.display().to_string()]);
+    assert!(checked.status.success(), "{}{}", checked.stdout, checked.stderr);
+}
+
+/// What a killed daemon and its killed keeper leave behind stands in nobody's way.
+#[test]
+fn a_daemon_that_was_killed_with_its_keeper_mounts_its_file_again() {
     let world = World::new();
     let (_target, mut web, file) = one(&world);
+    wait_kept(&web);
+    let keepers = web.keepers();
     web.kill();
+    keepers.into_iter().for_each(|keeper| send(keeper, Signal::KILL));
     wait_until("the file is dead", PROMPT, || file.metadata().is_err());
     web.start();
     wait_until("it lives", PROMPT, || file.metadata().is_ok_and(|meta| meta.len() == 64 << 20));

@@ -15,6 +15,11 @@ fn kept() -> Legacy {
     Legacy::Kept { settled: ONE, changes: changes.map(|(op, block)| ask(op, block)).to_vec() }
 }
 
+/// One change, executed in the first incarnation.
+pub fn one_change() -> Legacy {
+    Legacy::Kept { settled: ONE, changes: vec![ask(OpCode::Write, 1)] }
+}
+
 /// An heir that is let in, up to ATTACHED.
 fn heir(legacy: Legacy, incarnation: Incarnation) -> Alone {
     let mut alone = Alone::inheriting(config(0, "disk-a"), legacy);

@@ -22,5 +22,6 @@ mod retain;
 mod settling;
 mod sharers;
 mod shutdown;
+mod succession;
 mod timers;
 mod versions;

@@ -1,0 +1,106 @@
+//! A machine that goes on for the consumers of a life before it [INIT-1].
+
+use crate::alone::{Alone, attached, connect, resume, welcome};
+use crate::pair::config;
+use core::time::Duration;
+use lull_proto::initiator::{Action, Event, Phase, Succession};
+use lull_wire::messages::Request;
+use lull_wire::{Incarnation, Kind, OpCode, StatusCode};
+
+/// A life with one change that was acknowledged, one that was sent, and two requests that were never sent.
+fn left(alone: &mut Alone) -> Succession {
+    alone.write_answered();
+    alone.submit(OpCode::Write, 2);
+    alone.lose();
+    alone.submit(OpCode::Write, 3);
+    alone.submit(OpCode::Read, 1);
+    alone.machine.bequeath(alone.now).expect("consumers were told of it")
+}
+
+/// Its heir, which has its log.
+fn heir(mut succession: Succession, whole: bool) -> Alone {
+    let kept = crate::legacy::one_change();
+    let mut alone = Alone::inheriting(config(0, "disk-a"), kept);
+    succession.whole = whole;
+    alone.machine.succeed(succession);
+    alone.handle(Event::Begin);
+    alone
+}
+
+fn attaches(alone: &mut Alone, incarnation: Incarnation) {
+    alone.connects();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone.incarnation = incarnation;
+    let mut attached = attached(1);
+    attached.incarnation = incarnation;
+    alone.receive(attached.into());
+    alone.handle(Event::Remembered);
+}
+
+fn what(requests: &[Request]) -> Vec<(OpCode, u64)> {
+    requests.iter().map(|one| (one.op, one.offset / crate::pair::BLOCK)).collect()
+}
+
+/// [INIT-1] [SAFE-2] In the same incarnation nothing is flushed for the life before, nobody is told of the resource
+/// again, and what was sent goes before what never was.
+#[test]
+fn what_was_unanswered_is_sent_before_what_was_held() {
+    let mut before = Alone::sharing();
+    let succession = left(&mut before);
+    assert_eq!((succession.sent.len(), succession.held.len()), (1, 2));
+    let mut alone = heir(succession, true);
+    attaches(&mut alone, Incarnation([1; 16]));
+    assert_eq!(what(&alone.transmitted()), []);
+    assert_eq!(alone.sent(Kind::Ready).len(), 1);
+    assert!(!alone.actions.iter().any(|action| matches!(action, Action::Open(_))));
+    alone.receive(resume(0));
+    let sent = [(OpCode::Write, 2), (OpCode::Write, 3), (OpCode::Read, 1)];
+    assert_eq!(what(&alone.transmitted()), sent);
+}
+
+/// [INIT-1] [SAFE-2] In another one what is retained goes first, then what was sent; what was held waits for RESUME.
+#[test]
+fn what_was_unanswered_is_replayed_behind_what_is_retained() {
+    let mut before = Alone::sharing();
+    let mut alone = heir(left(&mut before), true);
+    attaches(&mut alone, Incarnation([2; 16]));
+    let mut seen = Vec::new();
+    while alone.sent(Kind::Ready).is_empty() {
+        let requests = alone.transmitted();
+        assert!(!requests.is_empty(), "it gets on");
+        alone.actions.retain(|action| !matches!(action, Action::Transmit { .. }));
+        seen.extend(what(&requests));
+        requests.iter().for_each(|one| alone.reply(one.number, StatusCode::Done));
+    }
+    assert_eq!(seen, [(OpCode::Write, 1), (OpCode::Write, 2)]);
+    alone.receive(resume(0));
+    assert_eq!(what(&alone.transmitted()), [(OpCode::Write, 3), (OpCode::Read, 1)]);
+}
+
+/// [INIT-1] [SAFE-10] Where it is not known what was sent, a flush comes first.
+#[test]
+fn an_heir_that_does_not_know_all_flushes_first() {
+    let mut before = Alone::sharing();
+    let mut alone = heir(left(&mut before), false);
+    attaches(&mut alone, Incarnation([1; 16]));
+    assert_eq!(what(&alone.transmitted()), [(OpCode::Flush, 0)]);
+    assert!(alone.sent(Kind::Ready).is_empty());
+}
+
+/// [INIT-1] [TIMER-5] The hold goes on until the same deadline.
+#[test]
+fn a_hold_keeps_its_begin_and_its_deadline() {
+    let mut before = Alone::sharing();
+    before.lose();
+    let begun = before.machine.view(before.now).outage.expect("an outage");
+    before.pass(Duration::from_secs(30));
+    let succession = before.machine.bequeath(before.now).expect("consumers were told of it");
+    let mut alone = heir(succession, true);
+    alone.now = before.now;
+    alone.submit(OpCode::Write, 4);
+    let view = alone.machine.view(alone.now);
+    let outage = view.outage.expect("the same outage");
+    assert_eq!((outage.since, outage.deadline), (begun.since, begun.deadline));
+    assert_eq!((alone.machine.phase(), view.held), (Phase::Dialling, 1));
+}
