@@ -93,3 +93,78 @@ fn a_guests_disk_outlives_its_target_and_the_daemon_on_its_host() {
     assert!(web.log().contains("were in flight: they are asked again"), "{}", web.log());
     eprintln!("{} calls, longest {} ms\n{}", report.done, report.longest_ms, web.log());
 }
+
+/// The first that runs in a guest whose system is on a shared disk: at its first start it lays itself down there, at each
+/// it goes on from there and leaves the initial RAM disk behind.
+const FROM_DISK: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for module in virtio_pci virtio_blk; do modprobe -q $module; done
+if e2fsck -p /dev/vda; then
+    mount -t ext4 /dev/vda /mnt
+else
+    mkfs.ext4 -q /dev/vda
+    mount -t ext4 /dev/vda /mnt
+    for each in bin sbin etc lib lib64 usr var root; do [ -e /$each ] && cp -a /$each /mnt/; done
+    for each in dev proc sys run tmp mnt; do mkdir -p /mnt/$each; done
+    ln -sf /bin/busybox /mnt/sbin/init
+    dd if=/dev/zero of=/mnt/swap bs=1M count=96 2>/dev/null
+    mkswap /mnt/swap
+fi
+umount /proc /sys /dev
+exec switch_root /mnt /sbin/init
+";
+
+/// [CONN-3] A guest whose root file system and swap are on the disk: all that it runs comes from there, and what does not fit
+/// into its memory is there, while the target and the daemon on the host come and go.
+#[test]
+fn a_guest_runs_with_root_and_swap_on_a_disk_whose_target_restarts() {
+    let lab = Lab::new();
+    let (mut target, mut web, socket) = host(lab.world(), "512M");
+    let guest = lab.guest("vm").memory_mib(256).file("/init", FROM_DISK).shared_disk(&socket);
+    let mut guest = guest.start();
+    assert!(
+        guest.say("grep ' / ' /proc/mounts").contains("/dev/vda / ext4"),
+        "it left its RAM disk"
+    );
+    guest.say("swapon /swap");
+    // More than the memory that is left, so that some of it is swapped out.
+    guest.say(
+        "mount -t tmpfs -o size=192M tmp /tmp && dd if=/dev/urandom of=/tmp/pages bs=1M count=140",
+    );
+    let sum = guest.say("cksum /tmp/pages");
+    assert_ne!(guest.say("awk '/dev/ || /swap/ {print $4}' /proc/swaps").trim(), "0", "it swaps");
+    guest.say("mkdir /work && sync");
+    let load = Load::begin(&guest, "/work");
+    let run_from_disk = || {
+        guest.say("echo 3 > /proc/sys/vm/drop_caches");
+        guest.say("lull --version && e2fsck -V 2>&1 && cksum /tmp/pages");
+    };
+    for _ in 0..rounds(1) {
+        load.wait_progress();
+        target.restart(&["--daemon"]);
+        run_from_disk();
+        target.kill();
+        target.start();
+        run_from_disk();
+        web.kill();
+        web.start();
+        run_from_disk();
+        load.wait_progress();
+    }
+    load.end();
+    assert_eq!(guest.say("cksum /tmp/pages"), sum, "what was swapped out is what comes back");
+    guest.assert_quiet();
+    guest.say("echo kept > /kept; sync");
+    guest.reboot();
+    assert_eq!(guest.say("cat /kept"), "kept\n", "a guest that reboots finds its disk again");
+    guest.say("echo kept > /kept-too; sync");
+    guest.cut();
+    guest.start();
+    assert_eq!(guest.say("cat /kept-too"), "kept\n", "and one whose power was cut");
+    assert!(guest.console().matches("clean").count() > 0, "{}", guest.console());
+    guest.assert_quiet();
+    assert_eq!(web.attachment().errors, 0);
+}
