@@ -23,6 +23,7 @@ mod process;
 mod proxy;
 mod rounds;
 mod service;
+mod sweep;
 mod target;
 mod terminal;
 pub mod tools;

@@ -146,6 +146,22 @@ pub(crate) fn with_words(words: &[&str]) -> Vec<u32> {
     running(|_, _| true).into_iter().filter(started).collect()
 }
 
+/// Running daemons and keepers that were started with this text among their words.
+pub(crate) fn mentioning(text: &str) -> Vec<u32> {
+    let own = std::process::id();
+    let named = |number: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+        let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        name.trim() == "lull" && line.windows(text.len()).any(|some| some == text.as_bytes())
+    };
+    running(|_, _| true).into_iter().filter(|number| *number != own).filter(named).collect()
+}
+
+/// Sends a signal to a process that may be gone.
+pub(crate) fn try_send(to: u32, signal: Signal) {
+    let _ = rustix::process::kill_process(pid(to), signal);
+}
+
 /// Processes of a group that have not ended.
 fn members(group: u32) -> Vec<u32> {
     running(|_, its| its == group)

@@ -12,6 +12,7 @@ use crate::command::{Finished, Running};
 use crate::initiator::InitiatorBuilder;
 use crate::ports::Port;
 use crate::service::ServiceManager;
+use crate::sweep;
 use crate::target::TargetBuilder;
 
 /// How long a command may take that does not wait for people.
@@ -31,6 +32,8 @@ pub struct World {
 pub(crate) struct Inner {
     dir: TempDir,
     ports: Mutex<Vec<Port>>,
+    /// Whoever finds it unlocked may clear up.
+    _owner: std::fs::File,
 }
 
 impl Default for World {
@@ -42,8 +45,10 @@ impl Default for World {
 impl World {
     /// An empty world.
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("lull-").tempdir().expect("a directory");
-        Self { inner: Arc::new(Inner { dir, ports: Mutex::default() }) }
+        sweep::once();
+        let dir = tempfile::Builder::new().prefix(sweep::PREFIX).tempdir().expect("a directory");
+        let _owner = sweep::own(dir.path());
+        Self { inner: Arc::new(Inner { dir, ports: Mutex::default(), _owner }) }
     }
 
     pub(crate) fn inner(&self) -> Arc<Inner> {
