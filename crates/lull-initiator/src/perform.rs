@@ -220,7 +220,8 @@ impl Attachment {
             | Report::ShuttingDown
             | Report::Holding { .. }
             | Report::HoldSilent
-            | Report::GivenBack => {}
+            | Report::GivenBack
+            | Report::LateAnswered => {}
         }
         self.made.chronicle.record(name, words.what, words.text, words.restart);
     }

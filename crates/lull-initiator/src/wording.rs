@@ -139,6 +139,9 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::GivenBack => {
             ("given_back", "the resource begins anew: whoever wrote it writes again".to_owned())
         }
+        Report::LateAnswered => {
+            ("late_answered", "the target has finished what was given back to its users".to_owned())
+        }
         Report::Ended(end) => ended(*end, told),
     };
     Words { what, text, restart: restart(report) }
@@ -179,6 +182,7 @@ fn restart(report: &Report) -> Option<u64> {
         | Report::HoldOver { .. }
         | Report::HoldSilent
         | Report::GivenBack
+        | Report::LateAnswered
         | Report::Ended(_) => None,
     }
 }

@@ -9,6 +9,9 @@
 //! * while one of another sharer that it overlaps was executed and its initiator may not know: until that outcome is
 //!   on stable storage, or confirmed.
 //!
+//! A medium that gives a change back does not say whether it was executed, or may be executed still. Until its initiator
+//! has sent it again, nothing of another sharer is executed that it overlaps; that is given back too, and comes again.
+//!
 //! What nobody else has changed since may be executed twice. Reads and flushes are not here.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -25,7 +28,7 @@ pub enum Verdict {
     Run,
     /// Keep it until [`Ledger::take_ready`] names it.
     Wait,
-    /// It was executed before, and came to this.
+    /// It was executed before, and came to this; or NOT EXECUTED: it lies over what somebody else must send again first.
     Repeat(StatusCode),
 }
 
@@ -61,6 +64,8 @@ struct Sharer {
     instance: InstanceId,
     lowest: u64,
     kept: BTreeMap<u64, Kept>,
+    /// What was given back: number → first byte.
+    doubtful: BTreeMap<u64, u64>,
 }
 
 /// First byte, whose and number: what overlaps a range begins at most the longest length before it.
@@ -73,6 +78,18 @@ enum Step {
     UnderWay,
     /// Executed, and neither confirmed nor stored.
     Executed,
+    /// Given back: executed, or not, or still to be.
+    Doubtful,
+}
+
+/// What stands in the way of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Bar {
+    Nothing,
+    /// Something that passes here.
+    Waits,
+    /// Something that another sharer has to send again.
+    Doubt,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +109,7 @@ pub struct Ledger {
     waiting: BTreeMap<u64, Place>,
     came: u64,
     ready: Vec<Which>,
+    back: Vec<Which>,
     to_store: BTreeSet<AttachmentId>,
 }
 
@@ -102,7 +120,8 @@ impl Ledger {
             (number.0, Kept { status, safety: Safety::Stored, offset: 0 })
         };
         let kept = outcomes.all.iter().map(keep).collect();
-        self.sharers.insert(attachment, Sharer { instance: outcomes.instance, lowest: 0, kept });
+        let sharer = Sharer { instance: outcomes.instance, kept, ..Sharer::default() };
+        self.sharers.insert(attachment, sharer);
     }
 
     /// A sharer is let in. Another life of it has numbers of its own and sends nothing of an older one again.
@@ -118,22 +137,34 @@ impl Ledger {
     pub fn leave(&mut self, attachment: AttachmentId) {
         let Some(sharer) = self.sharers.remove(&attachment) else { return };
         self.to_store.remove(&attachment);
-        self.strike(attachment, sharer.kept);
+        self.strike(attachment, sharer.kept, sharer.doubtful);
     }
 
     /// A sharer knows the outcome of whatever is below `lowest`, or wants it no more.
     pub fn confirm(&mut self, attachment: AttachmentId, lowest: RequestNumber) {
         let Some(sharer) = self.sharers.get_mut(&attachment) else { return };
         sharer.lowest = sharer.lowest.max(lowest.0);
-        if sharer.kept.first_key_value().is_some_and(|(number, _)| *number < sharer.lowest) {
-            let above = sharer.kept.split_off(&sharer.lowest);
+        let lowest = sharer.lowest;
+        let is_below = |number: Option<&u64>| number.is_some_and(|number| *number < lowest);
+        if is_below(sharer.kept.keys().next()) || is_below(sharer.doubtful.keys().next()) {
+            let above = sharer.kept.split_off(&lowest);
             let known = core::mem::replace(&mut sharer.kept, above);
-            self.strike(attachment, known);
+            let above = sharer.doubtful.split_off(&lowest);
+            let given_up = core::mem::replace(&mut sharer.doubtful, above);
+            self.strike(attachment, known, given_up);
         }
     }
 
     /// These stand in nobody's way any more.
-    fn strike(&mut self, attachment: AttachmentId, known: BTreeMap<u64, Kept>) {
+    fn strike(
+        &mut self,
+        attachment: AttachmentId,
+        known: BTreeMap<u64, Kept>,
+        given_up: BTreeMap<u64, u64>,
+    ) {
+        for (number, offset) in given_up {
+            self.spans.remove(&(offset, attachment, number));
+        }
         for (number, kept) in known {
             if kept.safety < Safety::Stored {
                 self.spans.remove(&(kept.offset, attachment, number));
@@ -144,29 +175,46 @@ impl Ledger {
 
     /// A change came. Its number is not outstanding, and not below the lowest that was said.
     pub fn admit(&mut self, (attachment, number): Which, offset: u64, length: u32) -> Verdict {
-        let sharer = self.sharers.get(&attachment);
-        if let Some(kept) = sharer.and_then(|sharer| sharer.kept.get(&number.0)) {
+        let sharer = self.sharers.get_mut(&attachment);
+        if let Some(kept) = sharer.as_ref().and_then(|sharer| sharer.kept.get(&number.0)) {
             return Verdict::Repeat(kept.status);
         }
+        let doubtful = sharer.and_then(|sharer| sharer.doubtful.remove(&number.0));
         self.longest = self.longest.max(length.into());
         // [SEC-4] Nobody has looked yet whether there is such a place.
         let end = offset.saturating_add(length.into());
         let place = (offset, attachment, number.0);
         self.came += 1;
-        if !self.is_barred(place, end, self.came) {
-            self.spans.insert(place, Span { end, step: Step::UnderWay });
+        // Whatever of others it overlaps has been kept from beginning since it was given back.
+        let bar = match doubtful {
+            Some(before) => {
+                self.spans.remove(&(before, attachment, number.0));
+                Bar::Nothing
+            }
+            None => self.bar(place, end, self.came),
+        };
+        let step = match bar {
+            Bar::Nothing => Step::UnderWay,
+            Bar::Waits => Step::Waits(self.came),
+            Bar::Doubt => return Verdict::Repeat(StatusCode::NotExecuted),
+        };
+        self.spans.insert(place, Span { end, step });
+        if bar == Bar::Nothing {
             return Verdict::Run;
         }
-        self.spans.insert(place, Span { end, step: Step::Waits(self.came) });
         self.waiting.insert(self.came, place);
         Verdict::Wait
     }
 
-    /// A change was executed.
+    /// A change was executed; or given back, of which nobody knows what came of it yet [CHAIN-1].
     pub fn done(&mut self, (attachment, number): Which, offset: u64, status: StatusCode) {
         let place = (offset, attachment, number.0);
         let wanted = self.sharers.get_mut(&attachment).filter(|sharer| number.0 >= sharer.lowest);
         match (wanted, self.spans.get_mut(&place)) {
+            (Some(sharer), Some(span)) if status == StatusCode::NotExecuted => {
+                span.step = Step::Doubtful;
+                sharer.doubtful.insert(number.0, offset);
+            }
             (Some(sharer), Some(span)) => {
                 span.step = Step::Executed;
                 let kept = Kept { status, safety: Safety::Here, offset };
@@ -180,13 +228,14 @@ impl Ledger {
         self.look();
     }
 
-    /// A change that was admitted is not executed, or nobody knows what came of it: it may come again.
+    /// A change that was admitted is not executed, or its life is over: it may come again.
     pub fn abandon(&mut self, (attachment, number): Which, offset: u64) {
         let place = (offset, attachment, number.0);
         if let Some(Span { step: Step::Waits(at), .. }) = self.spans.remove(&place) {
             self.waiting.remove(&at);
         }
         self.ready.retain(|which| *which != (attachment, number));
+        self.back.retain(|which| *which != (attachment, number));
         self.look();
     }
 
@@ -221,6 +270,11 @@ impl Ledger {
         core::mem::take(&mut self.ready)
     }
 
+    /// Changes that waited and are to be answered NOT EXECUTED now.
+    pub fn take_back(&mut self) -> Vec<Which> {
+        core::mem::take(&mut self.back)
+    }
+
     /// Whose outcomes are to be stored now, with all of them; [`Ledger::stored`] follows for each.
     pub fn to_store(&mut self) -> Vec<(AttachmentId, Outcomes)> {
         let whose = core::mem::take(&mut self.to_store);
@@ -246,31 +300,42 @@ impl Ledger {
         }
         for (at, place) in self.waiting.clone() {
             let Some(end) = self.spans.get(&place).map(|span| span.end) else { continue };
-            if !self.is_barred(place, end, at) {
-                self.waiting.remove(&at);
-                self.spans.insert(place, Span { end, step: Step::UnderWay });
-                self.ready.push((place.1, RequestNumber(place.2)));
+            let which = (place.1, RequestNumber(place.2));
+            match self.bar(place, end, at) {
+                Bar::Waits => {}
+                Bar::Nothing => {
+                    self.waiting.remove(&at);
+                    self.spans.insert(place, Span { end, step: Step::UnderWay });
+                    self.ready.push(which);
+                }
+                Bar::Doubt => {
+                    self.waiting.remove(&at);
+                    self.spans.remove(&place);
+                    self.back.push(which);
+                }
             }
         }
     }
 
     /// Whether something stands in the way of a change that came as the `at`th; what an outcome on stable storage would
     /// clear away is to be stored.
-    fn is_barred(&mut self, place: Place, end: u64, at: u64) -> bool {
+    fn bar(&mut self, place: Place, end: u64, at: u64) -> Bar {
         let (offset, attachment, _) = place;
         let from = (offset.saturating_sub(self.longest), AttachmentId::NONE, 0);
-        let mut barred = false;
+        let mut bar = Bar::Nothing;
         for (&(other, whose, number), span) in self.spans.range(from..(end, AttachmentId::NONE, 0))
         {
             if span.end <= offset || (other, whose, number) == place {
                 continue;
             }
             match span.step {
-                Step::UnderWay => barred = true,
-                Step::Waits(before) => barred |= before < at,
-                Step::Executed if whose == attachment => {}
+                Step::UnderWay => bar = bar.max(Bar::Waits),
+                Step::Waits(before) if before < at => bar = bar.max(Bar::Waits),
+                Step::Waits(_) => {}
+                Step::Executed | Step::Doubtful if whose == attachment => {}
+                Step::Doubtful => bar = Bar::Doubt,
                 Step::Executed => {
-                    barred = true;
+                    bar = bar.max(Bar::Waits);
                     let kept = self.sharers.get_mut(&whose);
                     let kept = kept.and_then(|sharer| sharer.kept.get_mut(&number));
                     if let Some(kept) = kept.filter(|kept| kept.safety == Safety::Here) {
@@ -280,6 +345,6 @@ impl Ledger {
                 }
             }
         }
-        barred
+        bar
     }
 }

@@ -14,10 +14,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// What one client may take: buffers are shared with initiators, and a client that does not read its last replies
-/// must not prolong a restart's downtime.
+/// What one client may take: buffers are shared with initiators, which must not wait for long for one who reads no
+/// replies; and a client that does not read its last ones must not prolong a restart's downtime.
 pub fn limits() -> nbd::Limits {
-    nbd::Limits { bytes: 16 << 20, linger: Duration::from_millis(500), ..nbd::Limits::default() }
+    nbd::Limits {
+        bytes: 16 << 20,
+        linger: Duration::from_millis(500),
+        stuck: Duration::from_secs(30),
+        ..nbd::Limits::default()
+    }
 }
 
 /// The target's resources as one NBD connection sees them.

@@ -5,7 +5,7 @@ use crate::daemon::{Input, Life};
 use crate::executor::Executor;
 use crate::gauge::{Gauge, Watch};
 use crate::local::Local;
-use crate::sharers::Sharing;
+use crate::sharers::{Calls, Sharing};
 use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_proto::initiator::WINDOW;
 use lull_proto::ledger::Verdict;
@@ -309,7 +309,8 @@ impl Lane {
                     Verdict::Wait => {
                         open.parked.borrow_mut().insert(number, parked);
                     }
-                    // [SAFE-11] It was executed, and may lie under another sharer's by now.
+                    // [SAFE-11] It was executed, and may lie under another sharer's by now; or lies over one that may be
+                    // executed still.
                     Verdict::Repeat(status) => {
                         self.free(parked.buffer.len());
                         drop(parked);
@@ -333,13 +334,20 @@ impl Lane {
         }
     }
 
-    /// Starts what waited for changes of others, unless the lane was closed meanwhile.
+    /// Starts what waited for changes of others, or gives it back, unless the lane was closed meanwhile.
     fn go_on(&self, open: &Rc<Open>, sharing: &Sharing) {
-        for number in sharing.bell().take() {
-            // What a closing lane dropped is not there.
-            let parked = open.parked.borrow_mut().remove(&number);
-            if let Some(parked) = parked {
+        let Calls { ready, back } = sharing.bell().take();
+        // What a closing lane dropped is not there.
+        let unpark = |number: &RequestNumber| open.parked.borrow_mut().remove(number);
+        for number in ready {
+            if let Some(parked) = unpark(&number) {
                 self.start(open, number, parked, true);
+            }
+        }
+        for number in back {
+            if let Some(parked) = unpark(&number) {
+                self.free(parked.buffer.len());
+                self.refuse(number, StatusCode::NotExecuted);
             }
         }
     }
@@ -404,9 +412,8 @@ impl Lane {
         let lasts = open.life().lasts(open.terms.life);
         let status = done.result.map_or_else(status_code, |()| StatusCode::Done);
         if let (Some(sharing), Some(offset)) = (&open.sharing, ticket.shared) {
-            // [CHAIN-1] What is given back promises nothing about the medium: it comes again.
-            let known = lasts && status != StatusCode::NotExecuted;
-            let outcome = known.then_some(status);
+            // [CHAIN-1] What is given back promises nothing about the medium, which the ledger remembers.
+            let outcome = lasts.then_some(status);
             sharing.done(&open.local, open.resource, ticket.number, offset, outcome);
             self.gauge.get_on();
         }

@@ -16,8 +16,17 @@ use tokio::sync::Notify;
 /// Tells a lane which of its changes need not wait any longer.
 #[derive(Debug, Default)]
 pub struct Bell {
-    ready: Mutex<Vec<RequestNumber>>,
+    calls: Mutex<Calls>,
     rung: Notify,
+}
+
+/// What became of changes that waited.
+#[derive(Debug, Default)]
+pub struct Calls {
+    /// They are to be executed, in this order.
+    pub ready: Vec<RequestNumber>,
+    /// They are to be answered NOT EXECUTED.
+    pub back: Vec<RequestNumber>,
 }
 
 impl Bell {
@@ -27,8 +36,8 @@ impl Bell {
     }
 
     /// Those that came since the last time.
-    pub fn take(&self) -> Vec<RequestNumber> {
-        std::mem::take(&mut *lock(&self.ready))
+    pub fn take(&self) -> Calls {
+        std::mem::take(&mut *lock(&self.calls))
     }
 }
 
@@ -57,7 +66,13 @@ impl Inner {
     fn ring(&mut self) -> ToStore {
         for (attachment, number) in self.ledger.take_ready() {
             if let Some(bell) = self.bells.get(&attachment) {
-                lock(&bell.ready).push(number);
+                lock(&bell.calls).ready.push(number);
+                bell.rung.notify_one();
+            }
+        }
+        for (attachment, number) in self.ledger.take_back() {
+            if let Some(bell) = self.bells.get(&attachment) {
+                lock(&bell.calls).back.push(number);
                 bell.rung.notify_one();
             }
         }
@@ -157,7 +172,7 @@ impl Sharing {
         self.with(local, resource, |inner| inner.ledger.admit(which, offset, length))
     }
 
-    /// A change was executed; `None`: or not, nobody knows.
+    /// A change was executed, or given back; `None`: its life is over.
     pub fn done(
         &self,
         local: &Local,

@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -37,6 +38,8 @@ struct Inner<B> {
     pending: Batch<B>,
     /// Bytes of the batch that is being written and not written yet.
     writing: usize,
+    /// Bytes that were written, of all time.
+    written: u64,
     state: State,
     pump: Option<Waker>,
     below: Vec<(usize, Waker)>,
@@ -79,6 +82,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         Outlet(Rc::new(RefCell::new(Inner {
             pending: Batch::new(),
             writing: 0,
+            written: 0,
             state: State::Open,
             pump: None,
             below: Vec::new(),
@@ -114,6 +118,19 @@ impl<B: AsRef<[u8]>> Outlet<B> {
     /// Bytes that were pushed and not written yet.
     pub fn queued(&self) -> usize {
         self.0.borrow().queued()
+    }
+
+    /// Ends once bytes were queued for all of `span`, of which none was written.
+    pub async fn stuck(&self, span: Duration) {
+        loop {
+            let before = self.0.borrow().written;
+            // It may have begun to be queued in the middle of the span: then it is looked at for one more.
+            let queued = self.queued() > 0;
+            tokio::time::sleep(span).await;
+            if queued && self.queued() > 0 && self.0.borrow().written == before {
+                return;
+            }
+        }
     }
 
     /// Whether what is pushed still has a chance to be written.
@@ -265,6 +282,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
     fn wrote(&self, n: usize) {
         let mut inner = self.0.borrow_mut();
         inner.writing -= n;
+        inner.written += n as u64;
         if inner.below.is_empty() {
             return;
         }

@@ -144,6 +144,10 @@ impl Initiator {
         Some(match &self.state {
             State::Idle => return None,
             State::Sharing { link: Link { held: Some(above), .. } } => held(above),
+            // [SAFE-5] Whoever asked that may have lost its place since: nobody is let in beside it.
+            State::Sharing { .. } if self.requests.are_late() => {
+                away("finishes what was asked before", None, &self.path)
+            }
             State::Sharing { .. } => Upstream::Standing {
                 path: self.path.clone(),
                 identity: self.memory.identity,

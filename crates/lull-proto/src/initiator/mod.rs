@@ -18,6 +18,7 @@
 //! `Sharing` sends new ones, and `Leaving` those that were accepted before.
 
 mod arrive;
+mod ask;
 mod config;
 mod hold;
 mod leave;
@@ -36,13 +37,14 @@ mod state;
 mod succession;
 mod tick;
 
+pub use ask::{Again, Ask, Slot};
 pub use config::{Config, Memory, Policy, Retain};
 pub use hold::Held;
 pub use legacy::Legacy;
 pub use outage::{Course, Expiry, Marks, Outage, Stage, Why};
 pub use replay::Replay;
 pub use report::{End, Interruption, Phase, Report, Timer, View};
-pub use requests::{Again, Ask, Origin, Slot, WINDOW};
+pub use requests::{Origin, WINDOW};
 pub use state::{Dial, Leaving, Link, Pause, Resume, State};
 pub use succession::{Succession, Waiting};
 

@@ -147,6 +147,7 @@ impl Requests {
             live: _,
             changing: _,
             coming: _,
+            late: _,
             log,
             settled: _,
             own_flush: _,

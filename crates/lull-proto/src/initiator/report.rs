@@ -77,6 +77,8 @@ pub enum Report {
     HoldSilent,
     /// The incarnation is a new one, and what was unanswered is given back to those who retain.
     GivenBack,
+    /// What was given back while it was outstanding is answered: nothing of it is executed any more.
+    LateAnswered,
     /// The attachment ended.
     Ended(End),
 }

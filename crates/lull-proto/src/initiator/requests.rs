@@ -1,9 +1,10 @@
 //! What consumers asked for and was not answered yet: held, or sent and outstanding; and what was answered and is
 //! retained.
 
+use super::ask::{Again, Ask, Slot};
 use super::legacy::Heritage;
 use super::log::Log;
-use super::{Action, Actions, Retain};
+use super::{Action, Actions, Report, Retain};
 use crate::violation::Violation;
 use crate::{ConnId, MonoTime};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -14,64 +15,6 @@ use lull_wire::{Features, Incarnation, OpCode, RequestFlags, RequestNumber, Stat
 /// The most numbers between the lowest unanswered request and the newest, both included [SAFE-11]. Beyond it new
 /// requests are held.
 pub const WINDOW: usize = 4096;
-
-/// Where the daemon keeps a request's buffer and its consumer's token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub u32);
-
-/// What a consumer asks for. Offset and length are inside the resource and aligned: the front end saw to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ask {
-    /// What to do.
-    pub op: OpCode,
-    /// How to do it.
-    pub flags: RequestFlags,
-    /// The first byte.
-    pub offset: u64,
-    /// How many bytes; 0 for a flush.
-    pub length: u32,
-}
-
-impl Ask {
-    /// A flush.
-    pub const FLUSH: Self =
-        Self { op: OpCode::Flush, flags: RequestFlags::none(), offset: 0, length: 0 };
-
-    /// [CONN-7] [CONN-8] The answer to what this target cannot be asked: it is advice only, so nobody waits for another
-    /// target. Who asks for extents takes everything for data then.
-    fn answer_without(&self, offer: Offer) -> Option<StatusCode> {
-        match self.op {
-            OpCode::Extents => (!offer.extents).then_some(StatusCode::NotSupported),
-            OpCode::ReadAhead => {
-                (offer.version < OpCode::ReadAhead.since()).then_some(StatusCode::Done)
-            }
-            OpCode::Read
-            | OpCode::Write
-            | OpCode::Flush
-            | OpCode::Discard
-            | OpCode::WriteZeroes
-            | OpCode::Unknown(_) => None,
-        }
-    }
-
-    /// Whether it changes the resource.
-    pub(super) fn changes(&self) -> bool {
-        self.length > 0 && matches!(self.op, OpCode::Write | OpCode::Discard | OpCode::WriteZeroes)
-    }
-
-    /// Whether it brings bytes along.
-    pub(super) fn carries(&self) -> bool {
-        self.op == OpCode::Write
-    }
-
-    pub(super) fn is_durable(&self) -> bool {
-        self.flags.has(RequestFlags::FUA)
-    }
-
-    pub(super) fn end(&self) -> u64 {
-        self.offset + u64::from(self.length)
-    }
-}
 
 /// What a request that is transmitted carries, and whose its answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,6 +94,8 @@ pub(super) struct Requests {
     pub(super) log: Log,
     /// In which everything in the log was executed.
     pub(super) settled: Incarnation,
+    /// Requests that were given back and may be executed still, on the present connection.
+    pub(super) late: u32,
     /// The number of a flush of our own that is outstanding.
     pub(super) own_flush: Option<u64>,
     /// A flush failed: the next of our own waits for the next round of keep-alive.
@@ -166,8 +111,8 @@ pub(super) struct Requests {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct Offer {
-    version: u16,
-    extents: bool,
+    pub(super) version: u16,
+    pub(super) extents: bool,
     /// HOLD came: nothing new is sent until RESUME.
     held: bool,
 }
@@ -187,6 +132,7 @@ impl Requests {
             coming: 0,
             log: Log::new(retain),
             settled: Incarnation::NONE,
+            late: 0,
             own_flush: None,
             flush_failed: false,
             offer: Offer::default(),
@@ -369,6 +315,7 @@ impl Requests {
         self.forget_answered();
         self.coming -= sent.cost();
         let done = reply.status == StatusCode::Done;
+        let is_own_flush = self.own_flush == Some(reply.number.0);
         forget_change(&mut self.changing, &sent.ask);
         if sent.ask.op == OpCode::Flush {
             self.flushed(&sent, reply, done, actions);
@@ -399,6 +346,12 @@ impl Requests {
                 return Ok(Took::NotPassedOn);
             }
             Origin::Retained(_) if !done => return Ok(Took::NotReplayed(reply.status)),
+            Origin::Nobody if !is_own_flush && self.late > 0 => {
+                self.late -= 1;
+                if self.late == 0 {
+                    actions.push(Action::Report(Report::LateAnswered));
+                }
+            }
             Origin::Retained(_) | Origin::Nobody => {}
         }
         Ok(Took::Reply)
@@ -459,6 +412,7 @@ impl Requests {
             }
         }
         self.live = 0;
+        self.late = 0;
         self.own_flush = None;
         self.flush_failed = false;
         self.forget_answered();
@@ -477,6 +431,7 @@ impl Requests {
             actions.push(not_executed(slot));
             self.coming -= sent.cost();
             sent.origin = Origin::Nobody;
+            self.late += u32::from(sent.live);
             if !sent.live {
                 forget_change(&mut self.changing, &sent.ask);
                 *place = None;
@@ -536,6 +491,11 @@ impl Requests {
         self.window.iter().flatten().chain(&self.unsent)
     }
 
+    /// Whether something that was given back may be executed still.
+    pub fn are_late(&self) -> bool {
+        self.late > 0
+    }
+
     /// Requests outstanding on the present connection.
     pub fn in_flight(&self) -> u32 {
         self.live
@@ -580,21 +540,5 @@ impl Requests {
 fn forget_change(changing: &mut BTreeMap<u64, u64>, ask: &Ask) {
     if ask.changes() {
         changing.remove(&ask.offset);
-    }
-}
-
-/// What was sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Again {
-    /// Requests.
-    pub requests: u64,
-    /// Bytes of changes.
-    pub bytes: u64,
-}
-
-impl Again {
-    pub(super) fn count(&mut self, ask: &Ask) {
-        self.requests += 1;
-        self.bytes += if ask.changes() { u64::from(ask.length) } else { 0 };
     }
 }

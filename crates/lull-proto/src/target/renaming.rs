@@ -139,7 +139,8 @@ fn rename_phase(phase: &mut Phase, names: &mut impl Renaming) {
             rename_restart(restart, names);
             *ticket = names.ticket(*ticket);
         }
-        Phase::Revoking { restart, clean, ticket, why: _ } => {
+        Phase::Revoking { restart, clean, ticket, why: _, until } => {
+            *until = names.deadline(*until);
             rename_restart(restart, names);
             for ticket in clean.iter_mut().chain(ticket) {
                 *ticket = names.ticket(*ticket);

@@ -120,8 +120,14 @@ pub enum Phase {
     /// The clean record is being written; the timer runs on.
     Sealing { restart: Restart, ticket: Ticket, question: Question },
     /// It was given up; the clean record is being revoked. `clean`: the ticket of one that is stored, as far as is
-    /// known; `ticket`: that of its revocation, none while it waits to be tried again.
-    Revoking { restart: Restart, clean: Option<Ticket>, ticket: Option<Ticket>, why: Why },
+    /// known; `ticket`: that of its revocation, none while it waits to be tried again; until then PAUSE is renewed.
+    Revoking {
+        restart: Restart,
+        clean: Option<Ticket>,
+        ticket: Option<Ticket>,
+        why: Why,
+        until: MonoTime,
+    },
     /// The point of no return is past: lanes close, DISCONNECT is sent.
     Leaving { restart: Restart },
     /// All sessions are closed.
@@ -289,21 +295,23 @@ impl Target {
                 if ok || restart.order.unstoppable {
                     self.go(now, restart, actions);
                 } else {
-                    self.revoke(restart, None, Why::NotRecorded, actions);
+                    self.revoke(now, restart, None, Why::NotRecorded, actions);
                 }
             }
             // It is not there: nothing has to be revoked.
-            Phase::Revoking { restart, clean: Some(mine), ticket: next, why }
+            Phase::Revoking { restart, clean: Some(mine), ticket: next, why, until }
                 if mine == ticket && !ok =>
             {
-                self.phase = Phase::Revoking { restart, clean: None, ticket: next, why };
+                self.phase = Phase::Revoking { restart, clean: None, ticket: next, why, until };
             }
-            Phase::Revoking { restart, clean, ticket: mine, why } if mine == Some(ticket) => {
+            Phase::Revoking { restart, clean, ticket: mine, why, until }
+                if mine == Some(ticket) =>
+            {
                 if ok || clean.is_none() {
                     self.end_pause(now, restart.id, why, actions);
                 } else {
                     // [PAUSE-6] It would let readers in before those who write from now on have replayed.
-                    self.phase = Phase::Revoking { restart, clean, ticket: None, why };
+                    self.phase = Phase::Revoking { restart, clean, ticket: None, why, until };
                 }
             }
             other => self.phase = other,
@@ -359,6 +367,11 @@ impl Target {
         let Some(pause) = self.pause_message(now) else { return };
         if let Some(restart) = self.phase.restart_mut() {
             restart.renew_at = now + RENEW_EVERY;
+        }
+        // [PAUSE-10] A state directory that does not answer keeps nobody paused for ever: who hears nothing more takes
+        // that for a loss, and its own timer runs. RESUME could only be said once the record is revoked.
+        if matches!(&self.phase, Phase::Revoking { until, .. } if *until <= now) {
+            return;
         }
         for (&conn, session) in &self.sessions {
             if matches!(session.state, SessionState::Asked { .. } | SessionState::Complete { .. }) {
@@ -535,46 +548,5 @@ impl Target {
             | Phase::Leaving { .. }
             | Phase::Down { .. } => Why::NotComplete,
         }
-    }
-
-    /// [PAUSE-6] Up to the first DISCONNECT everything can be taken back; a clean record that is written, or may
-    /// be, is revoked first.
-    pub(super) fn abort(&mut self, now: MonoTime, why: Why, actions: &mut Actions) {
-        match core::mem::replace(&mut self.phase, Phase::Serving) {
-            Phase::Intending { restart, .. }
-            | Phase::Pausing { restart, .. }
-            | Phase::Settling { restart, .. }
-            | Phase::Quiet { restart } => self.end_pause(now, restart.id, why, actions),
-            Phase::Sealing { restart, ticket, .. } => {
-                self.revoke(restart, Some(ticket), why, actions);
-            }
-            phase @ (Phase::Serving
-            | Phase::Revoking { .. }
-            | Phase::Leaving { .. }
-            | Phase::Down { .. }) => {
-                self.phase = phase;
-            }
-        }
-    }
-
-    fn revoke(&mut self, restart: Restart, clean: Option<Ticket>, why: Why, actions: &mut Actions) {
-        let ticket = Some(self.record(Change::Revoked(restart.id), actions));
-        self.phase = Phase::Revoking { restart, clean, ticket, why };
-    }
-
-    /// A clean record that could not be revoked is tried again as often as PAUSE is renewed.
-    pub(super) fn revoke_again(&mut self, actions: &mut Actions) {
-        if let Phase::Revoking { restart, clean, ticket: None, why } = &self.phase {
-            let (restart, clean, why) = (restart.clone(), *clean, *why);
-            self.revoke(restart, clean, why, actions);
-        }
-    }
-
-    fn end_pause(&mut self, now: MonoTime, id: RestartId, why: Why, actions: &mut Actions) {
-        self.phase = Phase::Serving;
-        let rows = self.rows(now);
-        actions.push(Action::Report(Report::Aborted { restart: id, why, rows }));
-        self.give_back(false, actions);
-        self.resume_all(now, id, actions);
     }
 }

@@ -230,6 +230,30 @@ fn a_reservation_ends_with_its_hold_and_raises_the_tenure() {
     assert_eq!(refusals(&pair, 0).last(), Some(&RefusalCode::StaleTenure));
 }
 
+/// [SAFE-7] Where a place is over a second time before its owner heard that it has it again, the owner is refused although
+/// nobody else wrote: with the place the target has forgotten for whom it raised the tenure, and errs on the safe side.
+#[test]
+fn who_is_over_again_before_it_hears_of_its_tenure_is_refused() {
+    let mut pair = rivals(1, |_, config| config.hold = 3 * SECOND);
+    begin(&mut pair, 0);
+    pair.until_phase(0, Phase::Sharing);
+    let tenure = pair.nodes[0].memory.tenure;
+    for delay in [Duration::ZERO, SECOND] {
+        pair.store.delay = delay;
+        pair.nodes[0].mute = false;
+        pair.run(SECOND / 2);
+        pair.nodes[0].mute = true;
+        pair.cut_now(0);
+        pair.run(5 * SECOND);
+        assert!(pair.store.roster.is_empty(), "its place is over");
+    }
+    assert_eq!(pair.nodes[0].memory.tenure, tenure, "it never heard of the next one");
+    pair.store.delay = Duration::ZERO;
+    pair.nodes[0].mute = false;
+    pair.until_phase(0, Phase::Ended(End::Fenced));
+    assert_eq!(refusals(&pair, 0).last(), Some(&RefusalCode::StaleTenure));
+}
+
 /// [SAFE-8] Whoever knew another resource under the name is refused, and so is an attachment that has its place on
 /// another one: what it holds is for that one.
 #[test]

@@ -207,6 +207,37 @@ fn a_medium_that_gives_back_keeps_nothing_that_is_stuck() {
     assert_eq!((alone.transmitted().len(), alone.answers().len()), (2, 2));
 }
 
+/// [SAFE-5] What was given back may be executed above still: until it is answered, or can be no more, nobody is let in
+/// below beside it, and it is said what is waited for.
+#[test]
+fn a_medium_stands_when_nothing_of_what_it_gave_back_is_under_way() {
+    for answered in [true, false] {
+        let mut alone = medium();
+        alone.submit(OpCode::Write, 1);
+        let number = alone.transmitted().pop().unwrap().number;
+        alone.receive(hold(30 * SECOND));
+        alone.handle(Event::GiveBack { on: true });
+        alone.handle(Event::GiveBack { on: false });
+        alone.receive(resume(0));
+        let Some(Upstream::Away { reason, .. }) = alone.machine.upstream(alone.now) else {
+            panic!("its user may have lost its place meanwhile")
+        };
+        assert_eq!(reason.as_str(), "finishes what was asked before");
+        if answered {
+            alone.reply(number, StatusCode::Done);
+            assert!(alone.reported(|report| *report == Report::LateAnswered));
+        } else {
+            // Above, nothing of the older epoch is executed behind ATTACHED.
+            alone.lose();
+            alone.connects();
+            alone.attaches(2);
+            alone.receive(resume(0));
+        }
+        let stands = alone.machine.upstream(alone.now);
+        assert!(matches!(stands, Some(Upstream::Standing { .. })), "answered: {answered}");
+    }
+}
+
 /// [CHAIN-1] [CHAIN-3] What the target below is told of it.
 #[test]
 fn a_medium_says_how_its_target_stands() {

@@ -131,3 +131,42 @@ fn a_change_beyond_every_device_goes_its_way() {
     let repeat = Verdict::Repeat(StatusCode::OutOfRange);
     assert_eq!(ledger.admit((A, number(1)), offset, 8192), repeat);
 }
+
+/// [SAFE-11] [CHAIN-1] A change that the medium gave back may have been executed, or may be still: what another sharer
+/// puts over it is given back as well, until it was sent again, so that it never comes to lie over what came later.
+#[test]
+fn nobody_changes_what_was_given_back_before_it_was_sent_again() {
+    let mut ledger = ledger();
+    let back = Verdict::Repeat(StatusCode::NotExecuted);
+    assert_eq!(admit(&mut ledger, A, 1, 0), Verdict::Run);
+    assert_eq!(admit(&mut ledger, B, 1, 2), Verdict::Wait);
+    ledger.done((A, number(1)), 0, StatusCode::NotExecuted);
+    assert_eq!((ledger.take_ready(), ledger.take_back()), (vec![], vec![(B, number(1))]));
+    assert_eq!(admit(&mut ledger, B, 1, 2), back, "it comes too early");
+    assert_eq!(admit(&mut ledger, B, 2, 20), Verdict::Run, "elsewhere");
+    assert_eq!(admit(&mut ledger, A, 2, 0), Verdict::Run, "its own initiator knows the order");
+    ledger.done((A, number(2)), 0, StatusCode::Done);
+    assert_eq!(admit(&mut ledger, A, 1, 0), Verdict::Run, "it is sent again");
+    assert_eq!(admit(&mut ledger, B, 1, 2), Verdict::Wait);
+    ledger.done((A, number(1)), 0, StatusCode::Done);
+    assert_eq!(admit(&mut ledger, A, 1, 0), Verdict::Repeat(StatusCode::Done), "and known");
+    ledger.confirm(A, number(3));
+    assert_eq!(ledger.take_ready(), [(B, number(1))]);
+}
+
+/// [SAFE-11] What is never sent again is in nobody's way: its initiator gave it up, or has left.
+#[test]
+fn what_was_given_back_and_given_up_is_in_nobodys_way() {
+    for leaves in [true, false] {
+        let mut ledger = ledger();
+        assert_eq!(admit(&mut ledger, A, 1, 0), Verdict::Run);
+        ledger.done((A, number(1)), 0, StatusCode::NotExecuted);
+        assert_ne!(admit(&mut ledger, B, 1, 0), Verdict::Run);
+        if leaves {
+            ledger.leave(A);
+        } else {
+            ledger.confirm(A, number(2));
+        }
+        assert_eq!(admit(&mut ledger, B, 1, 0), Verdict::Run);
+    }
+}

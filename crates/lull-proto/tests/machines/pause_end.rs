@@ -157,6 +157,31 @@ fn a_clean_record_that_cannot_be_revoked_is_tried_again_before_anybody_goes_on()
     assert!(pair.nodes.iter().all(|node| node.errors() == 0));
 }
 
+/// [PAUSE-10] A state directory that hangs keeps nobody paused for ever: who is paused takes the silence for a loss,
+/// so that its own timer runs. [PAUSE-6] It hears no RESUME before the record is revoked all the same.
+#[test]
+fn a_revocation_that_hangs_is_a_loss_to_who_is_paused() {
+    let mut pair = Pair::sharing(1);
+    pair.load_all(4);
+    pair.store.delay = Duration::from_millis(200);
+    pair.order(restart(1));
+    until_sealing(&mut pair);
+    pair.store.delay = 1000 * SECOND;
+    pair.trace.clear();
+    pair.decide(Decision::Abort);
+    pair.run(299 * SECOND);
+    assert_eq!(pair.phase(0), Phase::Paused);
+    pair.run(60 * SECOND);
+    assert_ne!(pair.phase(0), Phase::Paused, "{}", pair.picture());
+    assert_eq!(pair.count(&Seen::Down(0, Kind::Resume)), 0);
+    pair.store.delay = Duration::ZERO;
+    pair.until_within(1000 * SECOND, Pair::all_share);
+    assert!(pair.committed_before(&Change::Revoked(RestartId(1)), &Seen::Down(0, Kind::Resume)));
+    assert_eq!(pair.life, 1);
+    pair.finish();
+    assert!(pair.nodes.iter().all(|node| node.errors() == 0));
+}
+
 /// [PAUSE-10] While the record is being revoked the pause is renewed: nobody takes it for a loss.
 #[test]
 fn a_slow_revocation_is_waited_for() {

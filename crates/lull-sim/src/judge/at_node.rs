@@ -239,7 +239,8 @@ impl World {
             | Report::Holding { .. }
             | Report::HoldOver { .. }
             | Report::HoldSilent
-            | Report::GivenBack => {}
+            | Report::GivenBack
+            | Report::LateAnswered => {}
         }
     }
 

@@ -84,7 +84,7 @@ fn of_one() -> Vec<(Setup, usize)> {
                 faults: ANY.to_vec(),
                 count: 1,
                 shared: true,
-                retain: 512,
+                retain: 640,
                 ..one("bound", "a log with room for one write, one fault", vec![Write(0), Write(1)])
             },
             3727,

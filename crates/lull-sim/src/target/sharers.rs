@@ -78,6 +78,13 @@ impl World {
                 self.run_shared(at, running);
             }
         }
+        let Some(daemon) = &mut self.targets[at].daemon else { return };
+        for which in daemon.ledgers[resource].take_back() {
+            let Some(daemon) = &mut self.targets[at].daemon else { return };
+            if let Some(running) = daemon.parked.remove(&which) {
+                self.reply(at, &running, StatusCode::NotExecuted);
+            }
+        }
     }
 
     /// A request is done.
@@ -89,7 +96,7 @@ impl World {
         let which = (share.attachment, running.number);
         let ledger = &mut daemon.ledgers[running.resource];
         // Of a life that has ended nobody knows what was executed.
-        if lane.muted || status == StatusCode::NotExecuted {
+        if lane.muted {
             ledger.abandon(which, running.offset());
         } else {
             ledger.done(which, running.offset(), status);

@@ -28,7 +28,9 @@ impl Chronicle {
     pub fn storage_late(&self, phase: &Phase) -> Vec<NotReady> {
         match phase {
             Phase::Settling { .. } => self.unflushed(),
-            Phase::Sealing { .. } => self.unwritten(),
+            Phase::Intending { .. } | Phase::Sealing { .. } | Phase::Revoking { .. } => {
+                self.unwritten()
+            }
             _ => Vec::new(),
         }
     }

@@ -4,13 +4,14 @@ use super::rows::{OUTCOMES, RESOURCES, RESTARTS, ROSTER};
 use super::{FILE, Fault, HISTORY_LIMIT, OutcomeRow, ResourceRow, SeatRow, format, read};
 use crate::clock::Clock;
 use lull_admin::RestartRecord;
+use lull_proto::MonoTime;
 use lull_proto::target::Ticket;
 use redb::{Database, ReadableTable, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -48,8 +49,7 @@ enum Job {
 
 /// A handle on the thread. Dropping it waits until everything asked for is committed and the database is closed.
 pub struct Store {
-    /// Why the last commit failed, until one succeeds.
-    fault: Arc<Mutex<Option<lull_admin::Fault>>>,
+    health: Arc<Health>,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -77,16 +77,16 @@ impl Store {
         done: impl Fn(Done) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
-        let fault = Arc::default();
-        let health = Health { clock, fault: Arc::clone(&fault) };
-        let work = move || run(Home { database: Some(database), reopen }, &queue, &health, done);
+        let health = Arc::new(Health { clock, state: Mutex::default() });
+        let theirs = Arc::clone(&health);
+        let work = move || run(Home { database: Some(database), reopen }, &queue, &theirs, done);
         let thread = std::thread::Builder::new().name("lull-state".into()).spawn(work)?;
-        Ok(Self { fault, jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { health, jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Why the state cannot be written, and since when; none: the last commit succeeded.
+    /// Why the state cannot be written, and since when; none: the last commit succeeded, and none is under way for long.
     pub fn fault(&self) -> Option<lull_admin::Fault> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health.fault(self.health.clock.now())
     }
 
     /// Commits durably, after everything asked for before.
@@ -144,25 +144,54 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// What people are told of the medium.
 struct Health {
     clock: Clock,
-    fault: Arc<Mutex<Option<lull_admin::Fault>>>,
+    state: Mutex<State>,
 }
 
+#[derive(Default)]
+struct State {
+    /// Why the last commit failed, until one succeeds.
+    fault: Option<lull_admin::Fault>,
+    /// Since when one is under way.
+    busy: Option<MonoTime>,
+}
+
+/// A commit that takes longer is told of: its medium hangs. Nothing ends it.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
+
 impl Health {
-    fn is_good(&self) -> bool {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the outcome of a commit; says it once.
-    fn note(&self, outcome: &Result<(), Fault>) {
-        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        match (outcome, &*fault) {
-            (Ok(()), _) => *fault = None,
+    fn is_good(&self) -> bool {
+        self.lock().fault.is_none()
+    }
+
+    fn fault(&self, now: MonoTime) -> Option<lull_admin::Fault> {
+        let state = self.lock();
+        let hangs = state.busy.filter(|since| now.since(*since) >= HANGS_AFTER);
+        let hangs = hangs.map(|since| {
+            let why = "it hangs: a write to it does not end".to_owned();
+            lull_admin::Fault { since: self.clock.unix_ms(since), why }
+        });
+        state.fault.clone().or(hangs)
+    }
+
+    /// Commits, and notes the outcome.
+    fn watch(&self, work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+        self.lock().busy = Some(self.clock.now());
+        let outcome = work();
+        let mut state = self.lock();
+        state.busy = None;
+        match (&outcome, &state.fault) {
+            (Ok(()), _) => state.fault = None,
             (Err(error), None) => {
                 let since = self.clock.unix_ms(self.clock.now());
-                *fault = Some(lull_admin::Fault { since, why: error.to_string() });
+                state.fault = Some(lull_admin::Fault { since, why: error.to_string() });
             }
             (Err(_), Some(_)) => {}
         }
+        outcome
     }
 }
 
@@ -177,8 +206,8 @@ fn run<R: Fn() -> Result<Database, Fault>>(
         let first = match queue.recv_timeout(wait) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
-                let tried = home.with(|database| commit(database, &[]));
-                health.note(&tried);
+                // What came of it is noted; nobody waits for it.
+                let _ = health.watch(|| home.with(|database| commit(database, &[])));
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -196,8 +225,7 @@ fn run<R: Fn() -> Result<Database, Fault>>(
             }
         }
         let ok = changes.is_empty() || {
-            let committed = home.with(|database| commit(database, &changes));
-            health.note(&committed);
+            let committed = health.watch(|| home.with(|database| commit(database, &changes)));
             if let Err(fault) = &committed {
                 tracing::error!(
                     "the state could not be written: {fault}; free space or mend its file system"
@@ -288,4 +316,23 @@ fn rewrite<Row: Serialize + DeserializeOwned>(
         table.insert(key, serde_json::to_string(&to(row?))?.as_str())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [PAUSE-10] [TIMER-5] A state directory that hangs is told of, as one that fails is, until it goes on.
+    #[test]
+    fn a_commit_that_does_not_end_is_a_fault() {
+        let health = Health { clock: Clock::start(), state: Mutex::default() };
+        let after = |seconds| health.clock.now() + Duration::from_secs(seconds);
+        let done = health.watch(|| {
+            assert!(health.fault(after(0)).is_none(), "one that is under way is none");
+            let fault = health.fault(after(6)).expect("it takes too long");
+            assert!(fault.why.contains("hangs"), "{fault:?}");
+            Ok(())
+        });
+        assert!(done.is_ok() && health.fault(after(6)).is_none());
+    }
 }

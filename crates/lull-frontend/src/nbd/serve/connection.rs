@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use lull_transport::{Inlet, Outlet, ReadHalf, Stream, WriteHalf};
 
@@ -164,6 +165,13 @@ async fn talk<D: Device>(
                 () = closer.when(|stage| stage != Stage::Open) => {}
                 end = receive(reader, agreed, shared, limits) => return Left::Ended(end),
                 broken = pump.as_mut() => return Left::Ended(broken.map_err(ServeEnd::Lost)),
+                // [SEC-4] What is answered and not taken is memory that others wait for.
+                () = deaf(&shared.outlet, limits) => {
+                    // Its buffers are let go at once, not when what is under way has ended. The pump says that it was ended.
+                    shared.outlet.abort();
+                    let _ = pump.as_mut().await;
+                    return Left::Ended(Err(ServeEnd::Deaf(limits.stuck)));
+                }
             },
             Stage::Quiet => tokio::select! {
                 biased;
@@ -205,6 +213,14 @@ async fn finish<B: AsRef<[u8]>>(
         }
     }
     end
+}
+
+/// Ends where a client takes nothing for too long.
+async fn deaf<B: AsRef<[u8]>>(outlet: &Outlet<B>, limits: &Limits) {
+    match limits.stuck {
+        Duration::MAX => std::future::pending().await,
+        span => outlet.stuck(span).await,
+    }
 }
 
 struct AbortOnDrop<'a, B: AsRef<[u8]>>(&'a Outlet<B>);

@@ -40,6 +40,9 @@ pub struct Limits {
     pub inlet: usize,
     /// How long the last replies may take to leave once the connection is closing. Default 10 s.
     pub linger: Duration,
+    /// For how long a client may take no byte of its replies before its connection is ended; up to twice as long where
+    /// they come in between. Default [`Duration::MAX`]: never.
+    pub stuck: Duration,
 }
 
 impl Default for Limits {
@@ -50,6 +53,7 @@ impl Default for Limits {
             bytes: 2 * MAX_PAYLOAD as usize,
             inlet: 256 * 1024,
             linger: Duration::from_secs(10),
+            stuck: Duration::MAX,
         }
     }
 }
@@ -77,6 +81,9 @@ pub enum ServeEnd {
     /// The client took no replies while the connection was closing.
     #[error("the client did not take its last replies within {0:?}")]
     Stuck(Duration),
+    /// The client took no replies, which fill buffers that others wait for.
+    #[error("the client took no byte of its replies for {0:?}")]
+    Deaf(Duration),
 }
 
 /// Serves one client until it leaves, its stream breaks, or `closer` closes it.
