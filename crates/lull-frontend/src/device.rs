@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::oneshot;
 
 use crate::nbd::{Errno, Geometry};
-use crate::{fuse, nbd, vhost_user};
+use crate::{fuse, nbd, ublk, vhost_user};
 
 /// What a consumer wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,6 +109,8 @@ pub(crate) enum Duty<B: AsRef<[u8]>> {
     Fuse(fuse::Duty),
     /// A guest's driver.
     Guest(vhost_user::Duty),
+    /// The kernel, for who uses a block device.
+    Ublk(ublk::Duty),
     /// The face itself, which asked on somebody's behalf.
     Own(oneshot::Sender<Outcome<B>>),
 }
@@ -128,6 +130,7 @@ impl<B: AsRef<[u8]>> Reply<B> {
             Some(Duty::Nbd(duty)) => duty.done(outcome),
             Some(Duty::Fuse(duty)) => duty.done(outcome),
             Some(Duty::Guest(duty)) => duty.done(outcome),
+            Some(Duty::Ublk(duty)) => duty.done(outcome),
             // Whoever asked may have been taken down meanwhile.
             Some(Duty::Own(asker)) => drop(asker.send(outcome)),
             None => unreachable!("the duty leaves only where the reply ends"),
@@ -142,19 +145,20 @@ impl<B: AsRef<[u8]>> Reply<B> {
     /// Gives up the duty where it cannot be fulfilled any more, because whoever should answer is
     /// being taken down. An NBD connection is cut, so that its client does not wait for ever; a
     /// mounted file's requests stay with the kernel until its descriptor is closed, and a guest's in the record of what
-    /// is in flight.
+    /// is in flight; a block device's fail.
     pub fn abandon(mut self) {
         match self.0.take() {
             Some(Duty::Nbd(duty)) => duty.abandon(),
             Some(Duty::Fuse(duty)) => duty.abandon(),
             Some(Duty::Guest(duty)) => duty.abandon(),
+            Some(Duty::Ublk(duty)) => duty.abandon(),
             Some(Duty::Own(_)) | None => {}
         }
     }
 
     /// Gives up the duty where the connection was taken out of this process: what is owed to an NBD client, for
-    /// whoever resumes it. `None`: nobody has to be answered by that one, since a mounted file's kernel, or a guest's
-    /// record, asks the next one again.
+    /// whoever resumes it. `None`: nobody has to be answered by that one, since a mounted file's kernel, a guest's
+    /// record, or a block device's kernel asks the next one again.
     pub fn into_owed(mut self) -> Option<nbd::Owed> {
         match self.0.take() {
             Some(Duty::Nbd(duty)) => Some(duty.into_owed()),
@@ -164,6 +168,10 @@ impl<B: AsRef<[u8]>> Reply<B> {
             }
             Some(Duty::Guest(duty)) => {
                 duty.abandon();
+                None
+            }
+            Some(Duty::Ublk(duty)) => {
+                duty.leave();
                 None
             }
             Some(Duty::Own(_)) | None => None,
@@ -176,6 +184,8 @@ impl<B: AsRef<[u8]>> Reply<B> {
             Some(Duty::Nbd(duty)) => duty.is_heard(),
             Some(Duty::Fuse(duty)) => duty.is_heard(),
             Some(Duty::Guest(duty)) => duty.is_heard(),
+            // The kernel waits for as long as it takes.
+            Some(Duty::Ublk(_)) => true,
             Some(Duty::Own(asker)) => !asker.is_closed(),
             None => false,
         }

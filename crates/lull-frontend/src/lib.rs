@@ -6,5 +6,6 @@
 pub mod device;
 pub mod fuse;
 pub mod nbd;
+pub mod ublk;
 pub mod vhost_user;
 mod watch;

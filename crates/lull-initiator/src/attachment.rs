@@ -422,6 +422,12 @@ impl Attachment {
         self.core.borrow().connection.as_ref().is_some_and(|connection| connection.id == conn)
     }
 
+    /// Whether requests are held that nobody answers soon.
+    pub fn holds(&self) -> bool {
+        let view = self.core.borrow().machine.view(self.made.clock.now());
+        view.held_by.is_some() || view.outage.is_some_and(|outage| !outage.is_failing())
+    }
+
     /// Whether it has ended, for this process.
     pub fn has_ended(&self) -> bool {
         self.frozen.get() || matches!(self.core.borrow().machine.phase(), Phase::Ended(_))

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lull_admin::{Access, AdminAddr, Place, ResourceUri};
+use lull_frontend::ublk::Number;
 use lull_transport::Addr;
 use lull_wire::messages::Name;
 
@@ -65,6 +66,10 @@ pub struct AttachmentConfig {
     pub fuse: Option<PathBuf>,
     /// The socket at which the monitor of a virtual machine finds it.
     pub vhost_user: Option<PathBuf>,
+    /// The device of the kernel's NBD that is the disk.
+    pub nbd_device: Option<PathBuf>,
+    /// The block device of the kernel's ublk that is the disk.
+    pub ublk: Option<Number>,
     /// What consumers may do.
     pub access: Access,
     /// What happens when the restart timer or the resume timer ends.
@@ -116,7 +121,7 @@ pub enum ConfigError {
     Twice(String),
     /// An attachment that no consumer can reach.
     #[error(
-        "attachment `{0}` has no front end: say where consumers find it, with nbd, fuse or vhost-user"
+        "attachment `{0}` has no front end: say where consumers find it, with nbd, fuse, vhost-user, nbd-device or ublk"
     )]
     NoFrontEnd(String),
     /// An access that this release does not know.
@@ -155,8 +160,7 @@ impl Config {
             if !names.insert(&attachment.name) {
                 return Err(ConfigError::Twice(attachment.name.clone()));
             }
-            let AttachmentConfig { nbd, fuse, vhost_user, .. } = attachment;
-            if nbd.is_empty() && fuse.is_none() && vhost_user.is_none() {
+            if attachment.front_ends() == 0 {
                 return Err(ConfigError::NoFrontEnd(attachment.name.clone()));
             }
             let is_vsock = |addr: &&Addr| matches!(addr, Addr::Vsock { .. });
@@ -196,6 +200,13 @@ pub(crate) fn name(text: &str) -> Result<Name, ConfigError> {
 }
 
 impl AttachmentConfig {
+    /// How many ways consumers have to it.
+    pub fn front_ends(&self) -> usize {
+        let Self { nbd, fuse, vhost_user, nbd_device, ublk, .. } = self;
+        let others = [fuse.is_some(), vhost_user.is_some(), nbd_device.is_some(), ublk.is_some()];
+        nbd.len() + others.into_iter().filter(|there| *there).count()
+    }
+
     /// Where its target is dialled.
     pub fn target(&self) -> Addr {
         addr_of(&self.uri)

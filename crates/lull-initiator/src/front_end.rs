@@ -24,6 +24,7 @@ use crate::buffer::Bytes;
 use crate::config::AttachmentConfig;
 use crate::daemon::News;
 use crate::guests::{self, Guests};
+use crate::kernel_devices::Devices;
 use crate::mounted::{Found, Mounted};
 use crate::slots::Duty;
 
@@ -179,6 +180,17 @@ impl Face {
         self.leaving.take()
     }
 
+    /// The kernel has come as one of the consumers, through a device.
+    pub fn kernel_came(&self) {
+        self.clients.set(self.clients.get() + 1);
+    }
+
+    /// It has left.
+    pub fn kernel_left(&self) {
+        self.left();
+        self.one_less();
+    }
+
     fn one_less(&self) {
         self.listening.set(self.listening.get() - 1);
         self.served.borrow_mut().clear();
@@ -188,14 +200,23 @@ impl Face {
 
 /// Where an attachment is, or is to be, in the words of `lull status`.
 pub fn named(config: &AttachmentConfig) -> String {
-    places(&config.nbd, config.fuse.as_deref(), config.vhost_user.as_deref()).join(", ")
+    let AttachmentConfig { nbd, fuse, vhost_user, nbd_device, ublk, .. } = config;
+    let devices = nbd_device.clone().into_iter().chain(ublk.map(|one| one.to_string().into()));
+    let devices: Vec<PathBuf> = devices.collect();
+    places(nbd, fuse.as_deref(), vhost_user.as_deref(), &devices).join(", ")
 }
 
-fn places(nbd: &[Addr], fuse: Option<&Path>, vhost_user: Option<&Path>) -> Vec<String> {
+fn places(
+    nbd: &[Addr],
+    fuse: Option<&Path>,
+    vhost_user: Option<&Path>,
+    devices: &[PathBuf],
+) -> Vec<String> {
     let nbd = nbd.iter().map(|addr| format!("nbd {addr}"));
     let fuse = fuse.map(|path| format!("fuse {}", path.display()));
     let vhost_user = vhost_user.map(|path| format!("vhost-user {}", path.display()));
-    nbd.chain(fuse).chain(vhost_user).collect()
+    let devices = devices.iter().map(|path| format!("device {}", path.display()));
+    nbd.chain(fuse).chain(vhost_user).chain(devices).collect()
 }
 
 /// The places at which consumers find an attachment, taken and not served.
@@ -204,22 +225,42 @@ struct Places {
     listeners: Vec<(String, Listener)>,
     guests: Option<Guests>,
     mounted: Option<Mounted>,
+    devices: Devices,
 }
 
 impl Places {
     /// All of them, or none; those that an earlier life left are taken over.
     async fn take(
-        attachment: &Attachment,
+        attachment: &Rc<Attachment>,
+        geometry: Geometry,
         sockets: HashMap<String, OwnedFd>,
         mount: Option<Found>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut places = Self { listeners: Vec::new(), guests: None, mounted: None };
+        let devices = Devices::default();
+        let mut places = Self { listeners: Vec::new(), guests: None, mounted: None, devices };
         let taken = places.add(attachment, sockets, mount).await;
-        if taken.is_err() {
-            places.listeners.iter().for_each(|(_, listener)| remove(listener));
-            places.guests.iter().for_each(Guests::remove);
+        // The last: somebody's file system may rest on them already.
+        let taken = match taken {
+            Ok(()) => places.devices.open(attachment, geometry).await.map_err(Into::into),
+            error => error,
+        };
+        match taken {
+            Ok(()) => Ok(places),
+            Err(error) => {
+                places.leave().await;
+                Err(error)
+            }
         }
-        taken.map(|()| places)
+    }
+
+    /// Gives them up unserved.
+    async fn leave(self) {
+        self.listeners.iter().for_each(|(_, listener)| remove(listener));
+        self.guests.iter().for_each(Guests::remove);
+        if let Some(mounted) = self.mounted {
+            mounted.drop_unused().await;
+        }
+        self.devices.drop_unused().await;
     }
 
     async fn add(
@@ -241,7 +282,6 @@ impl Places {
             let socket = sockets.remove(&guests::socket_name(path));
             self.guests = Some(Guests::bind(path, attachment, socket).await?);
         }
-        // The last: what cannot be had later needs no unmounting.
         self.mounted = match (mount, &config.fuse) {
             (Some(found), _) => Some(Mounted::take_over(found)?),
             (None, Some(path)) => Some(Mounted::new(path, config.uri.to_string()).await?),
@@ -258,26 +298,23 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
     for client in inherited.clients {
         tokio::task::spawn_local(go_on(Rc::clone(&attachment), client, geometry));
     }
-    let taken = Places::take(&attachment, inherited.listeners, inherited.mount).await;
-    let Places { listeners, guests, mounted } = match taken {
+    let (listeners, mount) = (inherited.listeners, inherited.mount);
+    let places = match Places::take(&attachment, geometry, listeners, mount).await {
         Ok(places) => places,
         Err(error) => return attachment.fail(no_front_end(&*error)),
     };
     let (config, face) = (attachment.config(), &attachment.face);
     if face.closer.is_closed() {
-        listeners.iter().for_each(|(_, listener)| remove(listener));
-        guests.iter().for_each(Guests::remove);
-        if let Some(mounted) = mounted {
-            mounted.drop_unused().await;
-        }
-        return;
+        return places.leave().await;
     }
+    let Places { listeners, guests, mounted, devices } = places;
     let addrs = listeners.iter().filter_map(|(_, listener)| listener.local_addr().ok());
     let addrs: Vec<Addr> = addrs.collect();
     let path = mounted.as_ref().map(|mounted| mounted.path().to_owned());
     let machines = guests.as_ref().and(config.vhost_user.as_deref());
-    face.served.replace(places(&addrs, path.as_deref(), machines));
-    let others = u64::from(mounted.is_some()) + u64::from(guests.is_some());
+    let blocks = devices.paths();
+    face.served.replace(self::places(&addrs, path.as_deref(), machines, &blocks));
+    let others = u64::from(mounted.is_some()) + u64::from(guests.is_some()) + blocks.len() as u64;
     face.listening.set(listeners.len() as u64 + others);
     for (addr, listener) in listeners {
         tokio::task::spawn_local(accept(Rc::clone(&attachment), addr, listener));
@@ -298,9 +335,11 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
             attachment.face.one_less();
         });
     }
+    devices.begin(&attachment, geometry);
     let export = &config.uri.resource;
     let uris = addrs.into_iter().map(|addr| Uri { addr, export: export.clone() }.to_string());
     let files = path.iter().map(PathBuf::as_path).chain(machines);
+    let files = files.chain(blocks.iter().map(PathBuf::as_path));
     let uris = uris.chain(files.map(|path| path.display().to_string()));
     let text = format!(
         "attached {} as {}/{} {}, {}: {}",

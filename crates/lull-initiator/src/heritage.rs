@@ -193,6 +193,8 @@ mod tests {
             uri: ResourceUri { place, resource: "db1".into() },
             fuse: None,
             vhost_user: None,
+            nbd_device: None,
+            ublk: None,
             nbd: Vec::new(),
             access: Access::Rw,
             policy: Policy::Wait,

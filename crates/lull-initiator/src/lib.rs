@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod attachment;
+mod block_device;
 mod buffer;
 mod chronicle;
 mod clock;
@@ -23,6 +24,8 @@ mod heritage;
 mod hook;
 mod journal;
 mod keeper;
+mod kernel_devices;
+mod kernel_nbd;
 mod knocks;
 mod life;
 mod medium;

@@ -241,12 +241,13 @@ impl Mounted {
         match ended {
             Ok(()) => {}
             // As `lull detach`: a disk without any way to it is no use.
-            Err(ServeEnd::Unmounted) if attachment.config().nbd.is_empty() => {
+            Err(ServeEnd::Unmounted) if attachment.config().front_ends() == 1 => {
                 attachment.tell("unmounted", format!("{path} was unmounted: the attachment ends"));
                 attachment.detach(false);
             }
             Err(ServeEnd::Unmounted) => {
-                attachment.tell("unmounted", format!("{path} was unmounted: NBD goes on"));
+                attachment
+                    .tell("unmounted", format!("{path} was unmounted: the other ways to it go on"));
             }
             Err(error) => attachment.fail(format!("{path}: {error}")),
         }

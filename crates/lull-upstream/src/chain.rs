@@ -97,6 +97,8 @@ pub(crate) fn open(
         nbd: Vec::new(),
         fuse: None,
         vhost_user: None,
+        nbd_device: None,
+        ublk: None,
         access: if spec.read_only { Access::Ro } else { Access::Rw },
         policy: Policy::Wait,
         hook_limit: Duration::ZERO,

@@ -35,6 +35,8 @@ pub struct FilesReport {
     pub verified: u64,
     /// The longest call, in milliseconds.
     pub longest_ms: u64,
+    /// The longest since [`run`] was last asked to forget, in milliseconds.
+    pub recent_ms: u64,
 }
 
 impl FilesReport {
@@ -60,7 +62,8 @@ struct Files {
 }
 
 /// Writes, reads and syncs files in `folder` until there is one at `until`; then everything is read from the disk. It
-/// prints how much it has done to `progress` now and then.
+/// writes how much it has done to `progress` now and then, with the longest call so far. Whoever makes a file of that
+/// name with the extension `mark` has it forget earlier long calls, which removes the file.
 ///
 /// # Errors
 /// Where the folder cannot be used at all.
@@ -78,7 +81,11 @@ pub fn run(folder: &Path, until: &Path, progress: &Path) -> std::io::Result<File
     while !until.exists() {
         load.step();
         if load.report.done.is_multiple_of(16) {
-            std::fs::write(progress, load.report.done.to_string())?;
+            if std::fs::remove_file(progress.with_extension("mark")).is_ok() {
+                load.report.recent_ms = 0;
+            }
+            let FilesReport { done, recent_ms, .. } = load.report;
+            std::fs::write(progress, format!("{done} {recent_ms}"))?;
             // A load that never waits leaves nothing for the daemons of a guest with one processor.
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -105,6 +112,7 @@ impl Files {
     fn note(&mut self, begun: Instant, outcome: std::io::Result<()>) {
         let took = (now() - begun).as_millis() as u64;
         self.report.longest_ms = self.report.longest_ms.max(took);
+        self.report.recent_ms = self.report.recent_ms.max(took);
         match outcome {
             Ok(()) => self.report.done += 1,
             Err(error) => *self.report.errors.entry(error.to_string()).or_default() += 1,

@@ -89,12 +89,9 @@ fn target(lab: &Lab, names: &[(String, String)]) -> GuestBuilder {
 }
 
 fn initiator(lab: &Lab, name: &str, disk: &str) -> GuestBuilder {
-    let line = format!(
-        "lull attach lull://stor/{disk} --name {name} --insecure --nbd unix:/run/{disk}.nbd"
-    );
-    let connect = format!("nbd-client -unix /run/{disk}.nbd /dev/nbd0 -name {disk}");
-    let disk = format!("sh -c 'modprobe nbd; until {connect}; do sleep 1; done'");
-    lab.guest(name).service("initiator", &line).service("nbd", &disk)
+    let line =
+        format!("lull attach lull://stor/{disk} --name {name} --insecure --nbd-device /dev/nbd0");
+    lab.guest(name).service("initiator", &line).before("initiator", "modprobe nbd")
 }
 
 fn disturb(guest: &mut Guest, verb: &str, line: Option<&str>) {

@@ -36,6 +36,37 @@ pub fn initiator(lab: &Lab, name: &str, of: &str, resource: &str, nbd: &str) -> 
     lab.guest(name).service("initiator", &line)
 }
 
+/// How a guest's kernel gets its disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Door {
+    /// The device of the kernel's NBD.
+    KernelNbd,
+    /// A block device of ublk.
+    Ublk,
+}
+
+impl Door {
+    /// The kernel's module, the daemon's words, the device.
+    pub fn parts(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::KernelNbd => ("nbd", "--nbd-device /dev/nbd0", "/dev/nbd0"),
+            Self::Ublk => ("ublk_drv", "--ublk", "/dev/ublkb0"),
+        }
+    }
+}
+
+/// An initiator whose disk is a device of its kernel's. A daemon that is killed is started again.
+pub fn device(lab: &Lab, name: &str, of: &str, resource: &str, door: Door) -> GuestBuilder {
+    let (module, words, _) = door.parts();
+    let daemon = format!(
+        "lull attach lull://{of}/{resource} --name {name} {AT} {words} --retain 256M \
+         --state /run/lull --admin unix:/run/initiator.sock"
+    );
+    // 137: ended by SIGKILL.
+    let line = format!("sh -c 'modprobe {module}; while {daemon}; [ $? = 137 ]; do :; done'");
+    lab.guest(name).service("initiator", &line)
+}
+
 /// Leaves what is written in the guest's page cache until somebody flushes it.
 pub fn never_write_back(guest: &Guest) {
     guest.say(
@@ -53,8 +84,13 @@ pub fn wait_serving(guest: &Guest) {
 
 /// The state of an initiator in a guest, if it answers.
 pub fn initiator_status(guest: &Guest) -> Option<InitiatorStatus> {
+    daemon_status(guest)?.initiator
+}
+
+/// The same with that of its daemon.
+pub fn daemon_status(guest: &Guest) -> Option<Status> {
     let said = guest.run("lull status --json --admin unix:/run/initiator.sock");
-    serde_json::from_str::<Status>(&said.stdout).ok()?.initiator
+    serde_json::from_str(&said.stdout).ok()
 }
 
 /// Waits until all attachments of an initiator in a guest share.

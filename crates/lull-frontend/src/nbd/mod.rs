@@ -16,6 +16,7 @@ mod exports;
 mod extents;
 pub mod handshake;
 pub mod info;
+pub mod kernel;
 pub mod reply;
 pub mod request;
 mod serve;
@@ -29,5 +30,7 @@ pub use extents::Extent;
 pub use info::Geometry;
 pub use reply::Dialect;
 pub(crate) use serve::Duty;
-pub use serve::{Agreement, Closer, Limits, Owed, Parted, Resumed, ServeEnd, Stage, serve};
+pub use serve::{
+    Agreement, Closer, Limits, Owed, Parted, Resumed, ServeEnd, Stage, serve, transmit,
+};
 pub use uri::{Uri, UriError};

@@ -41,6 +41,8 @@ pub fn config(dir: &Path) -> Config {
             uri: ResourceUri { place, resource: "db1".into() },
             fuse: None,
             vhost_user: None,
+            nbd_device: None,
+            ublk: None,
             nbd: vec![Addr::Unix(dir.join("nbd.sock"))],
             access: Access::Rw,
             policy: Policy::Wait,

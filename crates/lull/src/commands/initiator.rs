@@ -86,6 +86,8 @@ fn attachment(config: AttachmentConfig) -> lull_initiator::AttachmentConfig {
         nbd: config.faces.nbd.into_iter().collect(),
         fuse: config.faces.fuse,
         vhost_user: config.faces.vhost_user,
+        nbd_device: config.faces.nbd_device,
+        ublk: config.faces.ublk,
         access: config.access,
         policy: match config.on_timeout {
             OnTimeout::Wait => Policy::Wait,

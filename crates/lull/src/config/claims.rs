@@ -41,12 +41,12 @@ impl Claims {
         Err((what, "give each daemon its own, below one directory if you like"))
     }
 
-    /// A file that is a disk.
+    /// A file or device that is a disk.
     pub fn mounted(&mut self, path: &Path) -> Result<(), Taken> {
         if self.files.insert(plain(path)) {
             return Ok(());
         }
-        Err((format!("{} is mounted twice", path.display()), "give each its own file"))
+        Err((format!("{} is two disks", path.display()), "give each attachment its own"))
     }
 
     /// What a resource rests on. Memory is each resource's own; a file may be read by many.

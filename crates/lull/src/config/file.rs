@@ -75,6 +75,8 @@ pub struct FileAttachment {
     pub nbd: Option<Text>,
     pub fuse: Option<Text>,
     pub vhost_user: Option<Text>,
+    pub nbd_device: Option<Text>,
+    pub ublk: Option<Text>,
     pub access: Option<Text>,
     pub on_timeout: Option<Text>,
     pub hook_timeout: Option<Text>,
@@ -88,7 +90,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 27] = [
+pub const KEYS: [&str; 29] = [
     "name",
     "listen",
     "nbd",
@@ -105,6 +107,8 @@ pub const KEYS: [&str; 27] = [
     "uri",
     "fuse",
     "vhost-user",
+    "nbd-device",
+    "ublk",
     "access",
     "on-timeout",
     "hook-timeout",

@@ -16,13 +16,15 @@ use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
 use lull_admin::{Access, AdminAddr, OnPauseTimeout, ResourceUri, Role};
+use lull_frontend::ublk::Number;
 use lull_transport::Addr;
 
 pub use backend::backend_spec;
 pub use here::{default_state_dir, host_name};
 pub use problem::{ConfigError, Problem};
 pub use resolve::{
-    access, command_line, listening_path, node_name, on_pause_timeout, resource_name, retain,
+    access, command_line, listening_path, nbd_device, node_name, on_pause_timeout, resource_name,
+    retain,
 };
 
 /// A whole configuration; a file may hold both roles.
@@ -158,6 +160,18 @@ pub struct Faces {
     /// Where the monitor of a virtual machine finds it (QEMU's vhost-user-blk): the path of a unix socket
     #[arg(long, value_name = "PATH", value_parser = listening_path)]
     pub vhost_user: Option<PathBuf>,
+    /// A device of the kernel's NBD that is the disk: /dev/nbd0
+    #[arg(long, value_name = "DEVICE", value_parser = nbd_device)]
+    pub nbd_device: Option<PathBuf>,
+    /// A block device of the kernel's ublk that is the disk: --ublk alone, or --ublk=/dev/ublkb0
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "auto"
+    )]
+    pub ublk: Option<Number>,
 }
 
 /// The policy of an attachment. [TIMER-1]

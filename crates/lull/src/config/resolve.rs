@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use lull_admin::{Access, AdminAddr, OnPauseTimeout, ResourceUri, is_resource_name};
+use lull_frontend::nbd::kernel::NbdDevice;
+use lull_frontend::ublk::Number;
 use lull_transport::Addr;
 use toml::Spanned;
 
@@ -153,7 +155,7 @@ impl Checker {
             self.wrong(
                 span,
                 "an initiator without attachments",
-                "add an [[attachment]] with uri and nbd, fuse or vhost-user",
+                "add an [[attachment]] with uri and nbd, fuse, vhost-user, nbd-device or ublk",
             );
         }
         let mut names = HashMap::new();
@@ -172,7 +174,9 @@ impl Checker {
     fn attachment(&mut self, file: FileAttachment, insecure: bool) -> Option<AttachmentConfig> {
         let place = file.uri.span();
         let uri = self.read(Some(file.uri), |text| reachable(text, insecure));
-        let faces = self.faces(place.clone(), (file.nbd, file.fuse, file.vhost_user), insecure);
+        let listeners = (file.nbd, file.fuse, file.vhost_user);
+        let devices = (file.nbd_device, file.ublk);
+        let faces = self.faces(place.clone(), listeners, devices, insecure);
         let name = self.read(file.name, resource_name);
         let access = self.read(file.access, access).unwrap_or(Access::Rw);
         let on_timeout = self.read(file.on_timeout, str::parse).unwrap_or(OnTimeout::Wait);
@@ -214,10 +218,13 @@ impl Checker {
         &mut self,
         place: Range<usize>,
         (nbd, fuse, vhost_user): (Option<Text>, Option<Text>, Option<Text>),
+        (nbd_device, ublk): (Option<Text>, Option<Text>),
         insecure: bool,
     ) -> Option<Faces> {
-        if nbd.is_none() && fuse.is_none() && vhost_user.is_none() {
-            let next = "say where its consumer finds it: nbd = \"unix:/path\", fuse = \"/path\" or vhost-user = \"/path\"";
+        let none = [&nbd, &fuse, &vhost_user, &nbd_device, &ublk].iter().all(|text| text.is_none());
+        if none {
+            let next = "say where its consumer finds it: nbd = \"unix:/path\", fuse = \"/path\", \
+                        vhost-user = \"/path\", nbd-device = \"/dev/nbd0\" or ublk = \"auto\"";
             self.wrong(place, "an attachment without a front end", next);
             return None;
         }
@@ -232,8 +239,19 @@ impl Checker {
         if let Some(path) = &vhost_user {
             self.claim(span, |claims| claims.socket(&Addr::Unix(path.clone())));
         }
+        let span = nbd_device.as_ref().map_or(0..0, Spanned::span);
+        let nbd_device = self.read(nbd_device, self::nbd_device);
+        if let Some(path) = &nbd_device {
+            self.claim(span, |claims| claims.mounted(path));
+        }
+        let span = ublk.as_ref().map_or(0..0, Spanned::span);
+        let ublk = self.read(ublk, str::parse);
+        if let Some(number @ Number::This(_)) = &ublk {
+            self.claim(span, |claims| claims.mounted(Path::new(&number.to_string())));
+        }
         let any = nbd.is_some() || fuse.is_some() || vhost_user.is_some();
-        any.then_some(Faces { nbd, fuse, vhost_user })
+        let any = any || nbd_device.is_some() || ublk.is_some();
+        any.then_some(Faces { nbd, fuse, vhost_user, nbd_device, ublk })
     }
 
     fn state(&mut self, text: Option<Text>) -> Option<PathBuf> {
@@ -330,6 +348,12 @@ pub fn listening_path(text: &str) -> Result<PathBuf, String> {
         return Err(format!("`{text}` is no path of a unix socket: write /path/of/one"));
     }
     socket_path(Path::new(text)).map(|_| text.into())
+}
+
+/// A device of the kernel's NBD.
+pub fn nbd_device(text: &str) -> Result<PathBuf, String> {
+    let device = NbdDevice::new(Path::new(text)).map_err(|error| error.to_string())?;
+    Ok(device.path().to_owned())
 }
 
 /// A command line for a shell.

@@ -15,7 +15,7 @@ use lull_transport::{Inlet, Stream};
 
 use super::handshake::HandshakeError;
 use super::request::Terms;
-use super::{Exports, MAX_PAYLOAD};
+use super::{Dialect, Exports, MAX_PAYLOAD};
 use crate::device::Device;
 
 use connection::{Reader, Shared};
@@ -112,6 +112,26 @@ pub async fn serve<E: Exports>(
         return Ok(());
     };
     let (reader, shared) = (Reader::new(inlet, r), Rc::new(Shared::new()));
+    connection::transmit(reader, w, agreed, shared, &limits, &closer).await
+}
+
+/// The same for a client that was told what `device` is in some other way than by a handshake: its simple requests come
+/// at once.
+///
+/// # Errors
+/// Why it ended by itself.
+pub async fn transmit<D: Device>(
+    stream: Stream,
+    device: Rc<D>,
+    limits: Limits,
+    closer: Closer,
+) -> Result<(), ServeEnd> {
+    let (r, w) = stream.into_split();
+    let inlet = Inlet::with_capacity(limits.inlet.max(32 * 1024));
+    let geometry = device.geometry().bounded();
+    let terms = Terms { dialect: Dialect::Simple, extents: false };
+    let (reader, shared) = (Reader::new(inlet, r), Rc::new(Shared::new()));
+    let agreed = Agreed { device, geometry, terms };
     connection::transmit(reader, w, agreed, shared, &limits, &closer).await
 }
 

@@ -1,0 +1,16 @@
+//! A block device of the kernel's ublk, `/dev/ublkbN`, which outlives the process that serves it: what was in flight
+//! when that died comes again to the next one.
+//!
+//! `abi` turns the kernel's bytes into meaning and back; [`BlockDevice`] makes, takes over and deletes a device;
+//! [`serve()`] drives its queue against a [`Device`](crate::device::Device). The kernel wants all of a queue's commands
+//! from one thread, which is the one that serves.
+
+mod abi;
+mod block_device;
+mod kernel;
+mod reply;
+mod serve;
+
+pub use block_device::{BlockDevice, Number, Queue, UblkError};
+pub(crate) use reply::Duty;
+pub use serve::serve;
