@@ -1,5 +1,7 @@
 //! `cargo xtask lab`: operating systems under QEMU. What they are made of and what is done to them is in `crates/lull-e2e`.
 
+mod debian;
+
 use crate::tools;
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -50,7 +52,11 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
 /// Lays in what guests are made of. True if it is there.
 pub fn prepare(tree: &Tree) -> Result<bool> {
     let root = tree.root().display().to_string();
-    lull_lab(tree, &["prepare", &root])
+    if !lull_lab(tree, &["prepare", &root])? {
+        return Ok(false);
+    }
+    debian::prepare(tree)?;
+    Ok(true)
 }
 
 /// The lab's own program, at this terminal.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::footing::Footing;
 use crate::status::{Access, Fault};
 use crate::wait::Wait;
 use crate::words::words;
@@ -14,6 +15,8 @@ pub struct InitiatorStatus {
     pub name: String,
     /// This life of the daemon, in hexadecimal digits.
     pub instance: String,
+    /// How it stands in the way of its consumers' I/O; none: it is a target's.
+    pub footing: Option<Footing>,
     /// Its attachments.
     pub attachments: Vec<AttachmentStatus>,
 }

@@ -11,6 +11,8 @@ pub enum Moment<'a> {
     Serving(&'a str),
     /// A target's other process, which waits already, is given everything and serves next.
     HandingOver,
+    /// Its loop turns: said once a second, as long as it does.
+    Alive,
     /// It was told to end, and goes on working until it may.
     Ending {
         /// How long that takes at most, unless a disk or the state directory does not answer.

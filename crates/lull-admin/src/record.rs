@@ -57,6 +57,8 @@ pub struct RestartRecord {
     pub rows: Vec<RecordRow>,
     /// The last answer that the old process gave, in Unix microseconds.
     pub last_answer_us: Option<u64>,
+    /// The kernel's name of the boot in which the old process went down; empty: it did not, or it is not known.
+    pub boot: String,
     /// The first connection that the new process accepted, in Unix microseconds.
     pub first_accept_us: Option<u64>,
     /// Every transition, in order.

@@ -63,6 +63,14 @@ impl Pool {
         Ok(Self { arena: Arc::new(Arena::reserve(classes)?) })
     }
 
+    /// Takes memory for the first `bytes` of it now, those of the smallest classes, so that their first use takes none.
+    ///
+    /// # Errors
+    /// What the kernel says, before Linux 5.14 that it does not know how.
+    pub fn populate(&self, bytes: usize) -> io::Result<()> {
+        self.arena.populate(bytes)
+    }
+
     /// A buffer of exactly `len` bytes with any content, or `None` while there is none free (or
     /// when `len` exceeds [`Pool::largest`], where there never will be one).
     #[must_use]

@@ -1,14 +1,15 @@
 //! A service manager, as far as daemons tell it what becomes of them: the receiving end of `sd_notify`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 
+use lull_transport::handover;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::wait::PROMPT;
@@ -18,6 +19,8 @@ use crate::wait::PROMPT;
 pub struct ServiceManager {
     socket: UnixDatagram,
     stored: RefCell<BTreeMap<String, OwnedFd>>,
+    /// How often a daemon said that its loop turns.
+    beats: Cell<u64>,
 }
 
 /// One message: assignments, one a line.
@@ -28,10 +31,10 @@ impl ServiceManager {
     pub(crate) fn listen(at: &Path) -> Self {
         let socket = UnixDatagram::bind(at).expect("a socket for notices");
         socket.set_read_timeout(Some(PROMPT)).expect("a limit for reading");
-        Self { socket, stored: RefCell::default() }
+        Self { socket, stored: RefCell::default(), beats: Cell::default() }
     }
 
-    /// The next message that is not about descriptors to be kept; those are obeyed.
+    /// The next message that is neither a sign of life nor about descriptors to be kept; those are obeyed.
     ///
     /// # Panics
     /// Where none comes.
@@ -42,6 +45,22 @@ impl ServiceManager {
                 Ok(Some(notice)) => return notice,
                 Ok(None) => {}
                 Err(error) => panic!("no daemon told the service manager anything: {error}"),
+            }
+        }
+    }
+
+    /// Waits until a daemon says once more that its loop turns.
+    ///
+    /// # Panics
+    /// Where none does, or it says something else first.
+    #[track_caller]
+    pub fn wait_beat(&self) {
+        let before = self.beats.get();
+        while self.beats.get() == before {
+            match self.receive() {
+                Ok(None) => {}
+                Ok(Some(notice)) => panic!("instead of a sign of life: {notice:?}"),
+                Err(error) => panic!("no daemon gave a sign of life: {error}"),
             }
         }
     }
@@ -59,6 +78,10 @@ impl ServiceManager {
         let file = files.flatten().next();
         let notice = Notice(String::from_utf8_lossy(&bytes[..got.bytes]).into_owned());
         let name = notice.value("FDNAME").unwrap_or("stored").to_owned();
+        if notice.value("WATCHDOG") == Some("1") {
+            self.beats.set(self.beats.get() + 1);
+            return Ok(None);
+        }
         match (notice.value("FDSTORE"), notice.value("FDSTOREREMOVE"), file) {
             (Some("1"), _, Some(file)) => _ = self.stored.borrow_mut().insert(name, file),
             (_, Some("1"), _) => _ = self.stored.borrow_mut().remove(&name),
@@ -86,11 +109,12 @@ impl ServiceManager {
         let (Some((name, file)), None) = (all.next(), all.next()) else {
             panic!("not one descriptor is kept: {stored:?}");
         };
-        let file = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        let mut started = Command::new("/bin/bash");
+        let file = file.try_clone().expect("a descriptor");
+        let number = handover::inherit(&mut started, file, 10).expect("a descriptor for a child");
         let script = format!(
-            "exec 3<>{file}; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}; exec \"$0\" \"$@\""
+            "exec 3<&{number} {number}<&-; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}; exec \"$0\" \"$@\""
         );
-        let mut started = Command::new("/bin/sh");
         started.arg("-c").arg(script).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {

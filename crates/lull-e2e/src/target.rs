@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use crate::command::{Finished, Running};
 use crate::initiator::block_on;
 use crate::process::{self, Process};
+use crate::service::ServiceManager;
 use crate::terminal::Terminal;
 use crate::wait::{PROMPT, wait_for, wait_until};
 use crate::world::Inner;
@@ -206,6 +207,13 @@ impl Target {
     pub fn spawn(&mut self) {
         let log = self.world.path(&format!("{}.log", self.name));
         self.process = Some(Process::start(self.command(), &self.name, &log));
+    }
+
+    /// Starts its process as this service manager does it: with what it keeps.
+    pub fn spawn_by(&mut self, manager: &ServiceManager) {
+        let log = self.world.path(&format!("{}.log", self.name));
+        let command = manager.with_stored(&self.command());
+        self.process = Some(Process::start(command, &self.name, &log));
     }
 
     /// The same with more flags.

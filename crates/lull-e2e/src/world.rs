@@ -134,8 +134,10 @@ impl Inner {
         command.env_remove("RUST_LOG").env("NO_COLOR", "1");
         command.env_remove("RUNTIME_DIRECTORY").env_remove("STATE_DIRECTORY");
         match self.notify() {
-            listens if listens.exists() => command.env("NOTIFY_SOCKET", listens),
-            _ => command.env_remove("NOTIFY_SOCKET"),
+            listens if listens.exists() => {
+                command.env("NOTIFY_SOCKET", listens).env("WATCHDOG_USEC", "30000000")
+            }
+            _ => command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC"),
         };
     }
 }

@@ -1,6 +1,9 @@
 //! What a service manager is told: by it `systemctl start` returns when consumers can come, and a target that was
 //! replaced is not taken for one that ended.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use lull_e2e::{Notice, PROMPT, Signal, Use, World};
 
 fn words<'a>(notice: &'a Notice, variable: &str) -> &'a str {
@@ -66,4 +69,46 @@ fn an_initiator_is_ready_when_its_consumers_can_connect_and_not_before() {
     let ending = manager.next();
     assert_eq!(words(&ending, "STOPPING"), "1");
     assert!(web.process().wait(PROMPT).success());
+}
+
+#[test]
+fn daemons_give_signs_of_life_also_while_a_command_runs_and_after_a_hand_over() {
+    let world = World::new();
+    let manager = world.service_manager();
+    let target = world.target("stor").file("db1", "1M").start();
+    assert!(manager.next().is_ready());
+    manager.wait_beat();
+    let go = world.path("go");
+    let waits = format!("until test -e {}; do sleep 0.05; done", go.display());
+    let restart = target.begin(&["restart", "--exec", &waits]);
+    manager.wait_beat();
+    manager.wait_beat();
+    std::fs::write(&go, "").expect("written");
+    restart.finish(PROMPT).ok();
+    assert!(manager.next().is_ready());
+    target.restart(&["--daemon"]);
+    assert_eq!(words(&manager.next(), "RELOADING"), "1");
+    assert!(manager.next().is_ready());
+    manager.wait_beat();
+}
+
+/// Whoever dials while a target that was killed is started again waits for it.
+#[test]
+fn a_killed_targets_port_refuses_nobody_where_a_service_manager_keeps_it() {
+    let world = World::new();
+    let manager = world.service_manager();
+    let mut target = world.target("stor").tcp().file("db1", "1M").start();
+    assert!(manager.next().is_ready());
+    assert_eq!(manager.stored(), ["lull-listening"]);
+    target.kill();
+    let address = target.listen().trim_start_matches("tcp:").to_owned();
+    let mut early = TcpStream::connect(&address).expect("the port is there");
+    target.spawn_by(&manager);
+    target.wait_serving();
+    assert_eq!(manager.stored(), ["lull-listening"]);
+    // What is no HELLO is answered by the end of the connection.
+    early.write_all(&[0; 4096]).expect("somebody takes it");
+    let _ = early.read(&mut [0]);
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    assert_eq!(web.attachment().errors, 0);
 }

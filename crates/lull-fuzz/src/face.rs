@@ -15,13 +15,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, sink};
 use tokio::task::{LocalSet, spawn_local};
 
 /// A disk that answers at once.
-pub(crate) struct Disk {
+struct Disk {
     bytes: RefCell<Vec<u8>>,
     lent: Rc<Cell<usize>>,
 }
 
 /// Memory of a request, which is counted.
-pub(crate) struct Lent(Vec<u8>, Rc<Cell<usize>>);
+struct Lent(Vec<u8>, Rc<Cell<usize>>);
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
@@ -42,15 +42,8 @@ impl Drop for Lent {
 }
 
 impl Disk {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self { bytes: RefCell::new(vec![0; SIZE as usize]), lent: Rc::default() }
-    }
-}
-
-impl Disk {
-    /// Buffers that are out.
-    pub(crate) fn lent(&self) -> usize {
-        self.lent.get()
     }
 }
 
@@ -118,7 +111,7 @@ impl Exports for One {
     }
 }
 
-pub(crate) fn run(what: impl Future<Output = ()>) {
+fn run(what: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, what);

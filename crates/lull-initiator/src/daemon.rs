@@ -9,7 +9,6 @@ use lull_admin::{
     AdminListener, AdminServer, AlertLog, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus,
     Moment, Reply, RestartRecord, Status,
 };
-use lull_block::{DEFAULT_BUDGET, Pool};
 use lull_proto::initiator::{self, End, Initiator, Memory, Retain};
 use lull_wire::messages::{Address, Name};
 use lull_wire::{Access, AttachmentId, InstanceId};
@@ -21,6 +20,7 @@ use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::config::{AttachmentConfig, Config, Keeping, name};
 use crate::error::RunError;
+use crate::footing;
 use crate::heritage;
 use crate::keeper::Keeper;
 use crate::knocks::Door;
@@ -189,7 +189,7 @@ impl Daemon {
                 chronicle: Rc::clone(&chronicle),
                 host: Rc::clone(&host),
                 state_dir: config.state_dir.clone(),
-                pool: Pool::new(DEFAULT_BUDGET)?,
+                pool: footing::buffers()?,
                 silence_ms: u32::try_from(config.silence.as_millis()).unwrap_or(u32::MAX),
                 kept,
                 fresh,
@@ -262,7 +262,10 @@ impl Daemon {
         while !self.attachments.is_empty() {
             match self.next(&mut calls, stops).await {
                 Happening::Call(call) => self.answer(call),
-                Happening::Look => self.look(),
+                Happening::Look => {
+                    told(Moment::Alive);
+                    self.look();
+                }
                 Happening::Stop => {
                     self.abort_restart().await;
                     told(Moment::Ending { within: PATIENCE + LAST_CALL });
@@ -447,6 +450,7 @@ impl Daemon {
             initiator: Some(InitiatorStatus {
                 name: self.node.clone(),
                 instance: self.instance.to_string(),
+                footing: footing::taken().cloned(),
                 attachments,
             }),
             alerts: Vec::new(),

@@ -18,6 +18,7 @@ mod config;
 mod connection;
 mod daemon;
 mod error;
+mod footing;
 mod front_end;
 mod guests;
 mod heritage;

@@ -10,6 +10,7 @@ use tokio::task::LocalSet;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::error::RunError;
+use crate::footing;
 use crate::state_file;
 use crate::succession::estate::{Announcement, Estate, VARIABLE};
 
@@ -19,6 +20,7 @@ use crate::succession::estate::{Announcement, Estate, VARIABLE};
 /// # Errors
 /// Why it did not start, or ended otherwise than it was told.
 pub fn run(config: Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
+    footing::take();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = LocalSet::new().block_on(&runtime, async {
         let (stop, stops) = mpsc::unbounded_channel();

@@ -49,13 +49,6 @@ impl Daemon {
 
     fn restart(self: &Rc<Self>, order: RestartOrder) -> Result<RestartStarted, ApiError> {
         order.check()?;
-        if order.kind == RestartKind::Host {
-            return Err(ApiError::new(
-                ErrorCode::BadRequest,
-                "restarting the host is not offered by this release",
-                "lull pause, reboot the host by its own means, or lull restart --stop",
-            ));
-        }
         let asked = Asked {
             reason: order.reason,
             expect_ms: order.expect_ms,
@@ -63,7 +56,12 @@ impl Daemon {
             policy: order.on_pause_timeout,
             interactive: order.interactive,
         };
-        self.begin(order.kind, order.command, Purpose::Restart, asked)
+        // Everybody stays paused until the host ends this process, or does not.
+        let purpose = match order.kind {
+            RestartKind::Host => Purpose::Hold,
+            _ => Purpose::Restart,
+        };
+        self.begin(order.kind, order.command, purpose, asked)
     }
 
     fn pause(self: &Rc<Self>, order: PauseOrder) -> Result<RestartStarted, ApiError> {
@@ -90,12 +88,20 @@ impl Daemon {
         if let Some((id, stage)) = core.stage(now) {
             return Err(stage.another(id));
         }
+        if kind == RestartKind::Host {
+            self.host_restart(&mut core)?;
+        }
         let id = core.next_restart();
         let names = self.resource_names();
         let core = &mut *core;
         core.chronicle.begin(now, id, kind, &asked.reason, &core.machine, &names);
         core.plan = plan(kind, command);
-        let order = asked.order(id, purpose, kind, self);
+        let expected = match kind {
+            RestartKind::Daemon => HANDOVER_DOWNTIME,
+            RestartKind::Host => core.descent.downtime,
+            _ => Duration::ZERO,
+        };
+        let order = asked.order(id, purpose, expected, self);
         let mut initiators: Vec<_> =
             core.machine.seats().map(|seat| seat.entry.node.to_string()).collect();
         initiators.dedup();
@@ -121,12 +127,12 @@ impl Daemon {
                 task.abort();
                 core.chronicle.failed(now, "the target was told to end", &core.store);
             }
+            let (kind, reason, downtime) = core.descent.end();
             if core.machine.is_serving() {
-                let reason = "the target was told to end";
                 core.chronicle.overtaken(now, reason, &core.store);
                 let id = core.next_restart();
                 let names = self.resource_names();
-                core.chronicle.begin(now, id, RestartKind::Stop, reason, &core.machine, &names);
+                core.chronicle.begin(now, id, kind, reason, &core.machine, &names);
             }
             core.plan = Plan::Stop;
             self.forget_successor(core);
@@ -134,8 +140,8 @@ impl Daemon {
             Order {
                 id: RestartId(id),
                 purpose: Purpose::Restart,
-                reason: Prose::clipped("the target was told to end"),
-                downtime: Duration::ZERO,
+                reason: Prose::clipped(reason),
+                downtime,
                 span: self.config.pause_timeout,
                 on_timeout: OnTimeout::Proceed,
                 unstoppable: true,
@@ -318,8 +324,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn order(self, id: u64, purpose: Purpose, kind: RestartKind, daemon: &Daemon) -> Order {
-        let expected = if kind == RestartKind::Daemon { HANDOVER_DOWNTIME } else { Duration::ZERO };
+    fn order(self, id: u64, purpose: Purpose, expected: Duration, daemon: &Daemon) -> Order {
         let policy = self.policy.or(daemon.config.on_pause_timeout);
         // [PAUSE-10] Nobody is asked where nobody is there to answer.
         let on_timeout = match policy {

@@ -16,12 +16,14 @@ use lull_wire::messages::Stall;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod boot;
 mod refusals;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub use boot::downtime as host_downtime;
 use refusals::Refusals;
 use storage::Unflushed;
 pub use words::{because, lingering, not_ready, plain};
@@ -198,6 +200,7 @@ impl Chronicle {
         let last_answer = self.clock.unix_us(last_answer);
         if let Some(record) = &mut self.current {
             record.last_answer_us = Some(last_answer);
+            record.boot = boot::this();
             if record.phases.last().is_none_or(|last| last.phase != RestartPhase::Down) {
                 self.phase(now, RestartPhase::Down, "the clean record is left out");
             }
@@ -225,11 +228,12 @@ impl Chronicle {
         let last = record.phases.last().map(|span| span.phase);
         let went_down = matches!(last, Some(RestartPhase::Down | RestartPhase::Resuming));
         record.rows.retain(|row| row.resumed_ms.is_none());
+        let text = boot::back(&mut record);
         self.current = Some(record);
         if went_down {
             self.returning = Some(now + RETURN_LIMIT);
             self.trouble = trouble;
-            self.phase(now, RestartPhase::Resuming, "serving again");
+            self.phase(now, RestartPhase::Resuming, text);
             self.save(store);
             self.check_returned(now, store);
         } else {

@@ -28,6 +28,8 @@ pub struct Config {
     pub pause_timeout: Duration,
     /// What happens when it ends; `None`: ask where somebody is there to answer, else abort.
     pub on_pause_timeout: Option<OnPauseTimeout>,
+    /// What restarts this host, for `/bin/sh -c`.
+    pub reboot_command: String,
     /// The longest that initiators which share a resource wait for each other after a start [RESUME-2].
     pub barrier: Duration,
     /// A peer that is silent for about so long is lost.

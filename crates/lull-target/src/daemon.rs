@@ -5,6 +5,7 @@ use crate::agentless::{Client, Place};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::connection::Ended;
+use crate::descent::Descent;
 use crate::gauge::Gauge;
 use crate::local::Command;
 use crate::prepare::PrepareError;
@@ -184,6 +185,7 @@ pub struct Core {
     /// A restart is being prepared; nobody is paused yet.
     pub starting: Option<(AbortHandle, Order)>,
     pub down: bool,
+    pub descent: Descent,
     pub since: MonoTime,
     pub instance: String,
     next_restart: u64,
@@ -202,6 +204,7 @@ impl Core {
         since: MonoTime,
         instance: String,
         next_restart: u64,
+        descent: Descent,
     ) -> Self {
         let lives = vec![0; machine.resources().len()];
         Self {
@@ -221,6 +224,7 @@ impl Core {
             watcher: None,
             starting: None,
             down: false,
+            descent,
             since,
             instance,
             next_restart,

@@ -3,6 +3,8 @@
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::daemon::{Core, Daemon, Input, Plan};
+use crate::descent::Descent;
+use crate::host::Host;
 use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Format, Store, StoreError};
@@ -114,7 +116,7 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
     // Why the restart that this process begins its next life after has failed, although it serves again.
     let mut trouble: Option<String> = None;
     // One pair for all lives: what comes between two of them is seen by the next.
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(&config.node)?;
     loop {
         let before = Before { predecessor: predecessor.take(), trouble: trouble.take() };
         let ended = match life(config, &mut sockets, before, &mut signals, &told).await {
@@ -126,7 +128,7 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
                     unreachable!("a life that ended had them open")
                 };
                 let waiting = waiting.get_or_insert_with(|| WaitingRoom::new(&config.node));
-                match waiting.rest(&ready.admin, &error, &mut signals).await {
+                match alive(&told, waiting.rest(&ready.admin, &error, &mut signals)).await {
                     Rested::Again => continue,
                     Rested::Over => {
                         ready.remove_files();
@@ -146,18 +148,20 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
                 ended.admin.end().await;
                 return Ok(());
             }
-            Plan::Exec(command) => match exec(&command, config, ready, &mut signals).await {
-                Ok(()) => {}
-                Err(Interrupted::Failed(why)) => trouble = Some(why),
-                Err(Interrupted::ToldToEnd) => {
-                    ready.remove_files();
-                    return Ok(());
+            Plan::Exec(command) => {
+                match alive(&told, exec(&command, config, ready, &mut signals)).await {
+                    Ok(()) => {}
+                    Err(Interrupted::Failed(why)) => trouble = Some(why),
+                    Err(Interrupted::ToldToEnd) => {
+                        ready.remove_files();
+                        return Ok(());
+                    }
                 }
-            },
+            }
             Plan::HandOver => {
                 if let Some(successor) = ended.successor {
                     told(Moment::HandingOver);
-                    match successor.hand_over(&ready.parcel()).await {
+                    match alive(&told, successor.hand_over(&ready.parcel())).await {
                         Ok(()) => {
                             ended.admin.end().await;
                             return Ok(());
@@ -169,6 +173,18 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
                     }
                 }
             }
+        }
+    }
+}
+
+/// Says that this process lives while it does what is not the work of the loop that serves.
+async fn alive<T>(told: &impl Fn(Moment<'_>), work: impl Future<Output = T>) -> T {
+    let mut beats = tokio::time::interval(LOOK_EVERY);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = beats.tick() => told(Moment::Alive),
         }
     }
 }
@@ -219,14 +235,32 @@ async fn life(
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    host: Host,
+}
+
+/// What they tell.
+enum Sign {
+    /// This process is to end.
+    End,
+    /// The host goes down, or stays after all.
+    Host(bool),
 }
 
 impl Signals {
-    fn new() -> Result<Self, RunError> {
+    fn new(node: &str) -> Result<Self, RunError> {
         Ok(Self {
+            host: Host::watch(node),
             terminate: signal(SignalKind::terminate()).map_err(system("signals"))?,
             interrupt: signal(SignalKind::interrupt()).map_err(system("signals"))?,
         })
+    }
+
+    async fn next(&mut self) -> Sign {
+        tokio::select! {
+            _ = self.terminate.recv() => Sign::End,
+            _ = self.interrupt.recv() => Sign::End,
+            goes = self.host.next() => Sign::Host(goes),
+        }
     }
 
     pub(crate) async fn told_to_end(&mut self) {
@@ -355,8 +389,9 @@ async fn live(
     let shared = media::shared(config, backends);
     sharers::load(&shared, &roster, &remembered.outcomes);
     let machine = Target::new(now, machine_config, resources, roster);
-    let core =
-        Core::new(machine, chronicle, store, now, instance.to_string(), remembered.next_restart);
+    let descent = Descent::new(remembered.host_downtime, signals.host.delay());
+    let (name, number) = (instance.to_string(), remembered.next_restart);
+    let core = Core::new(machine, chronicle, store, now, name, number, descent);
     let (inputs, mut heard) = mpsc::unbounded_channel();
     let threads = Threads::start(config.threads, clock, &shared, &inputs);
     let threads = threads.map_err(system("the data path's threads"))?;
@@ -369,6 +404,7 @@ async fn live(
     let admin = admin.map_err(system("the admin socket"))?;
     // Before the predecessor may go: a service manager must know by then which process the daemon is.
     told(Moment::Serving(&introduction(config, sockets)));
+    sockets.keep();
     if let Some(predecessor) = before.predecessor {
         predecessor.serving().await;
     }
@@ -426,7 +462,10 @@ async fn serve(
         };
         tokio::select! {
             biased;
-            _ = looks.tick() => daemon.look(),
+            _ = looks.tick() => {
+                told(Moment::Alive);
+                daemon.look();
+            }
             count = commits.recv_many(&mut committed, TURN_INPUTS) => {
                 if count == 0 {
                     return Err(gone("the state's thread"));
@@ -434,12 +473,15 @@ async fn serve(
                 daemon.inputs(committed.drain(..).map(Input::Committed));
             }
             () = daemon.threads.lost() => return Err(gone("a thread of the data path")),
-            () = signals.told_to_end() => {
-                // Once for those who are to pause, once for the storage.
-                let within = daemon.config.pause_timeout * 2 + LAST_WRITES;
-                told(Moment::Ending { within });
-                daemon.terminate();
-            }
+            sign = signals.next() => match sign {
+                Sign::End => {
+                    // Once for those who are to pause, once for the storage.
+                    let within = daemon.config.pause_timeout * 2 + LAST_WRITES;
+                    told(Moment::Ending { within });
+                    daemon.terminate();
+                }
+                Sign::Host(goes) => daemon.host_says(goes),
+            },
             Some(call) = asked.recv() => daemon.call(call),
             () = daemon.changed.notified() => {}
             () = timer => {

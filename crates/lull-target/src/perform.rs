@@ -70,6 +70,9 @@ impl Daemon {
                     let before = core.missed.get(&entry.resource).map_or(0, |(count, _)| *count);
                     core.missed.insert(entry.resource, (before + 1, last));
                 }
+                if let Report::Quiet { .. } = report {
+                    self.quiet(core);
+                }
                 if let Report::Aborted { .. } = report {
                     self.threads.end_watch();
                     self.forget_successor(core);

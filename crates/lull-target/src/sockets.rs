@@ -1,15 +1,24 @@
-//! The listening sockets of a target: bound by a first process, kept through a restart, passed to a successor.
+//! The listening sockets of a target: bound by a first process, or by the service manager for it; kept through a restart,
+//! passed to a successor. Those over TCP are given to the service manager to be kept as well: who dials while a process
+//! that was killed is started again waits, and is not refused.
 
 use crate::Config;
 use lull_admin::{AdminListener, ListenError};
-use lull_transport::{Addr, BindError, Listener};
+use lull_transport::{Addr, BindError, Listener, handover};
+use rustix::net::SocketAddrUnix;
+use sd_notify::NotifyState;
+use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 
 /// The names under which sockets are passed on.
 const ADMIN: &str = "admin";
 const LISTEN: &str = "listen ";
 const NBD: &str = "nbd ";
+/// The name under which the service manager keeps those over TCP.
+const KEPT: &str = "lull-listening";
 
 /// Every socket that a target listens on.
 pub struct Sockets {
@@ -25,6 +34,8 @@ pub struct Sockets {
 /// successor looks for what its own configuration says.
 pub struct Bound {
     addr: Addr,
+    /// The service manager bound it, and removes its file.
+    is_lent: bool,
     /// The socket.
     pub listener: Rc<Listener>,
 }
@@ -49,13 +60,14 @@ impl Sockets {
         inherited: Vec<(String, OwnedFd)>,
     ) -> Result<Self, SocketError> {
         let mut inherited: std::collections::BTreeMap<_, _> = inherited.into_iter().collect();
+        let mut lent = Lent::of_this_process();
         let mut listen = Vec::new();
         for addr in &config.listen {
-            listen.push(take(&mut inherited, LISTEN, addr).await?);
+            listen.push(take(&mut inherited, &mut lent, LISTEN, addr).await?);
         }
         let mut nbd = Vec::new();
         for addr in &config.nbd {
-            nbd.push(take(&mut inherited, NBD, addr).await?);
+            nbd.push(take(&mut inherited, &mut lent, NBD, addr).await?);
         }
         let admin = match inherited.remove(ADMIN).map(AdminListener::from_fd) {
             Some(Ok(admin)) if admin.addr() == config.admin => admin,
@@ -72,23 +84,94 @@ impl Sockets {
         listen.chain(nbd).chain([(ADMIN.to_owned(), self.admin.as_fd())]).collect()
     }
 
+    /// Gives those over TCP to the service manager, where there is one, instead of what it has.
+    pub fn keep(&self) {
+        let all = self.listen.iter().chain(&self.nbd);
+        let tcp = all.filter(|one| matches!(*one.listener, Listener::Tcp(_)));
+        let fds: Vec<_> = tcp.map(|one| one.listener.as_fd()).collect();
+        let forget = [NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::FdName(KEPT)];
+        let given = sd_notify::notify(&forget).and_then(|()| {
+            if fds.is_empty() {
+                return Ok(());
+            }
+            sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(KEPT)], &fds)
+        });
+        if let Err(error) = given {
+            tracing::warn!("the service manager could not be given the listening sockets: {error}");
+        }
+    }
+
     /// Removes the sockets' names, for a target that ends without a successor.
     pub fn remove_files(&self) {
-        for bound in self.listen.iter().chain(&self.nbd) {
+        for bound in self.listen.iter().chain(&self.nbd).filter(|one| !one.is_lent) {
             let _ = bound.listener.remove_file();
         }
         let _ = self.admin.unlink();
     }
 }
 
+/// Sockets of the service manager's, which it bound for this process or kept for it, at the addresses where they listen.
+#[derive(Default)]
+struct Lent(Vec<(Addr, Listener, bool)>);
+
+impl Lent {
+    /// Those of this process; there are none where another process was started by it.
+    fn of_this_process() -> Self {
+        let mut lent = Self::default();
+        for (name, fd) in handover::from_service_manager() {
+            let bound = name != KEPT;
+            match fd.map_err(|error| error.to_string()).and_then(listener) {
+                Ok((addr, listener)) => lent.0.push((addr, listener, bound)),
+                Err(error) => {
+                    tracing::warn!("the service manager's socket {name} cannot be used: {error}");
+                }
+            }
+        }
+        lent
+    }
+
+    /// The one that listens at what this address means.
+    async fn take(&mut self, addr: &Addr) -> Option<(Listener, bool)> {
+        let wanted = match addr {
+            Addr::Unix(_) | Addr::Vsock { .. } => vec![addr.clone()],
+            Addr::Tcp { host, port } => {
+                let found = tokio::net::lookup_host((host.as_str(), *port)).await;
+                found.map(|all| all.map(Addr::from).collect()).unwrap_or_default()
+            }
+        };
+        let place = self.0.iter().position(|(at, ..)| wanted.contains(at))?;
+        let (_, listener, bound) = self.0.swap_remove(place);
+        Some((listener, bound))
+    }
+}
+
+/// A descriptor that may be a listening socket of any kind, and where it listens.
+fn listener(fd: OwnedFd) -> Result<(Addr, Listener), String> {
+    let name = rustix::net::getsockname(&fd).map_err(|error| error.to_string())?;
+    let addr = match SocketAddr::try_from(name.clone()) {
+        Ok(addr) => Addr::from(addr),
+        Err(_) => {
+            let unix = SocketAddrUnix::try_from(name).map_err(|error| error.to_string())?;
+            let path = unix.path_bytes().ok_or("it has no path")?;
+            Addr::Unix(OsStr::from_bytes(path).into())
+        }
+    };
+    let listener = Listener::from_fd(&addr, fd).map_err(|error| error.to_string())?;
+    Ok((addr, listener))
+}
+
 async fn take(
     inherited: &mut std::collections::BTreeMap<String, OwnedFd>,
+    lent: &mut Lent,
     prefix: &str,
     addr: &Addr,
 ) -> Result<Bound, SocketError> {
-    let listener = match inherited.remove(&format!("{prefix}{addr}")) {
-        Some(fd) => Listener::from_fd(addr, fd)?,
-        None => Listener::bind(addr).await?,
+    let (listener, is_lent) = match inherited.remove(&format!("{prefix}{addr}")) {
+        Some(fd) => (Listener::from_fd(addr, fd)?, false),
+        None => match lent.take(addr).await {
+            Some(lent) => lent,
+            None => (Listener::bind(addr).await?, false),
+        },
     };
-    Ok(Bound { addr: addr.clone(), listener: Rc::new(listener) })
+    Ok(Bound { addr: addr.clone(), is_lent, listener: Rc::new(listener) })
 }

@@ -54,6 +54,7 @@ impl Daemon {
         (!attachments.is_empty()).then(|| InitiatorStatus {
             name: self.config.node.clone(),
             instance: core.instance.clone(),
+            footing: None,
             attachments,
         })
     }

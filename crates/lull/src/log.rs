@@ -1,6 +1,10 @@
 //! What a daemon in the foreground tells people, and programs that collect logs.
 
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -43,13 +47,43 @@ pub enum Format {
 pub fn to_stderr(volume: Volume, format: Format) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter(volume, std::env::var("LULL_LOG").ok().as_deref()))
-        .with_writer(std::io::stderr)
+        .with_writer(|| Patient)
         .with_ansi(false);
     // Where somebody listens already, they keep listening.
     let _ = match format {
         Format::Plain => lines.with_level(false).with_target(false).without_time().try_init(),
         Format::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
     };
+}
+
+/// Standard error, where nobody is waited for: whoever reads it may write to a disk that this process serves. What is not
+/// taken is left out, and counted.
+struct Patient;
+
+/// Lines that were left out since the last one that was taken.
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+
+impl Write for Patient {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr();
+        let mut poll = [PollFd::new(&stderr, PollFlags::OUT)];
+        // Where it cannot even be asked, writing says why.
+        if matches!(rustix::event::poll(&mut poll, Some(&Timespec::default())), Ok(0)) {
+            LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+            return Ok(line.len());
+        }
+        let mut stderr = stderr.lock();
+        let count = LEFT_OUT.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            writeln!(stderr, "{count} lines are left out here: nobody took them")?;
+        }
+        stderr.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Says that a daemon serves. Whoever started it may wait for this line, so `LULL_LOG` does not

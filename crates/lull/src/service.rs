@@ -1,5 +1,9 @@
 //! What a service manager that waits for it is told of a daemon, by the protocol of `sd_notify`.
 
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::OnceLock;
+
 use lull_admin::Moment;
 use lull_initiator::Keeping;
 use sd_notify::NotifyState;
@@ -33,6 +37,10 @@ pub fn tell(moment: Moment<'_>) {
             let status = NotifyState::Status("hands over to the process that serves next");
             sd_notify::notify(&[NotifyState::Reloading, now, status])
         }),
+        Moment::Alive => {
+            beat();
+            return;
+        }
         Moment::Ending { within } => {
             // The crate's own kind of it ends at 71 minutes, and a pause may be longer.
             let extend = format!("EXTEND_TIMEOUT_USEC={}", within.as_micros());
@@ -43,4 +51,29 @@ pub fn tell(moment: Moment<'_>) {
     if let Err(error) = told {
         tracing::warn!("the service manager could not be told: {error}");
     }
+}
+
+/// Tells a service manager that ends processes which hang that this one does not. Never waits: a service manager that
+/// reads nothing, because it waits for a disk itself, must not keep others waiting for theirs.
+fn beat() {
+    static WATCHDOG: OnceLock<Option<UnixDatagram>> = OnceLock::new();
+    if let Some(socket) = WATCHDOG.get_or_init(watchdog) {
+        // One that it misses is followed by others long before it is missed.
+        let _ = socket.send(b"WATCHDOG=1");
+    }
+}
+
+/// The way to a service manager that wants to hear of it. Not only from the process that it started: a successor has the
+/// variable too.
+fn watchdog() -> Option<UnixDatagram> {
+    std::env::var_os("WATCHDOG_USEC")?;
+    let at = std::env::var("NOTIFY_SOCKET").ok()?;
+    let addr = match at.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&at),
+    };
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.set_nonblocking(true).ok()?;
+    socket.connect_addr(&addr.ok()?).ok()?;
+    Some(socket)
 }

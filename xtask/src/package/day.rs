@@ -12,6 +12,12 @@ use std::process::{Child, Stdio};
 const LOAD: &str = "lull bench --write --time 3s --depth 8 --span 16M --stop-at-error \
                     'nbd+unix:///db1?socket=/run/lull/db1.sock'";
 
+/// A container that has not the capability itself gets the drop-in that operating.md tells of.
+const WITHOUT_CAPABILITY: &str = "has=$((0x$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/1/status) >> 24 & 1)); \
+    place=/run/systemd/system/lull-initiator.service.d; \
+    if [ \"$has\" = 0 ]; then mkdir -p $place; \
+    printf '[Service]\\nCapabilityBoundingSet=\\nAmbientCapabilities=\\n' >$place/capability.conf; systemctl daemon-reload; fi";
+
 /// What may be there after a purge: what dpkg and adduser keep for themselves, caches, logs, and the disk.
 const LEFT: [&str; 11] = [
     "/etc/.pwd.lock",
@@ -83,6 +89,7 @@ impl Day {
     fn configure(&self) -> Result<()> {
         self.word("sed -i 's/size=1G/size=64M/' /etc/lull/lull.toml")?;
         self.word("install --directory --owner lull --group lull /srv/lull")?;
+        self.word(WITHOUT_CAPABILITY)?;
         Ok(())
     }
 

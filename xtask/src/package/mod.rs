@@ -8,7 +8,8 @@ mod root;
 use crate::tools;
 use crate::tree::Tree;
 use anyhow::{Result, ensure};
-use build::Profile;
+pub use build::{Profile, package, version};
+pub use root::pristine;
 
 /// The flags of `cargo xtask package`.
 #[derive(clap::Args)]

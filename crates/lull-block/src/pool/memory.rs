@@ -11,7 +11,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 use tokio::sync::Notify;
 
 use super::free_list::FreeList;
@@ -77,6 +77,16 @@ impl Arena {
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
         })
+    }
+
+    pub(super) fn populate(&self, bytes: usize) -> io::Result<()> {
+        let bytes = bytes.next_multiple_of(ALIGNMENT).min(self.len);
+        // SAFETY: the range lies in the mapping, which lives as long as `self`; its pages are made present, and what
+        // slots of it hold stays as it is.
+        unsafe {
+            rustix::mm::madvise(self.base.as_ptr().cast(), bytes, Advice::LinuxPopulateWrite)
+        }?;
+        Ok(())
     }
 
     pub(super) fn classes(&self) -> &[usize] {

@@ -60,6 +60,14 @@ impl GuestBuilder {
         self
     }
 
+    /// Its system is a whole Debian with systemd, on a disk that outlives power cuts, with the package of this tree
+    /// installed. What is not a file of its own is up to its units; there are no [`service`](Self::service)s.
+    #[must_use]
+    pub fn debian(mut self) -> Self {
+        self.own.debian = true;
+        self
+    }
+
     /// So much memory, in MiB, instead of 512.
     #[must_use]
     pub fn memory_mib(mut self, memory_mib: u32) -> Self {
@@ -165,7 +173,9 @@ impl GuestBuilder {
         let mut more = self.more;
         more.extend(self.vsock.iter().flat_map(|place| place.words(self.memory_mib)));
         let forwards = self.forwards.iter().map(|port| (room.world.port(), *port)).collect();
+        let system = own.debian.then(|| system(&room.stock.debian(), &path("system.qcow2")));
         let machine = Machine {
+            system,
             name: own.name.clone(),
             kernel: room.stock.kernel(kernel),
             image: path("image"),
@@ -282,8 +292,25 @@ impl Guest {
     /// Has its system reboot as its operator would, and waits until it is up again.
     #[track_caller]
     pub fn reboot(&self) {
-        let before = self.agent().boot();
-        self.begin("reboot");
+        self.reboot_by("reboot");
+    }
+
+    /// Has its system reboot by this line, and waits until it is up again.
+    #[track_caller]
+    pub fn reboot_by(&self, line: &str) {
+        let before = self.boot();
+        self.begin(line);
+        self.wait_other_boot(before);
+    }
+
+    /// The kernel's name of this boot.
+    pub fn boot(&self) -> Option<String> {
+        self.agent().boot()
+    }
+
+    /// Waits until it is up in another boot than this one.
+    #[track_caller]
+    pub fn wait_other_boot(&self, before: Option<String>) {
         self.wait_boot(before);
     }
 
@@ -379,4 +406,13 @@ impl Guest {
         let bytes = std::fs::read(path).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
+}
+
+/// A disk that begins as another one, and takes what is written.
+fn system(begin: &Path, disk: &Path) -> PathBuf {
+    let mut make = Command::new("qemu-img");
+    make.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(begin).arg(disk);
+    let made = make.output().expect("starting qemu-img (package qemu-utils)");
+    assert!(made.status.success(), "qemu-img: {}", String::from_utf8_lossy(&made.stderr));
+    disk.to_owned()
 }

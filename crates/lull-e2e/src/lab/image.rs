@@ -40,6 +40,8 @@ pub(super) struct Own {
     pub(super) mounts: Vec<String>,
     /// Files by their path without a leading slash.
     pub(super) files: Vec<(String, String)>,
+    /// Whether its system is a whole Debian, on a disk.
+    pub(super) debian: bool,
     /// What is started with the system, each a name and a script.
     pub(super) services: Vec<(String, String)>,
 }
@@ -73,8 +75,11 @@ pub(super) fn image(stock: &Stock, kernel: Kernel, own: &Own) -> Vec<u8> {
     for (name, script) in &own.services {
         archive.file(&format!("etc/lab/services/{name}"), script.as_bytes());
     }
+    archive.file("etc/lab/debian", include_bytes!("debian.sh"));
+    archive.folder("own");
     for (path, text) in &own.files {
-        archive.file(path, text.as_bytes());
+        let path = if own.debian { format!("own/{path}") } else { path.clone() };
+        archive.file(&path, text.as_bytes());
     }
     archive.finish()
 }

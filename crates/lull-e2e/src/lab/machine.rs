@@ -13,6 +13,8 @@ pub(super) struct Machine {
     pub(super) image: PathBuf,
     pub(super) memory_mib: u32,
     pub(super) processors: u32,
+    /// The disk of a system that is not all in the image.
+    pub(super) system: Option<PathBuf>,
     /// Name and file of each disk.
     pub(super) disks: Vec<(String, PathBuf)>,
     /// Ports of the host by which ports of the guest are reached.
@@ -47,9 +49,23 @@ impl Machine {
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.image);
         // Emulated clocks stand still while this machine does something else: kernels are not to judge them.
         let clocks = "no_timer_check tsc=unstable trace_clock=local";
-        command.args(["-append", &format!("console=ttyS0 quiet loglevel=5 {clocks}")]);
+        let first = match self.system {
+            Some(_) => " rdinit=/etc/lab/debian net.ifnames=0 systemd.show_status=no",
+            None => "",
+        };
+        command.args(["-append", &format!("console=ttyS0 quiet loglevel=5 {clocks}{first}")]);
         self.lines(&mut command);
         self.network(&mut command);
+        if let Some(system) = &self.system {
+            let drive =
+                format!("if=none,id=system,format=qcow2,cache=unsafe,file={}", system.display());
+            command.args([
+                "-drive",
+                &drive,
+                "-device",
+                "virtio-blk-pci,drive=system,serial=system",
+            ]);
+        }
         for (number, (name, file)) in self.disks.iter().enumerate() {
             // What the guest wrote outlives QEMU in this machine's cache, as on a disk that has power;
             // what the guest's own cache holds does not.

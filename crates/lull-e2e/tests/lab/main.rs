@@ -5,5 +5,6 @@ mod guest_disk;
 mod handles;
 mod mounts;
 mod power_cut;
+mod systemd;
 mod vsock;
 mod write_back;

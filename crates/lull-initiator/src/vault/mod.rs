@@ -29,14 +29,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Descriptors that a service manager kept for this process, by the names that were given to them.
 pub fn passed() -> HashMap<String, OwnedFd> {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    if number("LISTEN_PID") != Some(std::process::id()) {
-        return HashMap::new();
-    }
-    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let names = names.split(':').take(number("LISTEN_FDS").unwrap_or(0) as usize);
-    let taken = (3..).zip(names).filter_map(|(number, name)| match handover::passed(number) {
-        Ok(file) => Some((name.to_owned(), file)),
+    let all = handover::from_service_manager().into_iter();
+    let taken = all.filter_map(|(name, file)| match file {
+        Ok(file) => Some((name, file)),
         Err(error) => {
             tracing::warn!("what the service manager kept as {name} cannot be used: {error}");
             None

@@ -31,6 +31,8 @@ use lull_admin::RestartRecord;
 const FILE: &str = "target.redb";
 /// How many restarts are remembered; the oldest are forgotten beyond it.
 const HISTORY_LIMIT: usize = 1000;
+/// The most restarts, the newest first, in which the last one of the host is looked for.
+const HOST_RESTARTS: usize = 16;
 /// How often, and after which rest, a locked database is tried again: 2 s in all.
 const LOCK_TRIES: usize = 40;
 const LOCK_REST: Duration = Duration::from_millis(50);
@@ -95,6 +97,8 @@ pub struct Remembered {
     pub outcomes: BTreeMap<String, OutcomeRow>,
     /// The restart that has no outcome yet: this start may be its second half.
     pub unfinished: Option<RestartRecord>,
+    /// How long the host was away when it restarted last, as far as that is remembered.
+    pub host_downtime: Option<Duration>,
     /// The number for the next restart.
     pub next_restart: u64,
     /// Whether the state is to be brought up to the format of this release once it serves.
@@ -236,11 +240,15 @@ fn read_all(database: &impl ReadableDatabase) -> Result<Remembered, Fault> {
         Err(redb::TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    if let Some(last) = transaction.open_table(RESTARTS)?.last()? {
-        remembered.next_restart = last.0.value() + 1;
-        let record: RestartRecord = serde_json::from_str(last.1.value())?;
-        remembered.unfinished = record.outcome.is_none().then_some(record);
+    let restarts = transaction.open_table(RESTARTS)?;
+    let mut newest = Vec::new();
+    for row in restarts.iter()?.rev().take(HOST_RESTARTS) {
+        let (id, row) = row?;
+        remembered.next_restart = remembered.next_restart.max(id.value() + 1);
+        newest.push(serde_json::from_str::<RestartRecord>(row.value())?);
     }
+    remembered.host_downtime = crate::chronicle::host_downtime(newest.iter());
+    remembered.unfinished = newest.into_iter().next().filter(|last| last.outcome.is_none());
     Ok(remembered)
 }
 

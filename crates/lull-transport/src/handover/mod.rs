@@ -5,11 +5,14 @@
 //! [`Parcel`]s over a [`Channel`], or with [`send_fds`] and [`recv_fds`] where blocking is wanted.
 //! [`Successor`] and [`Predecessor`] are the two sides of a restart on that.
 
+mod activation;
 mod channel;
 mod inherit;
+
 mod parcel;
 mod successor;
 
+pub use activation::from_service_manager;
 pub use channel::Channel;
 pub use inherit::{InheritError, inherit, inherited, passed};
 pub use parcel::{MAX_FDS, MAX_MESSAGE, Parcel, ParcelError, recv_fds, send_fds};

@@ -43,6 +43,9 @@ pub struct Args {
     /// What happens then: ask, abort, proceed or wait [default: ask if somebody is there, else abort]
     #[arg(long, value_name = "POLICY", value_parser = config::on_pause_timeout)]
     pub on_pause_timeout: Option<OnPauseTimeout>,
+    /// What restarts this host, for lull restart --host [default: systemctl reboot]
+    #[arg(long, value_name = "CMD", value_parser = config::command_line)]
+    pub reboot_command: Option<String>,
     /// How long initiators that share a resource (rw-shared) wait for each other after a start [default: 60s]
     #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
     pub barrier: Option<u64>,
@@ -109,6 +112,7 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
     config.threads = args.threads.unwrap_or(config.threads);
     config.pause_timeout_ms = args.pause_timeout.unwrap_or(config.pause_timeout_ms);
     config.on_pause_timeout = args.on_pause_timeout.or(config.on_pause_timeout);
+    config.reboot_command = args.reboot_command.unwrap_or(config.reboot_command);
     config.barrier_ms = args.barrier.unwrap_or(config.barrier_ms);
     config.keep_alive_ms = args.keep_alive.unwrap_or(config.keep_alive_ms);
     for resource in args.resources {
@@ -173,6 +177,7 @@ pub(super) fn daemon_config(config: TargetConfig) -> Result<lull_target::Config,
         threads: config.threads.into(),
         pause_timeout: Duration::from_millis(config.pause_timeout_ms),
         on_pause_timeout: config.on_pause_timeout,
+        reboot_command: config.reboot_command,
         barrier: Duration::from_millis(config.barrier_ms),
         silence: Duration::from_millis(config.keep_alive_ms),
         vsock_peers: match config.insecure {

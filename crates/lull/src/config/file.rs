@@ -34,6 +34,7 @@ pub struct FileTarget {
     pub threads: Option<NonZeroU8>,
     pub pause_timeout: Option<Text>,
     pub on_pause_timeout: Option<Text>,
+    pub reboot_command: Option<Text>,
     pub barrier: Option<Text>,
     pub keep_alive: Option<Text>,
     #[serde(default)]
@@ -90,7 +91,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 29] = [
+pub const KEYS: [&str; 30] = [
     "name",
     "listen",
     "nbd",
@@ -98,6 +99,7 @@ pub const KEYS: [&str; 29] = [
     "admin",
     "pause-timeout",
     "on-pause-timeout",
+    "reboot-command",
     "barrier",
     "keep-alive",
     "vsock-peers",

@@ -57,6 +57,8 @@ pub struct TargetConfig {
     pub pause_timeout_ms: u64,
     /// What happens when it ends; none: `ask` where somebody is there to answer, else `abort`.
     pub on_pause_timeout: Option<OnPauseTimeout>,
+    /// What restarts this host, for `lull restart --host`.
+    pub reboot_command: String,
     /// The longest that sharers of a resource wait for each other after a start.
     pub barrier_ms: u64,
     /// A peer that is silent for so long is taken for dead.
@@ -220,6 +222,7 @@ pub const DEFAULT_RESTART_TIMEOUT_MS: u64 = 600_000;
 /// How long a hook may take where nothing else is said.
 pub const DEFAULT_HOOK_TIMEOUT_MS: u64 = 60_000;
 /// How a host is shut down where nothing else is said; how, if that does not work; and when it has not worked.
+const DEFAULT_REBOOT: &str = "systemctl reboot";
 const DEFAULT_SHUTDOWN: &str = "systemctl poweroff";
 const DEFAULT_LAST_RESORT: &str = "systemctl poweroff --force --force";
 const DEFAULT_SHUTDOWN_DEADLINE_MS: u64 = 120_000;
@@ -249,6 +252,7 @@ impl TargetConfig {
             threads: processors(),
             pause_timeout_ms: DEFAULT_PAUSE_TIMEOUT_MS,
             on_pause_timeout: None,
+            reboot_command: DEFAULT_REBOOT.to_owned(),
             barrier_ms: DEFAULT_BARRIER_MS,
             keep_alive_ms: DEFAULT_KEEP_ALIVE_MS,
             vsock_peers: Vec::new(),

@@ -104,6 +104,7 @@ impl Checker {
         set(&mut config.threads, file.threads);
         set(&mut config.pause_timeout_ms, self.read(file.pause_timeout, parse_span_ms));
         config.on_pause_timeout = self.read(file.on_pause_timeout, on_pause_timeout);
+        set(&mut config.reboot_command, self.read(file.reboot_command, command_line));
         set(&mut config.barrier_ms, self.read(file.barrier, parse_span_ms));
         set(&mut config.keep_alive_ms, self.read(file.keep_alive, parse_span_ms));
         if resources.is_empty() {

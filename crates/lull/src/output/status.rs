@@ -215,6 +215,9 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
         text.push('\n');
     }
     let _ = writeln!(text, "initiator {} ({})", initiator.name, process(status));
+    for missing in initiator.footing.iter().flat_map(|footing| &footing.missing) {
+        let _ = writeln!(text, "  not safe in the way of I/O: {missing}");
+    }
     alerts(text, status, |alert| alert.attachment.is_some());
     if !initiator.attachments.is_empty() {
         let mut rows = table(&[

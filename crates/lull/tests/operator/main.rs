@@ -37,7 +37,7 @@ fn what_the_command_line_does_not_know_is_status_two() {
     for args in [
         &[][..],
         &["frobnicate"],
-        &["restart", "--host"],
+        &["restart", "--host", "--stop"],
         &["restart", "--stop", "--exec", "true"],
         &["restart", "--pause-timeout", "soon"],
         &["restart", "--on-pause-timeout", "retry"],

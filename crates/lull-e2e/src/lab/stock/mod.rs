@@ -73,6 +73,16 @@ impl Stock {
         self.dir.join("programs")
     }
 
+    /// The disk of a Debian with systemd and the package of this tree, which guests read and never write.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub(super) fn debian(&self) -> PathBuf {
+        let image = self.path("debian.img");
+        assert!(image.exists(), "the lab has no Debian: make one with `cargo xtask lab --prepare`");
+        image
+    }
+
     /// A program of ours, linked statically.
     pub(super) fn ours(&self, name: &str) -> PathBuf {
         build::folder(&self.dir).join(name)

@@ -47,8 +47,8 @@ pub enum Followed {
     Ended(Box<RestartRecord>),
     /// All are paused, as was the goal.
     Paused(u64),
-    /// The daemon has stopped as it was told, after the point of no return.
-    Stopped(u64),
+    /// The daemon has stopped as it was told, after the point of no return, with its host or alone.
+    Stopped(u64, RestartKind),
 }
 
 /// Shows restart `order.id` at `client` until the goal is reached; `stream` is older than it.
@@ -200,8 +200,14 @@ impl Follower {
 
     fn away(&mut self, lasted: Duration) -> Result<Option<Followed>, Failure> {
         let gone = matches!(self.phase, RestartPhase::Settling | RestartPhase::Down);
-        if self.order.kind == RestartKind::Stop && gone {
-            return Ok(Some(Followed::Stopped(self.order.id)));
+        let ends = match self.order.kind {
+            RestartKind::Stop => gone,
+            // A host that goes down may take this command's way to the daemon first.
+            RestartKind::Host => gone || self.phase == RestartPhase::Paused,
+            _ => false,
+        };
+        if ends {
+            return Ok(Some(Followed::Stopped(self.order.id, self.order.kind)));
         }
         self.face.away(lasted)?;
         let patience = GIVE_UP.max(Duration::from_millis(self.order.expect_ms.saturating_mul(3)));

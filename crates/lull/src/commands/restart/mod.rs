@@ -28,6 +28,9 @@ pub struct Args {
     /// [this is the default]
     #[arg(long, group = "kind")]
     pub daemon: bool,
+    /// The operating system reboots, once everybody is paused
+    #[arg(long, group = "kind")]
+    pub host: bool,
     /// The daemon exits; whoever starts it next resumes the sessions
     #[arg(long, group = "kind")]
     pub stop: bool,
@@ -72,10 +75,11 @@ impl HowArgs {
 
 impl Args {
     fn order(&self) -> RestartOrder {
-        let (kind, command) = match (&self.exec, self.stop) {
-            (Some(command), _) => (RestartKind::Exec, Some(command.clone())),
-            (None, true) => (RestartKind::Stop, None),
-            (None, false) => (RestartKind::Daemon, None),
+        let (kind, command) = match (&self.exec, self.stop, self.host) {
+            (Some(command), ..) => (RestartKind::Exec, Some(command.clone())),
+            (None, true, _) => (RestartKind::Stop, None),
+            (None, false, true) => (RestartKind::Host, None),
+            (None, false, false) => (RestartKind::Daemon, None),
         };
         RestartOrder {
             kind,

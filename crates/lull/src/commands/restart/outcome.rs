@@ -1,6 +1,6 @@
 //! What came of a restart, in words and as an exit status.
 
-use lull_admin::{Outcome, OutcomeKind, RestartRecord};
+use lull_admin::{Outcome, OutcomeKind, RestartKind, RestartRecord};
 
 use super::follow::Followed;
 use crate::exit::Failure;
@@ -24,10 +24,12 @@ pub fn conclude(followed: Followed, json: bool) -> Result<(), Failure> {
             eprintln!("pause {id}: all are paused\n  next: `lull resume` when it is done");
             Ok(())
         }
-        Followed::Stopped(id) => {
-            eprintln!(
-                "restart {id}: the target has stopped; whoever starts it next ends the pause"
-            );
+        Followed::Stopped(id, kind) => {
+            let what = match kind {
+                RestartKind::Host => "this host goes down; when its target is back the pause ends",
+                _ => "the target has stopped; whoever starts it next ends the pause",
+            };
+            eprintln!("restart {id}: {what}");
             Ok(())
         }
     }

@@ -1,0 +1,45 @@
+//! `lull restart --host`, as far as it can be seen without a host that goes down: the rest is in the lab.
+
+use lull_admin::{OutcomeKind, RestartKind};
+use lull_e2e::{PROMPT, Use, World, wait_until};
+
+/// The host's end of the process is what the command brings about; here it does so itself.
+const ENDS_THE_TARGET: &str = "kill -TERM $PPID";
+
+#[test]
+fn a_host_that_is_restarted_ends_its_target_and_the_record_says_so() {
+    let world = World::new();
+    let mut target =
+        world.target("stor").file("db1", "1M").set("reboot-command", ENDS_THE_TARGET).start();
+    let said = target.lull(&["restart", "--host"]).ok();
+    assert!(said.stderr.contains("this host goes down"), "{said:?}");
+    target.wait_gone();
+    target.start();
+    wait_until("the restart has its outcome", PROMPT, || {
+        target.history().iter().any(|record| record.outcome.is_some())
+    });
+    let record = target.history().pop().expect("a restart");
+    assert_eq!(record.kind, RestartKind::Host);
+    assert_eq!(record.outcome.map(|outcome| outcome.kind), Some(OutcomeKind::Completed));
+}
+
+#[test]
+fn a_command_that_does_not_restart_the_host_is_a_restart_that_has_failed() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "1M").set("reboot-command", "exit 7").start();
+    let said = target.lull(&["restart", "--host"]).code(1);
+    assert!(said.stderr.contains("exit 7") && said.stderr.contains("status: 7"), "{said:?}");
+    target.restart(&["--daemon"]);
+}
+
+#[test]
+fn a_host_whose_own_initiator_has_one_of_the_disks_is_not_paused_for_its_restart() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "1M").set("reboot-command", "true").start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let said = target.lull(&["restart", "--host"]).code(1);
+    assert!(said.stderr.contains("web1 is on this host"), "{said:?}");
+    assert!(said.stderr.contains("systemctl reboot"), "{said:?}");
+    assert!(target.history().is_empty());
+    drop(web);
+}

@@ -1,0 +1,199 @@
+//! A host that goes down: its initiators pause before it stops anything, so that they do not depend on the order in which
+//! it does. Until it ends this process all of that can be taken back.
+
+use crate::chronicle::plain;
+use crate::daemon::{Core, Daemon, Input, Plan};
+use crate::host::Delay;
+use crate::life::STATE_VARIABLE;
+use lull_admin::{ApiError, ErrorCode, RestartKind};
+use lull_proto::MonoTime;
+use lull_proto::target::{self, Holder, OnTimeout, Order, Phase, Purpose};
+use lull_transport::Origin;
+use lull_transport::handover::VARIABLE;
+use lull_wire::RestartId;
+use lull_wire::messages::Prose;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What initiators are told to expect of a host that never restarted before while this target looked.
+pub const FIRST_DOWNTIME: Duration = Duration::from_secs(60);
+/// How long everybody stays paused for a host that has said that it goes down. It may stop others first that need these
+/// disks for it, virtual machines for instance: those go on then, and pause again when this process is ended.
+const SAID: Duration = Duration::from_secs(30);
+/// How long for one that was ordered to.
+const ORDERED: Duration = Duration::from_secs(120);
+
+/// How far the host is on its way down.
+pub struct Descent {
+    /// It has said that it goes.
+    goes: bool,
+    /// How long it is expected to be away.
+    pub downtime: Duration,
+    /// What brings it down, once everybody is paused for that.
+    command: Option<String>,
+    /// The restart in which everybody was paused for that before: a timer runs.
+    quiet_in: u64,
+    delay: Delay,
+}
+
+impl Descent {
+    pub fn new(downtime: Option<Duration>, delay: Delay) -> Self {
+        let downtime = downtime.unwrap_or(FIRST_DOWNTIME);
+        Self { goes: false, downtime, command: None, quiet_in: 0, delay }
+    }
+
+    /// What a planned end of this process is then: kind, reason, expected downtime.
+    pub fn end(&self) -> (RestartKind, &'static str, Duration) {
+        match self.goes {
+            true => (RestartKind::Host, "this host goes down", self.downtime),
+            false => (RestartKind::Stop, "the target was told to end", Duration::ZERO),
+        }
+    }
+}
+
+impl Daemon {
+    /// The host has said that it goes down, or that it stays.
+    pub(crate) fn host_says(self: &Rc<Self>, goes: bool) {
+        let now = self.clock.now();
+        let input = {
+            let mut core = self.core.borrow_mut();
+            core.descent.goes = goes;
+            let (node, what, text) = match goes {
+                true => (self.config.node.clone(), "host_goes", "this host goes down"),
+                false => (self.config.node.clone(), "host_stays", "this host stays up after all"),
+            };
+            core.chronicle.tell(now, &node, what, text);
+            if goes { self.pause_early(&mut core, now) } else { self.unpause(&mut core, text) }
+        };
+        if let Some(input) = input {
+            self.input(input);
+        }
+    }
+
+    /// The pause for a host that is about to stop everything, while it still waits.
+    fn pause_early(&self, core: &mut Core, now: MonoTime) -> Option<Input> {
+        let here = self.on_this_host(core);
+        if core.stage(now).is_some() || core.machine.seats().next().is_none() || !here.is_empty() {
+            if !here.is_empty() {
+                let text = format!("{} on this host may need its disk until then", here.join(", "));
+                let node = self.config.node.clone();
+                core.chronicle.tell(now, &node, "no_early_pause", text);
+            }
+            core.descent.delay.end();
+            return None;
+        }
+        let (kind, reason, downtime) = core.descent.end();
+        let id = core.next_restart();
+        core.chronicle.begin(now, id, kind, reason, &core.machine, &self.resource_names());
+        core.plan = Plan::Stop;
+        Some(Input::Order(Order {
+            id: RestartId(id),
+            purpose: Purpose::Hold,
+            reason: Prose::clipped(reason),
+            downtime,
+            span: self.config.pause_timeout,
+            // Nobody is there to ask, and the end of this process ends the waiting.
+            on_timeout: OnTimeout::Wait,
+            unstoppable: false,
+        }))
+    }
+
+    /// Everybody who was paused for the host goes on, unless this process is to end all the same.
+    fn unpause(&self, core: &mut Core, why: &str) -> Option<Input> {
+        let is_host = core.chronicle.current().is_some_and(|now| now.kind == RestartKind::Host);
+        let restart = core.machine.phase().restart()?;
+        if !is_host || restart.order.unstoppable {
+            return None;
+        }
+        core.chronicle.trouble(why.to_owned());
+        Some(Input::Decide(target::Decision::Abort))
+    }
+
+    /// Whether an operator may have the host restarted with everybody paused before.
+    pub(crate) fn host_restart(&self, core: &mut Core) -> Result<(), ApiError> {
+        let here = self.on_this_host(core);
+        if here.is_empty() {
+            core.descent.command = Some(self.config.reboot_command.clone());
+            return Ok(());
+        }
+        let whom = here.join(", ");
+        Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!("{whom} is on this host, which stops it first and cannot while it is paused"),
+            "systemctl reboot, which stops it in its turn; the others pause when this target is stopped",
+        ))
+    }
+
+    /// All are paused: the host may go, or is sent.
+    pub(crate) fn quiet(self: &Rc<Self>, core: &mut Core) {
+        let Some(record) = core.chronicle.current().filter(|now| now.kind == RestartKind::Host)
+        else {
+            return;
+        };
+        let (id, daemon) = (record.id, Rc::clone(self));
+        // Somebody may have come back, and have paused anew.
+        if std::mem::replace(&mut core.descent.quiet_in, id) == id {
+            return;
+        }
+        let command = core.descent.command.take();
+        core.descent.delay.end();
+        tokio::task::spawn_local(async move {
+            let limit = if command.is_some() { ORDERED } else { SAID };
+            let run = async {
+                match command {
+                    Some(command) => run(&command).await,
+                    None => Ok(()),
+                }
+            };
+            let late = tokio::time::sleep(limit);
+            let why = match tokio::time::timeout(limit, run).await {
+                Ok(Err(why)) => why,
+                Ok(Ok(())) | Err(_) => {
+                    late.await;
+                    format!("the host has not ended this target within {} s", limit.as_secs())
+                }
+            };
+            daemon.not_gone(id, &why);
+        });
+    }
+
+    /// The host is still up.
+    fn not_gone(self: &Rc<Self>, id: u64, why: &str) {
+        let input = {
+            let mut core = self.core.borrow_mut();
+            let waits =
+                matches!(core.machine.phase(), Phase::Quiet { restart } if restart.id.0 == id);
+            if waits { self.unpause(&mut core, why) } else { None }
+        };
+        if let Some(input) = input {
+            self.input(input);
+        }
+    }
+
+    /// The initiators that are connected from this host.
+    fn on_this_host(&self, core: &Core) -> Vec<String> {
+        let here = core.machine.seats().filter(|seat| match seat.holder {
+            Holder::Taken(conn) => {
+                core.connections.get(&conn).is_some_and(|link| link.origin == Origin::Here)
+            }
+            Holder::Lost => false,
+        });
+        let mut names: Vec<_> =
+            here.map(|seat| plain(seat.entry.node.as_str()).into_owned()).collect();
+        names.dedup();
+        names
+    }
+}
+
+/// Runs what brings the host down; the sentence where that fails.
+async fn run(command: &str) -> Result<(), String> {
+    tracing::info!("running: {command}");
+    let mut shell = tokio::process::Command::new("/bin/sh");
+    shell.arg("-c").arg(command).env_remove(VARIABLE).env_remove(STATE_VARIABLE);
+    let why = match shell.status().await {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(format!("the host was not restarted: {command}: {why}"))
+}
