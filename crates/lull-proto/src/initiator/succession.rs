@@ -95,6 +95,12 @@ impl Requests {
             self.heritage = Heritage::Settled;
         }
         for Waiting { slot, ask, since } in sent {
+            // [SAFE-3] The log of this life may be a smaller one: what it cannot keep goes the way of all that is too
+            // large, durable by itself and behind whatever could be replayed over it.
+            if ask.changes() && !ask.is_durable() && self.log.is_beyond(&ask) {
+                self.hold(since, slot, ask);
+                continue;
+            }
             let origin = Origin::Consumer(slot);
             self.unsent.push_back(Sent { origin, ask, since, live: false, covers: 0 });
         }

@@ -3,9 +3,9 @@
 use crate::alone::{Alone, attached, connect, resume, welcome};
 use crate::pair::config;
 use core::time::Duration;
-use lull_proto::initiator::{Action, Event, Phase, Succession};
+use lull_proto::initiator::{self, Action, Event, Phase, Retain, Succession};
 use lull_wire::messages::Request;
-use lull_wire::{Incarnation, Kind, OpCode, StatusCode};
+use lull_wire::{Incarnation, Kind, OpCode, RequestFlags, StatusCode};
 
 /// A life with one change that was acknowledged, one that was sent, and two requests that were never sent.
 fn left(alone: &mut Alone) -> Succession {
@@ -18,9 +18,13 @@ fn left(alone: &mut Alone) -> Succession {
 }
 
 /// Its heir, which has its log.
-fn heir(mut succession: Succession, whole: bool) -> Alone {
+fn heir(succession: Succession, whole: bool) -> Alone {
+    heir_that_retains(config(0, "disk-a").retain, succession, whole)
+}
+
+fn heir_that_retains(retain: Retain, mut succession: Succession, whole: bool) -> Alone {
     let kept = crate::legacy::one_change();
-    let mut alone = Alone::inheriting(config(0, "disk-a"), kept);
+    let mut alone = Alone::inheriting(initiator::Config { retain, ..config(0, "disk-a") }, kept);
     succession.whole = whole;
     alone.machine.succeed(succession);
     alone.handle(Event::Begin);
@@ -103,4 +107,27 @@ fn a_hold_keeps_its_begin_and_its_deadline() {
     let outage = view.outage.expect("the same outage");
     assert_eq!((outage.since, outage.deadline), (begun.since, begun.deadline));
     assert_eq!((alone.machine.phase(), view.held), (Phase::Dialling, 1));
+}
+
+/// [INIT-1] [SAFE-3] What was sent to be kept, and cannot be kept any more, is durable before it is answered, and is not
+/// sent before what could be replayed over it is flushed.
+#[test]
+fn an_heir_that_retains_nothing_has_what_was_sent_made_durable() {
+    let mut before = Alone::sharing();
+    let mut alone = heir_that_retains(Retain::UpTo(0), left(&mut before), true);
+    attaches(&mut alone, Incarnation([1; 16]));
+    assert_eq!(what(&alone.transmitted()), []);
+    alone.receive(resume(0));
+    let mut seen = Vec::new();
+    loop {
+        let requests = alone.transmitted();
+        alone.actions.retain(|action| !matches!(action, Action::Transmit { .. }));
+        let Some(_) = requests.first() else { break };
+        let durable = |one: &Request| one.flags.has(RequestFlags::FUA);
+        seen.extend(what(&requests).into_iter().zip(requests.iter().map(durable)));
+        requests.iter().for_each(|one| alone.reply(one.number, StatusCode::Done));
+    }
+    let flush = ((OpCode::Flush, 0), false);
+    let write = |block| ((OpCode::Write, block), true);
+    assert_eq!(seen, [flush, write(2), write(3), ((OpCode::Read, 1), false)]);
 }
