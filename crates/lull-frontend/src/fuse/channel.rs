@@ -153,6 +153,12 @@ impl Channel {
         }
     }
 
+    /// Waits until the request that waits, which is counted itself, is the only one. It may be given up.
+    pub(super) async fn others_done(&self) {
+        let _uncounted = Uncounted::new(self);
+        self.idle().await;
+    }
+
     /// The descriptor, for whoever serves the mount next.
     ///
     /// # Errors
@@ -174,8 +180,48 @@ impl Channel {
     }
 }
 
+/// A request that is not counted for as long as this is there.
+struct Uncounted<'a>(&'a Channel);
+
+impl<'a> Uncounted<'a> {
+    fn new(channel: &'a Channel) -> Self {
+        channel.end();
+        Self(channel)
+    }
+}
+
+impl Drop for Uncounted<'_> {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
+}
+
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Channel").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{EventfdFlags, eventfd};
+
+    /// [INIT-1] A server that leaves gives up what waits for the others; those are abandoned only then.
+    #[tokio::test]
+    async fn who_gives_up_waiting_for_the_others_is_counted_as_before() {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let channel = Channel::new(fd, Owner { uid: 0, gid: 0, mode: 0o600 }).unwrap();
+        channel.begin();
+        channel.begin();
+        {
+            let mut waits = std::pin::pin!(channel.others_done());
+            let pending = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx).is_pending()));
+            assert!(pending.await, "there is another one");
+        }
+        channel.end();
+        assert!(!channel.is_idle(), "the other one");
+        channel.end();
+        assert!(channel.is_idle());
     }
 }

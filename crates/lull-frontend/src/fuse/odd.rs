@@ -75,7 +75,7 @@ pub(super) async fn patch<D: Device + 'static>(
     reply: Reply<D::Buffer>,
 ) {
     let owed = Owed(Some(reply));
-    file.others_done().await;
+    file.channel.others_done().await;
     match file.put(offset, Some(data), data.len() as u64, fua).await {
         Some(Ok(())) => owed.done(Ok(None)),
         Some(Err(errno)) => owed.done(Err(errno)),
@@ -84,14 +84,6 @@ pub(super) async fn patch<D: Device + 'static>(
 }
 
 impl<D: Device + 'static> File<D> {
-    /// Waits until this request is the only one.
-    async fn others_done(&self) {
-        // The one that waits is counted itself.
-        self.channel.end();
-        self.channel.idle().await;
-        self.channel.begin();
-    }
-
     /// Writes `data`, or zeroes, over part of its blocks. `None`: the device was taken down.
     async fn put(
         &self,
@@ -121,7 +113,7 @@ impl<D: Device + 'static> File<D> {
     /// Zeroes bytes that are no whole blocks: both ends by reading and writing, what lies between as zeroes.
     pub(super) async fn zero_odd(&self, unique: u64, offset: u64, length: u64) {
         let owed = Owed(Some(self.reply(unique, Form::Done)));
-        self.others_done().await;
+        self.channel.others_done().await;
         match self.zero_parts(offset, length).await {
             Some(Ok(())) => owed.done(Ok(None)),
             Some(Err(errno)) => owed.done(Err(errno)),
