@@ -255,6 +255,67 @@ fn a_ring_begins_when_what_an_earlier_connection_asked_is_over() {
     });
 }
 
+/// [SAFE-11] Who does not know whether a change was done does not do it again where others may have written since: its
+/// guest is told that it failed. A read is asked again as ever.
+#[test]
+fn a_change_that_was_in_flight_fails_where_others_write_too() {
+    local(async {
+        let board = Board::new();
+        let identity = || Identity { asks_once: true, ..Identity::default() };
+        let dead = Rc::new(Memory::new(MIB));
+        dead.answers.set(Answers::Held);
+        let mut machine = Machine::connect(&board, &dead, identity());
+        machine.begin(FEATURES, 1).await;
+        machine.ask(0, OUT, 7, DATA, Data::Out(&[1; 512]));
+        machine.ask(0, IN, 8, DATA + 4096, Data::In(512));
+        machine.kick(0);
+        while dead.held() < 2 {
+            yield_now().await;
+        }
+        drop(machine);
+        let disk = Rc::new(Memory::new(MIB));
+        let mut machine = Machine::connect(&board, &disk, identity());
+        machine.begin(FEATURES, 1).await;
+        assert_eq!(machine.wait_used(0, 2).await.len(), 2);
+        assert_eq!((machine.status(DATA), machine.status(DATA + 4096)), (1, 0));
+        assert_eq!(*disk.ops.borrow(), [Op::Read]);
+        assert_eq!(machine.done(OUT, 7, Data::Out(&[2; 512])).await, 0, "and it goes on");
+        dead.release();
+    });
+}
+
+/// [INIT-1] A process that is to leave waits for what it has asked, and asks nothing more; where nothing comes of it, the
+/// guest goes on.
+#[test]
+fn a_quiet_disk_answers_what_it_took_and_takes_the_rest_later() {
+    local(async {
+        let disk = Rc::new(Memory::new(MIB));
+        disk.answers.set(Answers::Held);
+        let mut machine = Machine::up(&Board::new(), &disk, 1).await;
+        machine.ask(0, OUT, 0, DATA, Data::Out(&[1; 512]));
+        machine.kick(0);
+        while disk.held() < 1 {
+            yield_now().await;
+        }
+        machine.closer.quiet();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        machine.ask(0, OUT, 1, DATA + 4096, Data::Out(&[1; 512]));
+        machine.kick(0);
+        disk.answers.set(Answers::AtOnce);
+        disk.release();
+        assert_eq!(machine.wait_used(0, 1).await.len(), 1);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert_eq!(disk.ops.borrow().len(), 1, "it is not taken");
+        machine.closer.go_on();
+        assert_eq!(machine.wait_used(0, 1).await.len(), 1);
+        assert_eq!((machine.status(DATA + 4096), disk.ops.borrow().len()), (0, 2));
+    });
+}
+
 /// Both sides are woken only where they want to be, and once for many.
 #[test]
 fn many_that_end_together_are_one_call_and_none_where_nobody_wants_it() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use lull_admin::Access;
 use lull_frontend::nbd::Stage;
 use lull_frontend::vhost_user::{self, Identity, SERIAL, ServeEnd, Told};
 use lull_proto::geometry::Geometry;
@@ -44,7 +45,10 @@ impl Guests {
         let known = attachment.core.borrow().remembered.unwrap_or(attachment.made.kept.memory);
         let serial = serial(known.identity);
         let grown = Rc::clone(attachment.face.grown());
-        Ok(Self { listener, identity: Identity { serial, grown, ..Identity::default() } })
+        // [SAFE-11] As for every consumer of an earlier life: others may have written the same since.
+        let asks_once = attachment.config().access == Access::RwShared;
+        let identity = Identity { serial, asks_once, grown, ..Identity::default() };
+        Ok(Self { listener, identity })
     }
 
     /// Takes it away.

@@ -29,6 +29,8 @@ pub struct Shared {
     pub serial: [u8; SERIAL],
     /// Requests of rings that have ended.
     pub past: Past,
+    /// What changes the disk and was in flight is not asked again.
+    pub asks_once: bool,
 }
 
 /// Requests that a device has, of rings that have ended: nobody hears their answers, but what they ask may still happen.
@@ -212,7 +214,8 @@ impl Live {
             return Ok(None);
         }
         let Some(ring) = &mut state.ring else { return Ok(None) };
-        let head = match state.again.pop_front() {
+        let again = state.again.pop_front();
+        let head = match again {
             Some(head) => head,
             None => {
                 let Some(head) = ring.take(memory)? else { return Ok(None) };
@@ -237,6 +240,12 @@ impl Live {
                 let room = (state.chain.answer.len() - 1).min(SERIAL as u64) as usize;
                 state.chain.answer.write(memory, 0, &self.shared.serial[..room])?;
                 self.finish(state, memory, head, status, Status::Ok, room as u32)?;
+            }
+            // Whether it was done nobody knows, and somebody may have changed the same since.
+            Verdict::Do { op, .. }
+                if again.is_some() && self.shared.asks_once && op.is_change() =>
+            {
+                self.finish(state, memory, head, status, Status::Failed, 0)?;
             }
             Verdict::Do { op, offset, length } => {
                 let mut spare = || state.spare.pop().unwrap_or_default();

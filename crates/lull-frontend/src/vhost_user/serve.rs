@@ -22,7 +22,7 @@ use super::signal::{Kick, Signal};
 use super::socket::{Message, Socket};
 use super::wire::{Ask, Header, MOST_REGIONS, Region, WireError, new_record};
 use crate::device::Device;
-use crate::nbd::Closer;
+use crate::nbd::{Closer, Stage};
 
 /// The most queues of a guest: monitors take one for each of its processors.
 pub const MOST_QUEUES: u16 = 128;
@@ -84,6 +84,9 @@ pub struct Identity {
     pub serial: [u8; SERIAL],
     /// Requests of connections that have ended.
     pub past: Past,
+    /// Others write to it too: a change that was in flight when a connection ended fails, since doing it again could undo
+    /// what they have written since.
+    pub asks_once: bool,
     /// Notified when the device has grown.
     pub grown: Rc<Notify>,
 }
@@ -108,6 +111,7 @@ pub async fn serve<D: Device + 'static>(
         durable: Cell::new(true),
         serial: identity.serial,
         past: identity.past,
+        asks_once: identity.asks_once,
     };
     let mut guest = Guest {
         device,
@@ -119,13 +123,19 @@ pub async fn serve<D: Device + 'static>(
         rings: Vec::new(),
         record: None,
         backchannel: None,
+        quiet: false,
     };
     loop {
         // It may have grown while something else was waited for.
         guest.grow();
+        let quiet = guest.quiet;
         let begun = tokio::select! {
             biased;
             () = closer.closed() => return guest.finish().await,
+            () = closer.when(|stage| (stage == Stage::Quiet) != quiet) => {
+                guest.be_quiet(!quiet);
+                continue;
+            }
             () = identity.grown.notified() => continue,
             begun = socket.begun() => begun,
         };
@@ -184,6 +194,8 @@ struct Guest<D: Device> {
     rings: Vec<Vring>,
     record: Option<Rc<Record>>,
     backchannel: Option<OwnedFd>,
+    /// Nothing new is taken from any ring for now.
+    quiet: bool,
 }
 
 /// Whatever ends the connection ends its rings.
@@ -320,10 +332,11 @@ impl<D: Device + 'static> Guest<D> {
         let (memory, record) = (self.memory(), self.record.clone());
         let (shared, device, told) =
             (Rc::clone(&self.shared), Rc::clone(&self.device), Rc::clone(&self.told));
+        let quiet = self.quiet;
         let ring = self.ring(queue)?;
         let on = ring.enabled || always;
         if let Some((live, _)) = &ring.live {
-            live.halt(!on);
+            live.halt(quiet || !on);
             return Ok(());
         }
         let (Some((descriptors, available, used)), Some(kick), true) = (ring.place, &ring.kick, on)
@@ -341,10 +354,22 @@ impl<D: Device + 'static> Guest<D> {
         let record = record.map(|record| (record, number));
         let from = Beginning { layout, event_index, next: ring.base, record };
         let live = Live::new(&shared);
+        live.halt(quiet);
         let kick = Kick::new(kick.try_clone()?)?;
         let tasks = Tasks::start(number, &live, &device, kick, &ring.signal, from, told);
         ring.live = Some((live, tasks));
         Ok(())
+    }
+
+    /// Takes nothing new from now on, or again.
+    fn be_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+        let always = !self.features.protocol();
+        for ring in &self.rings {
+            if let Some((live, _)) = &ring.live {
+                live.halt(quiet || !(ring.enabled || always));
+            }
+        }
     }
 
     async fn stop(&mut self, queue: u32) -> Result<Vec<u8>, ServeEnd> {
