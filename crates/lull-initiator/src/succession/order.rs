@@ -11,6 +11,7 @@ use lull_proto::MonoTime;
 use lull_transport::handover::{Successor, SuccessorError};
 
 use super::estate::{ADMIN, Announcement, CALLBACK, Document, Estate, Payload, VARIABLE};
+use crate::attachment::Attachment;
 use crate::daemon::{Daemon, News};
 
 /// How long what is in flight may take to be answered, unless the order says otherwise. Then it is handed over
@@ -166,10 +167,12 @@ impl Daemon {
     }
 
     async fn drained(&mut self, successor: Box<Successor>, since: MonoTime) -> bool {
+        // Somebody may have had it detached since the order, or it may have ended by itself.
+        let why = |one: &Rc<Attachment>| one.lingers().or_else(|| one.stays());
         let lingers = self
             .attachments
             .iter()
-            .filter_map(|one| one.lingers().map(|why| format!("{} {why}", one.config().name)));
+            .filter_map(|one| why(one).map(|why| format!("{} {why}", one.config().name)));
         let lingers: Vec<_> = lingers.collect();
         if lingers.is_empty() {
             self.restarting = Some(Restarting::Draining { successor, since });
