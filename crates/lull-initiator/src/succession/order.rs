@@ -221,6 +221,7 @@ impl Daemon {
             return Ok(None);
         };
         self.enter(RestartPhase::Down, "the new process takes over".to_owned());
+        self.attachments.iter().for_each(|one| one.freeze());
         let (mut payload, mut fds) = (Payload::new()?, std::collections::HashMap::new());
         let mut left = Vec::new();
         for attachment in std::mem::take(&mut self.attachments) {

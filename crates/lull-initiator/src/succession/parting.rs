@@ -75,7 +75,16 @@ impl Attachment {
         }
     }
 
-    /// Takes it out of this process. From here on nothing happens to it any more.
+    /// From here on nothing happens to it any more: what was waited for stays as it is, however long the others take to
+    /// part.
+    pub fn freeze(&self) {
+        self.frozen.set(true);
+        self.alarm().wake();
+        let connection = self.core.borrow_mut().connection.take();
+        drop(connection);
+    }
+
+    /// Takes it out of this process; to be called once it is frozen.
     ///
     /// # Errors
     /// The system has no memory or descriptor for what it leaves.
@@ -85,10 +94,6 @@ impl Attachment {
         payload: &mut Payload,
         fds: &mut Fds,
     ) -> io::Result<Option<Left>> {
-        self.frozen.set(true);
-        self.alarm().wake();
-        let connection = self.core.borrow_mut().connection.take();
-        drop(connection);
         self.face.closer().part();
         self.face.closed().await;
         let left = self.written(since, payload, fds)?;
