@@ -129,6 +129,12 @@ pub enum ConfigError {
         "attachment `{0}` has an access that this release does not know: use rw, rw-shared or ro"
     )]
     Access(String),
+    /// A device that asks again what others may have overwritten since.
+    #[error(
+        "attachment `{0}` shares its resource with other writers (rw-shared), whose writes a device of the kernel would \
+         undo where it asks again what was not answered: use nbd, fuse or vhost-user"
+    )]
+    SharedDevice(String),
     /// An address at which nobody can be reached.
     #[error(
         "{0} is every address of this host and none that a target can knock at: write the one that targets reach"
@@ -169,6 +175,11 @@ impl Config {
             }
             if attachment.access == Access::Unknown {
                 return Err(ConfigError::Access(attachment.name.clone()));
+            }
+            // [SAFE-11] The kernel gives a request to the next connection, or process, which sends it under another number.
+            let has_device = attachment.nbd_device.is_some() || attachment.ublk.is_some();
+            if has_device && attachment.access == Access::RwShared {
+                return Err(ConfigError::SharedDevice(attachment.name.clone()));
             }
         }
         Ok(())

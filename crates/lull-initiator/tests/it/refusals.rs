@@ -1,5 +1,6 @@
 //! What is told where it cannot be.
 
+use lull_admin::Access;
 use lull_initiator::{ConfigError, RunError, StateError};
 use lull_wire::{RefusalCode, Retry};
 
@@ -101,4 +102,23 @@ fn a_configuration_that_cannot_be_meant_is_refused() {
         );
         assert_eq!(wrong(|c| c.attachments[0].nbd.clear()), ConfigError::NoFrontEnd("db1".into()));
     });
+}
+
+/// [SAFE-11] What a device of the kernel asks again could undo another sharer's write.
+#[test]
+fn a_device_of_the_kernel_is_not_shared_with_other_writers() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |access, nbd_device: Option<&str>, ublk: Option<&str>| {
+        let mut config = config(dir.path());
+        let one = &mut config.attachments[0];
+        one.access = access;
+        one.nbd_device = nbd_device.map(Into::into);
+        one.ublk = ublk.map(|number| number.parse().unwrap());
+        config.check()
+    };
+    let refused = Err(ConfigError::SharedDevice("db1".into()));
+    assert_eq!(with(Access::RwShared, Some("/dev/nbd0"), None), refused);
+    assert_eq!(with(Access::RwShared, None, Some("auto")), refused);
+    assert_eq!(with(Access::RwShared, None, None), Ok(()));
+    assert_eq!(with(Access::Rw, Some("/dev/nbd0"), Some("auto")), Ok(()));
 }
