@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The tests, and what one round of each is.
-const TESTS: [(&str, &str); 10] = [
+const TESTS: [(&str, &str); 12] = [
     ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
     ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
     ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
@@ -32,6 +32,14 @@ const TESTS: [(&str, &str); 10] = [
     (
         "file_systems_outlive_reboots_and_power_cuts_of_the_system_that_has_their_disks",
         "target's operating system rebooted, and cut, under ext4 and xfs",
+    ),
+    (
+        "a_guests_disk_outlives_its_target_and_the_daemon_on_its_host",
+        "target, and the daemon on the host, killed under a virtual machine's disk",
+    ),
+    (
+        "a_guest_runs_with_root_and_swap_on_a_disk_whose_target_restarts",
+        "the same under its root file system and swap",
     ),
 ];
 

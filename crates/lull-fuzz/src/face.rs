@@ -15,13 +15,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, sink};
 use tokio::task::{LocalSet, spawn_local};
 
 /// A disk that answers at once.
-struct Disk {
+pub(crate) struct Disk {
     bytes: RefCell<Vec<u8>>,
     lent: Rc<Cell<usize>>,
 }
 
 /// Memory of a request, which is counted.
-struct Lent(Vec<u8>, Rc<Cell<usize>>);
+pub(crate) struct Lent(Vec<u8>, Rc<Cell<usize>>);
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
@@ -42,8 +42,15 @@ impl Drop for Lent {
 }
 
 impl Disk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: RefCell::new(vec![0; SIZE as usize]), lent: Rc::default() }
+    }
+}
+
+impl Disk {
+    /// Buffers that are out.
+    pub(crate) fn lent(&self) -> usize {
+        self.lent.get()
     }
 }
 
@@ -111,7 +118,7 @@ impl Exports for One {
     }
 }
 
-fn run(what: impl Future<Output = ()>) {
+pub(crate) fn run(what: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, what);

@@ -9,6 +9,7 @@ mod bytes;
 mod documents;
 mod events;
 mod face;
+mod guest;
 mod initiator_machine;
 mod likely;
 pub mod mutate;
@@ -62,6 +63,10 @@ targets! {
     nbd_use = face::nbd_use, replies, 600;
     /// A mounted file, the kernel's messages to it.
     fuse = face::fuse, kernel, 1_500;
+    /// A guest's memory with its rings, which a disk of ours serves.
+    guest_rings = guest::rings, memories, 1_500;
+    /// What a virtual machine's monitor says.
+    guest_messages = guest::messages, said, 60_000;
     /// Addresses, URIs and backends as people write them.
     texts = texts::texts, texts, 60_000;
     /// A history of a disk, read and judged.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+pub use crate::guest::{memories, said};
 use lull_wire::{FrameHeader, HEADER_LENGTH, Kind, Sender, TABLE};
 
 /// A folder of this repository.

@@ -48,7 +48,7 @@ macro_rules! bounded {
 
 bounded! {
     wire_frames wire_bodies wire_extents nbd_server_handshake nbd_client_handshake nbd_messages nbd_serve nbd_use fuse
-    texts history configuration admin_documents target_state initiator_state retained_log target_machine
+    guest_rings guest_messages texts history configuration admin_documents target_state initiator_state retained_log target_machine
     initiator_machine
 }
 

@@ -29,6 +29,9 @@ pub struct Record {
     map: MmapRegion,
     queues: u16,
     size: u16,
+    /// Every store, in order.
+    #[cfg(test)]
+    stores: std::cell::RefCell<Vec<tests::Store>>,
 }
 
 fn of_queue(size: u16) -> u64 {
@@ -69,7 +72,13 @@ impl Record {
             return Err(Fault::Ring("a record of requests in flight that is too short"));
         }
         let map = map(&File::from(file), offset, bytes)?;
-        Ok(Record { map, queues, size })
+        Ok(Record {
+            map,
+            queues,
+            size,
+            #[cfg(test)]
+            stores: Default::default(),
+        })
     }
 
     fn load<T: AtomicAccess + Default>(&self, at: u64) -> T {
@@ -80,6 +89,8 @@ impl Record {
 
     /// Stores behind everything that was stored before; a later store is not made before it.
     fn store<T: AtomicAccess>(&self, at: u64, value: T) {
+        #[cfg(test)]
+        self.stores.borrow_mut().push(tests::Store::Record(at, value.as_slice().to_vec()));
         let stored = self.map.as_volatile_slice().store(value, at as usize, Ordering::Release);
         debug_assert!(stored.is_ok(), "inside the mapping");
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
@@ -192,5 +203,104 @@ impl Track {
             head = self.record.load(self.entry(head) + NEXT_AT);
         }
         self.record.store(self.base + USED_AT, used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    const SIZE: u16 = 8;
+
+    /// What a process does to memory that others keep.
+    #[derive(Debug, Clone)]
+    pub enum Store {
+        /// Into the record.
+        Record(u64, Vec<u8>),
+        /// The index up to which the guest knows.
+        Used(u16),
+    }
+
+    fn fresh() -> (OwnedFd, Rc<Record>) {
+        let file = Record::create(1, SIZE).unwrap();
+        let copy = file.try_clone().unwrap();
+        (file, Rc::new(Record::open(copy, length(1, SIZE), 0, 1, SIZE).unwrap()))
+    }
+
+    /// What a life that begins behind these stores finds, twice: it may be killed as well while it looks.
+    fn found_behind(stores: &[Store]) -> (Vec<u16>, u16) {
+        let (file, record) = fresh();
+        let mut used = u16::MAX - 2;
+        for store in stores {
+            match store {
+                Store::Record(at, bytes) => _ = rustix::io::pwrite(&file, bytes, *at).unwrap(),
+                Store::Used(index) => used = *index,
+            }
+        }
+        let found = Track::new(&record, 0, SIZE).unwrap().recover(used);
+        let its = record.stores.take();
+        for count in 0..its.len() {
+            let (file, record) = fresh();
+            for store in stores.iter().chain(&its[..count]) {
+                if let Store::Record(at, bytes) = store {
+                    rustix::io::pwrite(&file, bytes, *at).unwrap();
+                }
+            }
+            assert_eq!(Track::new(&record, 0, SIZE).unwrap().recover(used), found, "again");
+        }
+        (found, used)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// A process may die behind any store. Whoever comes then asks again exactly what was taken and of whose end the guest
+        /// does not know, in the order in which it was taken.
+        #[test]
+        fn a_death_behind_any_store_leaves_what_the_guest_waits_for(steps in prop::collection::vec(0..6u8, 1..40)) {
+            let (_file, record) = fresh();
+            let mut track = Track::new(&record, 0, SIZE).unwrap();
+            let mut used = u16::MAX - 2;
+            prop_assert!(track.recover(used).is_empty());
+            let mut free: VecDeque<u16> = (0..SIZE).collect();
+            let (mut taken, mut ended): (Vec<u16>, Vec<u16>) = Default::default();
+            // What the guest waits for before and after the stores up to a place: between them it is one of the two.
+            let mut before: Vec<u16> = Vec::new();
+            let mut checked = 0;
+            for step in steps {
+                match step {
+                    0..3 => if let Some(head) = free.pop_front() {
+                        track.begin(head);
+                        taken.push(head);
+                    },
+                    3 | 4 => {
+                        let waiting: Vec<u16> =
+                            taken.iter().copied().filter(|head| !ended.contains(head)).collect();
+                        // Not always the oldest.
+                        if let Some(head) = waiting.get(usize::from(step) % waiting.len().max(1)) {
+                            track.end(*head);
+                            ended.push(*head);
+                        }
+                    }
+                    _ => {
+                        used = used.wrapping_add(ended.len() as u16);
+                        record.stores.borrow_mut().push(Store::Used(used));
+                        track.told(ended.len() as u16, used);
+                        taken.retain(|head| !ended.contains(head));
+                        free.extend(ended.drain(..));
+                    }
+                }
+                let stores = record.stores.borrow().clone();
+                for count in checked..=stores.len() {
+                    let (found, knows) = found_behind(&stores[..count]);
+                    let told = knows == used;
+                    prop_assert!(found == taken || (found == before && !(told && step == 5)), "{found:?} behind {count}");
+                }
+                checked = stores.len();
+                before.clone_from(&taken);
+            }
+        }
     }
 }
