@@ -127,7 +127,7 @@ fn without_words(mut config: Config) -> Config {
 /// What a successor looks at before anybody waits [PAUSE-9].
 fn check(config: &Config) -> Result<(), String> {
     config.check().map_err(|error| error.to_string())?;
-    let known = config.attachments.iter().map(|one| one.name.as_str());
+    let known = config.attachments.iter().map(|one| (one.name.as_str(), one.access));
     Announcement::check(&std::env::var(VARIABLE).unwrap_or_default(), known)?;
     config.attachments.iter().try_for_each(|one| {
         match state_file::read_stored(&config.state_dir, &one.name) {

@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
-use lull_admin::{Fault, RestartRecord};
+use lull_admin::{Access, Fault, RestartRecord};
 use lull_frontend::nbd;
 use lull_proto::MonoTime;
 use lull_proto::geometry;
@@ -35,24 +35,30 @@ const PAYLOAD: &str = "payload";
 pub struct Announcement {
     format: u32,
     release: String,
-    attachments: Vec<String>,
+    /// The name of each, and how it is accessed.
+    attachments: Vec<(String, String)>,
 }
 
 impl Announcement {
-    /// Of a daemon with these attachments.
-    pub fn of<'a>(attachments: impl Iterator<Item = &'a str>) -> String {
-        let attachments = attachments.map(str::to_owned).collect();
+    /// Of a daemon with these attachments, each a name and how it is accessed.
+    pub fn of<'a>(attachments: impl Iterator<Item = (&'a str, Access)>) -> String {
+        let attachments =
+            attachments.map(|(name, access)| (name.to_owned(), access.to_string())).collect();
         let release = env!("CARGO_PKG_VERSION").to_owned();
         let all = Self { format: FORMAT, release, attachments };
         // Numbers and names can always be written.
         serde_json::to_string(&all).unwrap_or_default()
     }
 
-    /// Whether a daemon with these attachments can take over what `told` tells of.
+    /// Whether a daemon with these attachments can take over what `told` tells of. What was asked in one access is not
+    /// to be asked again in another, which numbers its requests otherwise or may not write [SAFE-11].
     ///
     /// # Errors
     /// Why not, with the next step.
-    pub fn check<'a>(told: &str, known: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    pub fn check<'a>(
+        told: &str,
+        known: impl Iterator<Item = (&'a str, Access)>,
+    ) -> Result<(), String> {
         let Ok(Self { format, release, attachments }) = serde_json::from_str(told) else {
             return Err("the old process does not say what it hands over".to_owned());
         };
@@ -63,13 +69,16 @@ impl Announcement {
                 env!("CARGO_PKG_VERSION")
             ));
         }
-        let known: Vec<_> = known.collect();
-        match attachments.iter().find(|name| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(name) => Err(format!(
+        let known: HashMap<_, _> = known.collect();
+        attachments.iter().try_for_each(|(name, access)| match known.get(name.as_str()) {
+            None => Err(format!(
                 "attachment `{name}` is not configured any more: `lull detach {name}` first, or put it back"
             )),
-        }
+            Some(now) if now.to_string() != *access => Err(format!(
+                "attachment `{name}` is {access} and is configured as {now}: `lull detach {name}` first, or put it back"
+            )),
+            Some(_) => Ok(()),
+        })
     }
 }
 
@@ -338,14 +347,19 @@ mod tests {
     /// [PAUSE-9] What a successor could not take over is found before anybody waits.
     #[test]
     fn an_announcement_is_refused_by_whoever_lacks_an_attachment_or_knows_another_form() {
-        let told = Announcement::of(["db1", "db2"].into_iter());
-        assert_eq!(Announcement::check(&told, ["db2", "db1", "db3"].into_iter()), Ok(()));
-        let said = Announcement::check(&told, ["db1"].into_iter()).unwrap_err();
+        let rw = |names: &'static [&'static str]| names.iter().map(|name| (*name, Access::Rw));
+        let told = Announcement::of(rw(&["db1", "db2"]));
+        assert_eq!(Announcement::check(&told, rw(&["db2", "db1", "db3"])), Ok(()));
+        let said = Announcement::check(&told, rw(&["db1"])).unwrap_err();
         assert!(said.contains("`db2`") && said.contains("lull detach"), "{said}");
         let later = told.replace("\"format\":1", "\"format\":2");
-        let said = Announcement::check(&later, ["db1", "db2"].into_iter()).unwrap_err();
+        let said = Announcement::check(&later, rw(&["db1", "db2"])).unwrap_err();
         assert!(said.contains("format 2"), "{said}");
-        assert!(Announcement::check("", ["db1"].into_iter()).is_err());
+        assert!(Announcement::check("", rw(&["db1"])).is_err());
+        // [SAFE-11]
+        let shared = [("db1", Access::Rw), ("db2", Access::RwShared)];
+        let said = Announcement::check(&told, shared.into_iter()).unwrap_err();
+        assert!(said.contains("`db2` is rw and is configured as rw-shared"), "{said}");
     }
 
     #[test]

@@ -103,7 +103,8 @@ impl Daemon {
         self.enter(RestartPhase::StartingSuccessor, text);
         let drain = order.pause_timeout_ms.map_or(DRAIN, Duration::from_millis);
         self.restarting = Some(Restarting::Starting { drain });
-        let names = self.attachments.iter().map(|one| one.config().name.as_str());
+        let names =
+            self.attachments.iter().map(|one| (one.config().name.as_str(), one.config().access));
         let told = Announcement::of(names);
         let news = self.teller.clone();
         tokio::task::spawn_local(async move {
