@@ -140,6 +140,13 @@ impl GuestBuilder {
         self
     }
 
+    /// A script for busybox's shell that is its first process: it runs `/etc/lab/start`, and hands over to an init.
+    #[must_use]
+    pub fn init(mut self, script: &str) -> Self {
+        self.own.init = Some(format!("#!/bin/busybox sh\n{script}"));
+        self
+    }
+
     /// A file of its system, which is new at each start.
     #[must_use]
     pub fn file(mut self, path: &str, text: &str) -> Self {

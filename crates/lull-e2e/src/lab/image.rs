@@ -42,6 +42,8 @@ pub(super) struct Own {
     pub(super) files: Vec<(String, String)>,
     /// Whether its system is a whole Debian, on a disk.
     pub(super) debian: bool,
+    /// A script that runs first, in the place of busybox's init.
+    pub(super) init: Option<String>,
     /// What is started with the system, each a name and a script.
     pub(super) services: Vec<(String, String)>,
 }
@@ -58,7 +60,10 @@ pub(super) fn image(stock: &Stock, kernel: Kernel, own: &Own) -> Vec<u8> {
     for (name, from) in stock.all_ours() {
         archive.file(&format!("bin/{name}"), &read(&from));
     }
-    archive.link("init", "/bin/busybox");
+    match &own.init {
+        Some(script) => archive.file("init", script.as_bytes()),
+        None => archive.link("init", "/bin/busybox"),
+    }
     for name in ["mkfs.ext4", "mkfs.ext2"] {
         archive.link(&format!("sbin/{name}"), "mke2fs");
     }

@@ -5,6 +5,7 @@ mod guest_disk;
 mod handles;
 mod mounts;
 mod power_cut;
+mod root;
 mod systemd;
 mod vsock;
 mod write_back;

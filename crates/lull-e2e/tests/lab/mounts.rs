@@ -12,8 +12,8 @@ use crate::cast::{Door, SOON, daemon_status, device, target, wait_sharing};
 const LAST_PASS: Duration = Duration::from_secs(120);
 
 /// A file system on a shared disk.
-struct Mounted {
-    guest: Guest,
+pub struct Mounted {
+    pub guest: Guest,
     file_system: &'static str,
     door: Door,
     load: Option<Order>,
@@ -21,7 +21,7 @@ struct Mounted {
 
 impl Mounted {
     /// A guest that is not started.
-    fn prepare(builder: GuestBuilder, file_system: &'static str, door: Door) -> Self {
+    pub fn prepare(builder: GuestBuilder, file_system: &'static str, door: Door) -> Self {
         Self { guest: builder.prepare(), file_system, door, load: None }
     }
 
@@ -49,7 +49,7 @@ impl Mounted {
     }
 
     /// Starts to work in a folder on it.
-    fn work(&mut self, folder: &str) {
+    pub fn work(&mut self, folder: &str) {
         let guest = &self.guest;
         // Pages are written back all the time, so that there is always something acknowledged and not flushed.
         guest.say("sysctl -w vm.dirty_writeback_centisecs=10 vm.dirty_expire_centisecs=20");
@@ -68,7 +68,7 @@ impl Mounted {
     }
 
     /// Kills the daemon under it, which is started again. What the longest call took, in milliseconds.
-    fn kill(&self) -> u64 {
+    pub fn kill(&self) -> u64 {
         let Self { guest, .. } = self;
         let before = daemon_status(guest).expect("a daemon that answers");
         guest.say("touch /run/progress.mark");
@@ -85,7 +85,7 @@ impl Mounted {
     }
 
     /// Waits until the load has gone on for a while.
-    fn wait_progress(&self) {
+    pub fn wait_progress(&self) {
         let before = self.done();
         wait_until(&format!("the load of {} goes on", self.guest.name()), SOON, || {
             self.done() > before + 100
@@ -93,7 +93,7 @@ impl Mounted {
     }
 
     /// Ends the work: no error, and every block right.
-    fn finish(&mut self) -> FilesReport {
+    pub fn finish(&mut self) -> FilesReport {
         self.guest.say("touch /run/until");
         let finished = self.load.take().expect("a load").finish(LAST_PASS).ok();
         let report: FilesReport = serde_json::from_value(finished.json()).expect("a report");
