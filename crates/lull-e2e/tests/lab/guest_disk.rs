@@ -38,7 +38,8 @@ impl<'a> Load<'a> {
     }
 
     fn done(&self) -> u64 {
-        self.guest.run("cat /run/progress").stdout.trim().parse().unwrap_or(0)
+        let said = self.guest.run("cat /run/progress").stdout;
+        said.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
     }
 
     fn wait_progress(&self) {
