@@ -154,6 +154,13 @@ fn a_lost_log_is_told_and_is_a_loss_only_where_the_target_lost_its_memory() {
     });
 }
 
+/// Whether a keeper was given the log's memory.
+fn has_log(keeper: u32) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{keeper}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|one| std::fs::read_link(one.path()).ok())
+        .any(|to| to.to_string_lossy().starts_with("/memfd:"))
+}
+
 /// [SAFE-10] A keeper that is ended while its daemon runs is replaced, and ends with the attachment.
 #[test]
 fn a_keeper_is_there_for_as_long_as_the_attachment_is() {
@@ -161,8 +168,8 @@ fn a_keeper_is_there_for_as_long_as_the_attachment_is() {
     let (mut target, mut web) = one(&world);
     let [first] = web.keepers()[..] else { panic!("one keeper: {:?}", web.keepers()) };
     send(first, Signal::KILL);
-    wait_until("another keeper is there", PROMPT, || {
-        web.keepers().iter().any(|keeper| *keeper != first)
+    wait_until("another keeper has the log", PROMPT, || {
+        web.keepers().iter().any(|keeper| *keeper != first && has_log(*keeper))
     });
     Consumer::connect(&web.nbd()).write(100);
     web.kill();
