@@ -188,7 +188,9 @@ impl Day {
         let name = package.file_name().and_then(|name| name.to_str()).context("a file name")?;
         let inside = format!("/tmp/{name}");
         fs::copy(package, self.machine.path(&inside)).context("copying the package")?;
-        self.word(&format!("apt-get --quiet --quiet --yes {verb} {inside} 2>&1"))
+        // There is no network in there, and what is only recommended is not needed for this.
+        let flags = "--quiet --quiet --yes --no-install-recommends";
+        self.word(&format!("apt-get {flags} {verb} {inside} 2>&1"))
     }
 
     fn apt_remove(&self, verb: &str) -> Result<String> {
