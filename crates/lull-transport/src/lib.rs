@@ -5,7 +5,7 @@
 //! [`Outlet`]. Both live on one thread, so that whatever one turn of the reader answers leaves in
 //! one gathered write. Nothing here knows what the bytes mean.
 //!
-//! [`handover`] carries open sockets to another process; it and `vsock` are the only modules with `unsafe` in them.
+//! [`handover`] carries open sockets to another process; it and `watch` are the only modules with `unsafe` in them.
 
 #![deny(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod outlet;
 mod socket;
 mod stream;
 mod vsock;
+mod watch;
 
 pub use crate::vsock::{VsockListener, VsockReadHalf, VsockStream, VsockWriteHalf};
 pub use addr::{Addr, AddrError, DEFAULT_PORT, PlainRefused};

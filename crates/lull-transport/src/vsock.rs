@@ -3,8 +3,6 @@
 //! Tokio knows them not. What it has for any descriptor carries them here; a frame leaves in one gathered write, as over
 //! the other kinds.
 
-#![allow(unsafe_code)]
-
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
@@ -13,10 +11,12 @@ use std::task::{Context, Poll, ready};
 
 use ::vsock::{VMADDR_CID_ANY, VMADDR_CID_LOCAL, VsockAddr};
 use rustix::io::Errno;
+use rustix::net::SocketFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Addr;
+use crate::watch::watch;
 
 /// The context that stands for the machine itself.
 pub(crate) const LOCAL: u32 = VMADDR_CID_LOCAL;
@@ -44,7 +44,10 @@ enum Ends {
 
 /// A socket that listens.
 #[derive(Debug)]
-pub struct VsockListener(AsyncFd<::vsock::VsockListener>);
+pub struct VsockListener {
+    socket: AsyncFd<OwnedFd>,
+    at: VsockAddr,
+}
 
 impl VsockStream {
     pub(crate) async fn dial(cid: u32, port: u32) -> io::Result<VsockStream> {
@@ -54,9 +57,7 @@ impl VsockStream {
 
     /// Gives a connected socket to this thread's runtime.
     pub(crate) fn of(socket: OwnedFd) -> io::Result<VsockStream> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
-        // SAFETY: the `AsyncFd` owns the descriptor, and nothing replaces it or lets it out while it is registered.
-        Ok(VsockStream(Arc::new(unsafe { AsyncFd::register(socket) }?)))
+        Ok(VsockStream(Arc::new(watch(socket)?)))
     }
 
     /// Takes it away from this thread's runtime.
@@ -135,23 +136,27 @@ impl VsockListener {
 
     /// Goes on with a socket that listens already.
     pub(crate) fn of(socket: ::vsock::VsockListener) -> io::Result<VsockListener> {
-        socket.set_nonblocking(true)?;
-        // SAFETY: as above.
-        Ok(VsockListener(unsafe { AsyncFd::register(socket) }?))
+        let at = socket.local_addr()?;
+        Ok(VsockListener { socket: watch(socket.into())?, at })
+    }
+
+    /// Takes it away from this thread's runtime.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.socket.into_inner()
     }
 
     pub(crate) async fn accept(&self) -> io::Result<VsockStream> {
         loop {
-            let mut guard = self.0.readable().await?;
-            if let Ok(accepted) = guard.try_io(|listener| listener.get_ref().accept()) {
-                return VsockStream::of(accepted?.0.into());
+            let mut guard = self.socket.readable().await?;
+            let accept = |fd: &OwnedFd| rustix::net::accept_with(fd, SocketFlags::CLOEXEC);
+            if let Ok(accepted) = guard.try_io(|socket| Ok(accept(socket.get_ref())?)) {
+                return VsockStream::of(accepted?);
             }
         }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
-        let at = self.0.get_ref().local_addr()?;
-        Ok(Addr::Vsock { cid: at.cid(), port: at.port() })
+        Ok(Addr::Vsock { cid: self.at.cid(), port: self.at.port() })
     }
 }
 
@@ -168,7 +173,7 @@ impl AsFd for VsockStream {
 
 impl AsFd for VsockListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.get_ref().as_fd()
+        self.socket.get_ref().as_fd()
     }
 }
 

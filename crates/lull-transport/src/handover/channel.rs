@@ -1,7 +1,5 @@
 //! Parcels from within a tokio loop.
 
-#![allow(unsafe_code)]
-
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,6 +7,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::{Parcel, ParcelError, recv_fds, send_fds};
+use crate::watch::watch;
 
 /// One end of a handover socket in a runtime.
 #[derive(Debug)]
@@ -17,10 +16,7 @@ pub struct Channel(AsyncFd<OwnedFd>);
 impl Channel {
     /// Takes an end of a pair; must be called within a runtime.
     pub fn new(end: OwnedFd) -> io::Result<Channel> {
-        rustix::io::ioctl_fionbio(&end, true)?;
-        // SAFETY: the `AsyncFd` owns `end`, and nothing here replaces it or lets it out, so that the
-        // descriptor stays open and the same until the registration ends with it.
-        Ok(Channel(unsafe { AsyncFd::register(end) }?))
+        watch(end).map(Channel)
     }
 
     /// Sends `message` together with `fds` in one piece. Cancel-safe: sent whole or not at all.
