@@ -41,7 +41,7 @@ pub use frozen::{FrozenTarget, frozen};
 pub use initiator::{Initiator, InitiatorBuilder, Use};
 pub use load::{Load, LoadReport, Shape, Window, check_disk};
 pub use loop_device::LoopDevice;
-pub use process::{Process, is_running, limit_files, send};
+pub use process::{Process, has_open, is_running, limit_files, open_files, send};
 pub use proxy::{Cut, Mark, Nth, Place, Proxy};
 pub use rounds::{outcome, rounds};
 pub use rustix::process::Signal;

@@ -182,14 +182,28 @@ pub fn is_running(number: u32) -> bool {
     matches!(stat(number), Some((state, ..)) if state != 'Z')
 }
 
+/// Whether a process has something open whose name begins so: `/memfd:`, `/dev/fuse`.
+pub fn has_open(number: u32, name: &str) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{number}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|one| std::fs::read_link(one.path()).ok())
+        .any(|to| to.to_string_lossy().starts_with(name))
+}
+
+/// How many descriptors a process has open.
+pub fn open_files(of: u32) -> u64 {
+    let open = std::fs::read_dir(format!("/proc/{of}/fd"));
+    open.unwrap_or_else(|error| panic!("the files of process {of}: {error}")).count() as u64
+}
+
 /// Whether nothing of a group runs any more.
 pub(crate) fn is_empty_group(group: u32) -> bool {
     members(group).is_empty()
 }
 
-/// From now on the process may open no more than `most` descriptors; those that it has it keeps.
+/// From now on the process may open no more than `most` descriptors, unless it asks for more; those that it has it keeps.
 pub fn limit_files(of: u32, most: u64) {
-    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: Some(most), maximum };
     let set = rustix::process::prlimit(Some(pid(of)), Resource::Nofile, limit);
     set.unwrap_or_else(|error| panic!("limiting the files of process {of}: {error}"));
 }

@@ -2,7 +2,8 @@
 
 use lull_admin::AlertKind;
 use lull_e2e::{
-    Consumer, Initiator, PROMPT, Signal, Target, Use, Versions, World, rounds, send, wait_until,
+    Consumer, Initiator, PROMPT, Signal, Target, Use, Versions, World, has_open, rounds, send,
+    wait_until,
 };
 
 /// A target with a disk whose write cache dies with the process, and an initiator.
@@ -154,13 +155,6 @@ fn a_lost_log_is_told_and_is_a_loss_only_where_the_target_lost_its_memory() {
     });
 }
 
-/// Whether a keeper was given the log's memory.
-fn has_log(keeper: u32) -> bool {
-    let open = std::fs::read_dir(format!("/proc/{keeper}/fd")).into_iter().flatten().flatten();
-    open.filter_map(|one| std::fs::read_link(one.path()).ok())
-        .any(|to| to.to_string_lossy().starts_with("/memfd:"))
-}
-
 /// [SAFE-10] A keeper that is ended while its daemon runs is replaced, and ends with the attachment.
 #[test]
 fn a_keeper_is_there_for_as_long_as_the_attachment_is() {
@@ -169,7 +163,7 @@ fn a_keeper_is_there_for_as_long_as_the_attachment_is() {
     let [first] = web.keepers()[..] else { panic!("one keeper: {:?}", web.keepers()) };
     send(first, Signal::KILL);
     wait_until("another keeper has the log", PROMPT, || {
-        web.keepers().iter().any(|keeper| *keeper != first && has_log(*keeper))
+        web.keepers().iter().any(|keeper| *keeper != first && has_open(*keeper, "/memfd:"))
     });
     Consumer::connect(&web.nbd()).write(100);
     web.kill();
