@@ -25,7 +25,7 @@ use crate::config::AttachmentConfig;
 use crate::daemon::News;
 use crate::guests::{self, Guests};
 use crate::kernel_devices::Devices;
-use crate::mounted::{Found, Mounted};
+use crate::mounted::{Found, Mount, Mounted};
 use crate::slots::Duty;
 
 /// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
@@ -70,8 +70,8 @@ pub struct Inherited {
 pub struct Leaving {
     /// Sockets with their names.
     pub listeners: Vec<(String, Listener)>,
-    /// The mounted file.
-    pub mount: Option<Found>,
+    /// What is to be known of the mounted file.
+    pub mount: Option<Mount>,
 }
 
 impl Face {
@@ -161,8 +161,16 @@ impl Face {
             .map_or((false, true), |file| (!file.is_idle(), file.record().resends))
     }
 
+    /// The kernel's end of the mounted file once more.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn mount_end(&self) -> std::io::Result<Option<OwnedFd>> {
+        self.file.borrow().as_ref().map(|file| file.to_owned_fd()).transpose()
+    }
+
     /// The mounted file is to go on elsewhere.
-    pub fn leave_mount(&self, mount: Found) {
+    pub fn leave_mount(&self, mount: Mount) {
         self.leaving.borrow_mut().mount = Some(mount);
     }
 
@@ -186,14 +194,15 @@ impl Face {
     }
 
     /// It has left.
-    pub fn kernel_left(&self) {
+    pub fn kernel_left(&self, device: &Path) {
         self.left();
-        self.one_less();
+        self.one_less(&device_place(device));
     }
 
-    fn one_less(&self) {
+    /// One of the places is there no more; the others are.
+    fn one_less(&self, place: &str) {
         self.listening.set(self.listening.get() - 1);
-        self.served.borrow_mut().clear();
+        self.served.borrow_mut().retain(|one| one != place);
         self.left.notify_waiters();
     }
 }
@@ -212,11 +221,24 @@ fn places(
     vhost_user: Option<&Path>,
     devices: &[PathBuf],
 ) -> Vec<String> {
-    let nbd = nbd.iter().map(|addr| format!("nbd {addr}"));
-    let fuse = fuse.map(|path| format!("fuse {}", path.display()));
-    let vhost_user = vhost_user.map(|path| format!("vhost-user {}", path.display()));
-    let devices = devices.iter().map(|path| format!("device {}", path.display()));
-    nbd.chain(fuse).chain(vhost_user).chain(devices).collect()
+    let nbd = nbd.iter().map(nbd_place);
+    let devices = devices.iter().map(|path| device_place(path));
+    nbd.chain(fuse.map(file_place))
+        .chain(vhost_user.map(guests::socket_name))
+        .chain(devices)
+        .collect()
+}
+
+fn nbd_place(addr: &Addr) -> String {
+    format!("nbd {addr}")
+}
+
+fn file_place(path: &Path) -> String {
+    format!("fuse {}", path.display())
+}
+
+fn device_place(path: &Path) -> String {
+    format!("device {}", path.display())
 }
 
 /// The places at which consumers find an attachment, taken and not served.
@@ -322,17 +344,19 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
     if let Some(guests) = guests {
         let attachment = Rc::clone(&attachment);
         tokio::task::spawn_local(async move {
+            let place = guests::place(&attachment);
             guests.serve(&attachment, geometry).await;
-            attachment.face.one_less();
+            attachment.face.one_less(&place);
         });
     }
     if let Some(mounted) = mounted {
         face.file.replace(Some(mounted.channel()));
         let attachment = Rc::clone(&attachment);
         tokio::task::spawn_local(async move {
+            let place = file_place(mounted.path());
             mounted.serve(&attachment, geometry).await;
             attachment.face.file.take();
-            attachment.face.one_less();
+            attachment.face.one_less(&place);
         });
     }
     devices.begin(&attachment, geometry);
@@ -369,8 +393,9 @@ async fn accept(attachment: Rc<Attachment>, name: String, listener: Listener) {
     while let Some(stream) = face.next_of(&attachment, &listener).await {
         tokio::task::spawn_local(serve(Rc::clone(&attachment), stream));
     }
+    let place = listener.local_addr().map(|addr| nbd_place(&addr));
     face.end_listener(name, listener);
-    face.one_less();
+    face.one_less(&place.unwrap_or_default());
 }
 
 async fn next(face: &Face, listener: &Listener) -> std::io::Result<Stream> {

@@ -79,8 +79,7 @@ impl Guests {
                 attachment.face.left();
             }));
         }
-        let name = attachment.config().vhost_user.as_deref().map(socket_name);
-        face.end_listener(name.unwrap_or_default(), self.listener);
+        face.end_listener(place(attachment), self.listener);
         if let Some(served) = present {
             // Its end says nothing that was not told.
             let _ = served.await;
@@ -88,7 +87,12 @@ impl Guests {
     }
 }
 
-/// What its socket is called when it goes to another process.
+/// Where an attachment's guests come.
+pub fn place(attachment: &Attachment) -> String {
+    attachment.config().vhost_user.as_deref().map(socket_name).unwrap_or_default()
+}
+
+/// What its socket is called, to people and when it goes to another process.
 pub fn socket_name(path: &Path) -> String {
     format!("vhost-user {}", path.display())
 }

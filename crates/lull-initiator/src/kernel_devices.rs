@@ -76,16 +76,18 @@ impl Devices {
             let attachment = Rc::clone(attachment);
             attachment.face.kernel_came();
             tokio::task::spawn_local(async move {
+                let path = nbd.path().to_owned();
                 nbd.serve(&attachment, geometry).await;
-                attachment.face.kernel_left();
+                attachment.face.kernel_left(&path);
             });
         }
         if let Some(block) = block {
             let attachment = Rc::clone(attachment);
             attachment.face.kernel_came();
             tokio::task::spawn_local(async move {
+                let path = block.path().to_owned();
                 block.serve(&attachment).await;
-                attachment.face.kernel_left();
+                attachment.face.kernel_left(&path);
             });
         }
     }
