@@ -80,13 +80,21 @@ pub struct InitiatorBuilder {
     flags: Vec<String>,
     settings: Vec<(&'static str, String)>,
     place: String,
+    binary: Option<PathBuf>,
 }
 
 impl InitiatorBuilder {
     pub(crate) fn new(world: Arc<Inner>, name: &str) -> Self {
         let name = name.to_owned();
         let (uses, flags, settings) = Default::default();
-        Self { world, place: name.clone(), name, uses, flags, settings }
+        Self { world, place: name.clone(), name, uses, flags, settings, binary: None }
+    }
+
+    /// It is run from this binary instead of the built one.
+    #[must_use]
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
+        self
     }
 
     /// It uses this.
@@ -119,7 +127,7 @@ impl InitiatorBuilder {
 
     /// The initiator, not started. One use is `lull attach`, several are `lull initiator`.
     pub fn prepare(self) -> Initiator {
-        let Self { world, name, uses, flags, settings, place } = self;
+        let Self { world, name, uses, flags, settings, place, binary } = self;
         let admin = AdminAddr::unix(world.path(&format!("{place}-admin.sock")));
         let state = world.path(&format!("{place}.state"));
         let faces: Vec<_> = uses
@@ -160,7 +168,7 @@ impl InitiatorBuilder {
         };
         let names = uses.iter().map(|one| (one.attachment().to_owned(), one.resource.clone()));
         let faces = names.zip(faces).collect();
-        Initiator { world, name, place, admin, state, faces, words, process: None }
+        Initiator { world, name, place, admin, state, faces, words, binary, process: None }
     }
 
     /// The initiator, all of whose attachments share.
@@ -209,6 +217,7 @@ pub struct Initiator {
     /// Attachment and resource with the address of its face.
     faces: Vec<((String, String), String)>,
     words: Vec<String>,
+    binary: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -244,7 +253,7 @@ impl Initiator {
     /// How it is started.
     pub fn command(&self) -> Command {
         let words: Vec<_> = self.words.iter().map(String::as_str).collect();
-        self.world.command(&words)
+        self.world.command_of(self.binary.as_deref(), &words)
     }
 
     /// Starts its process, and does not wait.
@@ -258,6 +267,14 @@ impl Initiator {
         let log = self.world.path(&format!("{}.log", self.place));
         let command = manager.with_stored(&self.command());
         self.process = Some(Process::start(command, &self.name, &log));
+    }
+
+    /// Running processes that the one that serves now has started and that keep nothing: a successor that waits.
+    pub fn children(&self) -> Vec<u32> {
+        let mut all = process::children(self.pid());
+        let keepers = self.keepers();
+        all.retain(|child| !keepers.contains(child));
+        all
     }
 
     /// The processes that keep its logs.
@@ -379,9 +396,14 @@ impl Initiator {
     /// Runs a verb against it to its end: `["detach", "db1"]`.
     #[track_caller]
     pub fn lull(&self, words: &[&str]) -> Finished {
+        self.begin(words).finish(Duration::from_secs(60))
+    }
+
+    /// Starts a verb against it.
+    pub fn begin(&self, words: &[&str]) -> Running {
         let mut command = self.world.command(words);
         command.args(["--admin", &self.admin.to_string()]);
-        Running::start(command).finish(Duration::from_secs(60))
+        Running::start(command)
     }
 }
 

@@ -194,13 +194,7 @@ impl Target {
     /// How it is started.
     pub fn command(&self) -> Command {
         let words: Vec<_> = self.words.iter().map(String::as_str).collect();
-        let mut command = match &self.binary {
-            Some(binary) => Command::new(binary),
-            None => return self.world.command(&words),
-        };
-        command.args(words);
-        self.world.surround(&mut command);
-        command
+        self.world.command_of(self.binary.as_deref(), &words)
     }
 
     /// Starts its process, and does not wait.

@@ -117,7 +117,12 @@ impl Inner {
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(binary::lull());
+        self.command_of(None, words)
+    }
+
+    /// The same by this program instead of the built one.
+    pub(crate) fn command_of(&self, program: Option<&Path>, words: &[&str]) -> Command {
+        let mut command = Command::new(program.map_or_else(binary::lull, Path::to_owned));
         command.args(words);
         self.surround(&mut command);
         command

@@ -1,7 +1,6 @@
 //! The daemon's loop, and how it begins and ends.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use lull_admin::{
     AdminListener, AdminServer, AlertLog, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus,
     Moment, Reply, RestartRecord, Status,
 };
-use lull_proto::initiator::{self, End, Initiator, Memory, Retain};
+use lull_proto::initiator::{self, End, Initiator, Retain};
 use lull_wire::messages::{Address, Name};
-use lull_wire::{Access, AttachmentId, InstanceId};
+use lull_wire::{Access, InstanceId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -25,7 +24,8 @@ use crate::heritage;
 use crate::keeper::Keeper;
 use crate::knocks::Door;
 use crate::shutdown::Host;
-use crate::state_file::{Kept, StateFile};
+use crate::state_file::Kept;
+use crate::states::States;
 use crate::succession::estate::{ADMIN, CALLBACK, Estate};
 use crate::succession::order::{Restarting, Step};
 use crate::vault;
@@ -120,23 +120,18 @@ impl Daemon {
     /// With what the life before has left, if it has. `first`: nothing that a service manager keeps was taken yet.
     pub(crate) async fn start(
         config: Config,
+        states: States,
         mut estate: Option<Estate>,
         first: bool,
     ) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
-        config.check()?;
+        let States { instance, opened, noted } = states;
         let clock = match &estate {
             Some(estate) => Clock::begun(estate.document.clock),
             None => Clock::start(),
         };
-        let instance = InstanceId(random()?);
         let chronicle = Rc::new(Chronicle::new(clock, &config.node, &instance.to_string()));
         let (teller, news) = mpsc::unbounded_channel();
         let mut attachments = Vec::new();
-        let mut opened = Vec::new();
-        // Every lock is taken before anything of the outside is touched.
-        for attachment in &config.attachments {
-            opened.push(open_state(&config.node, &config.state_dir, attachment)?);
-        }
         let mut passed = if first { vault::passed() } else { HashMap::new() };
         if let Some(estate) = &mut estate {
             passed.extend(estate.fds.extract_if(|name, _| vault::is_label(name)));
@@ -167,7 +162,9 @@ impl Daemon {
         let opened = config.attachments.iter().zip(opened).zip(logs);
         for ((attachment, (file, kept, fresh)), log) in opened {
             // [SAFE-5] Whoever is let in and dies before it learns so has an heir all the same.
-            file.write(&kept.noting(instance))?;
+            if !noted {
+                file.write(&kept.noting(instance))?;
+            }
             for (what, text) in &log.told {
                 chronicle.warn(&attachment.name, what, text.clone());
             }
@@ -468,31 +465,6 @@ impl Daemon {
     }
 }
 
-/// The state of an attachment: what the last life left, or a fresh identity.
-pub(crate) fn open_state(
-    node: &str,
-    state_dir: &Path,
-    attachment: &AttachmentConfig,
-) -> Result<(StateFile, Kept, bool), RunError> {
-    let (file, found) = StateFile::open(state_dir, &attachment.name, node)?;
-    if let Some(mut kept) = found {
-        if attachment.adopt {
-            // [SAFE-8] Nothing is known of it any more but the epochs: it comes like one that was never there.
-            kept.memory = Memory { epoch: kept.memory.epoch, ..Memory::default() };
-            kept.log = None;
-        }
-        return Ok((file, kept, false));
-    }
-    let kept = Kept {
-        attachment: AttachmentId(random()?),
-        instance: InstanceId::NONE,
-        noted: Vec::new(),
-        memory: Memory::default(),
-        log: None,
-    };
-    Ok((file, kept, true))
-}
-
 pub(crate) fn machine_config(
     node: &str,
     attachment: &AttachmentConfig,
@@ -526,7 +498,7 @@ pub(crate) fn machine_config(
     })
 }
 
-fn random() -> std::io::Result<[u8; 16]> {
+pub(crate) fn random() -> std::io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
     Ok(bytes)

@@ -171,9 +171,9 @@ fn damage_words(damage: &Damage) -> String {
 mod tests {
     use super::*;
     use crate::config::{Keeping, Policy, ShutdownConfig};
-    use crate::daemon::open_state;
     use crate::medium::{MediumConfig, Taken};
     use crate::state_file::StateFile;
+    use crate::states;
     use lull_admin::{AdminAddr, Place, ResourceUri};
     use lull_proto::initiator::{Ask, Memory};
     use lull_wire::{
@@ -284,7 +284,7 @@ mod tests {
         file.write(&kept()).unwrap();
         drop(file);
         let (_file, kept, fresh) =
-            open_state(&config.node, dir.path(), &config.attachments[0]).unwrap();
+            states::open(&config.node, dir.path(), &config.attachments[0]).unwrap();
         assert!(!fresh && kept.attachment == ID && kept.log.is_none());
         assert_eq!(kept.memory, Memory { epoch: Epoch(5), ..Memory::default() });
         let journal = one_change();

@@ -48,10 +48,16 @@ impl Door {
         Ok(Self { address: address.ok_or_else(too_long)?, listener })
     }
 
-    /// Tells of each knock, for as long as it is polled.
+    /// Tells of each knock, for as long as it is polled and somebody hears it.
     pub async fn listen(&self, news: &mpsc::UnboundedSender<News>) {
         loop {
-            if let Ok(stream) = self.listener.accept().await
+            // Another life of this process may listen on the same socket.
+            let came = tokio::select! {
+                biased;
+                () = news.closed() => return,
+                came = self.listener.accept() => came,
+            };
+            if let Ok(stream) = came
                 && let Ok(Some(knock)) = tokio::time::timeout(LIMIT, heard(stream)).await
             {
                 tracing::debug!("{} knocks", knock.node);

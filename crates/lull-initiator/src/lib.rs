@@ -39,6 +39,7 @@ mod receive;
 mod shutdown;
 mod slots;
 mod state_file;
+mod states;
 mod status;
 mod stored;
 mod succession;

@@ -1,8 +1,10 @@
 //! The lives of an initiator in one process: its own, after that of the process before it, and again its own where no
 //! successor comes to serve [INIT-1].
 
+use std::time::Duration;
+
 use lull_admin::Moment;
-use lull_transport::handover::Predecessor;
+use lull_transport::handover::{Predecessor, Successor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -12,7 +14,11 @@ use crate::daemon::Daemon;
 use crate::error::RunError;
 use crate::footing;
 use crate::state_file;
+use crate::states::States;
 use crate::succession::estate::{Announcement, Estate, VARIABLE};
+
+/// How often what keeps a process from going on with its own estate is tried again, and signs of life are given.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs the daemon on this thread until it is stopped by a signal or its last attachment has ended. `told` hears of
 /// each turn in its life.
@@ -53,7 +59,8 @@ pub async fn serve(
     mut stops: mpsc::UnboundedReceiver<()>,
     told: impl Fn(Moment<'_>),
 ) -> Result<(), RunError> {
-    let (mut daemon, calls) = Daemon::start(config, None, true).await?;
+    let states = States::take(&config, false)?;
+    let (mut daemon, calls) = Daemon::start(config, states, None, true).await?;
     daemon.begin(&told);
     let left = daemon.turn(calls, &mut stops, &told).await;
     daemon.end().await;
@@ -79,15 +86,22 @@ async fn lives(
     let (mut trouble, mut first) = (None, true);
     loop {
         let inherits = estate.is_some();
-        let (mut daemon, calls) =
-            match (Daemon::start(config.clone(), estate.take(), first).await, &predecessor) {
-                (Ok(started), _) => started,
-                (Err(error), Some(predecessor)) => {
-                    predecessor.refuse(&error.to_string()).await;
-                    return Err(error);
-                }
-                (Err(error), None) => return Err(error),
-            };
+        let states = match &predecessor {
+            None if inherits => own_states(&config, &mut stops, &told).await,
+            Some(_) | None => States::take(&config, inherits),
+        };
+        let started = match states {
+            Ok(states) => Daemon::start(config.clone(), states, estate.take(), first).await,
+            Err(error) => Err(error),
+        };
+        let (mut daemon, calls) = match (started, &predecessor) {
+            (Ok(started), _) => started,
+            (Err(error), Some(predecessor)) => {
+                predecessor.refuse(&error.to_string()).await;
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
+        };
         first = false;
         config = without_words(config);
         if inherits {
@@ -103,15 +117,66 @@ async fn lives(
             daemon.end().await;
             return Ok(());
         }
-        let Some((successor, left)) = daemon.part().await? else { return Ok(()) };
+        let Some((successor, left)) = daemon.part().await else { return Ok(()) };
         told(Moment::HandingOver);
-        let document = left.written()?;
-        match successor.hand_over(&left.parcel(&document)).await {
+        match hand_over(*successor, &left, &told).await {
             Ok(()) => return Ok(()),
             Err(error) => {
                 tracing::error!("{error}; this process goes on");
-                (trouble, estate) = (Some(format!("{error}; the old process goes on")), Some(left));
+                let why =
+                    format!("{error}; the old process goes on: mend that, and order it again");
+                (trouble, estate) = (Some(why), Some(left));
             }
+        }
+    }
+}
+
+/// Gives all to the successor; says that this process lives while that one takes its time.
+async fn hand_over(
+    successor: Successor,
+    left: &Estate,
+    told: &impl Fn(Moment<'_>),
+) -> Result<(), String> {
+    let written = match left.written() {
+        Ok(written) => written,
+        Err(error) => {
+            successor.end().await;
+            return Err(format!("there is no memory for what is to be handed over: {error}"));
+        }
+    };
+    let parcel = left.parcel(&written);
+    let mut given = std::pin::pin!(successor.hand_over(&parcel));
+    let mut beats = tokio::time::interval(AGAIN);
+    loop {
+        tokio::select! {
+            given = &mut given => return given.map_err(|error| error.to_string()),
+            _ = beats.tick() => told(Moment::Alive),
+        }
+    }
+}
+
+/// The states for a life that goes on with its own estate, whose consumers wait for it: nobody else can have them. What is
+/// in the way may pass, be it a full disk or a successor that takes long to die.
+async fn own_states(
+    config: &Config,
+    stops: &mut mpsc::UnboundedReceiver<()>,
+    told: &impl Fn(Moment<'_>),
+) -> Result<States, RunError> {
+    let mut said = String::new();
+    loop {
+        let error = match States::take(config, true) {
+            Ok(states) => return Ok(states),
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        if text != said {
+            tracing::error!("{text}; consumers wait, and this is tried again every second");
+            said = text;
+        }
+        told(Moment::Alive);
+        tokio::select! {
+            _ = stops.recv() => return Err(error),
+            () = tokio::time::sleep(AGAIN) => {}
         }
     }
 }
@@ -130,6 +195,7 @@ fn check(config: &Config) -> Result<(), String> {
     let known = config.attachments.iter().map(|one| (one.name.as_str(), one.access));
     Announcement::check(&std::env::var(VARIABLE).unwrap_or_default(), known)?;
     config.attachments.iter().try_for_each(|one| {
+        state_file::try_writing(&config.state_dir, &one.name).map_err(|error| error.to_string())?;
         match state_file::read_stored(&config.state_dir, &one.name) {
             Ok(_) => Ok(()),
             Err(error) if error.is_missing() => Ok(()),

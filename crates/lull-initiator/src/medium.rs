@@ -19,7 +19,7 @@ use crate::buffer::Bytes;
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::config::AttachmentConfig;
-use crate::daemon::{machine_config, open_state};
+use crate::daemon::machine_config;
 use crate::error::RunError;
 use crate::front_end::longest;
 use crate::journal::Journal;
@@ -27,6 +27,7 @@ use crate::keeper::Keeper;
 use crate::shutdown::Host;
 use crate::slots::Duty;
 use crate::state_file::{Kept, StateFile};
+use crate::states;
 
 /// What a medium is made from.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl Taken {
     /// Everything that keeps the state from being used.
     pub fn take(config: MediumConfig) -> Result<Self, RunError> {
         let MediumConfig { node, state_dir, attachment, .. } = &config;
-        let (file, kept, fresh) = open_state(node, state_dir, attachment)?;
+        let (file, kept, fresh) = states::open(node, state_dir, attachment)?;
         Ok(Self { config, file, kept, fresh })
     }
 

@@ -217,9 +217,7 @@ impl Mounted {
         let closer = attachment.face.closer().clone();
         let ended = fuse::serve(Rc::clone(&self.channel), disk, closer).await;
         if attachment.face.closer().stage() == Stage::Parting {
-            if let Ok(fd) = self.channel.to_owned_fd() {
-                attachment.face.leave_mount(Found { mount: self.note(geometry), fd });
-            }
+            attachment.face.leave_mount(self.note(geometry));
             return;
         }
         // The file is taken away before its channel is closed: nobody who comes meanwhile sees one without a disk.

@@ -233,6 +233,26 @@ pub fn read_stored(dir: &Path, name: &str) -> Result<Stored, StateError> {
     }
 }
 
+/// Whether the state of attachment `name` can be written. To be asked before others wait for who is to write it.
+///
+/// # Errors
+/// [`StateError::Unwritable`].
+pub fn try_writing(dir: &Path, name: &str) -> Result<(), StateError> {
+    let path = dir.join(format!("{name}.json.try"));
+    let tried = File::create(&path).and_then(|mut file| {
+        file.write_all(&[b' '; 4096])?;
+        file.sync_all()
+    });
+    // Another one overwrites what stays behind.
+    let _ = fs::remove_file(&path);
+    let path = dir.join(format!("{name}.json"));
+    match tried {
+        // Where there is no directory yet it is made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        tried => tried.map_err(|source| StateError::Unwritable { path, source }),
+    }
+}
+
 /// What a file says, if there is one.
 fn read_written(path: &Path) -> Result<Option<Written>, StateError> {
     let mut text = Vec::new();

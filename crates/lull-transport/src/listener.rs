@@ -145,6 +145,18 @@ impl Listener {
         }
     }
 
+    /// Takes it away from this thread's runtime, for another process.
+    ///
+    /// # Errors
+    /// The system does not let go of it; it is closed then.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Listener::Unix { socket, .. } => Ok(socket.into_std()?.into()),
+            Listener::Tcp(socket) => Ok(socket.into_std()?.into()),
+            Listener::Vsock(socket) => Ok(socket.into_fd()),
+        }
+    }
+
     /// Removes the file of a unix socket, for one that nobody inherits. Never done by dropping.
     /// A file of that name that is not this socket's is left alone.
     pub fn remove_file(&self) -> io::Result<()> {

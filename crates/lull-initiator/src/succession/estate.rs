@@ -1,7 +1,7 @@
 //! What a daemon leaves to its successor, as it crosses from process to process: a document, the bytes of writes and
 //! connections that wait, and descriptors under names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -16,6 +16,7 @@ use lull_wire::{Features, OpCode, RequestFlags};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::buffer::Shared;
 use crate::mounted::Mount;
 
 /// The form of what is handed over. A release that changes it refuses the other one before anybody waits.
@@ -231,43 +232,84 @@ impl Waiting {
 /// Bytes that go along with a document.
 #[derive(Debug)]
 pub struct Payload {
-    file: File,
+    from: Place,
     length: u64,
 }
 
+/// Where they are: in this process, by their places, or in memory that the process before has filled.
+#[derive(Debug)]
+enum Place {
+    Here(BTreeMap<u64, Shared>),
+    Before(File),
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self { from: Place::Here(BTreeMap::new()), length: 0 }
+    }
+}
+
 impl Payload {
-    /// Nothing yet.
-    ///
-    /// # Errors
-    /// The system has no memory.
-    pub fn new() -> io::Result<Self> {
-        let file = rustix::fs::memfd_create("lull-payload", MemfdFlags::CLOEXEC)?;
-        Ok(Self { file: file.into(), length: 0 })
+    /// What a process before this one has written.
+    fn given(file: File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self { from: Place::Before(file), length })
     }
 
-    /// Takes some more along.
-    ///
-    /// # Errors
-    /// The system has no memory.
-    pub fn put(&mut self, bytes: &[u8]) -> io::Result<Span> {
-        let at = self.length;
-        self.file.write_all_at(bytes, at)?;
-        self.length += bytes.len() as u64;
-        Ok(Span { at, length: bytes.len() as u64 })
+    /// Takes some more along. Nothing is copied as long as nobody else is to have it, so that nothing can fail.
+    pub fn put(&mut self, bytes: Shared) -> Span {
+        let (at, length) = (self.length, bytes.as_ref().len() as u64);
+        if let (Place::Here(parts), 1..) = (&mut self.from, length) {
+            parts.insert(at, bytes);
+            self.length += length;
+        }
+        Span { at, length }
     }
 
     /// What is there.
     ///
     /// # Errors
     /// It is not.
-    pub fn get(&self, Span { at, length }: Span) -> io::Result<Vec<u8>> {
+    pub fn get(&self, Span { at, length }: Span) -> io::Result<Shared> {
+        let missing = || io::Error::from(io::ErrorKind::UnexpectedEof);
         if at.checked_add(length).is_none_or(|end| end > self.length) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(missing());
         }
-        let mut bytes = vec![0; length as usize];
-        self.file.read_exact_at(&mut bytes, at)?;
-        Ok(bytes)
+        match &self.from {
+            Place::Here(_) if length == 0 => Ok(Shared::copied(Vec::new())),
+            Place::Here(parts) => {
+                let part = parts.get(&at).filter(|part| part.as_ref().len() as u64 == length);
+                part.cloned().ok_or_else(missing)
+            }
+            Place::Before(file) => {
+                let mut bytes = vec![0; length as usize];
+                file.read_exact_at(&mut bytes, at)?;
+                Ok(Shared::copied(bytes))
+            }
+        }
     }
+
+    /// All of it, for another process.
+    fn written(&self) -> io::Result<File> {
+        match &self.from {
+            Place::Before(file) => file.try_clone(),
+            Place::Here(parts) => {
+                let file = rustix::fs::memfd_create("lull-payload", MemfdFlags::CLOEXEC)?;
+                let file = File::from(file);
+                for (at, bytes) in parts {
+                    file.write_all_at(bytes.as_ref(), *at)?;
+                }
+                Ok(file)
+            }
+        }
+    }
+}
+
+/// What another process can read: the document and the bytes that it names.
+#[derive(Debug)]
+pub struct Written {
+    document: File,
+    payload: File,
 }
 
 /// All of it.
@@ -282,20 +324,20 @@ pub struct Estate {
 }
 
 impl Estate {
-    /// The document as a file, to be given beside [`Estate::parcel`].
+    /// The document and its bytes as files, to be given with [`Estate::parcel`].
     ///
     /// # Errors
-    /// The system has no memory.
-    pub fn written(&self) -> io::Result<File> {
+    /// The system has no memory or descriptor. The estate is what it was.
+    pub fn written(&self) -> io::Result<Written> {
         let file = rustix::fs::memfd_create("lull-document", MemfdFlags::CLOEXEC)?;
-        let mut file = File::from(file);
-        file.write_all(&serde_json::to_vec(&self.document)?)?;
-        Ok(file)
+        let mut document = File::from(file);
+        document.write_all(&serde_json::to_vec(&self.document)?)?;
+        Ok(Written { document, payload: self.payload.written()? })
     }
 
-    /// What a successor is given; `document` is what [`Estate::written`] made.
-    pub fn parcel<'a>(&'a self, document: &'a File) -> Vec<(String, BorrowedFd<'a>)> {
-        let own = [(DOCUMENT, document.as_fd()), (PAYLOAD, self.payload.file.as_fd())];
+    /// What a successor is given; `written` is what [`Estate::written`] made.
+    pub fn parcel<'a>(&'a self, written: &'a Written) -> Vec<(String, BorrowedFd<'a>)> {
+        let own = [(DOCUMENT, written.document.as_fd()), (PAYLOAD, written.payload.as_fd())];
         let own = own.map(|(name, fd)| (name.to_owned(), fd));
         own.into_iter().chain(self.fds.iter().map(|(n, fd)| (n.clone(), fd.as_fd()))).collect()
     }
@@ -315,8 +357,7 @@ impl Estate {
         let mut text = Vec::new();
         document.read_to_end(&mut text)?;
         let document = serde_json::from_slice(&text)?;
-        let length = payload.metadata()?.len();
-        Ok(Self { document, payload: Payload { file: payload, length }, fds })
+        Ok(Self { document, payload: Payload::given(payload)?, fds })
     }
 
     /// Takes a descriptor out.
@@ -363,12 +404,17 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_gives_what_was_put_and_nothing_beyond() {
-        let mut payload = Payload::new().unwrap();
-        let (first, second) = (payload.put(b"first").unwrap(), payload.put(b"second").unwrap());
-        assert_eq!(payload.get(second).unwrap(), b"second");
-        assert_eq!(payload.get(first).unwrap(), b"first");
-        assert!(payload.get(Span { at: 6, length: 6 }).is_err());
-        assert!(payload.get(Span { at: u64::MAX, length: 2 }).is_err());
+    fn a_payload_gives_what_was_put_and_nothing_beyond_in_either_process() {
+        let mut here = Payload::default();
+        let mut put = |bytes: &[u8]| here.put(Shared::copied(bytes.to_vec()));
+        let (first, none, second) = (put(b"first"), put(b""), put(b"second"));
+        let there = Payload::given(here.written().unwrap()).unwrap();
+        for payload in [&here, &there] {
+            assert_eq!(payload.get(second).unwrap().as_ref(), b"second");
+            assert_eq!(payload.get(first).unwrap().as_ref(), b"first");
+            assert_eq!(payload.get(none).unwrap().as_ref(), b"");
+            assert!(payload.get(Span { at: 6, length: 6 }).is_err());
+            assert!(payload.get(Span { at: u64::MAX, length: 2 }).is_err());
+        }
     }
 }

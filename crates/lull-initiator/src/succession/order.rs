@@ -1,5 +1,7 @@
 //! An operator's order to replace this daemon, from its acceptance to its outcome.
 
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ use crate::daemon::{Daemon, News};
 const DRAIN: Duration = Duration::from_secs(5);
 /// After so long a restart has its outcome although somebody's target is not back.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Descriptors that a life has to open when it begins, at most: its own, and of each attachment.
+const ROOM: usize = 12;
+const ROOM_EACH: usize = 8;
 /// Restarts that are remembered, from process to process.
 const MOST_REMEMBERED: usize = 16;
 
@@ -46,6 +51,24 @@ pub enum Restarting {
         /// Since when.
         since: MonoTime,
     },
+    /// All is answered that could be: this process is to leave.
+    Leaving {
+        /// To whom.
+        successor: Box<Successor>,
+        /// Since when nothing was taken.
+        since: MonoTime,
+        /// What it takes with it.
+        packed: Packed,
+    },
+}
+
+/// Descriptors that are to be had before this process lets go of anything.
+#[derive(Debug)]
+pub struct Packed {
+    /// For whoever goes on, by their names.
+    fds: HashMap<String, OwnedFd>,
+    /// Places for what whoever goes on has to open, which may be this process again.
+    _room: Vec<OwnedFd>,
 }
 
 impl Daemon {
@@ -175,12 +198,37 @@ impl Daemon {
             .iter()
             .filter_map(|one| why(one).map(|why| format!("{} {why}", one.config().name)));
         let lingers: Vec<_> = lingers.collect();
-        if lingers.is_empty() {
-            self.restarting = Some(Restarting::Draining { successor, since });
-            return true;
+        if !lingers.is_empty() {
+            self.give_up(successor, None, lingers).await;
+            return false;
         }
-        self.give_up(successor, None, lingers).await;
-        false
+        match self.pack() {
+            Ok(packed) => {
+                self.restarting = Some(Restarting::Leaving { successor, since, packed });
+                true
+            }
+            Err(error) => {
+                let why = format!(
+                    "there are too few descriptors for a hand-over ({error}): raise the limit of open files \
+                     (LimitNOFILE=), or let some clients go, and order it again"
+                );
+                self.give_up(successor, Some(why), Vec::new()).await;
+                false
+            }
+        }
+    }
+
+    /// What only the system could refuse, while nobody is worse off for it.
+    fn pack(&self) -> std::io::Result<Packed> {
+        let mut fds = HashMap::new();
+        fds.insert(ADMIN.to_owned(), self.admin_socket.try_clone()?.into());
+        if let Some(door) = &self.door {
+            fds.insert(CALLBACK.to_owned(), door.to_owned_fd()?);
+        }
+        self.attachments.iter().try_for_each(|one| one.pack(&mut fds))?;
+        let places = ROOM + ROOM_EACH * self.attachments.len();
+        let place = |_| self.admin_socket.as_fd().try_clone_to_owned();
+        Ok(Packed { fds, _room: (0..places).map(place).collect::<Result<_, _>>()? })
     }
 
     async fn give_up(
@@ -206,31 +254,27 @@ impl Daemon {
             Some(Restarting::Starting { .. }) => {
                 self.conclude(OutcomeKind::Aborted, Some("the daemon was told to end".to_owned()));
             }
-            Some(Restarting::Draining { successor, .. }) => {
+            Some(
+                Restarting::Draining { successor, .. } | Restarting::Leaving { successor, .. },
+            ) => {
                 let why = Some("the daemon was told to end".to_owned());
                 self.give_up(successor, why, Vec::new()).await;
             }
         }
     }
 
-    /// Takes everything out of this process: what it leaves, and for whom. `None`: nobody is there for it.
-    ///
-    /// # Errors
-    /// The system has no memory or descriptors for it.
-    pub(crate) async fn part(mut self) -> std::io::Result<Option<(Box<Successor>, Estate)>> {
-        let Some(Restarting::Draining { successor, since }) = self.restarting.take() else {
-            return Ok(None);
+    /// Takes everything out of this process: what it leaves, and for whom. `None`: nobody is there for it. From here to the
+    /// end nothing can fail: what it leaves is whole, whoever is to have it.
+    pub(crate) async fn part(mut self) -> Option<(Box<Successor>, Estate)> {
+        let Some(Restarting::Leaving { successor, since, packed }) = self.restarting.take() else {
+            return None;
         };
+        let Packed { mut fds, _room } = packed;
         self.enter(RestartPhase::Down, "the new process takes over".to_owned());
         self.attachments.iter().for_each(|one| one.freeze());
-        let (mut payload, mut fds) = (Payload::new()?, std::collections::HashMap::new());
-        let mut left = Vec::new();
+        let (mut payload, mut left) = (Payload::default(), Vec::new());
         for attachment in std::mem::take(&mut self.attachments) {
-            left.extend(attachment.part(since, &mut payload, &mut fds).await?);
-        }
-        fds.insert(ADMIN.to_owned(), self.admin_socket.try_clone()?.into());
-        if let Some(door) = &self.door {
-            fds.insert(CALLBACK.to_owned(), door.to_owned_fd()?);
+            left.extend(attachment.part(since, &mut payload, &mut fds).await);
         }
         let document = Document {
             clock: self.clock.began(),
@@ -239,7 +283,7 @@ impl Daemon {
         };
         // Answers that still leave are not waited for by consumers.
         tokio::spawn(self.admin.stop());
-        Ok(Some((successor, Estate { document, payload, fds })))
+        Some((successor, Estate { document, payload, fds }))
     }
 
     /// This process has taken over, from another one or from itself, because `trouble` kept another one from it.

@@ -13,7 +13,8 @@ use lull_proto::initiator::{Phase, Succession};
 
 use super::estate::{self, Client, Left, Payload, Request};
 use crate::attachment::Attachment;
-use crate::mounted::Found;
+use crate::buffer::Shared;
+use crate::front_end::Leaving;
 use crate::slots::{Data, Duty, Entry};
 use crate::vault::{self, FUSE, LOG};
 
@@ -75,6 +76,21 @@ impl Attachment {
         }
     }
 
+    /// The descriptors that only the system can make twice. To be called before [`Attachment::freeze`]: later it would be
+    /// too late to learn that there are none.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn pack(&self, fds: &mut Fds) -> io::Result<()> {
+        let (id, core) = (self.made.kept.attachment, self.core.borrow());
+        if core.settled.is_some() {
+            fds.insert(vault::label(id, LOG), core.journal.as_fd().try_clone_to_owned()?);
+        }
+        let fuse = self.face.mount_end()?;
+        fds.extend(fuse.map(|fd| (vault::label(id, FUSE), fd)));
+        Ok(())
+    }
+
     /// From here on nothing happens to it any more: what was waited for stays as it is, however long the others take to
     /// part.
     pub fn freeze(&self) {
@@ -84,19 +100,17 @@ impl Attachment {
         drop(connection);
     }
 
-    /// Takes it out of this process; to be called once it is frozen.
-    ///
-    /// # Errors
-    /// The system has no memory or descriptor for what it leaves.
+    /// Takes it out of this process; to be called once it is frozen, with what it has packed. Whatever becomes of the
+    /// others, what it leaves is whole.
     pub async fn part(
         self: &Rc<Self>,
         since: MonoTime,
         payload: &mut Payload,
         fds: &mut Fds,
-    ) -> io::Result<Option<Left>> {
+    ) -> Option<Left> {
         self.face.closer().part();
         self.face.closed().await;
-        let left = self.written(since, payload, fds)?;
+        let left = self.written(since, payload, fds);
         let keeper = self.keeper.borrow_mut().take();
         if let Some(keeper) = keeper {
             keeper.finish().await;
@@ -105,42 +119,35 @@ impl Attachment {
         if let Some(guard) = guard {
             guard.finish(true).await;
         }
-        Ok(left)
+        left
     }
 
-    fn written(
-        &self,
-        since: MonoTime,
-        payload: &mut Payload,
-        fds: &mut Fds,
-    ) -> io::Result<Option<Left>> {
-        let id = self.made.kept.attachment;
-        let face = self.face.leaves();
+    fn written(&self, since: MonoTime, payload: &mut Payload, fds: &mut Fds) -> Option<Left> {
+        let Leaving { listeners, mount } = self.face.leaves();
         let parted = self.face.closer().parted();
         let mut core = self.core.borrow_mut();
-        if core.settled.is_some() {
-            fds.insert(vault::label(id, LOG), core.journal.as_fd().try_clone_to_owned()?);
-        }
         let entries = core.slots.take_all();
-        let Some(succession) = core.machine.bequeath(self.clock().now()) else { return Ok(None) };
+        let succession = core.machine.bequeath(self.clock().now())?;
         let log_lost = core.told.log_lost.clone();
         drop(core);
-        let id = id.to_string();
+        let id = self.made.kept.attachment.to_string();
         let numbers = parted.iter().map(|one| one.agreed.connection).collect();
-        let (requests, gone) = write_requests(entries, &numbers, payload)?;
-        let clients = write_clients(parted, &id, payload, fds)?;
-        for (name, listener) in face.listeners {
-            let fd = listener.as_fd().try_clone_to_owned()?;
-            fds.insert(estate::listener_name(&id, &name), fd);
+        let (requests, gone) = write_requests(entries, &numbers, payload);
+        let clients = write_clients(parted, &id, payload, fds);
+        for (name, listener) in listeners {
+            match listener.into_fd() {
+                Ok(fd) => _ = fds.insert(estate::listener_name(&id, &name), fd),
+                // Whoever goes on binds it anew.
+                Err(error) => tracing::warn!("{}: {name} is closed: {error}", self.config().name),
+            }
         }
         let asked_again = !gone.is_empty();
-        let mount = face.mount.map(|Found { mount, fd }| {
-            fds.insert(vault::label(self.made.kept.attachment, FUSE), fd);
-            mount
-        });
+        if mount.is_none() {
+            fds.remove(&vault::label(self.made.kept.attachment, FUSE));
+        }
         let Succession { promised, sent, held, whole, since: away, deadline, expired } = succession;
         let lost = asked_again || sent.iter().any(|one| gone.contains(&one.slot.0));
-        Ok(Some(Left {
+        Some(Left {
             name: self.config().name.clone(),
             id,
             promised: promised.into(),
@@ -154,7 +161,7 @@ impl Attachment {
             clients,
             mount,
             log_lost,
-        }))
+        })
     }
 }
 
@@ -163,7 +170,7 @@ fn write_requests(
     entries: Vec<(lull_proto::initiator::Slot, Entry)>,
     clients: &HashSet<u64>,
     payload: &mut Payload,
-) -> io::Result<(Vec<Request>, HashSet<u32>)> {
+) -> (Vec<Request>, HashSet<u32>) {
     let (mut requests, mut gone) = (Vec::new(), HashSet::new());
     for (slot, entry) in entries {
         let Entry { ask, rest, data, duty, .. } = entry;
@@ -179,12 +186,12 @@ fn write_requests(
             continue;
         };
         let payload = match data {
-            Data::Send(bytes, _) => Some(payload.put(bytes.as_ref())?),
+            Data::Send(bytes, _) => Some(payload.put(bytes)),
             Data::None | Data::Fill(_) => None,
         };
         requests.push(Request { slot: slot.0, ask: ask.into(), rest, payload, owed });
     }
-    Ok((requests, gone))
+    (requests, gone)
 }
 
 fn write_clients(
@@ -192,12 +199,13 @@ fn write_clients(
     id: &str,
     payload: &mut Payload,
     fds: &mut Fds,
-) -> io::Result<Vec<Client>> {
+) -> Vec<Client> {
     let mut clients = Vec::new();
     for nbd::Parted { fd, agreed, unread, unsent } in parted {
         fds.insert(estate::client_name(id, clients.len()), fd);
-        let (unread, unsent) = (payload.put(&unread)?, payload.put(&unsent)?);
+        let mut put = |bytes| payload.put(Shared::copied(bytes));
+        let (unread, unsent) = (put(unread), put(unsent));
         clients.push(Client { agreed, unread, unsent });
     }
-    Ok(clients)
+    clients
 }

@@ -11,7 +11,7 @@ use lull_proto::initiator::{Slot, Succession};
 
 use super::estate::{self, Client, Estate, Left, Payload, Request};
 use crate::attachment::Attachment;
-use crate::buffer::{Bytes, Shared};
+use crate::buffer::Bytes;
 use crate::front_end::{self, Inherited};
 use crate::mounted::Found;
 use crate::slots::{Data, Duty};
@@ -39,7 +39,8 @@ impl Attachment {
             let fd = estate.take(&estate::client_name(&left.id, place));
             let fd = fd.ok_or_else(|| unknown("no connection"))?;
             let Client { agreed, unread, unsent } = client;
-            let (unread, unsent) = (estate.payload.get(unread)?, estate.payload.get(unsent)?);
+            let bytes = |span| Ok::<_, io::Error>(estate.payload.get(span)?.as_ref().to_vec());
+            let (unread, unsent) = (bytes(unread)?, bytes(unsent)?);
             let number = agreed.connection;
             let resumed = Resumed::new(Parted { fd, agreed, unread, unsent }, front_end::limits())?;
             clients.insert(number, resumed);
@@ -82,7 +83,7 @@ impl Attachment {
             let ask = ask.known().ok_or_else(|| unknown("a request"))?;
             let client = clients.get(&owed.connection).ok_or_else(|| unknown("nobody"))?;
             let data = match bytes {
-                Some(bytes) => Data::send(Shared::copied(payload.get(bytes)?)),
+                Some(bytes) => Data::send(payload.get(bytes)?),
                 None => Data::of(&ask, self.pool()),
             };
             let duty = Duty::Consumer(client.owes(owed));

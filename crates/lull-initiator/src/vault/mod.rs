@@ -87,14 +87,22 @@ impl Vault {
         passed: &mut HashMap<String, OwnedFd>,
     ) -> io::Result<HashMap<String, OwnedFd>> {
         let mut found = HashMap::new();
-        if let Keeping::Process(_) = &self.keeping
-            && let Some((keeper, kept)) = program::find(&self.dir, &self.attachment)?
-        {
-            self.keeper = Some(keeper);
-            for (name, fd) in &kept {
-                found.insert(name.clone(), fd.try_clone()?);
+        if let Keeping::Process(_) = &self.keeping {
+            let kept = match program::find(&self.dir, &self.attachment) {
+                // Who has the log in his hands does not need one who does not give it: another one will keep it.
+                Err(error) if passed.contains_key(&label(self.id, LOG)) => {
+                    tracing::warn!("{}: {error}; another one is started", self.attachment);
+                    None
+                }
+                found => found?,
+            };
+            if let Some((keeper, kept)) = kept {
+                self.keeper = Some(keeper);
+                for (name, fd) in &kept {
+                    found.insert(name.clone(), fd.try_clone()?);
+                }
+                self.kept = kept;
             }
-            self.kept = kept;
         }
         for name in [LOG, FUSE, MOUNT] {
             if let Some(fd) = passed.remove(&label(self.id, name)) {

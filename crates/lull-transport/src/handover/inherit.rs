@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 /// A number under which nothing was inherited, or something else.
@@ -28,7 +28,14 @@ pub struct InheritError {
 /// variable. In this process, and in any other child, it stays close-on-exec; it is closed here
 /// when `command` is dropped.
 pub fn inherit(command: &mut Command, end: OwnedFd, lowest: RawFd) -> io::Result<RawFd> {
-    let end = if end.as_raw_fd() >= lowest { end } else { fcntl_dupfd_cloexec(&end, lowest)? };
+    let end = match end.as_raw_fd() >= lowest {
+        true => end,
+        false => fcntl_dupfd_cloexec(&end, lowest).map_err(|error| match error {
+            // No such number may be given.
+            Errno::INVAL => Errno::MFILE,
+            other => other,
+        })?,
+    };
     let number = end.as_raw_fd();
     // SAFETY: the closure runs in the child between fork and exec, where only async-signal-safe
     // calls are allowed; it makes one fcntl call and neither allocates nor locks. `end` is owned by

@@ -1,7 +1,8 @@
 //! A restart to a new process [PAUSE-9]: the successor is started and checks itself before anybody is paused, waits,
-//! and is given the sockets when the predecessor has closed everything else.
+//! and is given the sockets when the predecessor has closed everything else. Until the predecessor has heard that it serves
+//! and has let it go on, it touches nothing that it was given: whichever of the two fails by then, the other one has all.
 
-use super::{Channel, MAX_FDS, inherit, inherited, socketpair};
+use super::{Channel, MAX_FDS, ParcelError, inherit, inherited, socketpair};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ const CHECKED: &[u8] = b"checked";
 const MORE: &[u8] = b"more";
 const TAKE: &[u8] = b"take";
 const SERVING: &[u8] = b"serving";
+const GO: &[u8] = b"go";
 
 /// A successor that waits.
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Successor {
         }
     }
 
-    /// Gives the descriptors; returns when the successor serves.
+    /// Gives the descriptors; returns when the successor serves, and this process has nothing any more.
     ///
     /// # Errors
     /// Where it does not come to serve; it is ended then and everything is as after any loss.
@@ -95,11 +97,7 @@ impl Successor {
         mut self,
         fds: &[(String, BorrowedFd<'_>)],
     ) -> Result<(), SuccessorError> {
-        let given = match self.give(fds).await {
-            Ok(()) => self.answer(SERVING, "serve", SERVE_LIMIT).await,
-            Err(error) => Err(error),
-        };
-        let given = given.map_err(|error| match error {
+        let given = self.give_all(fds).await.map_err(|error| match error {
             SuccessorError::Check(why) => SuccessorError::Refused(why),
             other => other,
         });
@@ -109,14 +107,37 @@ impl Successor {
         given
     }
 
-    /// As many parcels as it takes.
-    async fn give(&self, fds: &[(String, BorrowedFd<'_>)]) -> Result<(), SuccessorError> {
-        let ended = |error: super::ParcelError| SuccessorError::Ended(error.to_string());
+    async fn give_all(&mut self, fds: &[(String, BorrowedFd<'_>)]) -> Result<(), SuccessorError> {
+        // As many parcels as it takes.
         let (before, last) = fds.split_at(fds.len().saturating_sub(MAX_FDS));
         for some in before.chunks(MAX_FDS) {
-            self.channel.send(MORE, some).await.map_err(ended)?;
+            self.say(MORE, some).await?;
         }
-        self.channel.send(TAKE, last).await.map_err(ended)
+        self.say(TAKE, last).await?;
+        self.answer(SERVING, "serve", SERVE_LIMIT).await?;
+        // The point of no return. Who is gone before it has touched nothing.
+        self.say(GO, &[]).await
+    }
+
+    async fn say(
+        &mut self,
+        message: &[u8],
+        fds: &[(String, BorrowedFd<'_>)],
+    ) -> Result<(), SuccessorError> {
+        match self.channel.send(message, fds).await {
+            Ok(()) => Ok(()),
+            Err(ParcelError::Closed) => Err(self.ended().await),
+            Err(error) => Err(SuccessorError::Ended(error.to_string())),
+        }
+    }
+
+    /// It has closed the connection.
+    async fn ended(&mut self) -> SuccessorError {
+        let status = tokio::time::timeout(Duration::from_secs(1), self.child.wait()).await;
+        SuccessorError::Ended(match status {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(_)) | Err(_) => "it closed the connection".to_owned(),
+        })
     }
 
     /// Ends a successor that is not wanted any more.
@@ -135,14 +156,7 @@ impl Successor {
         let parcel = match tokio::time::timeout(limit, self.channel.recv()).await {
             Err(_) => return Err(SuccessorError::Slow { what, limit }),
             Ok(Ok(parcel)) => parcel,
-            Ok(Err(_)) => {
-                let status = tokio::time::timeout(Duration::from_secs(1), self.child.wait()).await;
-                let how = match status {
-                    Ok(Ok(status)) => status.to_string(),
-                    Ok(Err(_)) | Err(_) => "it closed the connection".to_owned(),
-                };
-                return Err(SuccessorError::Ended(how));
-            }
+            Ok(Err(_)) => return Err(self.ended().await),
         };
         if parcel.message == wanted {
             return Ok(());
@@ -212,8 +226,11 @@ impl Predecessor {
         let _ = self.channel.send(why.as_bytes(), &[]).await;
     }
 
-    /// Tells the predecessor that it may go. It may be gone already.
+    /// Tells the predecessor that it may go, and returns when it has nothing any more: it says so, or is gone. One that is
+    /// stopped says nothing, and finds what it was told when it is woken.
     pub async fn serving(&self) {
-        let _ = self.channel.send(SERVING, &[]).await;
+        if self.channel.send(SERVING, &[]).await.is_ok() {
+            let _ = tokio::time::timeout(SERVE_LIMIT, self.channel.recv()).await;
+        }
     }
 }

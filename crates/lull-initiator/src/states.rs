@@ -1,0 +1,68 @@
+//! The states of all attachments of a daemon, which it takes before it touches anything of the outside.
+
+use std::path::Path;
+
+use lull_proto::initiator::Memory;
+use lull_wire::{AttachmentId, InstanceId};
+
+use crate::config::{AttachmentConfig, Config};
+use crate::daemon::random;
+use crate::error::RunError;
+use crate::state_file::{Kept, StateFile};
+
+/// All of them, with their locks.
+pub(crate) struct States {
+    /// The life that begins.
+    pub instance: InstanceId,
+    /// Each with what it holds, and whether there was none.
+    pub opened: Vec<(StateFile, Kept, bool)>,
+    /// The new life stands in each of them.
+    pub noted: bool,
+}
+
+impl States {
+    /// Takes them. `goes_on`: consumers of an earlier life wait for this one, which is noted in each at once: what could
+    /// keep it from beginning is found while what that life has left is still whole.
+    ///
+    /// # Errors
+    /// The first that cannot be had, or written.
+    pub fn take(config: &Config, goes_on: bool) -> Result<Self, RunError> {
+        config.check()?;
+        let instance = InstanceId(random()?);
+        let opened = config.attachments.iter();
+        let opened = opened.map(|one| open(&config.node, &config.state_dir, one));
+        let states = Self { instance, opened: opened.collect::<Result<_, _>>()?, noted: goes_on };
+        if goes_on {
+            states
+                .opened
+                .iter()
+                .try_for_each(|(file, kept, _)| file.write(&kept.noting(instance)))?;
+        }
+        Ok(states)
+    }
+}
+
+/// The state of an attachment: what the last life left, or a fresh identity.
+pub(crate) fn open(
+    node: &str,
+    state_dir: &Path,
+    attachment: &AttachmentConfig,
+) -> Result<(StateFile, Kept, bool), RunError> {
+    let (file, found) = StateFile::open(state_dir, &attachment.name, node)?;
+    if let Some(mut kept) = found {
+        if attachment.adopt {
+            // [SAFE-8] Nothing is known of it any more but the epochs: it comes like one that was never there.
+            kept.memory = Memory { epoch: kept.memory.epoch, ..Memory::default() };
+            kept.log = None;
+        }
+        return Ok((file, kept, false));
+    }
+    let kept = Kept {
+        attachment: AttachmentId(random()?),
+        instance: InstanceId::NONE,
+        noted: Vec::new(),
+        memory: Memory::default(),
+        log: None,
+    };
+    Ok((file, kept, true))
+}
