@@ -6,6 +6,7 @@ mod figures;
 mod fio;
 mod line;
 mod load;
+mod postgres;
 mod process;
 mod restart;
 mod retain;
@@ -26,6 +27,8 @@ pub enum Bench {
     Scale(scale::Args),
     /// What it costs an initiator to retain what no flush covers: rate and processor time, flushes, memory
     Retain(retain::Args),
+    /// What a database's clients see while the target is restarted and killed, with a picture of it
+    Postgres(postgres::Args),
 }
 
 /// Measures and prints. True if the figures are within their targets.
@@ -35,5 +38,6 @@ pub fn run(tree: &Tree, bench: &Bench) -> Result<bool> {
         Bench::Engines(args) => engines::run(tree, args),
         Bench::Scale(args) => scale::run(tree, args),
         Bench::Retain(args) => retain::run(tree, args),
+        Bench::Postgres(args) => postgres::run(tree, args),
     }
 }

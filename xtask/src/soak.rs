@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The tests, and what one round of each is.
-const TESTS: [(&str, &str); 12] = [
+const TESTS: [(&str, &str); 13] = [
     ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
     ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
     ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
@@ -20,6 +20,10 @@ const TESTS: [(&str, &str); 12] = [
     ),
     ("power_cuts_under_load_lose_nothing", "target killed, its unflushed writes lost"),
     ("both_sides_killed_at_once_find_each_other_again", "target and initiator killed"),
+    (
+        "a_database_fails_no_transaction_whoever_is_restarted_or_killed_below_it",
+        "target restarted, and killed, under PostgreSQL",
+    ),
     ("a_leaf_that_is_killed_finds_what_it_had_acknowledged", "end of a chain of three killed"),
     (
         "writes_of_a_lost_connection_that_come_at_any_moment_change_nothing",

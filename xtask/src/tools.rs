@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program and the Debian package that brings it.
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 17] = [
     ("curl", "curl"),
     ("debootstrap", "debootstrap"),
     ("fio", "fio"),
+    // It may bring a server of the machine's own along, which has its own port and files: nobody here meets it.
+    ("initdb", "postgresql"),
     // These two for disks of a test's own, which only root can make.
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
@@ -30,10 +32,12 @@ const TOOLS: [(&str, &str); 16] = [
 /// How often missing programs are installed before they are given up.
 const ROUNDS: usize = 3;
 
-/// Whether a program of this name is on the path.
+/// Whether a program of this name is on the path, or where Debian has a database's.
 fn is_there(program: &str) -> bool {
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+    let releases = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let folders = std::env::split_paths(&folders).chain(releases.map(|one| one.path().join("bin")));
+    folders.into_iter().any(|folder| folder.join(program).is_file())
 }
 
 /// Installs what is missing of the table above, and says so before it does.
@@ -119,9 +123,12 @@ mod tests {
     fn each_missing_package_is_named_once() {
         assert_eq!(packages_for(|program| program != "qemu-io"), ["qemu-utils"]);
         let all = packages_for(|_| false);
-        assert_eq!(all[..5], ["curl", "debootstrap", "fio", "mount", "e2fsprogs"]);
-        assert_eq!(all[5..9], ["libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"]);
-        assert_eq!(all[9..], ["qemu-system-x86", "util-linux", "xz-utils"]);
+        assert_eq!(all[..5], ["curl", "debootstrap", "fio", "postgresql", "mount"]);
+        assert_eq!(
+            all[5..10],
+            ["e2fsprogs", "libnbd-bin", "nbdkit", "python3-libnbd", "qemu-utils"]
+        );
+        assert_eq!(all[10..], ["qemu-system-x86", "util-linux", "xz-utils"]);
         assert!(packages_for(|_| true).is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Where the built command is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The `lull` that was built into the same target directory, with the same profile, as this test.
 ///
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 /// Where it has not been built, with the command that builds it.
 pub fn lull() -> PathBuf {
     let test = std::env::current_exe().expect("this test has a path");
-    // target/debug/deps/restart-0123 → target/debug/lull
-    let place = test.parent().and_then(Path::parent).map(|dir| dir.join("lull"));
-    match place.filter(|path| path.is_file()) {
+    // target/debug/deps/restart-0123 → target/debug/lull; programs of this crate's are beside it.
+    let mut places = test.ancestors().skip(1).take(2).map(|dir| dir.join("lull"));
+    match places.find(|path| path.is_file()) {
         Some(path) => path,
         None => panic!(
             "no `lull` beside {}: build it with `cargo build --package lull` (`--release` for a \

@@ -282,6 +282,13 @@ impl Initiator {
         process::with_words(&["keep-log", &self.state.display().to_string()])
     }
 
+    /// Waits until a keeper has the kernel's end of its mounted file, so that the mount outlives this process.
+    #[track_caller]
+    pub fn wait_mount_kept(&self) {
+        let has_it = |keeper: &u32| process::has_open(*keeper, "/dev/fuse");
+        wait_until("the mount is kept", PROMPT, || self.keepers().iter().any(has_it));
+    }
+
     /// Starts it and waits until all of its attachments share.
     #[track_caller]
     pub fn start(&mut self) {

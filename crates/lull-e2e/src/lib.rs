@@ -19,6 +19,7 @@ pub mod lab;
 mod load;
 mod loop_device;
 mod ports;
+pub mod postgres;
 mod process;
 mod proxy;
 mod rounds;

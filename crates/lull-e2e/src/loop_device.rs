@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 
 use crate::world::World;
 
-/// Makes a device of file `$1`, with a file system mounted at `$2` if that is not empty, and says its name; takes all
-/// back when its input ends, which it does however the test ends.
+/// Makes a device of file `$1`, with its file system mounted at `$2` if that is not empty, a new one if `$3` is not; says
+/// its name, and takes all back when its input ends, which it does however the test ends.
 const KEEPER: &str = r#"
 set -e
 device=$(losetup --find --show "$1")
 trap 'losetup --detach "$device"' EXIT
 if [ -n "$2" ]; then
-    mkfs.ext4 -q -F "$device"
+    [ -z "$3" ] || mkfs.ext4 -q -F "$device"
     mount "$device" "$2"
 fi
 echo "$device"
@@ -42,7 +42,7 @@ impl LoopDevice {
     /// Where it cannot be made, with what is lacking.
     #[track_caller]
     pub fn new(world: &World, name: &str, bytes: u64) -> Self {
-        Self::start(&zeroes(world, name, bytes), "")
+        Self::start(&zeroes(world, name, bytes), "", "")
     }
 
     /// The same with an empty ext4 on it, mounted at [`LoopDevice::path`].
@@ -60,15 +60,22 @@ impl LoopDevice {
     /// Where it cannot be made, with what is lacking.
     #[track_caller]
     pub fn ext4_on(world: &World, name: &str, file: &Path) -> Self {
-        let at = world.path(&format!("{name}.mounted"));
-        std::fs::create_dir(&at).expect("a directory");
-        Self::start(file, &at.display().to_string())
+        Self::start(file, &place(world, name), "new")
+    }
+
+    /// The file system that is on the file, mounted at [`LoopDevice::path`].
+    ///
+    /// # Panics
+    /// Where it cannot be, with what is lacking.
+    #[track_caller]
+    pub fn mounted(world: &World, name: &str, file: &Path) -> Self {
+        Self::start(file, &place(world, name), "")
     }
 
     #[track_caller]
-    fn start(file: &Path, mounted: &str) -> Self {
+    fn start(file: &Path, mounted: &str, new: &str) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", KEEPER, "keeper"]).arg(file).arg(mounted);
+        shell.args(["-c", KEEPER, "keeper"]).arg(file).args([mounted, new]);
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A signal for the test does not reach it: it ends with its input.
         let mut keeper = shell.process_group(0).spawn().expect("a shell");
@@ -92,6 +99,12 @@ impl LoopDevice {
     pub fn path(&self) -> &Path {
         if self.mounted.as_os_str().is_empty() { &self.device } else { &self.mounted }
     }
+}
+
+fn place(world: &World, name: &str) -> String {
+    let at = world.path(&format!("{name}.mounted"));
+    std::fs::create_dir_all(&at).expect("a directory");
+    at.display().to_string()
 }
 
 fn zeroes(world: &World, name: &str, bytes: u64) -> PathBuf {

@@ -130,9 +130,18 @@ fn running(fits: impl Fn(u32, u32) -> bool) -> Vec<u32> {
     let numbers = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers
         .filter(|&number| {
-            stat(number).is_some_and(|(state, parent, group)| state != 'Z' && fits(parent, group))
+            stat(number).is_some_and(|(state, parent, group)| {
+                fits(parent, group) && !has_ended(number, state)
+            })
         })
         .collect()
+}
+
+/// Whether a process in this state has nothing any more: its first thread may be a zombie while another one, which waits
+/// in the kernel, still has its files and locks.
+fn has_ended(number: u32, state: char) -> bool {
+    let threads = || std::fs::read_dir(format!("/proc/{number}/task")).map_or(0, Iterator::count);
+    state == 'Z' && threads() <= 1
 }
 
 /// Running processes that were started with these words, one behind the other.
@@ -179,7 +188,7 @@ pub(crate) fn is_stopped(number: u32) -> bool {
 
 /// Whether the process is there and has not ended.
 pub fn is_running(number: u32) -> bool {
-    matches!(stat(number), Some((state, ..)) if state != 'Z')
+    stat(number).is_some_and(|(state, ..)| !has_ended(number, state))
 }
 
 /// Whether a process has something open whose name begins so: `/memfd:`, `/dev/fuse`.

@@ -2,8 +2,8 @@
 
 use lull_admin::AttachmentPhase;
 use lull_e2e::{
-    Fio, Initiator, LoopDevice, PROMPT, Signal, Target, Use, World, has_open, rounds, send,
-    tools::run, wait_until,
+    Fio, Initiator, LoopDevice, PROMPT, Signal, Target, Use, World, rounds, send, tools::run,
+    wait_until,
 };
 use std::path::{Path, PathBuf};
 
@@ -94,12 +94,6 @@ fn whoever_detaches_takes_the_file_away_and_whoever_unmounts_it_keeps_its_nbd() 
     assert!(target.session("web1").is_none(), "nobody is left on the roster");
 }
 
-/// Waits until somebody else has the kernel's end of the mount.
-fn wait_kept(web: &Initiator) {
-    let has_it = |keeper: &u32| has_open(*keeper, "/dev/fuse");
-    wait_until("the mount is kept", PROMPT, || web.keepers().iter().any(has_it));
-}
-
 /// [INIT-1] The longest way that a request can take, under daemons that are killed and replaced on both sides.
 #[test]
 fn a_file_system_on_the_file_outlives_kills_and_restarts_of_its_own_daemon() {
@@ -114,7 +108,7 @@ fn a_file_system_on_the_file_outlives_kills_and_restarts_of_its_own_daemon() {
     };
     for _ in 0..rounds(3) {
         busy(&web);
-        wait_kept(&web);
+        web.wait_mount_kept();
         web.kill();
         web.start();
         busy(&web);
@@ -126,7 +120,7 @@ fn a_file_system_on_the_file_outlives_kills_and_restarts_of_its_own_daemon() {
     }
     // Killed while its target is away: what it held and kept is there when both are back.
     busy(&web);
-    wait_kept(&web);
+    web.wait_mount_kept();
     target.kill();
     web.kill();
     web.spawn();
@@ -146,7 +140,7 @@ fn a_file_system_on_the_file_outlives_kills_and_restarts_of_its_own_daemon() {
 fn a_daemon_that_was_killed_with_its_keeper_mounts_its_file_again() {
     let world = World::new();
     let (_target, mut web, file) = one(&world);
-    wait_kept(&web);
+    web.wait_mount_kept();
     let keepers = web.keepers();
     web.kill();
     keepers.into_iter().for_each(|keeper| send(keeper, Signal::KILL));
