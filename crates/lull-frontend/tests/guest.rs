@@ -5,6 +5,7 @@ mod machine;
 mod support;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use lull_frontend::nbd::{Errno, Op};
 use lull_frontend::vhost_user::{Identity, SERIAL, Told};
@@ -284,19 +285,61 @@ fn a_change_that_was_in_flight_fails_where_others_write_too() {
     });
 }
 
+/// A machine one of whose writes is taken by a disk that does not answer.
+async fn held(board: &Rc<Board>, identity: Identity) -> (Rc<Memory>, Machine) {
+    let disk = Rc::new(Memory::new(MIB));
+    disk.answers.set(Answers::Held);
+    let mut machine = Machine::connect(board, &disk, identity);
+    machine.begin(FEATURES, 1).await;
+    machine.ask(0, OUT, 0, DATA, Data::Out(&[1; 512]));
+    machine.kick(0);
+    while disk.held() < 1 {
+        yield_now().await;
+    }
+    (disk, machine)
+}
+
+/// [TIMER-5] Where nothing is on record a monitor that stops a ring waits for what is in flight, with a name and an end:
+/// then the guest is told that it failed, and what was never answered is not lost.
+#[test]
+fn a_ring_without_a_record_is_stopped_in_the_end() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let identity = Identity::default();
+        let (disk, mut machine) = held(&board, identity.clone()).await;
+        assert_eq!(identity.unrecorded.count(), 1, "[INIT-1] nobody would ask it again");
+        tokio::time::pause();
+        let time_passes = async {
+            for _ in 0..10 {
+                for _ in 0..100 {
+                    yield_now().await;
+                }
+                tokio::time::advance(Duration::from_secs(20)).await;
+            }
+        };
+        let stop = words(&[0, 0]);
+        let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), time_passes);
+        assert_eq!(state.0[4..8], words(&[1]), "it goes on behind it");
+        assert_eq!(machine.used(0).len(), 1);
+        assert_eq!((machine.status(DATA), identity.unrecorded.count()), (1, 0));
+        let told = machine.told.take();
+        let [Told::Stops { requests: 1, .. }, Told::GivenUp { requests: 1, .. }] = &told[..] else {
+            panic!("{told:?}");
+        };
+        disk.answers.set(Answers::AtOnce);
+        disk.release();
+        assert!(machine.used(0).is_empty(), "nobody is answered twice");
+        assert_eq!(disk.buffers_out(), 0);
+    });
+}
+
 /// [INIT-1] A process that is to leave waits for what it has asked, and asks nothing more; where nothing comes of it, the
 /// guest goes on.
 #[test]
 fn a_quiet_disk_answers_what_it_took_and_takes_the_rest_later() {
     local(async {
-        let disk = Rc::new(Memory::new(MIB));
-        disk.answers.set(Answers::Held);
-        let mut machine = Machine::up(&Board::new(), &disk, 1).await;
-        machine.ask(0, OUT, 0, DATA, Data::Out(&[1; 512]));
-        machine.kick(0);
-        while disk.held() < 1 {
-            yield_now().await;
-        }
+        let (disk, mut machine) = held(&Board::new(), Identity::default()).await;
         machine.closer.quiet();
         for _ in 0..100 {
             yield_now().await;
@@ -412,14 +455,7 @@ fn data_that_is_nowhere_fails_its_request() {
 #[test]
 fn a_closed_disk_answers_what_it_took_and_takes_nothing_more() {
     local(async {
-        let disk = Rc::new(Memory::new(MIB));
-        disk.answers.set(Answers::Held);
-        let mut machine = Machine::up(&Board::new(), &disk, 1).await;
-        machine.ask(0, OUT, 0, DATA, Data::Out(&[1; 512]));
-        machine.kick(0);
-        while disk.held() < 1 {
-            yield_now().await;
-        }
+        let (disk, mut machine) = held(&Board::new(), Identity::default()).await;
         machine.closer.close();
         for _ in 0..100 {
             yield_now().await;

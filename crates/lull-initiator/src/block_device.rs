@@ -48,7 +48,8 @@ impl Block {
             attachment.made.kept.attachment.0.first_chunk().map_or(0, |id| u64::from_be_bytes(*id));
         let device = aside(move || BlockDevice::open(number, mark, &told)).await??;
         let queue = Rc::new(device.queue()?);
-        let serving = tokio::task::spawn_local(ublk::serve(Rc::clone(&queue), disk));
+        let closer = attachment.face.closer().clone();
+        let serving = tokio::task::spawn_local(ublk::serve(Rc::clone(&queue), disk, closer));
         let starting = device.clone();
         match aside(move || starting.start()).await? {
             Ok(()) => Ok(Self { device, queue, serving }),

@@ -13,6 +13,7 @@ use lull_frontend::fuse::Channel;
 use lull_frontend::nbd::{
     self, Closer, Device, Exports, Limits, Op, OpenRefused, Resumed, ServeEnd, Stage, Uri,
 };
+use lull_frontend::vhost_user::Unrecorded;
 use lull_proto::geometry::Geometry;
 use lull_proto::initiator::Ask;
 use lull_transport::{Addr, Listener, Stream};
@@ -48,6 +49,8 @@ pub struct Face {
     /// The mounted file's.
     file: RefCell<Option<Rc<Channel>>>,
     grown: Rc<Notify>,
+    /// Guests' requests that nobody asks again.
+    unrecorded: Unrecorded,
     /// What an earlier life left, until it is opened.
     pub inherited: RefCell<Inherited>,
     /// What this one leaves, from its parting on.
@@ -113,6 +116,11 @@ impl Face {
     /// Notified when the resource has grown.
     pub fn grown(&self) -> &Rc<Notify> {
         &self.grown
+    }
+
+    /// Guests' requests that nobody asks again.
+    pub fn unrecorded(&self) -> &Unrecorded {
+        &self.unrecorded
     }
 
     /// Somebody who was taken has left.

@@ -47,7 +47,8 @@ impl Guests {
         let grown = Rc::clone(attachment.face.grown());
         // [SAFE-11] As for every consumer of an earlier life: others may have written the same since.
         let asks_once = attachment.config().access == Access::RwShared;
-        let identity = Identity { serial, asks_once, grown, ..Identity::default() };
+        let unrecorded = attachment.face.unrecorded().clone();
+        let identity = Identity { serial, asks_once, grown, unrecorded, ..Identity::default() };
         Ok(Self { listener, identity })
     }
 
@@ -113,6 +114,21 @@ async fn guest(
                 "{requests} requests of queue {queue} were in flight: they are asked again"
             );
             about.tell("guest_recovered", text);
+        }
+        Told::Stops { queue, requests, within } => {
+            let text = format!(
+                "queue {queue} is to be stopped: its monitor keeps no record of requests and waits for {requests}, at \
+                 most {} s",
+                within.as_secs()
+            );
+            about.tell("guest_stops", text);
+        }
+        Told::GivenUp { queue, requests } => {
+            let text = format!(
+                "queue {queue} is stopped: {requests} requests were not answered in time, and the guest is told that they \
+                 failed"
+            );
+            about.tell("guest_given_up", text);
         }
         Told::Broken { queue, fault } => {
             let text = format!("queue {queue} is served no more until its guest is reset: {fault}");

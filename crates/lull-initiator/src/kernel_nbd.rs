@@ -188,6 +188,7 @@ async fn turn(stream: Stream, attachment: &Rc<Attachment>, disk: &Rc<Disk>) -> O
     let limits = Limits { linger: LINGER, ..Limits::default() };
     let serving = nbd::transmit(stream, Rc::clone(disk), limits, closer.clone());
     let mut serving = std::pin::pin!(serving);
+    let face = attachment.face.closer().clone();
     tokio::select! {
         biased;
         () = ending(attachment) => {
@@ -198,6 +199,8 @@ async fn turn(stream: Stream, attachment: &Rc<Attachment>, disk: &Rc<Disk>) -> O
             }
             Over::Closed
         }
+        // [INIT-1] Nothing more is taken of the kernel either while what is in flight is waited for.
+        () = closer.rest_with(&face) => Over::Closed,
         ended = serving.as_mut() => Over::Left(ended),
         () = held_for_long(attachment) => Over::GivenBack,
     }

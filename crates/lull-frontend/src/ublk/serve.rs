@@ -9,15 +9,17 @@ use super::block_device::Queue;
 use super::kernel::arrived;
 use super::reply::Duty;
 use crate::device::{self, Device, Op, Reply};
+use crate::nbd::{Closer, Stage};
 
 /// A result for what is refused: a failed input or output.
 const IO: i32 = -5;
 
-/// Serves a device's queue until the device was stopped and every request is answered by `device`.
+/// Serves a device's queue until the device was stopped and every request is answered by `device`. While `closer` rests
+/// nothing more is taken; the rest of what it says is the caller's to do.
 ///
 /// # Errors
 /// What the kernel says of its queue.
-pub async fn serve<D: Device>(queue: Rc<Queue>, device: Rc<D>) -> io::Result<()> {
+pub async fn serve<D: Device>(queue: Rc<Queue>, device: Rc<D>, closer: Closer) -> io::Result<()> {
     let mut open = usize::from(DEPTH);
     {
         let mut ring = queue.ring.borrow_mut();
@@ -25,7 +27,8 @@ pub async fn serve<D: Device>(queue: Rc<Queue>, device: Rc<D>) -> io::Result<()>
     }
     loop {
         queue.ring.borrow_mut().submit()?;
-        let next = queue.ring.borrow_mut().next();
+        let rests = closer.stage() == Stage::Quiet;
+        let next = if rests { None } else { queue.ring.borrow_mut().next() };
         match next {
             Some((tag, 0)) => take(&queue, &*device, tag).await,
             // The device has stopped: no request comes under this tag any more.
@@ -35,7 +38,8 @@ pub async fn serve<D: Device>(queue: Rc<Queue>, device: Rc<D>) -> io::Result<()>
                 tokio::select! {
                     biased;
                     () = queue.added.notified() => {}
-                    rung = arrived(&queue.bell) => rung?,
+                    () = closer.when(|stage| (stage == Stage::Quiet) != rests) => {}
+                    rung = arrived(&queue.bell), if !rests => rung?,
                 }
             }
         }

@@ -31,6 +31,19 @@ pub struct Shared {
     pub past: Past,
     /// What changes the disk and was in flight is not asked again.
     pub asks_once: bool,
+    /// Requests that are on no record.
+    pub unrecorded: Unrecorded,
+}
+
+/// Requests of guests whose monitors keep no record of them: nobody asks them again.
+#[derive(Debug, Clone, Default)]
+pub struct Unrecorded(Rc<Cell<usize>>);
+
+impl Unrecorded {
+    /// How many are taken and not answered.
+    pub fn count(&self) -> usize {
+        self.0.get()
+    }
 }
 
 /// Requests that a device has, of rings that have ended: nobody hears their answers, but what they ask may still happen.
@@ -226,6 +239,9 @@ impl Live {
                     track.begin(head);
                 }
                 self.owed.set(self.owed.get() + 1);
+                if state.track.is_none() {
+                    self.shared.unrecorded.0.update(|count| count + 1);
+                }
                 head
             }
         };
@@ -334,8 +350,9 @@ impl Live {
         if let Some(ring) = &mut state.ring {
             ring.put(memory, head, written + 1)?;
         }
-        if let Some(track) = &mut state.track {
-            track.end(head);
+        match &mut state.track {
+            Some(track) => track.end(head),
+            None => self.shared.unrecorded.0.update(|count| count - 1),
         }
         self.news.notify_one();
         self.owed.set(self.owed.get() - 1);
@@ -398,6 +415,25 @@ impl Live {
         }
     }
 
+    /// How many requests are taken and not answered.
+    pub fn owes(&self) -> usize {
+        self.owed.get()
+    }
+
+    /// Answers with an error what a device has not answered, in a ring that ends now; how many those were.
+    pub fn give_up(&self) -> usize {
+        let memory = self.memory();
+        let state = &mut *self.state.borrow_mut();
+        let left = std::mem::take(&mut state.slots).into_iter().enumerate();
+        let left = left.filter_map(|(head, slot)| Some((head as u16, slot?)));
+        let given_up = left.map(|(head, slot)| {
+            if let Err(fault) = self.finish(state, &memory, head, slot.status, Status::Failed, 0) {
+                state.fault.get_or_insert(fault);
+            }
+        });
+        given_up.count()
+    }
+
     /// Whether what is in flight is on record.
     pub fn is_tracked(&self) -> bool {
         self.state.borrow().track.is_some()
@@ -417,6 +453,9 @@ impl Live {
     pub fn end(&self) {
         if !self.ended.replace(true) {
             self.shared.past.more(self.submitted.get());
+            if !self.is_tracked() {
+                self.shared.unrecorded.0.update(|count| count - self.owed.get());
+            }
         }
     }
 }

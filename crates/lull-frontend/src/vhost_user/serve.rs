@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use vhost::vhost_user::message::{BackendReq, VhostUserProtocolFeatures};
 
 use super::config::{Features, WRITEBACK, space};
-use super::live::{Live, Past, Shared};
+use super::live::{Live, Past, Shared, Unrecorded};
 use super::memory::{Fault, Memory};
 use super::queue::{Beginning, Tasks};
 use super::record::{self, Record};
@@ -30,6 +30,9 @@ pub const MOST_QUEUES: u16 = 128;
 /// How long a ring that is stopped may take to finish what is on record: its monitor, and with it the guest, waits. What is
 /// not finished by then is asked again when the ring is started again, and forgotten where the guest has been reset.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same where nothing is on record, so that what is not finished would be lost: beyond it the guest is told that it
+/// failed. Longer than a target takes to restart; without end it would keep the monitor from everything else.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
 const PROTOCOL: VhostUserProtocolFeatures = VhostUserProtocolFeatures::MQ
     .union(VhostUserProtocolFeatures::REPLY_ACK)
@@ -68,6 +71,22 @@ pub enum Told {
         /// So many.
         requests: usize,
     },
+    /// A ring is to be stopped whose requests are on no record: its monitor, and with it the guest, waits for them.
+    Stops {
+        /// This queue's.
+        queue: u16,
+        /// So many.
+        requests: usize,
+        /// At most so long.
+        within: Duration,
+    },
+    /// It has waited in vain: the guest is told that these have failed. They may be executed still.
+    GivenUp {
+        /// Of this queue.
+        queue: u16,
+        /// So many.
+        requests: usize,
+    },
     /// A ring is not served any more, until its guest starts it anew.
     Broken {
         /// This queue's.
@@ -89,6 +108,8 @@ pub struct Identity {
     pub asks_once: bool,
     /// Notified when the device has grown.
     pub grown: Rc<Notify>,
+    /// Requests that are on no record.
+    pub unrecorded: Unrecorded,
 }
 
 /// Serves one connection until its monitor or `closer` closes it.
@@ -112,6 +133,7 @@ pub async fn serve<D: Device + 'static>(
         serial: identity.serial,
         past: identity.past,
         asks_once: identity.asks_once,
+        unrecorded: identity.unrecorded,
     };
     let mut guest = Guest {
         device,
@@ -373,15 +395,16 @@ impl<D: Device + 'static> Guest<D> {
     }
 
     async fn stop(&mut self, queue: u32) -> Result<Vec<u8>, ServeEnd> {
+        let (number, told) = (queue as u16, Rc::clone(&self.told));
         let ring = self.ring(queue)?;
         if let Some((live, _)) = &ring.live {
             live.halt(true);
-            if live.fault().is_some() {
-                // Nobody waits for a ring that its guest has broken.
-            } else if live.is_tracked() {
-                let _ = tokio::time::timeout(PATIENCE, live.idle()).await;
-            } else {
-                live.idle().await;
+            // Nobody waits for a ring that its guest has broken.
+            if live.fault().is_none()
+                && tokio::time::timeout(PATIENCE, live.idle()).await.is_err()
+                && !live.is_tracked()
+            {
+                settle(number, live, &*told).await;
             }
             ring.base = live.at().unwrap_or(ring.base);
         }
@@ -451,5 +474,13 @@ impl<D: Device + 'static> Guest<D> {
             // Who does not read it looks at the configuration some day.
             let _ = send(back, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         }
+    }
+}
+
+/// Ends when nothing is left of a ring whose requests are on no record: they are answered, or it is too late for that.
+async fn settle(queue: u16, live: &Live, told: &dyn Fn(Told)) {
+    told(Told::Stops { queue, requests: live.owes(), within: LONG_PATIENCE });
+    if tokio::time::timeout(LONG_PATIENCE, live.idle()).await.is_err() {
+        told(Told::GivenUp { queue, requests: live.give_up() });
     }
 }

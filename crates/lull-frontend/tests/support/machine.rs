@@ -2,7 +2,7 @@
 
 #![allow(dead_code, missing_docs, reason = "each test binary uses its own part")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,6 +40,8 @@ pub struct Board {
     file: OwnedFd,
     pub memory: Memory,
     pub record: RefCell<Option<(OwnedFd, Vec<u8>)>>,
+    /// It keeps no record.
+    pub forgets: Cell<bool>,
 }
 
 impl Board {
@@ -47,7 +49,8 @@ impl Board {
         let file = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&file, LENGTH).unwrap();
         let view = Memory::none().with(region(), file.try_clone().unwrap()).unwrap();
-        Rc::new(Board { file, memory: view, record: RefCell::default() })
+        let (record, forgets) = Default::default();
+        Rc::new(Board { file, memory: view, record, forgets })
     }
 }
 
@@ -117,19 +120,22 @@ impl Machine {
         self.say(16, &protocol.to_ne_bytes(), &[]).await;
         self.say(3, &[], &[]).await;
         let record = self.board.record.borrow_mut().take();
-        let (record, said) = match record {
-            Some(kept) => kept,
+        let kept = match record {
+            _ if self.board.forgets.get() => None,
+            Some(kept) => Some(kept),
             None => {
                 let mut payload = [0; 24];
                 payload[16..18].copy_from_slice(&2u16.to_ne_bytes());
                 payload[18..20].copy_from_slice(&SIZE.to_ne_bytes());
                 let (said, fds) = self.get(31, &payload, &[]).await;
                 assert_eq!(said.len(), 24, "as long as it was asked");
-                (fds.into_iter().next().expect("memory for the record"), said)
+                Some((fds.into_iter().next().expect("memory for the record"), said))
             }
         };
-        self.say(32, &said, &[record.as_fd()]).await;
-        self.board.record.replace(Some((record, said)));
+        if let Some((record, said)) = kept {
+            self.say(32, &said, &[record.as_fd()]).await;
+            self.board.record.replace(Some((record, said)));
+        }
         self.say(2, &features.to_ne_bytes(), &[]).await;
         let mut table = [1u32.to_ne_bytes(), [0; 4]].concat();
         for word in [GUEST, LENGTH, USER, 0] {

@@ -67,6 +67,12 @@ impl Attachment {
         if unanswered {
             return Some("has unanswered requests, which other sharers may overtake".to_owned());
         }
+        if self.face.unrecorded().count() > 0 {
+            return Some(
+                "has requests of a virtual machine whose monitor keeps no record of them"
+                    .to_owned(),
+            );
+        }
         match self.face.file_waits() {
             (true, false) => Some(
                 "has requests of its mounted file, which a kernel before Linux 6.9 does not ask again"
