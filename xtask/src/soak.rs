@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The tests, and what one round of each is.
-const TESTS: [(&str, &str); 13] = [
+const TESTS: [(&str, &str); 15] = [
     ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
     ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
     ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
@@ -44,6 +44,14 @@ const TESTS: [(&str, &str); 13] = [
     (
         "a_guest_runs_with_root_and_swap_on_a_disk_whose_target_restarts",
         "the same under its root file system and swap",
+    ),
+    (
+        "systems_that_have_each_others_disks_reboot_in_turn_and_one_loses_its_power",
+        "both operating systems of a ring rebooted, one cut",
+    ),
+    (
+        "a_file_system_at_the_end_of_a_line_outlives_the_system_in_its_middle_and_waits_for_the_first",
+        "operating system in the middle of a line rebooted, and cut, then the first cut",
     ),
 ];
 

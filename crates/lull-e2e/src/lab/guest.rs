@@ -387,6 +387,16 @@ impl Guest {
         assert!(complaints.is_empty(), "the kernel of {} complains: {complaints:#?}", self.name());
     }
 
+    /// Nor in any boot before, as far as its console shows it: while it went down, above all.
+    ///
+    /// # Panics
+    /// Where it has, with what it said.
+    #[track_caller]
+    pub fn assert_always_quiet(&self) {
+        let complaints = quiet::complaints(&self.console());
+        assert!(complaints.is_empty(), "the kernel of {} complained: {complaints:#?}", self.name());
+    }
+
     #[track_caller]
     fn wait_boot(&self, before: Option<String>) {
         let (process, agent) = self.running();

@@ -1,6 +1,16 @@
-# What runs in a guest before it reboots or goes down: users of shared disks first, their daemons then.
-grep -E '^/dev/(nbd|ublkb|loop)' /proc/mounts | while read -r _ place _; do
-    umount "$place"
+# What runs in a guest before it reboots or goes down: users of shared disks first, their daemons then. Whoever unmounts a
+# disk whose target is away waits; after some time its daemon ends all the same, and fails what it holds.
+killall -q -KILL lull-lab-files
+unmounting=
+for place in $(sed -nE 's/^\/dev\/(nbd|ublkb|loop)[0-9]+ (\/[^ ]+) .*/\2/p' /proc/mounts); do
+    # Who is killed in the middle of a call still has the place until that has ended.
+    (while pidof lull-lab-files >/dev/null; do usleep 20000; done; exec umount "$place") &
+    unmounting="$unmounting $!"
+done
+waited=0
+while [ -n "$unmounting" ] && kill -0 $unmounting 2>/dev/null && [ $waited -lt 300 ]; do
+    usleep 100000
+    waited=$((waited + 1))
 done
 killall -q -TERM lull
 waited=0

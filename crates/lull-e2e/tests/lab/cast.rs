@@ -55,16 +55,21 @@ impl Door {
     }
 }
 
-/// An initiator whose disk is a device of its kernel's. A daemon that is killed is started again.
+/// An initiator whose disk is a device of its kernel's. Its state is in memory.
 pub fn device(lab: &Lab, name: &str, of: &str, resource: &str, door: Door) -> GuestBuilder {
+    let line = device_line(name, &format!("lull://{of}/{resource}"), door, "/run/lull");
+    lab.guest(name).service("initiator", &line)
+}
+
+/// A shell's line for such an initiator, whose state is in `state`. A daemon that is killed is started again.
+pub fn device_line(name: &str, uri: &str, door: Door, state: &str) -> String {
     let (module, words, _) = door.parts();
     let daemon = format!(
-        "lull attach lull://{of}/{resource} --name {name} {AT} {words} --retain 256M \
-         --state /run/lull --admin unix:/run/initiator.sock"
+        "lull attach {uri} --name {name} {AT} {words} --retain 256M --state {state} \
+         --admin unix:/run/initiator.sock"
     );
     // 137: ended by SIGKILL.
-    let line = format!("sh -c 'modprobe {module}; while {daemon}; [ $? = 137 ]; do :; done'");
-    lab.guest(name).service("initiator", &line)
+    format!("sh -c 'modprobe {module}; while {daemon}; [ $? = 137 ]; do :; done'")
 }
 
 /// Leaves what is written in the guest's page cache until somebody flushes it.

@@ -3,8 +3,11 @@
 mod cast;
 mod guest_disk;
 mod handles;
+mod line;
 mod mounts;
+mod old_target;
 mod power_cut;
+mod ring;
 mod root;
 mod systemd;
 mod vsock;

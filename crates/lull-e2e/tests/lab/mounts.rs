@@ -30,21 +30,34 @@ impl Mounted {
     }
 
     /// Makes and mounts it, and starts to work on it.
-    fn begin(&mut self) {
-        let device = self.device();
-        let Self { guest, file_system, .. } = &self;
+    pub fn begin(&mut self) {
+        self.wait_device();
+        // Only a test has xfs on a disk that small.
+        let (module, make) = match self.file_system {
+            "xfs" => ("modprobe xfs", "mkfs.xfs -q --unsupported"),
+            _ => ("true", "mkfs.ext4 -q"),
+        };
+        self.guest.say(module);
+        self.guest.say(&format!("{make} {}", self.device()));
+        self.mount();
+    }
+
+    /// After a boot: mounts what is there, and starts to work on it.
+    pub fn come_back(&mut self) {
+        self.wait_device();
+        self.mount();
+    }
+
+    fn wait_device(&self) {
+        let (guest, device) = (&self.guest, self.device());
         wait_sharing(guest);
         wait_until(&format!("{} has {device}", guest.name()), SOON, || {
             guest.run(&format!("blockdev --getsize64 {device} | grep -v '^0$'")).status.success()
         });
-        // Only a test has xfs on a disk that small.
-        let (module, make) = match *file_system {
-            "xfs" => ("modprobe xfs", "mkfs.xfs -q --unsupported"),
-            _ => ("true", "mkfs.ext4 -q"),
-        };
-        guest.say(module);
-        guest.say(&format!("{make} {device}"));
-        guest.say(&format!("mount -t {file_system} {device} /mnt"));
+    }
+
+    fn mount(&mut self) {
+        self.guest.say(&format!("mount -t {} {} /mnt", self.file_system, self.device()));
         self.work("/mnt");
     }
 
@@ -100,8 +113,8 @@ impl Mounted {
         report.clean()
     }
 
-    /// The same, and the file system is clean, and the device goes.
-    fn end(&mut self) {
+    /// The same, and the file system is clean.
+    pub fn close(&mut self) -> FilesReport {
         let report = self.finish();
         let device = self.device();
         let Self { guest, file_system, .. } = self;
@@ -111,6 +124,15 @@ impl Mounted {
             _ => "e2fsck -f -n",
         };
         guest.say(&format!("{check} {device}"));
+        guest.assert_quiet();
+        report
+    }
+
+    /// The same, and the device goes.
+    fn end(&mut self) {
+        let report = self.close();
+        let device = self.device();
+        let Self { guest, file_system, .. } = self;
         let seen = guest.say(&format!(
             "cd /sys/block/{}; cat size ro queue/logical_block_size queue/write_cache queue/fua; \
              test $(cat queue/discard_max_bytes) -gt 0",
