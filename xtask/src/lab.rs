@@ -1,5 +1,6 @@
 //! `cargo xtask lab`: operating systems under QEMU. What they are made of and what is done to them is in `crates/lull-e2e`.
 
+mod compare;
 mod debian;
 
 use crate::tools;
@@ -9,7 +10,10 @@ use std::process::{Command, Stdio};
 
 /// The flags of `cargo xtask lab`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Only lay in what the tests need: kernels and programs of Debian's, our own binaries for guests
     #[arg(long)]
     prepare: bool,
@@ -27,8 +31,19 @@ pub struct Args {
     rounds: u32,
 }
 
+/// What is neither a test nor a lab for people.
+#[derive(clap::Subcommand)]
+enum Task {
+    /// Reboot the target under load and cut its power, with Lull, Linux NBD, NVMe/TCP and iSCSI in turn; print a table
+    /// of what their users had of it
+    Compare(compare::Args),
+}
+
 /// Does what the flags say; without any, runs all tests of the lab. True if they passed.
 pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
+    if let Some(Task::Compare(args)) = &args.task {
+        return compare::run(tree, args);
+    }
     if let Some(guest) = &args.at {
         return lull_lab(tree, &["type", guest]);
     }

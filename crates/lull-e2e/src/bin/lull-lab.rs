@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use lull_e2e::lab;
+use lull_e2e::lab::{self, compare};
 
 #[derive(Parser)]
 #[command(name = "lull-lab", about = "Operating systems to try Lull in")]
@@ -25,6 +25,18 @@ enum Task {
         #[arg(long, default_value = "2")]
         initiators: u8,
     },
+    /// Reboot the target of each system under load, cut its power, and print what its users had of it
+    Compare {
+        /// The root of the repository
+        tree: PathBuf,
+        #[command(flatten)]
+        wish: compare::Wish,
+    },
+    /// Print that of a folder of logs
+    Table {
+        /// The folder
+        logs: PathBuf,
+    },
     /// Type at the console of a guest
     Type {
         /// Its name
@@ -35,6 +47,16 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Args::parse().task {
         Task::Prepare { tree } => lab::prepare(&tree, &tree.join("target/lab")),
+        Task::Compare { tree, wish } => {
+            lab::prepare_others(&tree, &tree.join("target/lab"))?;
+            compare::run(&wish)?;
+            print!("{}", compare::table(wish.logs())?);
+            Ok(())
+        }
+        Task::Table { logs } => {
+            print!("{}", compare::table(&logs)?);
+            Ok(())
+        }
         Task::Keep { initiators } => lab::keep(initiators),
         Task::Type { guest } => lab::type_at(&guest),
     }

@@ -115,7 +115,11 @@ impl Files {
         self.report.recent_ms = self.report.recent_ms.max(took);
         match outcome {
             Ok(()) => self.report.done += 1,
-            Err(error) => *self.report.errors.entry(error.to_string()).or_default() += 1,
+            Err(error) => {
+                *self.report.errors.entry(error.to_string()).or_default() += 1;
+                // One that fails at once is not to keep everybody else from their work.
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 

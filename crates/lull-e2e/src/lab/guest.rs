@@ -68,6 +68,13 @@ impl GuestBuilder {
         self
     }
 
+    /// It has the programs and modules with which other systems share disks, and the load that compares them.
+    #[must_use]
+    pub fn others(mut self) -> Self {
+        self.own.others = true;
+        self
+    }
+
     /// So much memory, in MiB, instead of 512.
     #[must_use]
     pub fn memory_mib(mut self, memory_mib: u32) -> Self {

@@ -27,6 +27,10 @@ const MODULES: [&str; 16] = [
     "xfs",
 ];
 
+/// The same for guests that have what other systems share disks with.
+const OTHER_MODULES: [&str; 6] =
+    ["iscsi_target_mod", "iscsi_tcp", "nvme_tcp", "nvmet_tcp", "sd_mod", "target_core_file"];
+
 /// What one guest has beside what all have.
 #[derive(Debug, Default)]
 pub(super) struct Own {
@@ -42,6 +46,8 @@ pub(super) struct Own {
     pub(super) files: Vec<(String, String)>,
     /// Whether its system is a whole Debian, on a disk.
     pub(super) debian: bool,
+    /// Whether it has what other systems share disks with.
+    pub(super) others: bool,
     /// A script that runs first, in the place of busybox's init.
     pub(super) init: Option<String>,
     /// What is started with the system, each a name and a script.
@@ -54,10 +60,10 @@ pub(super) fn image(stock: &Stock, kernel: Kernel, own: &Own) -> Vec<u8> {
     for folder in ["dev", "proc", "sys", "mnt", "run", "tmp", "var/lib", "root"] {
         archive.folder(folder);
     }
-    for (path, from) in stock.program_files() {
+    for (path, from) in stock.program_files(own.others) {
         archive.file(&path, &read(&from));
     }
-    for (name, from) in stock.all_ours() {
+    for (name, from) in stock.all_ours(own.others) {
         archive.file(&format!("bin/{name}"), &read(&from));
     }
     match &own.init {
@@ -67,7 +73,7 @@ pub(super) fn image(stock: &Stock, kernel: Kernel, own: &Own) -> Vec<u8> {
     for name in ["mkfs.ext4", "mkfs.ext2"] {
         archive.link(&format!("sbin/{name}"), "mke2fs");
     }
-    modules(&mut archive, stock, kernel);
+    modules(&mut archive, stock, kernel, own.others);
     archive.file("etc/inittab", include_bytes!("inittab"));
     archive.file("etc/lab/start", include_bytes!("start.sh"));
     archive.file("etc/lab/stop", include_bytes!("stop.sh"));
@@ -90,7 +96,7 @@ pub(super) fn image(stock: &Stock, kernel: Kernel, own: &Own) -> Vec<u8> {
 }
 
 /// The modules with what they need, and the list by which busybox finds them.
-fn modules(archive: &mut Archive, stock: &Stock, kernel: Kernel) {
+fn modules(archive: &mut Archive, stock: &Stock, kernel: Kernel, others: bool) {
     let folder = stock.modules(kernel);
     let version = folder.file_name().and_then(|name| name.to_str()).expect("a kernel's version");
     let inside = format!("lib/modules/{version}");
@@ -99,7 +105,8 @@ fn modules(archive: &mut Archive, stock: &Stock, kernel: Kernel) {
     let by_name: HashMap<String, &str> =
         needs.keys().map(|path| (module_name(path), *path)).collect();
     let mut wanted = BTreeSet::new();
-    for path in MODULES.iter().filter_map(|name| by_name.get(*name)) {
+    let others = OTHER_MODULES.iter().filter(|_| others);
+    for path in MODULES.iter().chain(others).filter_map(|name| by_name.get(*name)) {
         wanted.insert(*path);
         // The list names all that a module needs, not only the next.
         wanted.extend(needs[path].split_whitespace());

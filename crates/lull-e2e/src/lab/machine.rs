@@ -53,7 +53,10 @@ impl Machine {
             Some(_) => " rdinit=/etc/lab/debian net.ifnames=0 systemd.show_status=no",
             None => "",
         };
-        command.args(["-append", &format!("console=ttyS0 quiet loglevel=5 {clocks}{first}")]);
+        command.args([
+            "-append",
+            &format!("console=ttyS0 quiet loglevel=5 log_buf_len=1M {clocks}{first}"),
+        ]);
         self.lines(&mut command);
         self.network(&mut command);
         if let Some(system) = &self.system {

@@ -7,6 +7,8 @@
 
 mod agent;
 mod archive;
+pub mod blocks;
+pub mod compare;
 pub mod files;
 mod guest;
 mod hub;
@@ -25,4 +27,4 @@ pub use guest::{Guest, GuestBuilder};
 pub use keep::{keep, type_at};
 pub use kernel::Kernel;
 pub use place::Lab;
-pub use stock::{Stock, prepare};
+pub use stock::{Stock, prepare, prepare_others};

@@ -12,6 +12,8 @@ while [ -n "$unmounting" ] && kill -0 $unmounting 2>/dev/null && [ $waited -lt 3
     usleep 100000
     waited=$((waited + 1))
 done
+# What else shares disks, as it was told itself.
+[ -e /etc/lab/stopping ] && sh /etc/lab/stopping
 killall -q -TERM lull
 waited=0
 while pidof lull >/dev/null && [ $waited -lt 600 ]; do

@@ -1,5 +1,6 @@
 //! What guests are made of, below `target/lab`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::kernel::Kernel;
@@ -7,8 +8,11 @@ use super::kernel::Kernel;
 mod build;
 mod fetch;
 
+/// A package and programs that it brings.
+type Row = (&'static str, &'static [&'static str]);
+
 /// Programs of Debian's that each guest has, by the package that brings them; their libraries come along.
-const PROGRAMS: [(&str, &[&str]); 5] = [
+const PROGRAMS: [Row; 5] = [
     ("busybox-static", &["bin/busybox"]),
     ("dmsetup", &["sbin/dmsetup"]),
     ("e2fsprogs", &["sbin/mke2fs", "sbin/e2fsck"]),
@@ -16,8 +20,19 @@ const PROGRAMS: [(&str, &[&str]); 5] = [
     ("xfsprogs", &["sbin/mkfs.xfs", "sbin/xfs_repair"]),
 ];
 
+/// The same for guests that are compared with others': what NBD, NVMe/TCP and iSCSI are used with. A file beside them
+/// is what its package configures them with.
+const OTHER_PROGRAMS: [Row; 3] = [
+    ("nbd-server", &["bin/nbd-server"]),
+    ("nvme-cli", &["usr/sbin/nvme"]),
+    ("open-iscsi", &["sbin/iscsid", "sbin/iscsiadm", "etc/iscsi/iscsid.conf"]),
+];
+
 /// Programs that are ours.
 const OURS: [&str; 3] = ["lull", "lull-lab-agent", "lull-lab-files"];
+
+/// The same for guests that are compared with others'.
+const OUR_LOAD: &str = "lull-lab-blocks";
 
 /// What carries vsock on this machine's side, and its release.
 const VSOCK: (&str, &str) = ("vhost-device-vsock", "0.3.0");
@@ -73,6 +88,11 @@ impl Stock {
         self.dir.join("programs")
     }
 
+    /// The folder with what belongs to other systems.
+    fn others(&self) -> PathBuf {
+        self.dir.join("others")
+    }
+
     /// The disk of a Debian with systemd and the package of this tree, which guests read and never write.
     ///
     /// # Panics
@@ -93,9 +113,13 @@ impl Stock {
         self.dir.join("tools/bin").join(VSOCK.0)
     }
 
-    /// All of ours.
-    pub(super) fn all_ours(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
-        OURS.into_iter().map(|name| (name, self.ours(name)))
+    /// All of ours that a guest has.
+    pub(super) fn all_ours(
+        &self,
+        others: bool,
+    ) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
+        let load = others.then_some(OUR_LOAD);
+        OURS.into_iter().chain(load).map(|name| (name, self.ours(name)))
     }
 
     /// The kernel itself.
@@ -110,21 +134,32 @@ impl Stock {
     }
 
     /// Each program of Debian's with its path in the guest, and the libraries they need.
-    pub(super) fn program_files(&self) -> Vec<(String, PathBuf)> {
-        let root = self.programs();
-        let programs = PROGRAMS.iter().flat_map(|(_, programs)| *programs);
-        let mut files: Vec<_> =
-            programs.map(|path| ((*path).to_owned(), root.join(path))).collect();
-        let libraries =
-            files.iter().flat_map(|(_, file)| libraries(&root, file)).collect::<Vec<_>>();
-        for library in libraries {
-            let inside = library.strip_prefix(&root).expect("a library of the stock");
-            files.push((inside.display().to_string(), library));
+    pub(super) fn program_files(&self, others: bool) -> BTreeMap<String, PathBuf> {
+        let mut files = BTreeMap::new();
+        if others {
+            let root = self.others();
+            assert!(
+                root.exists(),
+                "{} is missing: `cargo xtask lab compare` lays it in",
+                root.display()
+            );
+            files.extend(files_of(&root, &OTHER_PROGRAMS));
         }
-        files.sort();
-        files.dedup();
+        files.extend(files_of(&self.programs(), &PROGRAMS));
         files
     }
+}
+
+/// The same of one folder.
+fn files_of(root: &Path, rows: &[Row]) -> Vec<(String, PathBuf)> {
+    let programs = rows.iter().flat_map(|(_, programs)| *programs);
+    let mut files: Vec<_> = programs.map(|path| ((*path).to_owned(), root.join(path))).collect();
+    let libraries = files.iter().flat_map(|(_, file)| libraries(root, file)).collect::<Vec<_>>();
+    for library in libraries {
+        let inside = library.strip_prefix(root).expect("a library of the stock");
+        files.push((inside.display().to_string(), library));
+    }
+    files
 }
 
 /// Lays in what is missing below `dir`, and builds ours anew.
@@ -141,6 +176,17 @@ pub fn prepare(tree: &Path, dir: &Path) -> anyhow::Result<()> {
     }
     build::tool(&dir.join("tools"), VSOCK)?;
     build::ours(tree, dir, &OURS)
+}
+
+/// Lays in beside that, below the same `dir`, what guests have that are compared with others'.
+///
+/// # Errors
+/// What apt-get, dpkg-deb or cargo could not do.
+pub fn prepare_others(tree: &Path, dir: &Path) -> anyhow::Result<()> {
+    let stock = Stock { dir: dir.to_owned() };
+    let packages: Vec<_> = OTHER_PROGRAMS.iter().map(|(package, _)| *package).collect();
+    fetch::programs(&stock.others(), &packages)?;
+    build::ours(tree, dir, &[OUR_LOAD])
 }
 
 /// What the dynamic loader of the stock finds for a program; nothing for a static one.
