@@ -27,6 +27,7 @@ use crate::daemon::News;
 use crate::front_end::Face;
 use crate::journal::Journal;
 use crate::keeper::Keeper;
+use crate::kernel_nbd;
 use crate::outstanding::Carries;
 use crate::receive::{Carried, Over};
 use crate::shutdown::{Host, Shutdown};
@@ -229,8 +230,9 @@ impl Attachment {
     /// Begins to dial; must be called in a `LocalSet`. Consumers that an earlier life left are served at once.
     pub fn begin(self: &Rc<Self>) {
         let promised = self.core.borrow().geometry;
-        if let Some(geometry) = promised {
-            self.face.open(self, geometry);
+        match promised {
+            Some(geometry) => self.face.open(self, geometry),
+            None => kernel_nbd::begin_early(self),
         }
         tokio::task::spawn_local(timer::run(Rc::clone(self)));
         if let Some(keeper) = &*self.keeper.borrow() {

@@ -76,6 +76,14 @@ impl Block {
     /// Serves it until the attachment ends or somebody deletes it; then takes it away.
     pub async fn serve(mut self, attachment: &Rc<Attachment>) {
         let path = self.path().display().to_string();
+        let (device, name) = (self.device.clone(), attachment.config().name.clone());
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = device.tune() {
+                tracing::warn!(
+                    "{name}: a daemon that is killed may be found out after 31 s only: {error}"
+                );
+            }
+        }));
         let parting = attachment.face.closer().clone();
         let ended = tokio::select! {
             biased;

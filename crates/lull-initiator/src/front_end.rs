@@ -11,7 +11,7 @@ use std::time::Duration;
 use lull_admin::Access;
 use lull_frontend::fuse::Channel;
 use lull_frontend::nbd::{
-    self, Closer, Device, Exports, Limits, Op, OpenRefused, Resumed, ServeEnd, Stage, Uri,
+    self, Closer, Device, Exports, Limits, Op, OpenRefused, Parted, Resumed, ServeEnd, Stage, Uri,
 };
 use lull_frontend::vhost_user::Unrecorded;
 use lull_proto::geometry::Geometry;
@@ -26,6 +26,7 @@ use crate::config::AttachmentConfig;
 use crate::daemon::News;
 use crate::guests::{self, Guests};
 use crate::kernel_devices::Devices;
+use crate::kernel_nbd::EarlyLine;
 use crate::mounted::{Found, Mount, Mounted};
 use crate::slots::Duty;
 
@@ -53,6 +54,8 @@ pub struct Face {
     unrecorded: Unrecorded,
     /// What an earlier life left, until it is opened.
     pub inherited: RefCell<Inherited>,
+    /// What the kernel's NBD waits on until it is opened.
+    pub early_line: RefCell<Option<EarlyLine>>,
     /// What this one leaves, from its parting on.
     leaving: RefCell<Leaving>,
 }
@@ -64,6 +67,8 @@ pub struct Inherited {
     pub listeners: HashMap<String, OwnedFd>,
     /// Connections.
     pub clients: Vec<Resumed<Bytes>>,
+    /// That of this host's kernel, for a device.
+    pub kernel: Option<Resumed<Bytes>>,
     /// The mounted file.
     pub mount: Option<Found>,
 }
@@ -73,6 +78,8 @@ pub struct Inherited {
 pub struct Leaving {
     /// Sockets with their names.
     pub listeners: Vec<(String, Listener)>,
+    /// The connection of this host's kernel.
+    pub kernel: Option<Parted>,
     /// What is to be known of the mounted file.
     pub mount: Option<Mount>,
 }
@@ -182,6 +189,11 @@ impl Face {
         self.leaving.borrow_mut().mount = Some(mount);
     }
 
+    /// The kernel's connection is to go on elsewhere.
+    pub fn leave_kernel(&self, connection: Option<Parted>) {
+        self.leaving.borrow_mut().kernel = connection;
+    }
+
     /// Ends a socket: it is to go on elsewhere, under this name, or its file is removed.
     pub fn end_listener(&self, name: String, listener: Listener) {
         if self.closer.stage() == Stage::Parting {
@@ -265,13 +277,14 @@ impl Places {
         geometry: Geometry,
         sockets: HashMap<String, OwnedFd>,
         mount: Option<Found>,
+        kernel: Option<Resumed<Bytes>>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let devices = Devices::default();
         let mut places = Self { listeners: Vec::new(), guests: None, mounted: None, devices };
         let taken = places.add(attachment, sockets, mount).await;
         // The last: somebody's file system may rest on them already.
         let taken = match taken {
-            Ok(()) => places.devices.open(attachment, geometry).await.map_err(Into::into),
+            Ok(()) => places.devices.open(attachment, geometry, kernel).await.map_err(Into::into),
             error => error,
         };
         match taken {
@@ -322,14 +335,14 @@ impl Places {
 }
 
 async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
-    let inherited = attachment.face.inherited.take();
+    let mut inherited = attachment.face.inherited.take();
     // Whoever is connected goes on, whatever becomes of the rest.
     attachment.face.clients.set(inherited.clients.len() as u64);
-    for client in inherited.clients {
+    for client in std::mem::take(&mut inherited.clients) {
         tokio::task::spawn_local(go_on(Rc::clone(&attachment), client, geometry));
     }
-    let (listeners, mount) = (inherited.listeners, inherited.mount);
-    let places = match Places::take(&attachment, geometry, listeners, mount).await {
+    let Inherited { listeners, mount, kernel, .. } = inherited;
+    let places = match Places::take(&attachment, geometry, listeners, mount, kernel).await {
         Ok(places) => places,
         Err(error) => return attachment.fail(no_front_end(&*error)),
     };

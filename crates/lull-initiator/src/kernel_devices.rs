@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use lull_frontend::nbd::Resumed;
 use lull_proto::geometry::Geometry;
 
 use crate::attachment::Attachment;
 use crate::block_device::{Block, BlockError};
+use crate::buffer::Bytes;
 use crate::kernel_nbd::{KernelNbd, KernelNbdError};
 
 /// All of them; connected, and not served yet.
@@ -28,7 +30,8 @@ pub enum DevicesError {
 }
 
 impl Devices {
-    /// Adds those that were configured, new or as an earlier life of this attachment has left them.
+    /// Adds those that were configured, new or as an earlier life of this attachment has left them; `kernel`: the connection
+    /// by which it has served the kernel's NBD, if it has handed that over.
     ///
     /// # Errors
     /// What stands in the way of the first that cannot be had.
@@ -36,10 +39,11 @@ impl Devices {
         &mut self,
         attachment: &Rc<Attachment>,
         geometry: Geometry,
+        kernel: Option<Resumed<Bytes>>,
     ) -> Result<(), DevicesError> {
         let config = attachment.config();
         if let Some(path) = &config.nbd_device {
-            self.nbd = Some(KernelNbd::new(path, attachment, geometry).await?);
+            self.nbd = Some(KernelNbd::new(path, attachment, geometry, kernel).await?);
         }
         if let Some(number) = config.ublk {
             self.block = Some(Block::new(number, attachment, geometry).await?);

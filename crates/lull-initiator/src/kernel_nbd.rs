@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use lull_frontend::device::Device as _;
 use lull_frontend::nbd::kernel::{Found, Held, NbdDevice, NbdDeviceError};
-use lull_frontend::nbd::{self, Closer, Limits, ServeEnd, Stage};
+use lull_frontend::nbd::{self, Closer, Limits, Parted, Resumed, ServeEnd, Stage};
 use lull_proto::geometry::Geometry;
 use lull_transport::Stream;
-use rustix::net::SendFlags;
-use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::attachment::Attachment;
+use crate::buffer::Bytes;
 use crate::front_end::Disk;
+use crate::full_line::{FullLine, LineError, new_line, stream};
 
 /// How often it is looked whether requests are held.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -32,8 +33,27 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A device that is connected.
 pub struct KernelNbd {
     held: Held,
-    found: Found,
-    stream: Stream,
+    /// It has waited for this process.
+    waited: bool,
+    line: Line,
+}
+
+/// A connection of the kernel's.
+enum Line {
+    /// On which nothing was asked yet.
+    New(Stream),
+    /// That the process before has handed over, with what it owes.
+    Handed(Box<Resumed<Bytes>>),
+}
+
+impl Line {
+    async fn serve(self, disk: Rc<Disk>, closer: Closer) -> Result<(), ServeEnd> {
+        let limits = Limits { linger: LINGER, ..Limits::default() };
+        match self {
+            Self::New(stream) => nbd::transmit(stream, disk, limits, closer).await,
+            Self::Handed(resumed) => resumed.serve(disk, closer).await,
+        }
+    }
 }
 
 /// Why there is no device.
@@ -42,15 +62,18 @@ pub enum KernelNbdError {
     /// The device.
     #[error(transparent)]
     Device(#[from] NbdDeviceError),
+    /// Its connection.
+    #[error(transparent)]
+    Line(#[from] LineError),
     /// The system.
-    #[error("no pair of sockets for the kernel's NBD: {0}")]
-    Sockets(#[from] io::Error),
+    #[error("no connection for the kernel's NBD: {0}")]
+    System(#[from] io::Error),
 }
 
 /// How the service of one connection ended.
 enum Over {
-    /// The attachment ends.
-    Closed,
+    /// The attachment ends, or its consumers go to another process: the kernel with this connection, where there is one.
+    Closed(Option<Parted>),
     /// The kernel does not use it any more.
     Left(Result<(), ServeEnd>),
     /// The target is away for long: the kernel is to have its requests back.
@@ -58,7 +81,7 @@ enum Over {
 }
 
 impl KernelNbd {
-    /// Connects the device, or takes over what an earlier life of this attachment has left.
+    /// Connects the device, or takes over what an earlier life of this attachment has left; `handed`: its connection too.
     ///
     /// # Errors
     /// What stands in the way.
@@ -66,16 +89,33 @@ impl KernelNbd {
         path: &Path,
         attachment: &Rc<Attachment>,
         geometry: Geometry,
+        handed: Option<Resumed<Bytes>>,
     ) -> Result<Self, KernelNbdError> {
         let device = NbdDevice::new(path)?;
-        // The next life of this attachment has the same, and no other attachment has it.
-        let made = &attachment.made;
-        let name = format!("lull {}/{} {}", made.node, made.config.name, made.kept.attachment);
+        let name = name(attachment);
+        let early = match attachment.face.early_line.take() {
+            Some(early) => early.0.await.ok().flatten(),
+            None => None,
+        };
+        if (handed.is_some() || early.is_some())
+            && let Some(held) = resume(&device, &name).await?
+        {
+            if let Some(resumed) = handed {
+                return Ok(Self { held, waited: false, line: Line::Handed(Box::new(resumed)) });
+            }
+            let over = || ends(attachment.face.closer().stage());
+            if let Some(full) = early
+                && let Some(empty) = full.emptied(over).await?
+            {
+                return Ok(Self { held, waited: true, line: Line::New(empty) });
+            }
+            held.leave();
+        }
         let geometry = Disk::new(attachment, geometry).geometry();
         let (ours, theirs) = UnixStream::pair()?;
         let opened = aside(move || Held::open(device, name, &geometry, &theirs)).await??;
         let (held, found) = opened;
-        Ok(Self { held, found, stream: served(ours)? })
+        Ok(Self { held, waited: found == Found::Waiting, line: Line::New(stream(ours)?) })
     }
 
     /// Where it is.
@@ -85,8 +125,7 @@ impl KernelNbd {
 
     /// How it was found, for people; nothing where there is nothing to tell.
     pub fn found(&self) -> Option<String> {
-        let waited = self.found == Found::Waiting;
-        waited.then(|| {
+        self.waited.then(|| {
             format!(
                 "{} has waited for this process: what its users ask is served on",
                 self.path().display()
@@ -96,14 +135,14 @@ impl KernelNbd {
 
     /// Takes it away unserved.
     pub async fn drop_unused(self) {
-        let Self { held, stream, .. } = self;
-        drop(stream);
+        let Self { held, line, .. } = self;
+        drop(line);
         let _ = aside(move || drop(held)).await;
     }
 
     /// Serves it until the attachment ends or somebody disconnects it; then lets it go.
     pub async fn serve(self, attachment: &Rc<Attachment>, geometry: Geometry) {
-        let Self { held, mut stream, .. } = self;
+        let Self { held, mut line, .. } = self;
         let path = held.path().display().to_string();
         let disk = Rc::new(Disk::new(attachment, geometry));
         let (device, told) = (held.device().clone(), disk.geometry());
@@ -116,15 +155,19 @@ impl KernelNbd {
             }
         }));
         loop {
-            match turn(stream, attachment, &disk).await {
-                Over::Closed => break,
+            match turn(line, attachment, &disk).await {
+                Over::Closed(parted) => {
+                    attachment.face.leave_kernel(parted);
+                    break;
+                }
                 Over::GivenBack => {
                     tokio::time::sleep(BREATH).await;
                     match given_back(&held, attachment).await {
-                        Ok(next) => {
-                            stream = next;
+                        Ok(Some(next)) => {
+                            line = Line::New(next);
                             continue;
                         }
+                        Ok(None) => break,
                         Err(error) => warn(attachment, &path, &error),
                     }
                 }
@@ -132,13 +175,13 @@ impl KernelNbd {
                 Over::Left(Ok(())) => {}
             }
             match another(&held, attachment).await {
-                Some(next) => stream = next,
+                Some(next) => line = Line::New(next),
                 None => break,
             }
         }
         let stage = attachment.face.closer().stage();
         if stage == Stage::Parting {
-            // [INIT-1] As if this process had been killed: the kernel asks the next one again.
+            // [INIT-1] The next one goes on with its connection; where there was none, as if this process had been killed.
             return held.leave();
         }
         // Requests that come meanwhile wait in the kernel, and fail with this.
@@ -147,6 +190,38 @@ impl KernelNbd {
             disconnected(attachment, &path);
         }
     }
+}
+
+/// What the device is connected under: the next life of this attachment has the same, and no other attachment has it.
+fn name(attachment: &Attachment) -> String {
+    let made = &attachment.made;
+    format!("lull {}/{} {}", made.node, made.config.name, made.kept.attachment)
+}
+
+async fn resume(device: &NbdDevice, name: &str) -> io::Result<Option<Held>> {
+    let (device, name) = (device.clone(), name.to_owned());
+    aside(move || Held::resume(device, name)).await
+}
+
+/// A connection that the kernel is given before anything is known of the disk.
+#[derive(Debug)]
+pub struct EarlyLine(JoinHandle<Option<FullLine>>);
+
+/// Gives the kernel a connection on which its requests can wait, where an earlier life of this attachment has left the device
+/// behind and the target is not there to say what the disk is: on the old one the kernel would mention each of them in its
+/// log, once a second.
+pub fn begin_early(attachment: &Rc<Attachment>) {
+    let Some(path) = &attachment.config().nbd_device else { return };
+    // Whoever opens the device says what is wrong with its name.
+    let Ok(device) = NbdDevice::new(path) else { return };
+    let name = name(attachment);
+    let giving = tokio::task::spawn_local(async move {
+        let held = resume(&device, &name).await.ok()??;
+        let full = FullLine::give(&held).await;
+        held.leave();
+        full.ok()
+    });
+    attachment.face.early_line.replace(Some(EarlyLine(giving)));
 }
 
 /// Ends when the face is closed, or its consumers go to another process.
@@ -169,8 +244,8 @@ async fn another(held: &Held, attachment: &Attachment) -> Option<Stream> {
         if !held.is_connected() {
             return None;
         }
-        match replaced(held, false).await {
-            Ok((stream, _)) => return Some(stream),
+        match new_line(held).await {
+            Ok(stream) => return Some(stream),
             Err(error) => warn(attachment, &held.path().display().to_string(), &error),
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -182,27 +257,36 @@ fn warn(attachment: &Attachment, path: &str, error: &dyn std::error::Error) {
 }
 
 /// Serves one connection.
-async fn turn(stream: Stream, attachment: &Rc<Attachment>, disk: &Rc<Disk>) -> Over {
-    // Its own: the kernel is not one of those whose connections are taken out of this process.
+async fn turn(line: Line, attachment: &Rc<Attachment>, disk: &Rc<Disk>) -> Over {
+    // Its own: where it goes along to another process, that one must know which of all it is.
     let closer = Closer::new();
-    let limits = Limits { linger: LINGER, ..Limits::default() };
-    let serving = nbd::transmit(stream, Rc::clone(disk), limits, closer.clone());
-    let mut serving = std::pin::pin!(serving);
-    let face = attachment.face.closer().clone();
-    tokio::select! {
-        biased;
-        () = ending(attachment) => {
-            if attachment.face.closer().is_closed() {
+    let mut serving = std::pin::pin!(line.serve(Rc::clone(disk), closer.clone()));
+    let mut held = std::pin::pin!(held_for_long(attachment));
+    let faces = attachment.face.closer();
+    loop {
+        let stage = faces.stage();
+        match stage {
+            Stage::Open => closer.go_on(),
+            Stage::Quiet => closer.quiet(),
+            Stage::Parting => {
+                closer.part();
+                // A connection that breaks just now is as good as none.
+                let _ = serving.await;
+                return Over::Closed(closer.parted().pop());
+            }
+            Stage::Closed => {
                 closer.close();
                 // What it has asked is answered.
                 let _ = serving.await;
+                return Over::Closed(None);
             }
-            Over::Closed
         }
-        // [INIT-1] Nothing more is taken of the kernel either while what is in flight is waited for.
-        () = closer.rest_with(&face) => Over::Closed,
-        ended = serving.as_mut() => Over::Left(ended),
-        () = held_for_long(attachment) => Over::GivenBack,
+        tokio::select! {
+            biased;
+            () = faces.when(|now| now != stage) => {}
+            ended = serving.as_mut() => return Over::Left(ended),
+            () = held.as_mut() => return Over::GivenBack,
+        }
     }
 }
 
@@ -220,57 +304,21 @@ async fn held_for_long(attachment: &Attachment) {
 /// The kernel looks after each request that it has sent and not been answered, and says so in its log, once a second.
 /// So whoever is held for long gives its requests back, by ending the connection, and gives the kernel a new one that is
 /// full to the brim: what it sends there waits to be sent, which it says nothing about. What was held here already is
-/// done twice then; changes that overlap are never done at the same time [SAFE-3], so nobody can tell.
-async fn given_back(held: &Held, attachment: &Attachment) -> Result<Stream, KernelNbdError> {
-    let (mut stream, full) = replaced(held, true).await?;
-    let closer = attachment.face.closer();
+/// done twice then; changes that overlap are never done at the same time [SAFE-3], so nobody can tell. `None`: the
+/// attachment ends meanwhile, or its consumers go to another process.
+async fn given_back(
+    held: &Held,
+    attachment: &Attachment,
+) -> Result<Option<Stream>, KernelNbdError> {
+    let full = FullLine::give(held).await?;
     while attachment.holds() {
         tokio::select! {
-            () = ending(attachment) => break,
+            () = ending(attachment) => return Ok(None),
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
     }
-    let mut left = full;
-    let mut nothing = vec![0; 16 << 10];
-    while left > 0 && !ends(closer.stage()) {
-        let most = left.min(nothing.len());
-        let Stream::Unix(socket) = &mut stream else { break };
-        match socket.read(&mut nothing[..most]).await? {
-            // Whoever serves it sees the end too.
-            0 => break,
-            read => left -= read,
-        }
-    }
-    Ok(stream)
-}
-
-/// Gives the kernel another connection; with `full` one that nothing can be sent over before so many bytes of
-/// nothing were received.
-async fn replaced(held: &Held, full: bool) -> Result<(Stream, usize), KernelNbdError> {
-    let (ours, theirs) = UnixStream::pair()?;
-    let sent = if full { fill(&theirs)? } else { 0 };
-    let device = held.device().clone();
-    let name = held.name().to_owned();
-    aside(move || device.reconnect(&name, &theirs)).await??;
-    Ok((served(ours)?, sent))
-}
-
-/// Sends until nothing more can be sent; how many bytes those were.
-fn fill(socket: &UnixStream) -> io::Result<usize> {
-    let nothing = [0; 4096];
-    let mut sent = 0;
-    loop {
-        match rustix::net::send(socket, &nothing, SendFlags::DONTWAIT) {
-            Ok(length) => sent += length,
-            Err(rustix::io::Errno::AGAIN) => return Ok(sent),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn served(socket: UnixStream) -> io::Result<Stream> {
-    socket.set_nonblocking(true)?;
-    Ok(Stream::Unix(tokio::net::UnixStream::from_std(socket)?))
+    let over = || ends(attachment.face.closer().stage());
+    Ok(full.emptied(over).await.map_err(LineError::from)?)
 }
 
 /// As `lull detach`, where it was the only way to the disk.

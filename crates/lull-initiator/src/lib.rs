@@ -20,6 +20,7 @@ mod daemon;
 mod error;
 mod footing;
 mod front_end;
+mod full_line;
 mod guests;
 mod heritage;
 mod hook;

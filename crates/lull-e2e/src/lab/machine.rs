@@ -55,7 +55,7 @@ impl Machine {
         };
         command.args([
             "-append",
-            &format!("console=ttyS0 quiet loglevel=5 log_buf_len=1M {clocks}{first}"),
+            &format!("console=ttyS0 quiet loglevel=5 log_buf_len=2M {clocks}{first}"),
         ]);
         self.lines(&mut command);
         self.network(&mut command);

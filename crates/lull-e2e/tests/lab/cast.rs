@@ -36,34 +36,74 @@ pub fn initiator(lab: &Lab, name: &str, of: &str, resource: &str, nbd: &str) -> 
     lab.guest(name).service("initiator", &line)
 }
 
-/// How a guest's kernel gets its disk.
+/// How a guest gets its disk.
 #[derive(Clone, Copy, Debug)]
 pub enum Door {
-    /// The device of the kernel's NBD.
+    /// The device of its kernel's NBD.
     KernelNbd,
     /// A block device of ublk.
     Ublk,
+    /// A loop device, past the page cache, on a file of FUSE.
+    FuseLoop,
+    /// A disk of a virtual machine's: its daemon runs on this machine.
+    VhostUser,
 }
 
 impl Door {
-    /// The kernel's module, the daemon's words, the device.
-    pub fn parts(self) -> (&'static str, &'static str, &'static str) {
+    /// For people.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::KernelNbd => ("nbd", "--nbd-device /dev/nbd0", "/dev/nbd0"),
-            Self::Ublk => ("ublk_drv", "--ublk", "/dev/ublkb0"),
+            Self::KernelNbd => "kernel NBD",
+            Self::Ublk => "ublk",
+            Self::FuseLoop => "FUSE and loop",
+            Self::VhostUser => "vhost-user-blk",
+        }
+    }
+
+    /// Where it is.
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::KernelNbd => "/dev/nbd0",
+            Self::Ublk => "/dev/ublkb0",
+            Self::FuseLoop => "/dev/loop0",
+            Self::VhostUser => "/dev/vda",
+        }
+    }
+
+    /// Whether a write can be asked to be durable at once; otherwise a flush follows.
+    pub fn takes_durable_writes(self) -> bool {
+        matches!(self, Self::KernelNbd | Self::Ublk)
+    }
+
+    /// What makes the device of a file, `/run/disk`.
+    pub fn on_file(self) -> Option<&'static str> {
+        match self {
+            Self::KernelNbd | Self::Ublk | Self::VhostUser => None,
+            Self::FuseLoop => Some("/sbin/losetup --direct-io=on /dev/loop0 /run/disk"),
         }
     }
 }
 
-/// An initiator whose disk is a device of its kernel's. Its state is in memory.
+/// An initiator whose disk is a device of its own kernel. Its state is in memory.
+///
+/// # Panics
+/// Where its daemon would not be the guest's own.
 pub fn device(lab: &Lab, name: &str, of: &str, resource: &str, door: Door) -> GuestBuilder {
     let line = device_line(name, &format!("lull://{of}/{resource}"), door, "/run/lull");
     lab.guest(name).service("initiator", &line)
 }
 
 /// A shell's line for such an initiator, whose state is in `state`. A daemon that is killed is started again.
+///
+/// # Panics
+/// As there.
 pub fn device_line(name: &str, uri: &str, door: Door, state: &str) -> String {
-    let (module, words, _) = door.parts();
+    let (module, words) = match door {
+        Door::KernelNbd => ("nbd", "--nbd-device /dev/nbd0"),
+        Door::Ublk => ("ublk_drv", "--ublk"),
+        Door::FuseLoop => ("loop", "--fuse /run/disk"),
+        Door::VhostUser => panic!("the daemon of a virtual machine's disk runs on its host"),
+    };
     let daemon = format!(
         "lull attach {uri} --name {name} {AT} {words} --retain 256M --state {state} \
          --admin unix:/run/initiator.sock"

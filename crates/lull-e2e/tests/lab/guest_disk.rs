@@ -77,6 +77,8 @@ fn a_guests_disk_outlives_its_target_and_the_daemon_on_its_host() {
         web.kill();
         web.start();
         load.wait_progress();
+        web.restart();
+        load.wait_progress();
         // Both, so that nobody has it but the guest and the log.
         target.kill();
         wait_until("requests are held", PROMPT, || web.attachment().held > 0);

@@ -5,7 +5,7 @@ use lull_e2e::lab::Lab;
 use lull_e2e::{outcome, rounds, wait_for};
 
 use crate::cast::{Door, SOON, device, initiator_status, target};
-use crate::mounts::Mounted;
+use crate::mounted::Mounted;
 
 /// [CHAIN-1] [CHAIN-2] [CHAIN-4]
 #[test]

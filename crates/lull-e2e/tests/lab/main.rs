@@ -1,9 +1,12 @@
 //! Whole operating systems: they boot, they reboot, their power is cut.
 
 mod cast;
+mod doors;
 mod guest_disk;
 mod handles;
+mod holds;
 mod line;
+mod mounted;
 mod mounts;
 mod old_target;
 mod power_cut;

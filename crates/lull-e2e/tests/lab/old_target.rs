@@ -8,7 +8,7 @@ use lull_e2e::lab::Lab;
 use lull_e2e::{FrozenTarget, Signal, outcome, rounds, wait_until};
 
 use crate::cast::{Door, PORT, SOON, device_line, initiator_status};
-use crate::mounts::Mounted;
+use crate::mounted::Mounted;
 
 /// [CONN-8] [PAUSE-7] [CONN-2] Its restart and its end are waits, as they are with a target of today. It is on this machine, which the
 /// guest reaches over vsock.

@@ -4,7 +4,7 @@ use lull_e2e::lab::{Kernel, Lab};
 use lull_e2e::{now, outcome, rounds};
 
 use crate::cast::{Door, device_line, target};
-use crate::mounts::Mounted;
+use crate::mounted::Mounted;
 
 /// A system with a disk of its own, and with a file system on the other's. What both daemons know outlives a boot.
 fn node(lab: &Lab, name: &str, other: &str, door: Door, kernel: Kernel) -> Mounted {

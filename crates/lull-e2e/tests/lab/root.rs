@@ -4,7 +4,7 @@ use lull_e2e::lab::Lab;
 use lull_e2e::wait_until;
 
 use crate::cast::{Door, SOON, device, target, wait_sharing};
-use crate::mounts::Mounted;
+use crate::mounted::Mounted;
 
 /// The first process: it waits for the disk, makes it a root file system at the first time, and goes on there. What the
 /// daemon needs stays in memory: its program and its state on `/run`, and the kernel's files where it knows them.

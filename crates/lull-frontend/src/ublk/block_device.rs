@@ -16,6 +16,8 @@ use crate::nbd::Geometry;
 
 /// The longest read or write. The kernel cuts what is longer.
 const LONGEST: u32 = 1 << 20;
+/// After how many milliseconds the kernel looks after a request that is not answered.
+const LOOK_AFTER_MS: u32 = 1000;
 /// How long a server that was killed may take to be gone, for the kernel: looks, and the time between them.
 const LOOKS: u32 = 300;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -143,6 +145,23 @@ impl BlockDevice {
     pub fn start(&self) -> Result<(), UblkError> {
         let command = if self.waited { control::END_RECOVERY } else { control::START };
         self.ask(command, u64::from(std::process::id()), "started")
+    }
+
+    /// Sets how soon the kernel looks after requests that are not answered. It does nothing about them, as long as their
+    /// server lives; but that is how it finds the death of one that had as many as there can be. To be called beside
+    /// [`serve`](super::serve()), where blocking hurts nobody: the kernel may wait for all that is in flight first.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn tune(&self) -> Result<(), UblkError> {
+        let attribute = format!("/sys/block/ublkb{}/queue/io_timeout", self.number);
+        let now = std::fs::read_to_string(&attribute).ok();
+        let now = now.and_then(|value| value.trim().parse::<u32>().ok());
+        if now.is_some_and(|now| now <= LOOK_AFTER_MS) {
+            return Ok(());
+        }
+        std::fs::write(attribute, LOOK_AFTER_MS.to_string())
+            .map_err(|error| self.refused("set up in /sys", error))
     }
 
     /// Stops it: who uses it gets errors from here on. Returns when its queue has ended, so that it is called beside

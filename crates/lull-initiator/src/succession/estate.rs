@@ -117,7 +117,7 @@ pub struct Left {
     pub expired: bool,
     /// The requests, by their slots.
     pub requests: Vec<Request>,
-    /// Connections of NBD clients; the descriptor of each has its place in this list as its number.
+    /// Connections of NBD clients, the kernel among them; the descriptor of each has its place in this list as its number.
     pub clients: Vec<Client>,
     /// The mounted file.
     pub mount: Option<Mount>,
@@ -177,6 +177,8 @@ pub struct Request {
 /// A connection of an NBD client.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Client {
+    /// The client is this host's kernel, for the attachment's device.
+    pub kernel: bool,
     /// What was agreed on it.
     pub agreed: nbd::Agreement,
     /// Received, and belongs to requests that nobody has taken.

@@ -129,15 +129,16 @@ impl Attachment {
     }
 
     fn written(&self, since: MonoTime, payload: &mut Payload, fds: &mut Fds) -> Option<Left> {
-        let Leaving { listeners, mount } = self.face.leaves();
-        let parted = self.face.closer().parted();
+        let Leaving { listeners, kernel, mount } = self.face.leaves();
+        let parted = self.face.closer().parted().into_iter().map(|one| (one, false));
+        let parted: Vec<_> = parted.chain(kernel.map(|one| (one, true))).collect();
         let mut core = self.core.borrow_mut();
         let entries = core.slots.take_all();
         let succession = core.machine.bequeath(self.clock().now())?;
         let log_lost = core.told.log_lost.clone();
         drop(core);
         let id = self.made.kept.attachment.to_string();
-        let numbers = parted.iter().map(|one| one.agreed.connection).collect();
+        let numbers = parted.iter().map(|(one, _)| one.agreed.connection).collect();
         let (requests, gone) = write_requests(entries, &numbers, payload);
         let clients = write_clients(parted, &id, payload, fds);
         for (name, listener) in listeners {
@@ -201,17 +202,17 @@ fn write_requests(
 }
 
 fn write_clients(
-    parted: Vec<nbd::Parted>,
+    parted: Vec<(nbd::Parted, bool)>,
     id: &str,
     payload: &mut Payload,
     fds: &mut Fds,
 ) -> Vec<Client> {
     let mut clients = Vec::new();
-    for nbd::Parted { fd, agreed, unread, unsent } in parted {
+    for (nbd::Parted { fd, agreed, unread, unsent }, kernel) in parted {
         fds.insert(estate::client_name(id, clients.len()), fd);
         let mut put = |bytes| payload.put(Shared::copied(bytes));
         let (unread, unsent) = (put(unread), put(unsent));
-        clients.push(Client { agreed, unread, unsent });
+        clients.push(Client { kernel, agreed, unread, unsent });
     }
     clients
 }

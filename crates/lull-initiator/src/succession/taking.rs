@@ -34,14 +34,15 @@ impl Attachment {
         estate: &mut Estate,
     ) -> io::Result<()> {
         let promised = left.promised.known().ok_or_else(|| unknown("a resource"))?;
-        let mut clients = HashMap::new();
+        let (mut clients, mut of_device) = (HashMap::new(), None);
         for (place, client) in left.clients.into_iter().enumerate() {
             let fd = estate.take(&estate::client_name(&left.id, place));
             let fd = fd.ok_or_else(|| unknown("no connection"))?;
-            let Client { agreed, unread, unsent } = client;
+            let Client { kernel, agreed, unread, unsent } = client;
             let bytes = |span| Ok::<_, io::Error>(estate.payload.get(span)?.as_ref().to_vec());
             let (unread, unsent) = (bytes(unread)?, bytes(unsent)?);
             let number = agreed.connection;
+            of_device = kernel.then_some(number).or(of_device);
             let resumed = Resumed::new(Parted { fd, agreed, unread, unsent }, front_end::limits())?;
             clients.insert(number, resumed);
         }
@@ -63,6 +64,7 @@ impl Attachment {
         let listeners = listeners.map(|(name, fd)| (name[own.len()..].to_owned(), fd));
         let inherited = Inherited {
             listeners: listeners.collect(),
+            kernel: of_device.and_then(|number| clients.remove(&number)),
             clients: clients.into_values().collect(),
             mount: left.mount.zip(fuse).map(|(mount, fd)| Found { mount, fd }),
         };

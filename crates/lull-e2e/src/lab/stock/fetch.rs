@@ -25,9 +25,17 @@ pub(super) fn kernel(into: &Path, meta: &str, busybox: &Path) -> Result<()> {
     })
 }
 
+/// Where it is noted which packages a folder was made of.
+const PACKAGES: &str = "packages";
+
 /// Programs of some packages, with all that they depend on.
 pub(super) fn programs(into: &Path, packages: &[&str]) -> Result<()> {
-    once(into, &packages.join(", "), |partial| {
+    let names = packages.join(", ");
+    let other = std::fs::read_to_string(into.join(PACKAGES)).ok().as_ref() != Some(&names);
+    if other && into.is_dir() {
+        std::fs::remove_dir_all(into)?;
+    }
+    once(into, &names, |partial| {
         // As if nothing at all were installed.
         let status = partial.join("status");
         std::fs::write(&status, "")?;
@@ -38,7 +46,8 @@ pub(super) fn programs(into: &Path, packages: &[&str]) -> Result<()> {
         get.arg("-o").arg(format!("Dir::State::status={}", status.display()));
         get.arg("-o").arg(format!("Dir::Cache::archives={}", partial.display()));
         run(get.args(packages))?;
-        unpack(partial, partial)
+        unpack(partial, partial)?;
+        Ok(std::fs::write(partial.join(PACKAGES), &names)?)
     })
 }
 

@@ -12,10 +12,11 @@ mod fetch;
 type Row = (&'static str, &'static [&'static str]);
 
 /// Programs of Debian's that each guest has, by the package that brings them; their libraries come along.
-const PROGRAMS: [Row; 5] = [
+const PROGRAMS: [Row; 6] = [
     ("busybox-static", &["bin/busybox"]),
     ("dmsetup", &["sbin/dmsetup"]),
     ("e2fsprogs", &["sbin/mke2fs", "sbin/e2fsck"]),
+    ("mount", &["sbin/losetup"]),
     ("nbd-client", &["sbin/nbd-client"]),
     ("xfsprogs", &["sbin/mkfs.xfs", "sbin/xfs_repair"]),
 ];
@@ -69,8 +70,9 @@ impl Stock {
     fn missing(&self) -> Option<String> {
         let kernels = Kernel::ALL.map(|kernel| self.kernel_dir(kernel));
         let ours = OURS.map(|name| self.ours(name));
-        let mut all =
-            kernels.into_iter().chain([self.programs(), self.vsock_carrier()]).chain(ours);
+        let programs = PROGRAMS.iter().flat_map(|(_, programs)| *programs);
+        let programs = programs.map(|path| self.programs().join(path));
+        let mut all = kernels.into_iter().chain([self.vsock_carrier()]).chain(programs).chain(ours);
         all.find(|path| !path.exists()).map(|path| path.display().to_string())
     }
 

@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::netlink::{Attributes, Family};
 use crate::nbd::{Dialect, Geometry};
@@ -36,6 +39,10 @@ const NEXT_LIFE_S: u64 = 24 * 60 * 60;
 
 /// After how many milliseconds the kernel looks after a request that is not answered. See the module.
 const LOOK_AFTER_MS: u32 = 1000;
+
+/// How long the kernel may take to see that a connection has ended: looks, and the time between them.
+const LOOKS: u32 = 100;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A device of the kernel's NBD client, connected or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,13 +133,25 @@ impl NbdDevice {
         Ok(Found::Free)
     }
 
-    /// Gives the kernel another socket instead of one that has ended. What was in flight comes again.
+    /// Gives the kernel another socket instead of one that has ended; where that is just now, the kernel takes none until it
+    /// has seen it, which is waited for. What was in flight comes again.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn reconnect(&self, name: &str, socket: impl AsFd) -> Result<(), NbdDeviceError> {
-        let attributes = self.named(name).nested(attr::SOCKETS, &socket_list(socket.as_fd()));
-        self.ask(command::RECONFIGURE, attributes, "connected anew")
+        let mut looks = 0;
+        loop {
+            let attributes = self.named(name).nested(attr::SOCKETS, &socket_list(socket.as_fd()));
+            match self.ask(command::RECONFIGURE, attributes, "connected anew") {
+                Err(NbdDeviceError::Refused(_, _, error))
+                    if looks < LOOKS && Errno::from_io_error(&error) == Some(Errno::NOSPC) =>
+                {
+                    looks += 1;
+                    std::thread::sleep(LOOK_EVERY);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Lets the device go: what its users ask from here on fails. Nothing happens to one that is not connected, or to

@@ -29,6 +29,11 @@ impl Held {
         Ok((Held { device, name }, found))
     }
 
+    /// Goes on with a device whose connection another process has handed over; `None` where somebody has disconnected it.
+    pub fn resume(device: NbdDevice, name: String) -> Option<Held> {
+        device.is_of(&name).then_some(Held { device, name })
+    }
+
     /// Leaves it connected, for the next process.
     pub fn leave(self) {
         std::mem::forget(self);

@@ -82,17 +82,6 @@ impl Closer {
         }
     }
 
-    /// Rests while the other one does, for connections that leave a process in another way than those of that one. It ends
-    /// never.
-    pub async fn rest_with(&self, other: &Closer) {
-        while !self.is_closed() {
-            let rests = self.stage() == Stage::Quiet;
-            other.when(|stage| (stage == Stage::Quiet) != rests).await;
-            if rests { self.go_on() } else { self.quiet() }
-        }
-        std::future::pending().await
-    }
-
     /// What is to become of it.
     pub fn stage(&self) -> Stage {
         self.0.stage.get()
@@ -121,30 +110,5 @@ impl Closer {
             Poll::Pending
         })
         .await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// [INIT-1]
-    #[tokio::test]
-    async fn who_rests_with_another_goes_on_with_it_and_stays_closed() {
-        let (one, other) = (Closer::new(), Closer::new());
-        let mut rests = std::pin::pin!(one.rest_with(&other));
-        let mut turn = async || {
-            let pending = poll_fn(|cx| Poll::Ready(rests.as_mut().poll(cx).is_pending()));
-            assert!(pending.await, "it ends never");
-            one.stage()
-        };
-        assert_eq!(turn().await, Stage::Open);
-        other.quiet();
-        assert_eq!(turn().await, Stage::Quiet);
-        other.go_on();
-        assert_eq!(turn().await, Stage::Open);
-        other.quiet();
-        one.close();
-        assert_eq!(turn().await, Stage::Closed);
     }
 }

@@ -1,0 +1,99 @@
+//! Connections of the kernel's NBD over which nothing can be sent yet. What waits to be sent has no timer in the kernel, which
+//! says nothing about it in its log; of what was sent and is not answered it says so once a second, request by request.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use lull_frontend::nbd::kernel::{Held, NbdDeviceError};
+use lull_transport::Stream;
+use rustix::net::SendFlags;
+use tokio::io::AsyncReadExt as _;
+
+/// A connection that is full to the brim.
+#[derive(Debug)]
+pub struct FullLine {
+    stream: Stream,
+    /// Bytes of nothing in it.
+    bytes: usize,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] NbdDeviceError),
+    /// The system.
+    #[error("no pair of sockets for the kernel's NBD: {0}")]
+    Sockets(#[from] io::Error),
+}
+
+impl FullLine {
+    /// Gives the kernel one in place of a connection that has ended: what was in flight there comes again, behind what waits.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn give(held: &Held) -> Result<Self, LineError> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let bytes = fill(&theirs)?;
+        reconnect(held, theirs).await?;
+        Ok(Self { stream: stream(ours)?, bytes })
+    }
+
+    /// Makes room on it. `None`: it is not wanted any more, as `is_over` says, or the kernel has ended it.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn emptied(self, is_over: impl Fn() -> bool) -> io::Result<Option<Stream>> {
+        let Self { mut stream, bytes: mut left } = self;
+        let mut nothing = vec![0; 16 << 10];
+        while left > 0 {
+            let most = left.min(nothing.len());
+            let Stream::Unix(socket) = &mut stream else { return Ok(None) };
+            match socket.read(&mut nothing[..most]).await? {
+                0 => return Ok(None),
+                _ if is_over() => return Ok(None),
+                read => left -= read,
+            }
+        }
+        Ok(Some(stream))
+    }
+}
+
+/// Gives the kernel an empty connection in place of one that has ended; our end of it.
+///
+/// # Errors
+/// What stands in the way.
+pub async fn new_line(held: &Held) -> Result<Stream, LineError> {
+    let (ours, theirs) = UnixStream::pair()?;
+    reconnect(held, theirs).await?;
+    Ok(stream(ours)?)
+}
+
+async fn reconnect(held: &Held, theirs: UnixStream) -> Result<(), LineError> {
+    let (device, name) = (held.device().clone(), held.name().to_owned());
+    let reconnecting = tokio::task::spawn_blocking(move || device.reconnect(&name, &theirs));
+    Ok(reconnecting.await.map_err(io::Error::other)??)
+}
+
+/// Our end of a pair, for this runtime.
+///
+/// # Errors
+/// What the system says.
+pub fn stream(socket: UnixStream) -> io::Result<Stream> {
+    socket.set_nonblocking(true)?;
+    Ok(Stream::Unix(tokio::net::UnixStream::from_std(socket)?))
+}
+
+/// Sends until nothing more can be sent; how many bytes those were.
+fn fill(socket: &UnixStream) -> io::Result<usize> {
+    let nothing = [0; 4096];
+    let mut sent = 0;
+    loop {
+        match rustix::net::send(socket, &nothing, SendFlags::DONTWAIT) {
+            Ok(length) => sent += length,
+            Err(rustix::io::Errno::AGAIN) => return Ok(sent),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
