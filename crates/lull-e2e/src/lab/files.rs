@@ -17,6 +17,9 @@ const BLOCKS: u64 = 64;
 /// Files.
 const FILES: u64 = 16;
 
+/// Blocks of all files.
+pub const ALL_BLOCKS: u64 = FILES * BLOCKS;
+
 /// Changes between two calls of fsync.
 const SYNC_EVERY: u64 = 23;
 
@@ -47,7 +50,7 @@ impl FilesReport {
     #[track_caller]
     pub fn clean(self) -> Self {
         assert!(self.errors.is_empty() && self.wrong.is_empty(), "{self:#?}");
-        assert_eq!(self.verified, FILES * BLOCKS, "all blocks were looked at");
+        assert_eq!(self.verified, ALL_BLOCKS, "all blocks were looked at");
         self
     }
 }
@@ -76,7 +79,7 @@ pub fn run(folder: &Path, until: &Path, progress: &Path) -> std::io::Result<File
     for file in &files {
         file.set_len(BLOCKS * BLOCK as u64)?;
     }
-    let written = vec![0; (FILES * BLOCKS) as usize];
+    let written = vec![0; ALL_BLOCKS as usize];
     let mut load = Files { files, written, random: 1, report: FilesReport::default() };
     while !until.exists() {
         load.step();

@@ -1,5 +1,7 @@
 //! The table, from logs alone.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
@@ -8,23 +10,22 @@ use anyhow::{Context as _, Result, ensure};
 use super::outcome::Outcome;
 use super::raw::{Disturbance, FAILED, NOTES};
 use super::system::SYSTEMS;
+use crate::lab::files::ALL_BLOCKS;
 use crate::load::content::BLOCK;
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 12] = [
     "system",
     "rounds",
-    "blocks: errors",
-    "unanswered",
+    "errors",
     "acknowledged writes lost",
-    "of these, flushed",
-    "corrupt",
-    "files: errors",
-    "wrong blocks",
-    "file system unusable",
-    "e2fsck complains",
-    "kernel complains, lines",
+    "though flushed",
+    "errors of files",
+    "wrong blocks in files",
+    "file system",
+    "kernel's complaints",
     "target away, s",
-    "longest stall, s (beyond that)",
+    "longest stall, s",
+    "beyond, s",
 ];
 
 /// The table of all rounds whose logs are below `logs`, one part for each disturbance.
@@ -69,57 +70,67 @@ fn rounds(dir: &Path, disturbance: Disturbance) -> Result<Vec<Option<Outcome>>> 
 
 fn row(title: &str, all: &[Option<Outcome>]) -> [String; COLUMNS.len()] {
     let rounds: Vec<_> = all.iter().flatten().collect();
+    let mut row = [const { String::new() }; COLUMNS.len()];
+    row[0] = title.to_owned();
+    row[1] = and(rounds.len(), (all.len() - rounds.len()) as u64, "not measured");
     if rounds.is_empty() {
-        let mut row = [const { String::new() }; COLUMNS.len()];
-        row[0] = title.to_owned();
-        row[1] = format!("0 ({} not measured)", all.len());
         return row;
     }
     let sum = |value: fn(&Outcome) -> u64| rounds.iter().map(|one| value(one)).sum::<u64>();
     let times = |fits: fn(&Outcome) -> bool| match rounds.iter().filter(|one| fits(one)).count() {
-        0 => "no".to_owned(),
-        count => format!("{count} of {}", rounds.len()),
+        0 => None,
+        count => Some(format!("in {count} of {}", rounds.len())),
     };
-    let writes = |count: u64| match count {
+    row[2] = and(sum(|one| one.seen.errors), sum(|one| one.seen.unanswered), "without an answer");
+    let lost = and(writes(sum(|one| one.seen.lost)), sum(|one| one.seen.corrupt), "blocks corrupt");
+    row[3] = and(lost, sum(|one| one.seen.unread), "blocks unreadable");
+    row[4] = writes(sum(|one| one.seen.flushed_lost));
+    row[5] = sum(|one| one.files.iter().flat_map(|files| files.errors.values()).sum()).to_string();
+    row[6] = and(sum(wrong), sum(unread), "unreadable");
+    let unusable = times(|one| one.stuck).map(|times| format!("unusable {times}"));
+    // What cannot be used at all is not looked through.
+    let damaged = times(|one| !one.stuck && !one.clean).map(|times| format!("damaged {times}"));
+    let state = [unusable, damaged].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    row[7] = if state.is_empty() { "sound".to_owned() } else { state };
+    row[8] = sum(|one| one.complaints).to_string();
+    let all = |value: fn(&Outcome) -> i64| rounds.iter().map(move |one| value(one));
+    let away = |one: &Outcome| one.notes.outage_ms as i64;
+    let (least, most) = (all(away).min().unwrap_or(0), all(away).max().unwrap_or(0));
+    row[9] = format!("{} to {}", seconds(least), seconds(most));
+    let stall = all(|one| (one.seen.stall_us / 1000) as i64).max().unwrap_or(0);
+    (row[10], row[11]) = match times(|one| !one.notes.went_on) {
+        None => (seconds(stall), seconds(all(Outcome::beyond_ms).max().unwrap_or(0))),
+        Some(times) => (format!("for good {times}"), "–".to_owned()),
+    };
+    row
+}
+
+/// Blocks of files that did not hold what was written last, each once.
+fn wrong(one: &Outcome) -> u64 {
+    let wrong = one.files.iter().flat_map(|files| &files.wrong);
+    wrong.collect::<BTreeSet<_>>().len() as u64
+}
+
+/// Blocks of files that could not be read in the end.
+fn unread(one: &Outcome) -> u64 {
+    let right = one.files.as_ref().map_or(0, |files| files.verified);
+    ALL_BLOCKS.saturating_sub(right + wrong(one))
+}
+
+fn writes(count: u64) -> String {
+    match count {
         0 => "0".to_owned(),
         count => format!("{count} ({} KiB)", count * BLOCK as u64 / 1024),
-    };
-    let count = match all.len() - rounds.len() {
-        0 => rounds.len().to_string(),
-        failed => format!("{} ({failed} not measured)", rounds.len()),
-    };
-    let seconds = |ms: i64| format!("{:.1}", ms as f64 / 1000.0);
-    let away = |order: fn(i64, i64) -> i64| {
-        rounds.iter().map(|one| one.notes.outage_ms as i64).reduce(order).unwrap_or(0)
-    };
-    let stall = rounds.iter().max_by_key(|one| one.seen.stall_us);
-    let stall = stall.map_or(0, |one| (one.seen.stall_us / 1000) as i64);
-    let away_for_good = rounds.iter().filter(|one| !one.notes.went_on).count();
-    let beyond = rounds.iter().map(|one| one.beyond_ms()).max().unwrap_or(0);
-    let hung = rounds.iter().filter(|one| one.files.is_none()).count();
-    let wrong = sum(|one| one.files.as_ref().map_or(0, |files| files.wrong.len() as u64));
-    [
-        title.to_owned(),
-        count,
-        sum(|one| one.seen.errors).to_string(),
-        sum(|one| one.seen.unanswered).to_string(),
-        writes(sum(|one| one.seen.lost)),
-        writes(sum(|one| one.seen.flushed_lost)),
-        sum(|one| one.seen.corrupt).to_string(),
-        match (sum(|one| one.files.as_ref().map_or(0, |files| files.errors.values().sum())), hung) {
-            (errors, 0) => errors.to_string(),
-            (errors, hung) => format!("{errors}; {hung} of {} hung", rounds.len()),
-        },
-        wrong.to_string(),
-        times(|one| one.stuck),
-        times(|one| !one.clean),
-        sum(|one| one.complaints).to_string(),
-        format!("{} to {}", seconds(away(i64::min)), seconds(away(i64::max))),
-        match away_for_good {
-            0 => format!("{} ({:+.1})", seconds(stall), beyond as f64 / 1000.0),
-            count => format!("did not go on in {count} of {}", rounds.len()),
-        },
-    ]
+    }
+}
+
+fn seconds(ms: i64) -> String {
+    format!("{:.1}", ms as f64 / 1000.0)
+}
+
+/// What there is in any case, and what only where there is some.
+fn and(usual: impl Display, more: u64, what: &str) -> String {
+    if more == 0 { usual.to_string() } else { format!("{usual}; {more} {what}") }
 }
 
 /// Rows as Markdown has them, the first above the rest, in columns for those who read them as they are.
@@ -140,6 +151,7 @@ fn lines<const N: usize>(rows: &[[String; N]]) -> String {
 mod tests {
     use super::super::raw::{self, Notes};
     use super::*;
+    use crate::lab::blocks::BLOCKS;
 
     /// A folder with one round of a system.
     fn round(logs: &Path, system: &str, disturbance: Disturbance, files: &[(&str, &str)]) {
@@ -156,7 +168,7 @@ mod tests {
             (raw::BLOCKS, "{}"),
             (
                 raw::FILES,
-                r#"{"done":9,"syncs":1,"errors":{},"wrong":[],"verified":9,"longest_ms":1,"recent_ms":1}"#,
+                r#"{"done":9,"syncs":1,"errors":{},"wrong":[],"verified":1024,"longest_ms":1,"recent_ms":1}"#,
             ),
             (raw::PROBE, "1+0 records out\nexit status 0\n"),
             (raw::CHECK, "clean\nexit status 0\n"),
@@ -189,25 +201,14 @@ mod tests {
             let line = text.lines().find(|line| line.contains(part)).expect("a row");
             line.split('|').map(str::trim).map(str::to_owned).collect::<Vec<_>>()
         };
-        let quiet =
-            ["1", "0", "0", "0", "0", "0", "0", "0", "no", "no", "0", "6.0 to 6.0", "4.0 (-2.0)"];
-        assert_eq!(cells("Lull, kernel NBD")[2..15], quiet);
-        let bad = [
-            "1",
-            "0",
-            "0",
-            "1 (4 KiB)",
-            "1 (4 KiB)",
-            "0",
-            "0; 1 of 1 hung",
-            "0",
-            "1 of 1",
-            "1 of 1",
-            "1",
-            "6.0 to 6.0",
-            "9.5 (+3.5)",
-        ];
-        assert_eq!(cells("Linux NBD")[2..15], bad);
+        let row = |system: &str| cells(system)[2..13].join("|");
+        let unread = format!("{BLOCKS} blocks unreadable");
+        let quiet = format!("1|0|0; {unread}|0|0|0|sound|0|6.0 to 6.0|4.0|-2.0");
+        assert_eq!(row("Lull, kernel NBD"), quiet);
+        let unread = format!("{} blocks unreadable", BLOCKS - 1);
+        let lost = format!("1 (4 KiB); {unread}|1 (4 KiB)|0|0; 1024 unreadable");
+        let bad = format!("1|0|{lost}|unusable in 1 of 1|1|6.0 to 6.0|9.5|3.5");
+        assert_eq!(row("Linux NBD"), bad);
     }
 
     #[test]
@@ -217,6 +218,6 @@ mod tests {
         let dir = logs.path().join("nvme/cut-1");
         fs::create_dir_all(&dir).expect("a folder");
         fs::write(dir.join(FAILED), "why").expect("a log");
-        assert!(table(logs.path()).expect("a table").contains("0 (1 not measured)"));
+        assert!(table(logs.path()).expect("a table").contains("0; 1 not measured"));
     }
 }
