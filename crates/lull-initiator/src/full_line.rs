@@ -97,3 +97,36 @@ fn fill(socket: &UnixStream) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn full() -> (FullLine, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let bytes = fill(&theirs).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        (FullLine { stream: stream(ours).unwrap(), bytes }, theirs)
+    }
+
+    #[tokio::test]
+    async fn nothing_can_be_sent_over_a_full_line_before_it_was_emptied_and_then_that_comes_first()
+    {
+        let (line, mut kernel) = full().await;
+        let sent = io::Write::write(&mut kernel, b"asked");
+        assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let Some(Stream::Unix(mut ours)) = line.emptied(|| false).await.unwrap() else {
+            panic!("the kernel has not ended it")
+        };
+        io::Write::write_all(&mut kernel, b"asked").unwrap();
+        let mut asked = [0; 5];
+        ours.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"asked");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_nobody_wants_any_more_is_none() {
+        let (line, _kernel) = full().await;
+        assert!(line.emptied(|| true).await.unwrap().is_none());
+    }
+}
