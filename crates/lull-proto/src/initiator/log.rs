@@ -1,14 +1,19 @@
 //! Acknowledged changes that no flush covers: what a crash of the target could lose, in the order of their
 //! acknowledgement [SAFE-1].
 
+use super::cover::Cover;
 use super::{Ask, Retain};
 use alloc::collections::VecDeque;
+use core::hash::{Hash, Hasher};
+use core::ops::Range;
 
 /// What an entry counts at least, in bytes: the log bounds entries too [SAFE-3].
 const LEAST_COST: u64 = 256;
 /// What a payload counts beyond its bytes: the header that the daemon keeps with it and what it is rounded up by, and the
 /// entry here. With these the bound is one of all the memory that is taken.
 const BESIDE: u64 = 128;
+/// So many entries are looked at one by one.
+const FEW: usize = 64;
 
 /// The log of one attachment. Its payloads lie with the daemon, under the entries' places.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,11 +30,34 @@ pub(super) struct Log {
     /// With [`Retain::Elsewhere`] it has no entries: a place is a byte that was changed, and it only knows how many of
     /// them no flush covers.
     retain: Retain,
+    index: Index,
+}
+
+/// Where the entries lie, once somebody has asked while there are many, and until there are none. It says nothing that the
+/// entries do not.
+#[derive(Clone, Debug, Default)]
+struct Index(Option<Cover>);
+
+impl PartialEq for Index {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Index {}
+
+impl Hash for Index {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+fn range(ask: &Ask) -> Range<u64> {
+    ask.offset..ask.end()
 }
 
 impl Log {
     pub fn new(retain: Retain) -> Self {
-        Self { entries: VecDeque::new(), first: 0, end: 0, cost: 0, bytes: 0, retain }
+        let (entries, index) = (VecDeque::new(), Index(None));
+        Self { entries, first: 0, end: 0, cost: 0, bytes: 0, retain, index }
     }
 
     /// Whether changes are kept here, to be replayed.
@@ -65,6 +93,9 @@ impl Log {
     pub fn push(&mut self, ask: Ask) -> u64 {
         self.cost += Self::cost_of(&ask);
         self.bytes += u64::from(ask.length);
+        if let Some(cover) = &mut self.index.0 {
+            cover.add(range(&ask));
+        }
         self.entries.push_back(ask);
         self.end += 1;
         self.end - 1
@@ -83,7 +114,13 @@ impl Log {
         {
             self.cost -= Self::cost_of(&ask);
             self.bytes -= u64::from(ask.length);
+            if let Some(cover) = &mut self.index.0 {
+                cover.remove(range(&ask));
+            }
             self.first += 1;
+        }
+        if self.entries.is_empty() {
+            self.index.0 = None;
         }
         self.first > from
     }
@@ -115,7 +152,7 @@ impl Log {
     /// Where it is empty its places begin anew.
     #[cfg(feature = "renaming")]
     pub fn forget_places(&mut self) {
-        let Self { entries: _, first, end, cost: _, bytes: _, retain: _ } = self;
+        let Self { entries: _, first, end, cost: _, bytes: _, retain: _, index: _ } = self;
         if first == end {
             (*first, *end) = (0, 0);
         }
@@ -131,9 +168,21 @@ impl Log {
         self.bytes
     }
 
-    /// Whether a change of it lies where this one does.
-    pub fn overlaps(&self, ask: &Ask) -> bool {
-        self.entries.iter().any(|kept| kept.offset < ask.end() && ask.offset < kept.end())
+    /// Whether a change of it lies where this one does. Those who never ask pay nothing for the answer.
+    pub fn overlaps(&mut self, ask: &Ask) -> bool {
+        if self.index.0.is_none() && self.entries.len() <= FEW {
+            return self
+                .entries
+                .iter()
+                .any(|kept| kept.offset < ask.end() && ask.offset < kept.end());
+        }
+        let entries = &self.entries;
+        let cover = self.index.0.get_or_insert_with(|| {
+            let mut cover = Cover::default();
+            entries.iter().for_each(|kept| cover.add(range(kept)));
+            cover
+        });
+        cover.meets(range(ask))
     }
 
     /// [SAFE-3] Whether a change is too large to be kept beside nothing else: it must be durable by itself.

@@ -20,6 +20,7 @@
 mod arrive;
 mod ask;
 mod config;
+mod cover;
 mod hold;
 mod leave;
 mod legacy;

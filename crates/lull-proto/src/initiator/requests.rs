@@ -161,8 +161,8 @@ impl Requests {
         if self.offer.held {
             return;
         }
-        while let Some(first) = self.held.front() {
-            if !self.has_room() || self.overlaps(&first.ask) || !self.may_be_kept(&first.ask) {
+        while let Some(first) = self.held.front().map(|held| held.ask) {
+            if !self.has_room() || self.overlaps(&first) || !self.may_be_kept(&first) {
                 break;
             }
             let Some(Held { slot, mut ask, since }) = self.held.pop_front() else { break };
@@ -179,7 +179,7 @@ impl Requests {
 
     /// [SAFE-3] Whether the log will have room for it, or it needs none. What is too large to be kept is durable by
     /// itself, and waits until nothing older is kept that could be replayed over it.
-    fn may_be_kept(&self, ask: &Ask) -> bool {
+    fn may_be_kept(&mut self, ask: &Ask) -> bool {
         if !ask.changes() {
             return true;
         }
@@ -190,6 +190,11 @@ impl Requests {
         if ask.is_durable() {
             return !self.log.overlaps(ask);
         }
+        self.has_place(ask)
+    }
+
+    /// [SAFE-3] Whether the log has room for a change that it is to keep, beside those that are outstanding.
+    fn has_place(&self, ask: &Ask) -> bool {
         self.log.has_room(self.coming + Log::cost_of(ask))
     }
 
@@ -199,7 +204,7 @@ impl Requests {
             held.ask.changes()
                 && !held.ask.is_durable()
                 && !self.log.is_beyond(&held.ask)
-                && !self.may_be_kept(&held.ask)
+                && !self.has_place(&held.ask)
         })
     }
 
@@ -210,8 +215,11 @@ impl Requests {
 
     /// [SAFE-3] A flush of our own near the bound, and where somebody waits for room that no reply will make.
     fn flush_in_time(&mut self, now: MonoTime, conn: ConnId, actions: &mut Actions) {
-        let waits = || self.held.front().is_some_and(|held| !self.may_be_kept(&held.ask));
-        let is_time = self.log.is_near_bound() || (self.coming == 0 && waits());
+        let is_time = self.log.is_near_bound()
+            || match self.held.front().filter(|_| self.coming == 0).map(|held| held.ask) {
+                Some(first) => !self.may_be_kept(&first),
+                None => false,
+            };
         // [SAFE-11] Where one request takes so long that no number is left, its reply makes room for the next try.
         let has_number = self.window.len() < WINDOW;
         if is_time && has_number && !self.flush_failed && !self.log.is_empty() {
