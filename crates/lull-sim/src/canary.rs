@@ -33,6 +33,8 @@ pub enum Canary {
     NoNote,
     /// A daemon that starts again does not look for the log of the one before it [SAFE-10].
     ForgetsLog,
+    /// A daemon that is replaced hands over what was never sent, and not what was sent and is unanswered [INIT-1].
+    ForgetsInFlight,
     /// A target does not say that the one above it is away [CHAIN-1].
     NoHold,
     /// What a target could not pass on is answered as if it were done [CHAIN-1].
@@ -53,7 +55,7 @@ pub enum Canary {
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoPauseFlush,
         Self::NoMakeDurable,
         Self::NoFence,
@@ -68,6 +70,7 @@ impl Canary {
         Self::IgnoresPause,
         Self::NoNote,
         Self::ForgetsLog,
+        Self::ForgetsInFlight,
         Self::NoHold,
         Self::GivesBackAsDone,
         Self::NoLifeDownstream,
@@ -95,6 +98,7 @@ impl Canary {
             Self::IgnoresPause => "ignores-pause",
             Self::NoNote => "no-note",
             Self::ForgetsLog => "forgets-log",
+            Self::ForgetsInFlight => "forgets-in-flight",
             Self::NoHold => "no-hold",
             Self::GivesBackAsDone => "gives-back-as-done",
             Self::NoLifeDownstream => "no-life-downstream",
@@ -110,6 +114,7 @@ impl Canary {
     pub fn preset(self) -> Preset {
         match self {
             Self::NoNote => Preset::Heirs,
+            Self::ForgetsInFlight => Preset::Nodes,
             Self::NoHold | Self::GivesBackAsDone | Self::NoLifeDownstream => Preset::Chain,
             Self::NoReadBarrier => Preset::Readers,
             Self::NoOutcomes | Self::NoStoredOutcomes | Self::NoBarrier => Preset::Shared,

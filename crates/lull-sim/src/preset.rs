@@ -143,27 +143,36 @@ impl Preset {
             Self::Shared => [
                 &[K::KillTarget, K::KillTarget, K::PowerTarget, K::Restart, K::SyncFails][..],
                 &[K::KillTarget, K::KillTarget, K::KillNode, K::WriteBack, K::Evict, K::Hold],
-                &[K::Decide, K::Cut, K::Cut, K::Blackout],
+                &[K::ReplaceNode, K::Decide, K::Cut, K::Cut, K::Blackout],
                 &network,
             ]
             .concat(),
             Self::Torn => vec![K::KillTarget, K::KillTarget, K::KillNode],
             Self::Logs => [
                 &[K::KillNode, K::KillNode, K::PowerTarget, K::PowerTarget, K::KillTarget][..],
-                &[K::Restart, K::WriteBack, K::Cut],
+                &[K::ReplaceNode, K::Restart, K::WriteBack, K::Cut],
             ]
             .concat(),
             Self::Nodes => [
                 &[K::KillNode, K::KillNode, K::NodeStateFails, K::KillTarget, K::Restart][..],
+                &[K::ReplaceNode, K::ReplaceNode, K::PowerTarget],
                 &network,
             ]
             .concat(),
-            Self::Heirs => vec![K::KillNode, K::KillNode, K::NodeStateFails, K::KillTarget, K::Cut],
+            Self::Heirs => vec![
+                K::KillNode,
+                K::KillNode,
+                K::ReplaceNode,
+                K::NodeStateFails,
+                K::KillTarget,
+                K::Cut,
+            ],
             Self::Frozen => {
                 [&[K::FreezeTarget, K::FreezeNode, K::KillTarget][..], &planned, &network].concat()
             }
             Self::Operators => [
                 &[K::Evict, K::TakeOver, K::Detach, K::KillNode, K::KillTarget, K::Cut][..],
+                &[K::ReplaceNode],
                 &planned,
             ]
             .concat(),
@@ -173,6 +182,7 @@ impl Preset {
             }
             Self::Chain => [
                 &[K::PowerTarget, K::KillTarget, K::KillTarget, K::KillNode, K::WriteBack][..],
+                &[K::ReplaceNode],
                 &planned,
                 &network,
             ]

@@ -28,6 +28,8 @@ pub enum Kind {
     PowerTarget,
     /// An initiator's process dies.
     KillNode,
+    /// An operator replaces an initiator's process.
+    ReplaceNode,
     /// Strangers knock at an initiator, again and again.
     Knocks,
     /// A target gets no time from its system.
@@ -68,7 +70,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Cut,
         Self::Silence,
         Self::Stall,
@@ -76,6 +78,7 @@ impl Kind {
         Self::KillTarget,
         Self::PowerTarget,
         Self::KillNode,
+        Self::ReplaceNode,
         Self::Knocks,
         Self::FreezeTarget,
         Self::FreezeNode,
@@ -106,6 +109,7 @@ impl Kind {
             Self::KillTarget => "kill target",
             Self::PowerTarget => "power target",
             Self::KillNode => "kill node",
+            Self::ReplaceNode => "replace node",
             Self::Knocks => "knocks",
             Self::FreezeTarget => "freeze target",
             Self::FreezeNode => "freeze node",

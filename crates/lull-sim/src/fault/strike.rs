@@ -37,7 +37,9 @@ impl World {
             Kind::Knocks => self.knock_falsely(attachment),
             Kind::Cut | Kind::Silence | Kind::Stall | Kind::Blackout => self.strike_wire(fault),
             Kind::KillTarget | Kind::PowerTarget | Kind::FreezeTarget => self.strike_target(fault),
-            Kind::KillNode | Kind::FreezeNode | Kind::NodeStateFails => self.strike_node(fault),
+            Kind::KillNode | Kind::ReplaceNode | Kind::FreezeNode | Kind::NodeStateFails => {
+                self.strike_node(fault);
+            }
             Kind::Restart | Kind::RestartPower | Kind::Hold | Kind::Terminate => {
                 self.strike_order(kind, target);
             }
@@ -105,6 +107,11 @@ impl World {
             Kind::KillNode if !self.attachments[attachment].watch.ended => {
                 self.kill_node(attachment, false);
                 self.after(span, Happening::StartNode { attachment });
+            }
+            Kind::ReplaceNode if !self.attachments[attachment].frozen => {
+                let waits = self.plan.chance.one_in(2);
+                let drain = self.plan.chance.scattered(Duration::from_secs(5));
+                self.replace_node(attachment, if waits { drain } else { Duration::ZERO });
             }
             Kind::FreezeNode if self.attachments[attachment].machine.is_some() => {
                 self.attachments[attachment].frozen = true;

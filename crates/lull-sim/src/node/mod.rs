@@ -1,9 +1,11 @@
 //! An attachment of an initiator's daemon: the real machine, and around it what `lull-initiator` does with it.
 
 pub mod client;
+mod lives;
 pub mod load;
 mod perform;
 pub mod slots;
+mod successor;
 
 use crate::canary::Canary;
 use crate::middle::Serves;
@@ -12,8 +14,8 @@ use crate::world::World;
 use crate::world::queue::Happening;
 use crate::world::wire::Payload;
 use load::Load;
-use lull_history::{Op, Outcome};
-use lull_proto::initiator::{Ask, Config, Event, Initiator, Legacy, Memory, Phase, Slot};
+use lull_history::Op;
+use lull_proto::initiator::{Ask, Config, Event, Initiator, Memory, Phase, Slot};
 use lull_proto::{ConnId, Geometry, MonoTime, Upstream};
 use lull_wire::messages::{PauseComplete, Reply};
 use lull_wire::{Incarnation, InstanceId, Message, OpCode, RequestFlags, RestartId, StatusCode};
@@ -153,6 +155,8 @@ pub struct Attachment {
     pub stays_away: bool,
     /// Before that it hears no knock.
     pub(crate) deaf_until: MonoTime,
+    /// Nothing is taken from its consumers: its daemon is to be replaced.
+    rests: bool,
     armed: Option<MonoTime>,
 }
 
@@ -209,6 +213,7 @@ impl Attachment {
             demanded: true,
             stays_away: false,
             deaf_until: MonoTime(0),
+            rests: false,
             armed: None,
         }
     }
@@ -400,7 +405,7 @@ impl World {
         if !node.lives(life) {
             return;
         }
-        let usable = node.geometry.is_some() && !node.watch.ended;
+        let usable = node.geometry.is_some() && !node.watch.ended && !node.rests;
         let room = node.load.depth.saturating_sub(node.slots.taken());
         let burst = self.chance.below(room as u64 + 1).min(node.load.left);
         if usable {
@@ -426,87 +431,6 @@ impl World {
         let (life, think) = (node.life, node.load.think);
         let span = self.chance.scattered(think).max(Duration::from_micros(100));
         self.after(span, Happening::Consume { attachment: at, life, again: true });
-    }
-
-    /// Starts an initiator's daemon for one attachment, if it does not run: the heir of what its state file names.
-    pub fn start_node(&mut self, at: usize) {
-        let instance = InstanceId(self.chance.id());
-        let seed = self.chance.number();
-        let notes = !self.sings(Canary::NoNote);
-        let node = &mut self.attachments[at];
-        let alone = node.serves.is_none_or(|serves| self.targets[serves.target].daemon.is_some());
-        if node.machine.is_some() || node.stays_away || !alone {
-            return;
-        }
-        if node.state_fails {
-            // A daemon that cannot note itself does not start; its service manager tries again.
-            self.after(TRY_AGAIN, Happening::StartNode { attachment: at });
-            return;
-        }
-        self.hosts[node.host].up = true;
-        node.life += 1;
-        let canary = self.canary;
-        let node = &mut self.attachments[at];
-        let found = node.kept.take();
-        let log = found.as_ref().and_then(|kept| kept.log);
-        let (predecessors, memory) =
-            found.map(|kept| (kept.owners, kept.memory)).unwrap_or_default();
-        let mut owners = predecessors.clone();
-        if notes || owners.is_empty() {
-            owners.push(instance);
-        }
-        node.kept = Some(Kept { owners, memory, log });
-        let legacy = inherit(node, log, canary);
-        node.config = Config { instance, predecessors, memory, seed, ..node.config.clone() };
-        node.machine = Some(Initiator::inheriting(node.config.clone(), legacy));
-        node.remembered = None;
-        (node.wish, node.writing, node.told, node.armed) = (None, false, false, None);
-        let life = node.life;
-        self.note(|| format!("node-{at}: life {life} begins"));
-        self.tell_node(at, Event::Begin);
-        self.keep_consuming(at);
-    }
-
-    /// The process dies, or with `power` its operating system: its consumers are cut off.
-    pub fn kill_node(&mut self, at: usize, power: bool) {
-        let node = &mut self.attachments[at];
-        if node.machine.take().is_none() {
-            return;
-        }
-        node.frozen = false;
-        node.backlog.clear();
-        node.geometry = None;
-        let keeps = node.log.is_kept && !power;
-        node.log.waits = keeps;
-        if !keeps && !std::mem::take(&mut node.log.records).is_empty() {
-            node.log.lost_in = Some(node.log.settled);
-        }
-        let (target, resource) = (node.target, node.resource);
-        let connection = node.connection.take();
-        let entries = node.slots.take_all();
-        let orphans = std::mem::take(&mut node.watch.orphans);
-        node.watch = Watch { orphans, excused: node.watch.excused, ..Watch::default() };
-        self.note(|| format!("node-{at} is killed, and its log is kept: {keeps}"));
-        if !keeps {
-            self.forsake(at);
-        }
-        for entry in entries {
-            let request = entry.wanted.request;
-            self.judge.ends(target, resource, request, Outcome::Unknown, &[]);
-            self.attachments[at].watch.orphans.push(request);
-        }
-        for wire in 0..self.wires.len() {
-            if self.wires[wire].attachment != at || !self.wires[wire].at_node {
-                continue;
-            }
-            if power {
-                self.wires[wire].at_node = false;
-                self.wires[wire].up.dead = true;
-            } else {
-                self.close_at_node(wire);
-            }
-        }
-        drop(connection);
     }
 
     /// A frozen initiator runs again.
@@ -536,36 +460,6 @@ impl World {
             let flags = RequestFlags::none();
             let wanted = Wanted { request: 0, op: OpCode::Read, flags, first, count, content: 0 };
             self.submit(at, wanted);
-        }
-    }
-}
-
-/// What a new life finds of the one before: models `heritage.rs`.
-fn inherit(node: &mut Attachment, log: Option<Incarnation>, canary: Option<Canary>) -> Legacy {
-    if std::mem::take(&mut node.log.waits) {
-        node.log.lives.push(node.life - 1);
-        let records = std::mem::take(&mut node.log.records).into_values();
-        if canary == Some(Canary::ForgetsLog) {
-            return Legacy::None;
-        }
-        node.log.records = (0..).zip(records).collect();
-        if node.log.misses {
-            let settled = log.unwrap_or(Incarnation::NONE);
-            return Legacy::Lost { settled };
-        }
-        let changes = node.log.records.values().map(|record| record.ask).collect();
-        return Legacy::Kept { settled: node.log.settled, changes };
-    }
-    node.log.lives.clear();
-    node.log.records.clear();
-    match log {
-        Some(settled) => {
-            (node.log.settled, node.log.misses) = (settled, true);
-            Legacy::Lost { settled }
-        }
-        None => {
-            (node.log.settled, node.log.misses) = (Incarnation::NONE, false);
-            Legacy::None
         }
     }
 }

@@ -104,7 +104,8 @@ impl World {
             Origin::Retained(_) | Origin::Nobody => None,
         };
         let fresh = slot.is_some_and(|slot| {
-            self.attachments[at].slots.get(slot).is_some_and(|entry| entry.number.is_none())
+            let entry = self.attachments[at].slots.get(slot);
+            entry.is_some_and(|entry| entry.number.is_none() && !entry.again)
         });
         self.judge_transmits(at, origin, fresh, &request);
         let node = &mut self.attachments[at];

@@ -38,6 +38,8 @@ pub struct Entry {
     pub piece: Vec<u64>,
     /// The present piece was sent, under this number.
     pub number: Option<u64>,
+    /// A life before this one had sent it.
+    pub again: bool,
     /// The target itself said that it failed.
     pub failed_there: bool,
 }
@@ -76,6 +78,7 @@ impl Slots {
             data: Vec::new(),
             piece: Vec::new(),
             number: None,
+            again: false,
             failed_there: false,
         };
         let free = self.entries.iter().position(Option::is_none);
@@ -103,7 +106,7 @@ impl Slots {
         entry.data.append(&mut entry.piece);
         entry.before += entry.length;
         entry.length = (entry.wanted.count - entry.before).min(most);
-        entry.number = None;
+        (entry.number, entry.again) = (None, false);
         entry.length > 0
     }
 
@@ -115,6 +118,11 @@ impl Slots {
     /// All that are taken.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().flatten()
+    }
+
+    /// The same, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut().flatten()
     }
 
     /// How many are.

@@ -189,6 +189,7 @@ impl World {
             | Happening::TickTarget { target, .. } => (Some(target), None),
             Happening::Kept { attachment, .. }
             | Happening::TickNode { attachment, .. }
+            | Happening::Part { attachment, .. }
             | Happening::Prepared { attachment, .. }
             | Happening::ShutDown { attachment, .. }
             | Happening::Knocked { attachment }
@@ -265,6 +266,11 @@ impl World {
             Happening::Prepared { attachment, life } => {
                 if self.attachments[attachment].lives(life) {
                     self.tell_node(attachment, lull_proto::initiator::Event::Prepared);
+                }
+            }
+            Happening::Part { attachment, life } => {
+                if self.attachments[attachment].lives(life) {
+                    self.part_node(attachment);
                 }
             }
             Happening::ShutDown { attachment, life } => {

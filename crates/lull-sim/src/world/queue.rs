@@ -41,6 +41,8 @@ pub enum Happening {
     StartTarget { target: usize },
     /// Somebody starts an initiator's daemon, if it is not there.
     StartNode { attachment: usize },
+    /// An initiator's daemon leaves its consumers to the next one.
+    Part { attachment: usize, life: u64 },
     /// What an initiator runs before it shuts its host down has ended.
     Prepared { attachment: usize, life: u64 },
     /// An initiator's host goes down because its policy says so.

@@ -54,6 +54,8 @@ caught! {
     the_note_before_the_first_attach_is_missed: NoNote;
     /// [SAFE-10]
     a_log_that_nobody_looks_for_is_missed: ForgetsLog;
+    /// [INIT-1]
+    what_a_replaced_daemon_had_in_flight_is_missed: ForgetsInFlight;
     /// [CHAIN-1]
     a_hold_that_nobody_is_told_of_is_missed: NoHold;
     /// [CHAIN-1]

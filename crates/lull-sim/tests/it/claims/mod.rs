@@ -9,4 +9,5 @@ mod lives;
 mod logs;
 mod overlaps;
 mod pause;
+mod successors;
 mod timers;
