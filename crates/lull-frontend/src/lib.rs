@@ -6,6 +6,8 @@
 pub mod device;
 pub mod fuse;
 pub mod nbd;
+#[doc(hidden)]
+pub mod outside;
 pub mod ublk;
 pub mod vhost_user;
 mod watch;

@@ -67,3 +67,14 @@ pub fn initiator_state(bytes: &[u8]) {
 pub fn retained_log(bytes: &[u8]) {
     lull_initiator::outside::log(bytes);
 }
+
+/// What a process leaves to the one that takes its consumers over.
+pub fn estate(bytes: &[u8]) {
+    lull_initiator::outside::estate(bytes);
+}
+
+/// Descriptions of requests and devices, and answers of netlink.
+pub fn kernel_devices(bytes: &[u8]) {
+    lull_frontend::outside::ublk(bytes);
+    lull_frontend::outside::netlink(bytes);
+}

@@ -81,6 +81,10 @@ targets! {
     initiator_state = documents::initiator_state, states, 20_000;
     /// The log that an initiator's next life finds in memory.
     retained_log = documents::retained_log, plans, 1_000;
+    /// What an initiator's process hands over to the next one.
+    estate = documents::estate, estates, 6_000;
+    /// What a kernel says of its block devices, and over netlink.
+    kernel_devices = documents::kernel_devices, devices, 60_000;
     /// A target's machine among any peers.
     target_machine = target_machine::run, plans, 10_000;
     /// An initiator's machine with any target.

@@ -371,3 +371,36 @@ pub fn plans() -> Vec<Vec<u8>> {
     };
     (1..33).map(plan).collect()
 }
+
+/// An announcement, and a document with one of everything in it.
+pub fn estates() -> Vec<Vec<u8>> {
+    let announced = r#"{"format":1,"release":"0.1.0","attachments":[["db1","rw"]]}"#;
+    let document = r#"{"clock":7,"restarts":[{"id":1,"node":"web-1"}],"attachments":[{"name":"db1",
+        "id":"a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7",
+        "promised":{"size":1048576,"block":512,"preferred":4096,"max_length":1048576,"features":3},
+        "sent":[{"slot":0,"ask":{"op":2,"flags":0,"offset":512,"length":8},"since":9}],
+        "held":[{"slot":1,"ask":{"op":1,"flags":0,"offset":0,"length":512},"since":10}],
+        "whole":true,"since":9,"deadline":600,"expired":false,
+        "requests":[
+        {"slot":0,"ask":{"op":2,"flags":0,"offset":512,"length":8},"rest":0,"payload":{"at":8,"length":8},
+        "owed":{"connection":1,"to":{"cookie":5,"offset":512},"answer":"Plain","held":0}},
+        {"slot":1,"ask":{"op":1,"flags":0,"offset":0,"length":512},"rest":0,"payload":null,
+        "owed":{"connection":1,"to":{"cookie":6,"offset":0},"answer":{"Data":{"length":512}},"held":0}}],
+        "clients":[],"mount":null,"log_lost":{"since":1,"why":"gone"}}]}"#;
+    vec![announced.into(), document.into()]
+}
+
+/// A described device, a request for it, and an answer with a status behind it.
+pub fn devices() -> Vec<Vec<u8>> {
+    let words =
+        |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
+    let mut device = words(&[1 | 128 << 16, 0, 1 << 20, 3, 7, 0, 0xd8, 0, 9, 0]);
+    device.resize(64, 0);
+    let request = words(&[1 | 1 << 13, 8, 64, 0, 0, 0]);
+    // Family 16 answers that it has number 27 and is called `nbd`; then all is well.
+    let name = words(&[8 | 2 << 16, u32::from_ne_bytes(*b"nbd\0")]);
+    let answer = [words(&[36, 16, 0, 0, 1]), words(&[6 | 1 << 16, 27]), name].concat();
+    let status = words(&[20, 2, 0, 0, 0]);
+    let failed = words(&[20, 2, 0, 0, i32::MIN as u32]);
+    vec![device, request, [answer.clone(), status].concat(), [answer, failed].concat()]
+}

@@ -49,7 +49,7 @@ macro_rules! bounded {
 bounded! {
     wire_frames wire_bodies wire_extents nbd_server_handshake nbd_client_handshake nbd_messages nbd_serve nbd_use fuse
     guest_rings guest_messages texts history configuration admin_documents target_state initiator_state retained_log target_machine
-    initiator_machine
+    estate kernel_devices    initiator_machine
 }
 
 /// Nothing is only half there: a target has its test, and libFuzzer its binary.

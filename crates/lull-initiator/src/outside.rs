@@ -1,16 +1,18 @@
 //! What this daemon reads that a life before left, taken with any bytes: for whoever tries them all. It panics where what
 //! is read is not what was written.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use lull_proto::initiator::{Ask, Legacy};
+use lull_proto::initiator::{Ask, Legacy, Slot};
 use lull_wire::{AttachmentId, Digest, OpCode, RequestFlags};
 
 use crate::journal::{Found, Journal};
 use crate::state_file;
+use crate::succession::estate::{Announcement, Document, Payload};
 
 /// The state of an attachment of the node `web-1`.
 pub fn state(bytes: &[u8]) {
@@ -23,6 +25,36 @@ pub fn state(bytes: &[u8]) {
             let _ = kept.owners();
         }
         Err(error) => assert!(error.to_string().contains("db1.json"), "it does not name the file"),
+    }
+}
+
+/// What a process before this one has handed over: what it announced, or the document, with a few bytes beside it.
+pub fn estate(bytes: &[u8]) {
+    let known = [("db1", lull_admin::Access::Rw)];
+    let _ = Announcement::check(&String::from_utf8_lossy(bytes), known.into_iter());
+    let Ok(document) = serde_json::from_slice::<Document>(bytes) else { return };
+    let written = serde_json::to_vec(&document).expect("a document can be written");
+    let again: Document = serde_json::from_slice(&written).expect("and read");
+    assert_eq!(serde_json::to_vec(&again).expect("again"), written);
+    let file = rustix::fs::memfd_create("payload", rustix::fs::MemfdFlags::CLOEXEC);
+    let file = File::from(file.expect("memory for a payload"));
+    file.write_all_at(&[7; 64], 0).expect("a payload");
+    let payload = Payload::given(file).expect("its length");
+    for left in document.attachments {
+        let _ = left.promised.known();
+        let slots: HashMap<u32, Slot> =
+            left.requests.iter().map(|one| (one.slot, Slot(one.slot))).collect();
+        for one in left.sent.iter().chain(&left.held) {
+            let _ = one.known(&slots);
+        }
+        let clients = left.clients.iter().flat_map(|client| [client.unread, client.unsent]);
+        let writes = left.requests.iter().filter_map(|one| {
+            let _ = one.ask.known();
+            one.payload
+        });
+        for bytes in clients.chain(writes).filter_map(|span| payload.get(span).ok()) {
+            assert!(bytes.as_ref().iter().all(|byte| *byte == 7), "what was never given");
+        }
     }
 }
 

@@ -197,6 +197,20 @@ impl Description {
     }
 }
 
+/// Anything that a kernel may describe, for whoever tries it all.
+pub(crate) fn try_reading(bytes: &[u8]) {
+    if let Some(bytes) = bytes.first_chunk() {
+        let Description { want, offset, length } = Description::decode(bytes);
+        assert!(offset.is_multiple_of(512) && length.is_multiple_of(512), "sectors, to {want:?}");
+    }
+    if let Some(bytes) = bytes.first_chunk() {
+        let info = Info::decode(bytes);
+        // How far it is the kernel says alone.
+        let known = Info { state: State::Dead, ..info };
+        assert_eq!(Info::decode(&info.encode()), known);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ mod kernel;
 mod reply;
 mod serve;
 
+pub(crate) use abi::try_reading;
 pub use block_device::{BlockDevice, Number, Queue, UblkError};
 pub(crate) use reply::Duty;
 pub use serve::serve;

@@ -253,7 +253,7 @@ impl Default for Payload {
 
 impl Payload {
     /// What a process before this one has written.
-    fn given(file: File) -> io::Result<Self> {
+    pub(crate) fn given(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         Ok(Self { from: Place::Before(file), length })
     }

@@ -14,3 +14,4 @@ mod netlink;
 
 pub use device::{Found, NbdDevice, NbdDeviceError};
 pub use held::Held;
+pub(crate) use netlink::try_reading;

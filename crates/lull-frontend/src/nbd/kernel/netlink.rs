@@ -83,19 +83,42 @@ impl Family {
         loop {
             // The kernel answers while it is asked: what does not lie there now never comes.
             let (_, length) = recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT)?;
-            let mut rest = &buffer[..length.min(8192)];
-            while let Some((kind, body, next)) = split(rest) {
-                rest = next;
-                match (kind, body.first_chunk::<4>()) {
-                    (STATUS, Some(code)) => match i32::from_ne_bytes(*code) {
-                        0 => return Ok(answer),
-                        errno => return Err(io::Error::from_raw_os_error(-errno)),
-                    },
-                    (_, Some(_)) => answer = body[GENERIC..].to_vec(),
-                    (_, None) => {}
-                }
+            match read(&buffer[..length.min(8192)], &mut answer) {
+                Some(Ok(())) => return Ok(answer),
+                Some(Err(error)) => return Err(error),
+                None => {}
             }
         }
+    }
+}
+
+/// What the kernel says at once: the attributes of its answer, and the status, where that is among it.
+fn read(mut rest: &[u8], answer: &mut Vec<u8>) -> Option<io::Result<()>> {
+    while let Some((kind, body, next)) = split(rest) {
+        rest = next;
+        match (kind, body.first_chunk::<4>()) {
+            (STATUS, Some(code)) => {
+                return Some(match i32::from_ne_bytes(*code) {
+                    0 => Ok(()),
+                    errno => Err(io::Error::from_raw_os_error(errno.wrapping_neg())),
+                });
+            }
+            (_, Some(_)) => *answer = body[GENERIC..].to_vec(),
+            (_, None) => {}
+        }
+    }
+    None
+}
+
+/// Anything that a kernel may say, for whoever tries it all.
+pub(crate) fn try_reading(bytes: &[u8]) {
+    let mut answer = Vec::new();
+    let _ = read(bytes, &mut answer);
+    assert!(answer.len() <= bytes.len(), "[SEC-4]");
+    for kind in 0..=4 {
+        let Some(value) = attribute(&answer, kind) else { continue };
+        let again = Attributes::default().with(kind, value);
+        assert_eq!(attribute(&again.0, kind), Some(value));
     }
 }
 
