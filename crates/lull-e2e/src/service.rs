@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -109,24 +109,29 @@ impl ServiceManager {
         let (Some((name, file)), None) = (all.next(), all.next()) else {
             panic!("not one descriptor is kept: {stored:?}");
         };
-        let mut started = Command::new("/bin/bash");
-        let file = file.try_clone().expect("a descriptor");
-        let number = handover::inherit(&mut started, file, 10).expect("a descriptor for a child");
-        let script = format!(
-            "exec 3<&{number} {number}<&-; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}; exec \"$0\" \"$@\""
-        );
-        started.arg("-c").arg(script).arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => started.env(name, value),
-                None => started.env_remove(name),
-            };
-        }
-        if let Some(dir) = command.get_current_dir() {
-            started.current_dir(dir);
-        }
-        started
+        with_passed(command, name, file)
     }
+}
+
+/// The command as a service manager starts it that passes it this, under this name.
+pub(crate) fn with_passed(command: &Command, name: &str, file: impl AsFd) -> Command {
+    let mut started = Command::new("/bin/bash");
+    let file = file.as_fd().try_clone_to_owned().expect("a descriptor");
+    let number = handover::inherit(&mut started, file, 10).expect("a descriptor for a child");
+    let script = format!(
+        "exec 3<&{number} {number}<&-; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}; exec \"$0\" \"$@\""
+    );
+    started.arg("-c").arg(script).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => started.env(name, value),
+            None => started.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        started.current_dir(dir);
+    }
+    started
 }
 
 impl Notice {

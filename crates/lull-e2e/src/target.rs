@@ -1,5 +1,6 @@
 //! A target as a process.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use rustix::process::Signal;
 use crate::command::{Finished, Running};
 use crate::initiator::block_on;
 use crate::process::{self, Process};
-use crate::service::ServiceManager;
+use crate::service::{ServiceManager, with_passed};
 use crate::terminal::Terminal;
 use crate::wait::{PROMPT, wait_for, wait_until};
 use crate::world::Inner;
@@ -207,6 +208,13 @@ impl Target {
     pub fn spawn_by(&mut self, manager: &ServiceManager) {
         let log = self.world.path(&format!("{}.log", self.name));
         let command = manager.with_stored(&self.command());
+        self.process = Some(Process::start(command, &self.name, &log));
+    }
+
+    /// Starts its process as a service manager does it that has bound this socket for it.
+    pub fn spawn_on(&mut self, socket: impl AsFd) {
+        let log = self.world.path(&format!("{}.log", self.name));
+        let command = with_passed(&self.command(), "lull-target.socket", socket);
         self.process = Some(Process::start(command, &self.name, &log));
     }
 

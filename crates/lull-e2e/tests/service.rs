@@ -2,9 +2,12 @@
 //! replaced is not taken for one that ended.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use lull_e2e::{Notice, PROMPT, Signal, Use, World};
+use lull_e2e::{Load, Notice, PROMPT, Shape, Signal, Use, World};
 
 fn words<'a>(notice: &'a Notice, variable: &str) -> &'a str {
     notice.value(variable).unwrap_or_else(|| panic!("no {variable} in {notice:?}"))
@@ -111,4 +114,72 @@ fn a_killed_targets_port_refuses_nobody_where_a_service_manager_keeps_it() {
     let _ = early.read(&mut [0]);
     let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
     assert_eq!(web.attachment().errors, 0);
+}
+
+/// Somebody who dials a target and says what is no HELLO, which is answered by the end of the connection.
+fn dials(address: &str) -> Box<dyn FnOnce()> {
+    fn heard(mut stream: impl std::io::Read + std::io::Write) {
+        stream.write_all(&[0; 4096]).expect("somebody takes it");
+        let _ = stream.read(&mut [0]);
+    }
+    match address.split_once(':') {
+        Some(("unix", path)) => {
+            let stream = UnixStream::connect(path).expect("nobody is refused");
+            Box::new(move || heard(stream))
+        }
+        _ => {
+            let at = address.trim_start_matches("tcp:");
+            let stream = TcpStream::connect(at).expect("nobody is refused");
+            Box::new(move || heard(stream))
+        }
+    }
+}
+
+/// A socket that a unit of the service manager's binds is used, and nobody who dials it is refused, whatever becomes of the
+/// daemon: before its start, while it is replaced, when it was killed, and after its end.
+#[test]
+fn a_socket_that_a_service_manager_binds_refuses_nobody() {
+    for tcp in [false, true] {
+        let world = World::new();
+        let target = world.target("stor").file("db1", "16M");
+        let mut target = if tcp { target.tcp() } else { target }.prepare();
+        let address = target.listen().to_owned();
+        let socket: OwnedFd = match address.split_once(':') {
+            Some(("unix", path)) => UnixListener::bind(path).expect("a socket").into(),
+            _ => TcpListener::bind(address.trim_start_matches("tcp:")).expect("a port").into(),
+        };
+        let early = dials(&address);
+        target.spawn_on(socket.as_fd());
+        target.wait_serving();
+        early();
+        let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+        let load = Load::start(&web.nbd(), Shape::default());
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let dialler = scope.spawn(|| {
+                let mut count = 0;
+                while !over.load(Ordering::Relaxed) {
+                    dials(&address)();
+                    count += 1;
+                }
+                count
+            });
+            target.restart(&["--daemon"]);
+            over.store(true, Ordering::Relaxed);
+            let count: u32 = dialler.join().expect("nobody was refused");
+            eprintln!("{count} have dialled");
+        });
+        target.kill();
+        let waits = dials(&address);
+        target.spawn_on(socket.as_fd());
+        waits();
+        web.wait_sharing();
+        // Its successor knows too whose socket it is.
+        target.restart(&["--daemon"]);
+        load.wait_progress(100);
+        load.finish().clean();
+        target.signal(Signal::TERM);
+        target.wait_gone();
+        drop(dials(&address));
+    }
 }

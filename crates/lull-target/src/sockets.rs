@@ -17,6 +17,8 @@ use std::rc::Rc;
 const ADMIN: &str = "admin";
 const LISTEN: &str = "listen ";
 const NBD: &str = "nbd ";
+/// A second name of those that the service manager has bound: their files are its own.
+const LENT: &str = "lent ";
 /// The name under which the service manager keeps those over TCP.
 const KEPT: &str = "lull-listening";
 
@@ -81,7 +83,9 @@ impl Sockets {
         let named = |prefix: &'static str| move |one: &Bound| format!("{prefix}{}", one.addr);
         let listen = self.listen.iter().map(|one| (named(LISTEN)(one), one.listener.as_fd()));
         let nbd = self.nbd.iter().map(|one| (named(NBD)(one), one.listener.as_fd()));
-        listen.chain(nbd).chain([(ADMIN.to_owned(), self.admin.as_fd())]).collect()
+        let lent = self.listen.iter().chain(&self.nbd).filter(|one| one.is_lent);
+        let lent = lent.map(|one| (named(LENT)(one), one.listener.as_fd()));
+        listen.chain(nbd).chain(lent).chain([(ADMIN.to_owned(), self.admin.as_fd())]).collect()
     }
 
     /// Gives those over TCP to the service manager, where there is one, instead of what it has.
@@ -167,7 +171,10 @@ async fn take(
     addr: &Addr,
 ) -> Result<Bound, SocketError> {
     let (listener, is_lent) = match inherited.remove(&format!("{prefix}{addr}")) {
-        Some(fd) => (Listener::from_fd(addr, fd)?, false),
+        Some(fd) => {
+            let is_lent = inherited.remove(&format!("{LENT}{addr}")).is_some();
+            (Listener::from_fd(addr, fd)?, is_lent)
+        }
         None => match lent.take(addr).await {
             Some(lent) => lent,
             None => (Listener::bind(addr).await?, false),
