@@ -189,8 +189,16 @@ impl Task {
     /// Waits for requests of this connection to end, and for a buffer.
     async fn wait_for_room(&self, length: u32, pool: &Pool) -> Option<Buffer> {
         self.gauge.keep_waiting(true);
-        self.lane.room(length).await;
-        let buffer = pool.take_waiting(length as usize).await;
+        let room = async {
+            self.lane.room(length).await;
+            pool.take_waiting(length as usize).await
+        };
+        // [CONN-2] It says nothing that is heard, and hears nothing that it is answered: it is told that this side lives.
+        let buffer = tokio::select! {
+            biased;
+            buffer = room => buffer,
+            () = self.lane.ping() => None,
+        };
         self.gauge.keep_waiting(false);
         buffer
     }
@@ -248,5 +256,71 @@ impl Task {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::daemon::{Life, Shared};
+    use crate::gauge::Watch;
+    use lull_block::{Context, Workers};
+    use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber};
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::sync::mpsc;
+
+    /// [CONN-2] Whose requests there is no room for is not read, and its PING behind them not answered: it hears that this
+    /// side lives.
+    #[tokio::test]
+    async fn a_peer_that_is_kept_waiting_is_told_that_this_side_lives() {
+        let context =
+            Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
+        let backend = lull_block::open(&"mem:1M".parse().unwrap(), &context).unwrap();
+        let (toll, sharers) = Default::default();
+        let shared =
+            Shared { name: "db1".to_owned(), backend, life: Life::default(), toll, sharers };
+        let (control, _heard) = mpsc::unbounded_channel();
+        let (watch, gauge) = (Arc::new(Watch::new(Clock::start())), Arc::new(Gauge::default()));
+        let pool = Pool::with_classes(&[(4096, 1)]).unwrap();
+        let _only = pool.take(4096).unwrap();
+        let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);
+        let outlet = Outlet::new();
+        let lane = Rc::new(Lane::new(outlet.clone(), watch, Arc::clone(&gauge)));
+        let terms = Terms {
+            read_only: false,
+            version: 1,
+            incarnation: Incarnation::NONE,
+            life: 0,
+            share: None,
+            keep_alive: Duration::from_millis(1),
+        };
+        lane.open(&local, ResourceIndex(0), terms);
+        let (ours, theirs) = Stream::pair().unwrap();
+        let ((mut reader, _w), (_r, mut peer)) = (ours.into_split(), theirs.into_split());
+        let number = RequestNumber(1);
+        let (op, flags) = (OpCode::Read, RequestFlags::none());
+        let asked = Request { number, lowest: number, offset: 0, length: 4096, op, flags };
+        let mut frame = Vec::new();
+        asked.encode(Digest::NONE, &mut frame);
+        peer.write_all(&frame).await.unwrap();
+        let task = Task { local, conn: ConnId(1), lane, outlet: outlet.clone(), gauge };
+        let mut inlet = Inlet::with_capacity(INLET);
+        let told = async {
+            while outlet.queued() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = task.read(&mut reader, &mut inlet) => panic!("{ended:?}"),
+            () = told => {}
+        }
+        let (ours, theirs) = Stream::pair().unwrap();
+        let ((_r, mut writer), (mut reader, _w)) = (ours.into_split(), theirs.into_split());
+        outlet.finish();
+        outlet.pump(&mut writer).await.unwrap();
+        inlet.fill(&mut reader).await.unwrap();
+        let said = FrameHeader::read(inlet.bytes(), Sender::Target).unwrap().unwrap();
+        assert_eq!(said.kind, Kind::Ping);
     }
 }

@@ -13,12 +13,13 @@ use lull_proto::target::{Ended, ResourceIndex, Share};
 use lull_transport::Outlet;
 use lull_wire::extents::EXTENTS_PAYLOAD;
 use lull_wire::frame::Digest;
-use lull_wire::messages::{Reply, Request};
-use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber, StatusCode};
+use lull_wire::messages::{Ping, Reply, Request};
+use lull_wire::{Incarnation, Message, OpCode, RequestFlags, RequestNumber, StatusCode};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What a reply needs to know of its request.
@@ -64,6 +65,8 @@ pub struct Terms {
     pub life: u64,
     /// Other initiators write as well.
     pub share: Option<Share>,
+    /// A round of keep-alive.
+    pub keep_alive: Duration,
 }
 
 impl Open {
@@ -229,6 +232,24 @@ impl Lane {
                 return;
             }
             freed.await;
+        }
+    }
+
+    /// Says in each round that this side lives, for as long as it is polled: while nothing is read of a peer its PING, too,
+    /// stands behind its requests. It ends never.
+    pub async fn ping(&self) {
+        let round = match &*self.state.borrow() {
+            State::Open(open) => open.terms.keep_alive,
+            State::NotYet | State::Closing(_) | State::Closed => Duration::MAX,
+        };
+        for token in 1.. {
+            tokio::time::sleep(round).await;
+            // [SEC-4] Whoever does not read what was said before hears nothing more.
+            if self.outlet.queued() == 0 {
+                let mut frame = Vec::new();
+                Message::from(Ping { token }).encode(Digest::NONE, &mut frame);
+                self.outlet.push_bytes(&frame);
+            }
         }
     }
 
@@ -477,7 +498,9 @@ mod tests {
             (Arc::new(Watch::new(Clock::start())), Pool::with_classes(&[(4096, 1)]).unwrap());
         let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);
         let incarnation = Incarnation::NONE;
-        let terms = Terms { read_only: false, version: 1, incarnation, life: 0, share: None };
+        let keep_alive = Duration::from_secs(1);
+        let terms =
+            Terms { read_only: false, version: 1, incarnation, life: 0, share: None, keep_alive };
         let lane = || {
             let (outlet, watch) = (Outlet::new(), Arc::clone(&watch));
             let lane = Lane::new(outlet.clone(), watch, Arc::new(Gauge::default()));

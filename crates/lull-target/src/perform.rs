@@ -38,7 +38,8 @@ impl Daemon {
             Action::Open { conn, resource, read_only, version, share } => {
                 let incarnation = core.machine.resources()[resource.0].incarnation;
                 let life = core.lives[resource.0];
-                let terms = Terms { read_only, version, incarnation, life, share };
+                let keep_alive = self.config.silence / 4;
+                let terms = Terms { read_only, version, incarnation, life, share, keep_alive };
                 self.ask(core, conn, Command::Open { conn, resource, terms });
             }
             Action::Close { conn } => self.ask(core, conn, Command::Close { conn }),
