@@ -122,6 +122,25 @@ fn a_stop_without_the_target_leaves_what_is_unflushed_to_the_next_start() {
     assert_eq!(Consumer::connect(&web.nbd()).lost(100), 0);
 }
 
+/// [SAFE-10] What is left in memory is left in a file, too: it outlives its keeper, as it would this host, and is there once.
+#[test]
+fn a_stop_without_the_target_leaves_what_is_unflushed_to_the_next_boot() {
+    let world = World::new();
+    let (mut target, mut web) = one(&world);
+    let file = web.state_dir().join("db1.unflushed");
+    Consumer::connect(&web.nbd()).write(100);
+    target.kill();
+    web.process().signal(Signal::TERM);
+    web.process().wait(PROMPT);
+    assert!(file.exists(), "{}", web.log());
+    web.keepers().into_iter().for_each(|keeper| send(keeper, Signal::KILL));
+    wait_until("the keeper is gone", PROMPT, || web.keepers().is_empty());
+    target.start();
+    web.start();
+    assert!(!file.exists(), "what is written from here on is newer");
+    assert_eq!(Consumer::connect(&web.nbd()).lost(100), 0);
+}
+
 /// [SAFE-10] Where the log is gone as well the loss is told; with a target that kept its memory nothing is lost.
 #[test]
 fn a_lost_log_is_told_and_is_a_loss_only_where_the_target_lost_its_memory() {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lull_admin::{
-    AdminListener, AdminServer, AlertLog, ApiError, CALLS_QUEUED, Call, ErrorCode, InitiatorStatus,
-    Moment, Reply, RestartRecord, Status,
+    AdminListener, AdminServer, AlertLog, ApiError, CALLS_QUEUED, Call, ErrorCode, HostWatch,
+    InitiatorStatus, Moment, Reply, RestartRecord, Status,
 };
 use lull_proto::initiator::{self, End, Initiator, Retain};
 use lull_wire::messages::{Address, Name};
@@ -18,6 +18,7 @@ use crate::attachment::{Attachment, Made};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::config::{AttachmentConfig, Config, Keeping, name};
+use crate::descent::{self, Descent};
 use crate::error::RunError;
 use crate::footing;
 use crate::heritage;
@@ -35,8 +36,10 @@ use crate::wording;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it looks whether anything is wrong.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the disk of the state may take for a log that is left behind; then this process ends all the same.
+const LAST_WRITE: Duration = Duration::from_secs(10);
 /// How long requests have to be answered once it leaves anyway; then their consumers are cut off.
-const LAST_CALL: Duration = Duration::from_secs(2);
+pub(crate) const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// What attachments and targets tell the daemon.
 #[derive(Debug)]
@@ -77,6 +80,8 @@ enum Happening {
     Stop,
     /// It was to stop, and the time for it is over.
     Late,
+    /// The host goes down, true, or stays after all.
+    Host(bool),
     /// An attachment has something to tell.
     News(News),
 }
@@ -90,6 +95,8 @@ enum Stopping {
     Detaching { until: Instant },
     /// They leave, whether their targets are there or not.
     Leaving { until: Instant },
+    /// All have, and what they leave is written.
+    Closing { until: Instant },
 }
 
 pub(crate) struct Daemon {
@@ -107,6 +114,9 @@ pub(crate) struct Daemon {
     detaching: HashMap<String, Vec<Reply<()>>>,
     stopping: Stopping,
     looks: Interval,
+    host: HostWatch,
+    /// The host goes down.
+    pub(crate) descent: Option<Descent>,
     alerts: AlertLog,
     pub(crate) admin: AdminServer,
     pub(crate) admin_socket: AdminListener,
@@ -139,7 +149,10 @@ impl Daemon {
         let mut logs = Vec::new();
         for (attachment, (_, kept, _)) in config.attachments.iter().zip(&opened) {
             let mut log = heritage::open(&config, attachment, kept, &mut passed, estate.is_some())?;
-            log.keep();
+            log.keep().map_err(|error| RunError::Log {
+                attachment: attachment.name.clone(),
+                why: format!("cannot be taken out of {}: {error}", config.state_dir.display()),
+            })?;
             logs.push(log);
         }
         let door = match &config.callback {
@@ -227,6 +240,8 @@ impl Daemon {
             detaching: HashMap::new(),
             stopping: Stopping::No,
             looks,
+            host: descent::watch(),
+            descent: None,
             alerts: AlertLog::default(),
             admin,
             admin_socket,
@@ -262,16 +277,22 @@ impl Daemon {
                 Happening::Look => {
                     told(Moment::Alive);
                     self.look();
+                    result = result.and(self.let_host_go());
                 }
+                Happening::Host(goes) => self.host_says(goes),
                 Happening::Stop => {
                     self.abort_restart().await;
-                    told(Moment::Ending { within: PATIENCE + LAST_CALL });
+                    told(Moment::Ending { within: PATIENCE + LAST_CALL + LAST_WRITE });
                     self.stop();
                 }
                 Happening::Late => match self.stopping {
                     Stopping::No | Stopping::Detaching { .. } => self.stop(),
                     Stopping::Leaving { .. } => {
-                        result = result.and(self.cut_off());
+                        result = result.and(self.cut_off(|one| !one.has_ended()));
+                        self.stopping = Stopping::Closing { until: self.after(LAST_WRITE) };
+                    }
+                    Stopping::Closing { .. } => {
+                        result = result.and(self.cut_off(|_| true));
                         break;
                     }
                 },
@@ -311,7 +332,9 @@ impl Daemon {
         let late = async move {
             match stopping {
                 Stopping::No => std::future::pending().await,
-                Stopping::Detaching { until } | Stopping::Leaving { until } => {
+                Stopping::Detaching { until }
+                | Stopping::Leaving { until }
+                | Stopping::Closing { until } => {
                     tokio::time::sleep_until(until).await;
                 }
             }
@@ -321,6 +344,7 @@ impl Daemon {
             Some(()) = stops.recv() => Happening::Stop,
             Some(news) = self.news.recv() => Happening::News(news),
             () = late => Happening::Late,
+            goes = self.host.next() => Happening::Host(goes),
             _ = self.looks.tick() => Happening::Look,
             Some(call) = calls.recv() => Happening::Call(call),
         }
@@ -344,8 +368,8 @@ impl Daemon {
             Stopping::Detaching { .. } => {
                 (true, Stopping::Leaving { until: self.after(LAST_CALL) })
             }
-            Stopping::Leaving { .. } => {
-                (true, Stopping::Leaving { until: self.after(Duration::ZERO) })
+            Stopping::Leaving { .. } | Stopping::Closing { .. } => {
+                (true, Stopping::Closing { until: self.after(Duration::ZERO) })
             }
         };
         self.stopping = next;
@@ -358,10 +382,10 @@ impl Daemon {
         self.clock.instant(self.clock.now() + span)
     }
 
-    /// The time is over: who still waits is cut off.
-    fn cut_off(&mut self) -> Result<(), RunError> {
+    /// The time is over for some: who still waits is cut off.
+    pub(crate) fn cut_off(&mut self, which: impl Fn(&Attachment) -> bool) -> Result<(), RunError> {
         let mut result = Ok(());
-        for attachment in self.attachments.drain(..) {
+        for attachment in self.attachments.extract_if(.., |one| which(one)) {
             let (name, unanswered) = (attachment.config().name.clone(), attachment.unanswered());
             attachment.abandon();
             if unanswered > 0 {

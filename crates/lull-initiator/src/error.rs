@@ -17,7 +17,7 @@ pub enum RunError {
     /// What an earlier life left is there, and cannot be had: to start without it would be to lose it.
     #[error(
         "{attachment}: the log of unflushed writes that the process before this one left {why}; start again, or, if \
-         those writes may be lost, end its keeper first"
+         those writes may be lost, end its keeper and remove {attachment}.unflushed first"
     )]
     Log {
         /// The attachment's name.

@@ -9,7 +9,7 @@ use lull_wire::Incarnation;
 
 use crate::config::{AttachmentConfig, Config};
 use crate::error::RunError;
-use crate::journal::{Damage, Found, Journal, JournalError};
+use crate::journal::{Damage, Found, Journal, JournalError, Saved};
 use crate::mounted;
 use crate::state_file::Kept;
 use crate::vault::{self, Vault, not_kept};
@@ -27,6 +27,8 @@ pub struct Log {
     pub vault: Vault,
     /// Why nobody keeps it.
     pub fault: Option<String>,
+    /// The file from which it may come.
+    saved: Saved,
     /// What people are to be told: a word for programs, a sentence.
     pub told: Vec<(&'static str, String)>,
     /// The mounted file of a life that was killed.
@@ -61,7 +63,16 @@ pub fn open(
         Vault::new(&config.keeping, &config.state_dir, &attachment.name, kept.attachment);
     let unusable = |why: String| RunError::Log { attachment: attachment.name.clone(), why };
     let mut left = vault.find(passed).map_err(|error| unusable(error.to_string()))?;
-    let file = left.remove(vault::LOG);
+    let saved = Saved::of(&config.state_dir, &attachment.name);
+    let file = match left.remove(vault::LOG) {
+        Some(file) => Some(file),
+        None => {
+            let read = saved.read();
+            read.map_err(|error| {
+                unusable(format!("in {} cannot be read: {error}", saved.path().display()))
+            })?
+        }
+    };
     let (mount, fuse) = match (left.remove(vault::FUSE), left.remove(vault::MOUNT)) {
         (Some(fuse), _) if handed_over => (None, Some(fuse)),
         (Some(fuse), Some(note)) => (mounted::Found::of(fuse, note), None),
@@ -108,7 +119,7 @@ pub fn open(
             told.extend(found_words(&legacy));
             told.extend(damaged.map(|damage| ("log_damaged", damage_words(&damage))));
             let retain = retain.min(journal.retains());
-            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse }
+            Log { journal, legacy, retain, vault, fault: None, saved, told, mount, fuse }
         }
         None => {
             let mut journal = Journal::create(kept.attachment, retain)?;
@@ -119,15 +130,23 @@ pub fn open(
                 }
                 None => Legacy::None,
             };
-            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse }
+            Log { journal, legacy, retain, vault, fault: None, saved, told, mount, fuse }
         }
     };
     Ok(log)
 }
 
 impl Log {
-    /// From here on the next life finds it. That it would not keeps nobody from serving.
-    pub fn keep(&mut self) {
+    /// From here on the next life finds it there, and nowhere else. That it would not keeps nobody from serving.
+    ///
+    /// # Errors
+    /// The file that it came from is still there: what is acknowledged from here on would be overwritten with it one day.
+    pub fn keep(&mut self) -> std::io::Result<()> {
+        self.keep_in_vault();
+        self.saved.remove()
+    }
+
+    fn keep_in_vault(&mut self) {
         if self.settled().is_none() {
             return;
         }

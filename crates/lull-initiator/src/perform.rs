@@ -244,8 +244,12 @@ impl Attachment {
                 keeper.remove();
             }
         }
+        let saving = (leaves && self.made.outlives).then(|| self.save(core)).flatten();
         let attachment = Rc::clone(self);
         tokio::task::spawn_local(async move {
+            if let Some(saving) = saving {
+                saving.await;
+            }
             attachment.face.closed().await;
             if let Some(keeper) = keeper {
                 keeper.finish().await;

@@ -3,9 +3,8 @@
 
 use crate::chronicle::plain;
 use crate::daemon::{Core, Daemon, Input, Plan};
-use crate::host::Delay;
 use crate::life::STATE_VARIABLE;
-use lull_admin::{ApiError, ErrorCode, RestartKind};
+use lull_admin::{ApiError, Delay, ErrorCode, HostWatch, Reason, RestartKind};
 use lull_proto::MonoTime;
 use lull_proto::target::{self, Holder, OnTimeout, Order, Phase, Purpose};
 use lull_transport::Origin;
@@ -34,6 +33,17 @@ pub struct Descent {
     /// The restart in which everybody was paused for that before: a timer runs.
     quiet_in: u64,
     delay: Delay,
+}
+
+/// Watches the host, which is asked to wait for a pause; must be called within a runtime.
+pub fn watch(node: &str) -> HostWatch {
+    let who = format!("lull target {node}");
+    let why = "initiators pause before anything is stopped";
+    HostWatch::start(Some(Reason { who, why }), |trouble| match std::env::var_os("NOTIFY_SOCKET") {
+        Some(_) => tracing::info!("{trouble}"),
+        // In a container, or a program's own target, that is as it should be.
+        None => tracing::debug!("{trouble}"),
+    })
 }
 
 impl Descent {

@@ -15,7 +15,6 @@ mod daemon;
 mod descent;
 mod executor;
 mod gauge;
-mod host;
 mod knock;
 mod lane;
 mod life;

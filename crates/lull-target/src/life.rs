@@ -3,8 +3,7 @@
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::daemon::{Core, Daemon, Input, Plan};
-use crate::descent::Descent;
-use crate::host::Host;
+use crate::descent::{self, Descent};
 use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Format, Store, StoreError};
@@ -12,7 +11,7 @@ use crate::threads::Threads;
 use crate::upstream;
 use crate::waiting::{Rested, WaitingRoom};
 use crate::{Config, knock, sharers, store};
-use lull_admin::{AdminServer, CALLS_QUEUED, Call, Moment};
+use lull_admin::{AdminServer, CALLS_QUEUED, Call, HostWatch, Moment};
 use lull_block::OpenError;
 use lull_proto::target::{self, Target};
 use lull_transport::handover::{Predecessor, Successor, SuccessorError, VARIABLE};
@@ -235,7 +234,7 @@ async fn life(
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    host: Host,
+    host: HostWatch,
 }
 
 /// What they tell.
@@ -249,7 +248,7 @@ enum Sign {
 impl Signals {
     fn new(node: &str) -> Result<Self, RunError> {
         Ok(Self {
-            host: Host::watch(node),
+            host: descent::watch(node),
             terminate: signal(SignalKind::terminate()).map_err(system("signals"))?,
             interrupt: signal(SignalKind::interrupt()).map_err(system("signals"))?,
         })

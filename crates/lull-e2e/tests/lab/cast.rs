@@ -115,7 +115,8 @@ pub fn device_line(name: &str, uri: &str, door: Door, state: &str) -> String {
 /// Leaves what is written in the guest's page cache until somebody flushes it.
 pub fn never_write_back(guest: &Guest) {
     guest.say(
-        "sysctl -w vm.dirty_writeback_centisecs=0 vm.dirty_background_ratio=80 vm.dirty_ratio=90",
+        "cd /proc/sys/vm && echo 0 > dirty_writeback_centisecs && \
+         echo 80 > dirty_background_ratio && echo 90 > dirty_ratio",
     );
 }
 

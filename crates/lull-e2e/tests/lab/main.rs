@@ -2,6 +2,7 @@
 
 mod cast;
 mod doors;
+mod going_down;
 mod guest_disk;
 mod handles;
 mod holds;

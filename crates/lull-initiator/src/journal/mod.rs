@@ -16,6 +16,7 @@
 //! may be killed between any two stores: what it had begun to write was acknowledged to nobody, and is not found.
 
 mod memory;
+mod saved;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,6 +26,8 @@ use lull_proto::initiator::{Ask, Legacy};
 use lull_wire::{AttachmentId, Digest, Incarnation, OpCode, RequestFlags};
 
 use memory::Memory;
+
+pub use saved::Saved;
 
 /// What lies before the ring.
 const FRONT: usize = 4096;

@@ -1,9 +1,10 @@
-//! The host below this target, as far as it says that it goes down: logind tells it before it stops anything, and waits
-//! some seconds for whoever asked it to.
+//! The host below a daemon, as far as it says that it goes down: logind tells it before it stops anything, and waits some
+//! seconds for whoever asked it to.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use zbus::OwnedFd;
 
@@ -22,7 +23,7 @@ trait Login {
 }
 
 /// The descriptor because of which a host that goes down waits.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Delay(Arc<Mutex<Option<OwnedFd>>>);
 
 impl Delay {
@@ -38,30 +39,38 @@ impl Delay {
     }
 }
 
-/// The host, watched.
-pub struct Host {
-    news: mpsc::UnboundedReceiver<bool>,
-    delay: Delay,
+/// What a host is asked to wait for.
+#[derive(Clone, Debug)]
+pub struct Reason {
+    /// Who asks, for people.
+    pub who: String,
+    /// Why, for people.
+    pub why: &'static str,
 }
 
-impl Host {
-    /// Watches it from now on; must be called within a runtime. Where there is no D-Bus or no logind, nothing is ever
-    /// heard, and a host that goes down is noticed when it ends this process.
-    pub fn watch(node: &str) -> Self {
+/// The host, watched until this is dropped.
+#[derive(Debug)]
+pub struct HostWatch {
+    news: mpsc::UnboundedReceiver<bool>,
+    delay: Delay,
+    task: JoinHandle<()>,
+}
+
+impl HostWatch {
+    /// Watches it from now on; must be called within a runtime. `reason`: it is asked to wait some seconds before it stops
+    /// anything. Where there is no D-Bus or no logind, nothing is ever heard, and a host that goes down is noticed when
+    /// it ends this process; `troubled` is told why, in a sentence.
+    pub fn start(reason: Option<Reason>, troubled: fn(&str)) -> Self {
         let (teller, news) = mpsc::unbounded_channel();
         let delay = Delay::default();
-        let (node, kept) = (node.to_owned(), delay.clone());
-        tokio::spawn(async move {
-            if let Err(error) = listen(&node, &teller, &kept).await {
+        let kept = delay.clone();
+        let task = tokio::spawn(async move {
+            if let Err(error) = listen(reason.as_ref(), troubled, &teller, &kept).await {
                 let text = "a shutdown of this host is noticed when it ends this process";
-                // In a container, or a program's own target, that is as it should be.
-                match std::env::var_os("NOTIFY_SOCKET") {
-                    Some(_) => tracing::info!("{text}: logind cannot be asked ({error})"),
-                    None => tracing::debug!("{text}: logind cannot be asked ({error})"),
-                }
+                troubled(&format!("{text}: logind cannot be asked ({error})"));
             }
         });
-        Self { news, delay }
+        Self { news, delay, task }
     }
 
     /// The next that it says: true, it goes down; false, it stays after all.
@@ -78,15 +87,26 @@ impl Host {
     }
 }
 
-async fn listen(node: &str, news: &mpsc::UnboundedSender<bool>, delay: &Delay) -> zbus::Result<()> {
+impl Drop for HostWatch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn listen(
+    reason: Option<&Reason>,
+    troubled: fn(&str),
+    news: &mpsc::UnboundedSender<bool>,
+    delay: &Delay,
+) -> zbus::Result<()> {
     let bus = zbus::Connection::system().await?;
     let login = LoginProxy::new(&bus).await?;
     let mut shutdowns = login.receive_prepare_for_shutdown().await?;
-    inhibit(&login, node, delay).await;
+    inhibit(&login, reason, troubled, delay).await;
     while let Some(shutdown) = shutdowns.next().await {
         let goes = shutdown.args()?.start;
         if !goes {
-            inhibit(&login, node, delay).await;
+            inhibit(&login, reason, troubled, delay).await;
         }
         if news.send(goes).is_err() {
             break;
@@ -96,13 +116,18 @@ async fn listen(node: &str, news: &mpsc::UnboundedSender<bool>, delay: &Delay) -
 }
 
 /// Asks for the time to pause; without it that begins at the same moment, and the host does not wait for it to end.
-async fn inhibit(login: &LoginProxy<'_>, node: &str, delay: &Delay) {
-    let why = "initiators pause before anything is stopped";
-    match login.inhibit("shutdown", &format!("lull target {node}"), why, "delay").await {
+async fn inhibit(
+    login: &LoginProxy<'_>,
+    reason: Option<&Reason>,
+    troubled: fn(&str),
+    delay: &Delay,
+) {
+    let Some(Reason { who, why }) = reason else { return };
+    match login.inhibit("shutdown", who, why, "delay").await {
         Ok(descriptor) => delay.set(Some(descriptor)),
-        Err(error) => tracing::info!(
+        Err(error) => troubled(&format!(
             "this host does not wait for a pause before it stops its services, which is when the pause comes at the \
              latest: logind refuses to ({error}); polkit lets the user of this process"
-        ),
+        )),
     }
 }
