@@ -33,6 +33,14 @@ impl Channel {
         self.when_ready(Interest::READABLE, |fd| recv_fds(fd)).await
     }
 
+    /// The next parcel, if it has come.
+    pub fn look(&self) -> Option<Result<Parcel, ParcelError>> {
+        match recv_fds(self.as_fd()) {
+            Err(ParcelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
+            received => Some(received),
+        }
+    }
+
     async fn when_ready<T>(
         &self,
         interest: Interest,

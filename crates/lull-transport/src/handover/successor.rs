@@ -153,10 +153,15 @@ impl Successor {
         what: &'static str,
         limit: Duration,
     ) -> Result<(), SuccessorError> {
-        let parcel = match tokio::time::timeout(limit, self.channel.recv()).await {
-            Err(_) => return Err(SuccessorError::Slow { what, limit }),
-            Ok(Ok(parcel)) => parcel,
-            Ok(Err(_)) => return Err(self.ended().await),
+        let received = match tokio::time::timeout(limit, self.channel.recv()).await {
+            Ok(received) => Some(received),
+            // Who was stopped meanwhile wakes to the end of its patience before it hears what was said.
+            Err(_) => self.channel.look(),
+        };
+        let parcel = match received {
+            None => return Err(SuccessorError::Slow { what, limit }),
+            Some(Ok(parcel)) => parcel,
+            Some(Err(_)) => return Err(self.ended().await),
         };
         if parcel.message == wanted {
             return Ok(());
@@ -232,5 +237,69 @@ impl Predecessor {
         if self.channel.send(SERVING, &[]).await.is_ok() {
             let _ = tokio::time::timeout(SERVE_LIMIT, self.channel.recv()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::{recv_fds, send_fds};
+    use rustix::net::sockopt::{Timeout, set_socket_timeout};
+    use rustix::process::{Pid, Signal, kill_process};
+
+    /// Set for the child that this test program becomes.
+    const CHILD: &str = "STOPPED_PREDECESSOR_FD";
+    const LIMIT: Duration = Duration::from_millis(300);
+
+    /// [INIT-1] Two would go on with the same consumers otherwise.
+    #[test]
+    fn a_predecessor_that_was_stopped_beyond_the_limit_hears_that_its_successor_serves() {
+        let (ours, theirs) = socketpair().unwrap();
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let number = inherit(&mut command, theirs, LOWEST).unwrap();
+        let test = "handover::successor::tests::as_a_predecessor";
+        command.args(["--exact", test, "--nocapture"]).env(CHILD, number.to_string());
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        drop(command);
+        let thread = String::from_utf8(recv_fds(&ours).unwrap().message).unwrap();
+        let pid = Pid::from_child(&child);
+        let stat = format!("/proc/{}/task/{thread}/stat", child.id());
+        let is = |wanted: &str| {
+            let text = std::fs::read_to_string(&stat).unwrap();
+            text.rsplit(") ").next().unwrap().starts_with(wanted)
+        };
+        while !is("S") {
+            std::thread::yield_now();
+        }
+        kill_process(pid, Signal::STOP).unwrap();
+        while !is("T") {
+            std::thread::yield_now();
+        }
+        send_fds(&ours, &[], SERVING).unwrap();
+        // Who is stopped says nothing, for longer than its patience.
+        set_socket_timeout(&ours, Timeout::Recv, Some(2 * LIMIT)).unwrap();
+        assert!(recv_fds(&ours).is_err());
+        kill_process(pid, Signal::CONT).unwrap();
+        assert!(child.wait().unwrap().success(), "it would go on beside its successor");
+    }
+
+    /// The other half of the test above; on its own it has nothing to do.
+    #[test]
+    fn as_a_predecessor() {
+        let Ok(number) = std::env::var(CHILD) else {
+            return;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let end = inherited(number.parse().unwrap()).unwrap();
+            let ours = end.try_clone().unwrap();
+            let child = Command::new("true").spawn().unwrap();
+            let channel = Arc::new(Channel::new(end).unwrap());
+            let mut successor = Successor { child, channel };
+            let _ = successor.child.wait().await;
+            let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+            send_fds(&ours, &[], thread.as_bytes()).unwrap();
+            successor.answer(SERVING, "serve", LIMIT).await.unwrap();
+        });
     }
 }
