@@ -69,6 +69,8 @@ pub(super) struct Seen {
     pub(super) errors: u64,
     /// Requests that were not answered at all.
     pub(super) unanswered: u64,
+    /// Whether the load's last requests had an error or no answer: it has not come out of its last stall.
+    pub(super) ends_badly: bool,
     /// Acknowledged writes that are not there.
     pub(super) lost: u64,
     /// Those of them that a flush had covered which was answered with success.
@@ -130,12 +132,16 @@ impl Seen {
                         (false, true) => (),
                         (false, false) => seen.errors += 1,
                     }
+                    if !last_pass {
+                        seen.ends_badly = rest.first() != Some(&"done");
+                    }
                 }
                 _ => (),
             }
         }
         let waiting = open.values().map(|(begun, _)| last - begun).max();
         seen.stall_us = seen.stall_us.max(last - success).max(waiting.unwrap_or(0));
+        seen.ends_badly |= open.values().any(|(_, last_pass)| !last_pass);
         seen.unanswered = open.len() as u64;
         seen.unread = BLOCKS.saturating_sub(read);
         seen
@@ -173,6 +179,9 @@ mod tests {
         );
         let seen = Seen::of(&fails).expect("a history");
         assert_eq!((seen.stall_us, seen.errors), (60, 2));
+        assert!(!seen.ends_badly, "it has come out of it");
+        let never = fails.replace("65 end 4 done", "65 end 4 unknown");
+        assert!(Seen::of(&never).expect("a history").ends_badly);
     }
 
     #[test]
@@ -180,6 +189,7 @@ mod tests {
         let history = format!("{HEAD}0 begin 1 by 1 flush\n5 begin 2 by 1 flush\n70 end 2 done\n");
         let seen = Seen::of(&history).expect("a history");
         assert_eq!((seen.unanswered, seen.stall_us), (1, 70));
+        assert!(seen.ends_badly);
     }
 
     #[test]

@@ -63,6 +63,4 @@ pub(super) struct Notes {
     pub(super) round: u32,
     /// From the order to reboot, or the cut, until somebody listened at the target's port again, in milliseconds.
     pub(super) outage_ms: u64,
-    /// Whether the consumer of blocks has gone on after that.
-    pub(super) went_on: bool,
 }

@@ -16,7 +16,7 @@ use crate::wait::wait_until;
 /// How long each step of setting up may take.
 const STEP: Duration = Duration::from_secs(90);
 
-/// How long a load may need to go on once the target serves again.
+/// How long is waited for a load to go on once the target serves again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long it then still works.
@@ -56,7 +56,7 @@ pub(super) fn run(system: &System, disturbance: Disturbance, round: u32, dir: &P
     let outage = stage.disturb(system, disturbance);
     let Stage { stor, web, .. } = &stage;
     let before = done(web, "blocks");
-    let went_on = comes(PATIENCE, || done(web, "blocks") > before + SOME);
+    comes(PATIENCE, || done(web, "blocks") > before + SOME);
     std::thread::sleep(AFTER);
     web.say("touch /run/until");
     let [blocks, files] = loads.map(|load| said(load, END));
@@ -74,7 +74,7 @@ pub(super) fn run(system: &System, disturbance: Disturbance, round: u32, dir: &P
     }
     let outage_ms = outage.as_millis() as u64;
     let system = system.name.to_owned();
-    let notes = Notes { system, disturbance, round, outage_ms, went_on };
+    let notes = Notes { system, disturbance, round, outage_ms };
     keep(raw::NOTES, serde_json::to_string_pretty(&notes)?)
 }
 

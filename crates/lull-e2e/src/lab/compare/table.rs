@@ -98,7 +98,7 @@ fn row(title: &str, all: &[Option<Outcome>]) -> [String; COLUMNS.len()] {
     let (least, most) = (all(away).min().unwrap_or(0), all(away).max().unwrap_or(0));
     row[9] = format!("{} to {}", seconds(least), seconds(most));
     let stall = all(|one| (one.seen.stall_us / 1000) as i64).max().unwrap_or(0);
-    (row[10], row[11]) = match times(|one| !one.notes.went_on) {
+    (row[10], row[11]) = match times(|one| one.seen.ends_badly) {
         None => (seconds(stall), seconds(all(Outcome::beyond_ms).max().unwrap_or(0))),
         Some(times) => (format!("for good {times}"), "–".to_owned()),
     };
@@ -158,7 +158,7 @@ mod tests {
         let dir = logs.join(system).join(format!("{}-1", disturbance.name()));
         fs::create_dir_all(&dir).expect("a folder");
         let system = system.to_owned();
-        let notes = Notes { system, disturbance, round: 1, outage_ms: 6000, went_on: true };
+        let notes = Notes { system, disturbance, round: 1, outage_ms: 6000 };
         let notes = serde_json::to_string(&notes).expect("plain data");
         let quiet = "lull-history 1\npromise acknowledged before 0\n0 begin 1 by 1 flush\n4000000 end 1 done\n";
         let kernel = raw::kernel_log("web");

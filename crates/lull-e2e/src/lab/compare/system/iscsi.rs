@@ -63,7 +63,7 @@ rmdir core/fileio_*/db*
 rmdir core/fileio_*
 ";
 
-const INITIATOR: &str = r"
+const INITIATOR: &str = r#"
 modprobe iscsi_tcp && modprobe sd_mod || exit 1
 mkdir -p /run/lock/iscsi
 # iscsid asks who speaks to it.
@@ -74,9 +74,9 @@ iscsid </dev/null >/dev/ttyS1 2>&1
 iscsiadm --mode discovery --type sendtargets --portal stor || exit 1
 iscsiadm --mode node --login || exit 1
 for disk in 1 2; do
-    until found=$(echo /sys/class/scsi_disk/*:$disk/device/block/sd*) && [ -e $found ]; do
+    until found=$(echo /sys/class/scsi_disk/*:$disk/device/block/sd*) && [ -e "$found" ]; do
         usleep 100000
     done
     ln -s /dev/${found##*/} /dev/db$disk
 done
-";
+"#;
