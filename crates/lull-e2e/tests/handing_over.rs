@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use lull_e2e::{
-    Initiator, Load, PROMPT, Shape, Target, Use, World, limit_files, lull, open_files, wait_until,
+    Initiator, Load, PROMPT, Shape, Signal, Target, Use, World, limit_files, lull, open_files,
+    wait_until,
 };
 
 /// How every successor begins that does not end well: it passes its check. `take()` is the next parcel's message.
@@ -25,7 +26,7 @@ struct Scene {
     binary: PathBuf,
     load: Load,
     web: Initiator,
-    _target: Target,
+    target: Target,
 }
 
 impl Scene {
@@ -36,7 +37,7 @@ impl Scene {
         let web = world.initiator("web1").binary(&binary);
         let web = web.uses(Use::of(&target, "db1")).uses(Use::of(&target, "db2")).start();
         let load = Load::start(&web.nbd(), Shape::default());
-        Self { binary, load, web, _target: target }
+        Self { binary, load, web, target }
     }
 
     /// A restart with a successor that does this once it has passed its check. The old process goes on, and says why.
@@ -130,6 +131,26 @@ fn a_successor_that_refuses_what_it_is_given_leaves_the_old_process_serving() {
     let world = World::new();
     let scene = Scene::new(&world);
     scene.fails("take()\nsay(b'there is no room for it: make some')\ntake()", "make some");
+    scene.succeeds();
+}
+
+/// [INIT-1] It has passed its check, and may not have what it is given: it is told so, and by whom.
+#[test]
+fn a_successor_that_loses_descriptors_on_their_way_says_so() {
+    let world = World::new();
+    let scene = Scene::new(&world);
+    let pid = scene.web.pid();
+    scene.target.signal(Signal::STOP);
+    wait_until("requests wait", PROMPT, || scene.web.attachment().in_flight > 0);
+    let running = scene.web.begin(&["restart", "initiator", "--pause-timeout", "5s"]);
+    wait_until("a successor waits", PROMPT, || scene.web.log().contains("is ready"));
+    let [successor] = scene.web.children()[..] else { panic!("{:?}", scene.web.children()) };
+    limit_files(successor, 1);
+    let said = running.finish(2 * PROMPT).code(1).says("limit of open files").says("goes on");
+    eprintln!("{}", said.stderr.lines().last().unwrap_or_default());
+    scene.target.process().signal(Signal::CONT);
+    scene.load.wait_progress(100);
+    assert_eq!(scene.web.pid(), pid);
     scene.succeeds();
 }
 

@@ -27,6 +27,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Why it did not start, or ended otherwise than it was told.
 pub fn run(config: Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
     footing::take();
+    if let Err(error) = lull_transport::raise_descriptor_limit() {
+        tracing::warn!("the limit of open descriptors stays as it is: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = LocalSet::new().block_on(&runtime, async {
         let (stop, stops) = mpsc::unbounded_channel();
@@ -76,10 +79,10 @@ async fn lives(
     let mut predecessor = Predecessor::of_this_process()?;
     let mut estate = match &predecessor {
         Some(predecessor) => {
-            let given = predecessor.wait(check(&config)).await?;
+            let estate = given(predecessor, check(&config)).await?;
             // [SAFE-5] [SAFE-8] An operator's word was for the life that it was given to.
             config = without_words(config);
-            Some(Estate::read(given)?)
+            Some(estate)
         }
         None => None,
     };
@@ -129,6 +132,19 @@ async fn lives(
             }
         }
     }
+}
+
+/// What the predecessor hands over. Where it cannot be read, or has lost descriptors on its way, the predecessor hears why.
+async fn given(predecessor: &Predecessor, checked: Result<(), String>) -> Result<Estate, RunError> {
+    let passed = checked.is_ok();
+    let estate = match predecessor.wait(checked).await {
+        Ok(given) => Estate::read(given).map_err(RunError::from),
+        Err(error) => Err(error.into()),
+    };
+    if let (Err(error), true) = (&estate, passed) {
+        predecessor.refuse(&error.to_string()).await;
+    }
+    estate
 }
 
 /// Gives all to the successor; says that this process lives while that one takes its time.

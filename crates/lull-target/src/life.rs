@@ -83,17 +83,10 @@ pub fn run(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(system("the runtime"))?;
-    raise_descriptor_limit();
-    runtime.block_on(lives(config, told))
-}
-
-/// As many descriptors as this process may have at all: every session needs one.
-fn raise_descriptor_limit() {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+    if let Err(error) = lull_transport::raise_descriptor_limit() {
         tracing::warn!("the limit of open descriptors stays as it is: {error}");
     }
+    runtime.block_on(lives(config, told))
 }
 
 async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {

@@ -11,6 +11,7 @@
 
 mod addr;
 mod admitted;
+mod descriptors;
 pub mod handover;
 mod inlet;
 mod listener;
@@ -23,6 +24,7 @@ mod watch;
 pub use crate::vsock::{VsockListener, VsockReadHalf, VsockStream, VsockWriteHalf};
 pub use addr::{Addr, AddrError, DEFAULT_PORT, PlainRefused};
 pub use admitted::{Admitted, NotAdmitted};
+pub use descriptors::raise_descriptor_limit;
 pub use inlet::Inlet;
 pub use listener::{BindError, Listener};
 pub use outlet::Outlet;

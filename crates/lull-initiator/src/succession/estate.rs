@@ -178,6 +178,7 @@ pub struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Client {
     /// The client is this host's kernel, for the attachment's device.
+    #[serde(default)]
     pub kernel: bool,
     /// What was agreed on it.
     pub agreed: nbd::Agreement,
