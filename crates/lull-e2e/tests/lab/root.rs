@@ -1,9 +1,9 @@
 //! An operating system whose root disk, with its swap, is another one's.
 
-use lull_e2e::lab::Lab;
+use lull_e2e::lab::{Guest, Lab, Order};
 use lull_e2e::wait_until;
 
-use crate::cast::{Door, SOON, device, target, wait_sharing};
+use crate::cast::{Door, SOON, daemon_status, device_line, target, wait_sharing};
 use crate::mounted::Mounted;
 
 /// The first process: it waits for the disk, makes it a root file system at the first time, and goes on there. What the
@@ -21,23 +21,73 @@ cd /newroot
 mkdir -p proc sys dev run tmp mnt root var/lib data
 sed -i /sysinit/d etc/inittab
 for place in proc sys dev run; do mount --rbind /$place /newroot/$place; done
-dd if=/dev/zero of=swap bs=1M count=16 2>/dev/null
+fallocate -l 192M swap
 chmod 600 swap
 mkswap swap >/dev/null
 swapon swap
 exec switch_root /newroot /bin/init
 ";
 
-/// [CONN-3] [SAFE-1] [SAFE-10] The root disk goes away and comes back like any other.
+/// Flags of a task in the kernel that PR_SET_IO_FLUSHER sets: it is not held back for what is dirty, and memory is had
+/// for it without I/O.
+const IO_FLUSHER: u64 = 0x0018_0000;
+
+/// What the daemon under the root disk says of its place in the way of I/O is what the kernel says of it.
+fn assert_firm(guest: &Guest) {
+    let status = daemon_status(guest).expect("a daemon that answers");
+    let footing = status.initiator.and_then(|one| one.footing).expect("it has tried");
+    assert!(footing.locked && footing.io_flusher && footing.is_firm(), "{footing:?}");
+    let pid = status.pid;
+    let kibibytes = |what: &str| -> u64 {
+        let said = guest.say(&format!("awk '/^{what}:/ {{print $2}}' /proc/{pid}/status"));
+        said.trim().parse().expect("a number of KiB")
+    };
+    let (locked, resident) = (kibibytes("VmLck"), kibibytes("VmRSS"));
+    assert!(locked >= resident, "{locked} KiB locked, {resident} KiB resident");
+    assert_eq!(kibibytes("VmSwap"), 0);
+    let tasks = guest.say(&format!("cat /proc/{pid}/task/*/stat"));
+    for task in tasks.lines() {
+        // Behind the name: state, parent, group, session, terminal, its group, flags.
+        let (_, behind) = task.rsplit_once(')').expect("a name");
+        let flags = behind.split_whitespace().nth(6).and_then(|word| word.parse::<u64>().ok());
+        assert_eq!(flags.map(|flags| flags & IO_FLUSHER), Some(IO_FLUSHER), "{task}");
+    }
+    eprintln!("{locked} KiB locked, {resident} KiB resident, {} threads", tasks.lines().count());
+}
+
+/// A program that needs more memory than it may have, again and again, so that the kernel always writes to the swap and
+/// reads from it.
+fn press(guest: &Guest) -> Order {
+    guest.say(
+        "mount -t cgroup2 none /sys/fs/cgroup && cd /sys/fs/cgroup && \
+         echo +memory > cgroup.subtree_control && mkdir few && echo 96M > few/memory.max",
+    );
+    let order = guest.begin(
+        "echo $$ > /sys/fs/cgroup/few/cgroup.procs && \
+         exec dd if=/dev/zero of=/dev/null count=1000000 bs=144M",
+    );
+    wait_until("memory is swapped out", SOON, || {
+        let used = guest.say("awk '/swap/ {print $4}' /proc/swaps");
+        used.trim().parse::<u64>().is_ok_and(|kibibytes| kibibytes > 32 << 10)
+    });
+    order
+}
+
+/// [CONN-3] [SAFE-1] [SAFE-10] The root disk goes away and comes back like any other, also while a program needs it to have
+/// memory at all: the daemon's own is never on the disk that it serves.
 #[test]
 fn a_system_lives_on_a_root_disk_whose_target_restarts_and_whose_daemon_is_killed() {
     let lab = Lab::new();
-    let mut stor = target(&lab, "stor", "db1=file:/data/db1.img,size=256M").prepare();
+    let mut stor = target(&lab, "stor", "db1=file:/data/db1.img,size=384M").prepare();
     let daemon = "mkdir /run/keep && cp /bin/lull /run/keep && PATH=/run/keep:$PATH";
     // Names are looked up in files that go with the initial RAM disk.
-    let web = device(&lab, "web", stor.address(), "db1", Door::KernelNbd);
+    let uri = format!("lull://{}/db1", stor.address());
+    let line = device_line("web", &uri, Door::KernelNbd, "/run/lull");
+    // What is kept until a flush lies in memory, too, and nobody flushes a swap.
+    let line = line.replace("--retain 256M", "--retain 8M");
+    let web = lab.guest("web").service("initiator", &line);
     let web = web.before("initiator", daemon);
-    let mut web = Mounted::prepare(web.init(INIT).memory_mib(768), "ext4", Door::KernelNbd);
+    let mut web = Mounted::prepare(web.init(INIT).memory_mib(384), "ext4", Door::KernelNbd);
     stor.power_on();
     web.guest.power_on();
     stor.wait_up();
@@ -46,11 +96,16 @@ fn a_system_lives_on_a_root_disk_whose_target_restarts_and_whose_daemon_is_kille
     web.guest.say("grep '^/dev/nbd0 / ext4' /proc/mounts && grep swap /proc/swaps");
     web.work("/data");
     web.wait_progress();
+    assert_firm(&web.guest);
+    let pressing = press(&web.guest);
     stor.reboot();
     web.wait_progress();
     stor.cut();
     stor.start();
     web.wait_progress();
+    assert!(!pressing.has_ended(), "nobody was ended for memory");
+    assert_firm(&web.guest);
+    web.guest.say("killall dd");
     let stall = web.kill();
     eprintln!("the daemon under a root disk killed, longest call {stall} ms");
     let report = web.finish();
