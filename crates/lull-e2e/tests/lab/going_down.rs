@@ -1,10 +1,10 @@
-//! Operating systems that go down while the target of their disks is away: what is to be unmounted waits for it, and not
-//! for ever.
+//! Operating systems with a file system on a device of their kernel's: systemd replaces the daemon behind it, and they go
+//! down while its target is away. What is to be unmounted waits then, and not for ever.
 
 use lull_e2e::lab::{Guest, GuestBuilder, Lab};
-use lull_e2e::{now, outcome};
+use lull_e2e::{now, outcome, wait_until};
 
-use crate::cast::{Door, device_line, never_write_back, target, wait_sharing};
+use crate::cast::{Door, SOON, device_line, never_write_back, target, wait_sharing};
 
 /// What takes a device of the kernel's: root, and a little more than the unit grants.
 const AS_ROOT: &str = "[Service]
@@ -60,6 +60,45 @@ fn write_past_the_cache(guest: &Guest) {
 /// Changes in the page cache that are to be written before the file system is unmounted.
 fn leave_dirty(guest: &Guest) {
     guest.say("dd if=/dev/zero of=/mnt/dirty bs=64k count=16 2>/dev/null");
+}
+
+/// [SAFE-10] [INIT-1] Its daemon is replaced, and is killed: the device stays, and what was acknowledged is found again,
+/// since systemd has kept it.
+#[test]
+fn a_device_outlives_the_daemons_that_systemd_starts_for_it() {
+    let lab = Lab::new();
+    let mut stor = target(&lab, "stor", "db1=file:/data/db1.img,size=64M").prepare();
+    let uri = format!("lull://{}/db1", stor.address());
+    let mut deb = debian(&lab, "deb", &uri).prepare();
+    stor.power_on();
+    deb.power_on();
+    stor.wait_up();
+    deb.wait_up();
+    deb.say(
+        "systemctl start lull-initiator && mkfs.ext4 -q /dev/nbd0 && systemctl start mnt.mount",
+    );
+    never_write_back(&deb);
+    let main = || deb.say("systemctl show --property MainPID --value lull-initiator");
+    let first = main();
+    deb.say("lull restart initiator");
+    let second = main();
+    assert_ne!(first, second, "another process is the unit's");
+    write_past_the_cache(&deb);
+    // Whoever asks again asks a disk that is not there until the next daemon is.
+    deb.say("systemctl kill --signal KILL lull-initiator && head -c 6 /mnt/direct && sync");
+    wait_until("the unit has another process", SOON, || {
+        ![second.as_str(), "0\n"].contains(&&*main())
+    });
+    assert_eq!(deb.say("systemctl is-active lull-initiator mnt.mount"), "active\nactive\n");
+    let journal = deb.say("journalctl --no-pager --quiet --unit lull-initiator");
+    for what in ["and not flushed: they are kept", "has waited for this process"] {
+        assert!(journal.contains(what), "{what}: {journal}");
+    }
+    eprintln!("{journal}");
+    deb.say("echo 3 > /proc/sys/vm/drop_caches");
+    assert_eq!(deb.say("head -c 6 /mnt/direct"), "second");
+    deb.say("systemctl stop mnt.mount && e2fsck -f -n /dev/nbd0");
+    deb.assert_quiet();
 }
 
 /// [TIMER-2] [SAFE-10] An ordinary reboot, and that of the policy: unmounting waits, is given errors, and the host goes. What
