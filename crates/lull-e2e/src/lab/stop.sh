@@ -17,7 +17,7 @@ done
 killall -q -TERM lull
 waited=0
 # Not for those who keep what a daemon has left.
-while ps -o args | grep -qE '^lull (target|attach|initiator)' && [ $waited -lt 600 ]; do
+while ps -o args | grep -qE '^(/[^ ]*/)?lull (target|attach|initiator)' && [ $waited -lt 600 ]; do
     usleep 100000
     waited=$((waited + 1))
 done
