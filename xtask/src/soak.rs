@@ -40,7 +40,7 @@ const TESTS: [(&str, &str); 16] = [
     ),
     (
         "a_kernels_requests_outlive_a_long_hold_and_the_daemon_that_holds_them",
-        "the daemon killed while its target has no power, after an outage of ten minutes",
+        "the daemon replaced and killed while its target has no power, half as often, after an outage of ten minutes",
     ),
     (
         "a_guests_disk_outlives_its_target_and_the_daemon_on_its_host",

@@ -88,7 +88,10 @@ pub fn run(folder: &Path, until: &Path, progress: &Path) -> std::io::Result<File
                 load.report.recent_ms = 0;
             }
             let FilesReport { done, recent_ms, .. } = load.report;
-            std::fs::write(progress, format!("{done} {recent_ms}"))?;
+            // Whoever reads it meanwhile reads all of it.
+            let next = progress.with_extension("next");
+            std::fs::write(&next, format!("{done} {recent_ms}"))?;
+            std::fs::rename(&next, progress)?;
             // A load that never waits leaves nothing for the daemons of a guest with one processor.
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -13,9 +13,9 @@ use crate::cast::{Door, SOON, daemon_status, wait_sharing};
 /// How long a load may take to read all of its files in the end.
 const LAST_PASS: Duration = Duration::from_secs(120);
 
-/// How many ask for a block at once, and how many of them are more than the queue of a device takes, which is 128.
+/// How many ask for a block at once, and how many of them are waited for.
 const CROWD: u32 = 160;
-const DEPTH: u32 = 130;
+const THERE: u32 = 130;
 
 /// Where the script lies that starts a guest's daemon, and what becomes of its output.
 const DAEMON: &str = "sh /etc/lab/services/initiator </dev/null >/dev/ttyS1 2>&1";
@@ -124,8 +124,8 @@ impl Mounted {
         took
     }
 
-    /// Asks for more blocks at once than its device takes, while it answers nothing; what comes back says which of them could
-    /// not be had in the end.
+    /// Has many ask for a block each, beside the load and while the disk answers nothing; what comes back says which of them
+    /// could not be had in the end.
     pub fn crowd(&self) -> Order {
         let (guest, device) = (&self.guest, self.door.device());
         let read =
@@ -133,7 +133,7 @@ impl Mounted {
         let line = format!("for n in $(seq {CROWD}); do {read} || echo block $n & done; wait");
         let crowd = guest.begin(&line);
         wait_until(&format!("all have asked for blocks of {}", guest.name()), SOON, || {
-            guest.run(&format!("test $(pidof dd | wc -w) -gt {DEPTH}")).status.success()
+            guest.run(&format!("test $(pidof dd | wc -w) -gt {THERE}")).status.success()
         });
         crowd
     }
@@ -199,19 +199,23 @@ impl Mounted {
         self.note("its daemon killed")
     }
 
-    /// Has another process take the place of the daemon under it, as for an upgrade. What the longest call took, and what
-    /// the command says of it, in milliseconds.
-    pub fn replace(&mut self) -> (u64, u64) {
-        self.forget();
-        let record = match &self.here {
+    /// Has another process take the place of the daemon under it, as for an upgrade.
+    pub fn replace_daemon(&mut self) -> RestartRecord {
+        match &self.here {
             Some(daemon) => daemon.restart(),
             None => {
                 self.replaced = true;
                 replace(&self.guest)
             }
-        };
+        }
+    }
+
+    /// The same while its target is there. What the longest call took, and what the command says of it, in milliseconds.
+    pub fn replace(&mut self) -> (u64, u64) {
+        self.forget();
+        let record = self.replace_daemon();
         let said = record.rows[0].stall_ms.expect("the command says how long its consumers waited");
-        let longest = self.longest.entry("as the command says").or_default();
+        let longest = self.longest.entry("its daemon replaced, as the command says").or_default();
         *longest = said.max(*longest);
         (self.note("its daemon replaced"), said)
     }
@@ -263,7 +267,7 @@ impl Mounted {
             report.done,
             report.syncs,
             report.verified,
-            longest.join(", "),
+            longest.join("; "),
         ));
         for (said, times) in said_of_disks(guest) {
             outcome(&format!("  {times} times: {said}"));
