@@ -200,3 +200,35 @@ impl Log {
         self.bound().is_some_and(|bound| self.cost > bound / 2)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lull_wire::{OpCode, RequestFlags};
+
+    fn write(place: u64) -> Ask {
+        let (op, flags) = (OpCode::Write, RequestFlags::none());
+        // Scattered, and some of them over others.
+        Ask { op, flags, offset: place * 7919 % 997 * 512, length: 1024 }
+    }
+
+    /// [SAFE-1] A log of many entries answers as one of few does, while entries come and go and after it was empty.
+    #[test]
+    fn what_lies_where_a_durable_write_does_is_found_among_many() {
+        let mut log = Log::new(Retain::UpTo(1 << 30));
+        for round in 0..3 {
+            for place in 0..500 {
+                log.push(write(place * 3 + round));
+                if place % 5 == 4 {
+                    log.release(log.first() + 2);
+                }
+                let asked = write(place * 11 + round);
+                let lies = |kept: &Ask| kept.offset < asked.end() && asked.offset < kept.end();
+                assert_eq!(log.overlaps(&asked), log.entries.iter().any(lies), "{asked:?}");
+            }
+            assert!(log.index.0.is_some(), "there are many");
+            log.release(log.end());
+            assert!(log.index.0.is_none() && !log.overlaps(&write(0)));
+        }
+    }
+}
