@@ -45,6 +45,7 @@ pub fn live(root: &Path, first: &Path, second: &Path) -> Result<()> {
     day.configure()?;
     let (target, initiator) = day.start()?;
     let target = day.restart(&target)?;
+    let target = day.stop(&target)?;
     let target = day.upgrade(second, &target, &initiator)?;
     day.crash(&target, &initiator)?;
     day.remove()?;
@@ -114,6 +115,26 @@ impl Day {
         Ok(now)
     }
 
+    /// The service manager is not the parent of a process that took over.
+    fn stop(&self, target: &str) -> Result<String> {
+        chapter("stopped after a restart: the initiator is paused first, and goes on afterwards");
+        let load = self.load()?;
+        self.word("systemctl stop lull-target")?;
+        self.ended("lull-target", target, "every session is closed")?;
+        self.word("systemctl start lull-target")?;
+        load.right()?;
+        self.active()?;
+        self.main("lull-target")
+    }
+
+    /// A process of a unit's has ended in order, which it says with these words.
+    fn ended(&self, unit: &str, process: &str, words: &str) -> Result<()> {
+        let said =
+            self.word(&format!("journalctl --no-pager --quiet --unit {unit} _PID={process}"))?;
+        ensure!(said.contains(words), "process {process} of {unit} was not told to end: {said}");
+        Ok(())
+    }
+
     fn upgrade(&self, package: &Path, target: &str, initiator: &str) -> Result<String> {
         chapter(
             "upgraded under load: nobody notices; then `lull restart` serves from the new binary",
@@ -157,7 +178,10 @@ impl Day {
 
     fn remove(&self) -> Result<()> {
         chapter("removed: both have ended; configuration, state and disk are there");
+        self.word("lull restart initiator")?;
+        let initiator = self.main("lull-initiator")?;
         self.apt_remove("remove")?;
+        self.ended("lull-initiator", &initiator, "detached")?;
         let running = self.machine.run("grep --quiet --no-messages ^lull$ /proc/[0-9]*/comm")?;
         ensure!(!running.status.success(), "a daemon outlived the package");
         self.word("test ! -e /usr/bin/lull -a ! -e /run/lull")?;
