@@ -12,7 +12,16 @@ use crate::world::World;
 const KEEPER: &str = r#"
 set -e
 device=$(losetup --find --show "$1")
-trap 'losetup --detach "$device"' EXIT
+# Whoever made a mount namespace meanwhile has a copy of the mount: the file is in use until that ends.
+end() {
+    losetup --detach "$device"
+    tries=0
+    while [ $tries -lt 300 ] && [ "$(cat "/sys/block/${device##*/}/loop/backing_file" 2>/dev/null)" = "$1" ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+}
+trap 'end "$1"' EXIT
 if [ -n "$2" ]; then
     [ -z "$3" ] || mkfs.ext4 -q -F "$device"
     mount "$device" "$2"

@@ -42,7 +42,8 @@ fn orphans() -> Vec<PathBuf> {
     all.map(|one| one.path()).filter(dead).collect()
 }
 
-fn clear(dir: &Path) {
+/// Ends the daemons and keepers of a world, takes its mounted files away, and removes it.
+pub fn clear(dir: &Path) {
     let Some(within) = dir.to_str().map(|dir| format!("{dir}/")) else { return };
     process::mentioning(&within).into_iter().for_each(|one| process::try_send(one, Signal::KILL));
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

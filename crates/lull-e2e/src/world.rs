@@ -147,6 +147,13 @@ impl Inner {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A keeper has its mounted file for as long as the directory is there, which cannot be removed while that is mounted.
+        sweep::clear(self.dir.path());
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
