@@ -5,7 +5,6 @@ mod page;
 mod plot;
 mod seen;
 
-use super::line::refuse_memory;
 use crate::tools;
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -48,8 +47,6 @@ pub struct Args {
 pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     ensure!(args.restarts + args.kills > 0, "nothing is done to the target");
     tools::install_missing()?;
-    // Temporary files are where the tests' worlds are.
-    refuse_memory(&std::env::temp_dir())?;
     let busy = page::load_average()?;
     let Some(seen) = watch(tree, args)? else { return Ok(false) };
     let page = page::page(tree, args, &seen, &busy)?;

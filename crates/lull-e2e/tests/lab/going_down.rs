@@ -16,7 +16,7 @@ ProtectKernelTunables=no
 
 /// A file system on that device, as somebody writes it down who knows systemd.
 const MOUNT: &str = "[Unit]
-Requires=lull-initiator.service
+Wants=lull-initiator.service
 After=lull-initiator.service
 [Mount]
 What=/dev/nbd0

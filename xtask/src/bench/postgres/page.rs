@@ -77,6 +77,9 @@ fn head(tree: &Tree, args: &Args, busy: &str) -> Result<String> {
     let kernel = said("uname", &["--kernel-release", "--machine"])?;
     let release = said("git", &["rev-parse", "--short", "HEAD"])?;
     let cores = std::thread::available_parallelism()?;
+    // Where the tests' worlds are.
+    let place = std::env::temp_dir().display().to_string();
+    let below = said("stat", &["--file-system", "--format", "%T", &place])?;
     let Args { restarts, kills, every, clients, scale, volatile, .. } = args;
     let medium = match volatile {
         true => {
@@ -87,7 +90,7 @@ fn head(tree: &Tree, args: &Args, busy: &str) -> Result<String> {
     Ok(format!(
         "# PostgreSQL\n\nWhat `cargo xtask bench postgres --write` last printed. Debian's PostgreSQL, with `fsync` and full \
          pages, has its files on ext4\non a loop device on a file that `lull attach --fuse` mounts; target and initiator are on \
-         the same host, and the medium\nis {medium}. pgbench runs with {clients} clients at scale {scale}; every {every} s the target is \
+         the same host, and the medium\nis {medium}, on {below}. pgbench runs with {clients} clients at scale {scale}; every {every} s the target is \
          restarted (`lull restart`, {restarts} times)\nor killed (SIGKILL, {kills} times). How to set such a disk up: \
          [recipes/postgresql.md](recipes/postgresql.md).\n\n\
          {date}, {cores} cores, Linux {kernel}, on top of {release}, release build, load average before: {busy}.\n\n\
