@@ -292,6 +292,36 @@ mod tests {
         assert_eq!(fresh.legacy, Legacy::None);
     }
 
+    /// [SAFE-10] A log in a file is found where the memory is gone, and once: what comes after it is newer. One that was not
+    /// written to its end is none.
+    #[test]
+    fn a_saved_log_is_inherited_and_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let opened = |journal: Option<&Journal>| {
+            open(&config, &config.attachments[0], &kept(), &mut passed(journal), false).unwrap()
+        };
+        let partial = dir.path().join("db1.unflushed.new");
+        std::fs::write(&partial, "the power was cut").unwrap();
+        assert_eq!(opened(None).legacy, Legacy::Lost { settled: ONE });
+
+        let saved = Saved::of(dir.path(), "db1");
+        saved.write(one_change().as_fd()).unwrap();
+        assert!(!partial.exists());
+        let mut log = opened(None);
+        assert!(
+            matches!(&log.legacy, Legacy::Kept { settled: ONE, changes } if changes.len() == 1)
+        );
+        assert_eq!(log.journal.copy(0).map(|(payload, _)| payload), Some(vec![9; 512]));
+        log.keep().unwrap();
+        assert!(!saved.path().exists());
+
+        // Beside the memory itself it is of no use, and goes as well.
+        saved.write(one_change().as_fd()).unwrap();
+        opened(Some(&one_change())).keep().unwrap();
+        assert!(!saved.path().exists());
+    }
+
     /// [SAFE-8] Who takes what is there now for the disk on an operator's word sends nothing of what it kept for another
     /// one, and comes like a stranger under a higher epoch.
     #[test]
