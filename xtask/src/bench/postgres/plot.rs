@@ -21,7 +21,7 @@ const STYLE: &str = "\
   text { font: 12px system-ui, sans-serif; fill: #3d3d3a } .title { font-size: 14px; font-weight: 600 }\n\
   .paper { fill: #ffffff } .rate { fill: #4f7cac } .line { stroke: #c9c9c4; stroke-width: 1 }\n\
   .restart { stroke: #a86a00; fill: #a86a00 } .kill { stroke: #c3313b; fill: #c3313b }\n\
-  .mark { stroke-width: 1.5 } text.mark { stroke: none; text-anchor: middle; font-size: 11px }\n\
+  .stall { stroke: none; opacity: 0.3 } .mark { stroke-width: 1.5 } text.mark { stroke: none; text-anchor: middle; font-size: 11px }\n\
   @media (prefers-color-scheme: dark) {\n\
     text { fill: #d5d5d0 } .paper { fill: #16181c } .rate { fill: #6fa3dc } .line { stroke: #44474d }\n\
     .restart { stroke: #e5a93c; fill: #e5a93c } .kill { stroke: #ff7b80; fill: #ff7b80 }\n\
@@ -49,7 +49,7 @@ pub fn picture(seen: &Seen) -> String {
         let begin = row as u64 * ROW_US;
         let here = |event: &&Event| (begin..begin + ROW_US).contains(&event.from_us);
         for event in seen.events.iter().filter(here) {
-            mark(&mut svg, floor, event.from_us - begin, event);
+            mark(&mut svg, floor, begin, event);
         }
     }
     svg + "</svg>\n"
@@ -68,7 +68,7 @@ fn x(us: u64) -> f64 {
 
 fn legend(svg: &mut String) {
     let [at, restart, kill] = [LEFT, LEFT + 560.0, LEFT + 760.0];
-    let text = "Transactions per second, in steps of 100 ms; a row is a minute";
+    let text = "Transactions per second, each 100 ms; shaded: the longest one that met it";
     put(svg, &format!("<text class=\"title\" x=\"{at}\" y=\"26\">{text}</text>"));
     for (x, class, letter, what) in [
         (restart, "restart", "R", "planned restart"),
@@ -108,8 +108,12 @@ fn area(svg: &mut String, floor: f64, heights: impl Iterator<Item = f64>) {
     put(svg, &format!("<path class=\"rate\" d=\"{path}V{floor}Z\"/>"));
 }
 
-/// A line where it began, and its letter above the row.
-fn mark(svg: &mut String, floor: f64, us: u64, event: &Event) {
+/// A line where it began, its letter above the row, and shaded for how long the longest transaction that met it
+/// lasted. The row begins at `begin`.
+fn mark(svg: &mut String, floor: f64, begin: u64, event: &Event) {
+    let us = event.from_us - begin;
+    let end = event.longest_end_us.saturating_sub(begin).min(ROW_US);
+    let stall = end.saturating_sub(event.longest_us);
     let (class, letter) = match event.what {
         What::Restart(_) => ("restart", "R"),
         What::Kill { .. } => ("kill", "K"),
@@ -118,6 +122,13 @@ fn mark(svg: &mut String, floor: f64, us: u64, event: &Event) {
     let title = format!("longest transaction {:.0} ms", event.longest_us as f64 / 1000.0);
     put(svg, &format!("<g class=\"mark {class}\"><title>{title}</title>"));
     put(svg, &format!("<path d=\"M{x:.1} {}V{ceiling}\"/>", ceiling - 4.0));
+    let (from, width) = (self::x(stall), self::x(end) - self::x(stall));
+    put(
+        svg,
+        &format!(
+            "<rect class=\"stall\" x=\"{from:.1}\" y=\"{ceiling}\" width=\"{width:.1}\" height=\"{HEIGHT}\"/>"
+        ),
+    );
     let y = ceiling - 6.0;
     put(svg, &format!("<text class=\"mark {class}\" x=\"{x:.1}\" y=\"{y}\">{letter}</text></g>"));
 }
@@ -134,7 +145,13 @@ mod tests {
     #[test]
     fn a_minute_is_a_row_and_a_stall_is_a_hole_in_it() {
         let ends_us = (0..700).map(|n| n * 100_000).filter(|us| *us != 300_000).collect();
-        let event = |from_us, what| Event { from_us, to_us: from_us, longest_us: 1, what };
+        let event = |from_us, what| Event {
+            from_us,
+            to_us: from_us,
+            longest_us: 1,
+            longest_end_us: 2,
+            what,
+        };
         let restart = event(300_000, What::Restart(crate::bench::figures::Pieces::default()));
         let events = vec![restart];
         let svg = picture(&Seen { ends_us, events, usual_rate: 10, usual_longest_us: 1 });

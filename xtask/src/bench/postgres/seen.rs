@@ -51,6 +51,8 @@ pub struct Event {
     pub to_us: u64,
     /// The longest transaction that it met, in microseconds.
     pub longest_us: u64,
+    /// When that transaction ended, in microseconds since the first one's end.
+    pub longest_end_us: u64,
     /// What it was, and what that transaction consists of.
     pub what: What,
 }
@@ -78,6 +80,7 @@ impl Seen {
         for event in &mut events {
             event.from_us = event.from_us.saturating_sub(begun);
             event.to_us = event.to_us.saturating_sub(begun);
+            event.longest_end_us = event.longest_end_us.saturating_sub(begun);
         }
         let free = |from: u64, to: u64| {
             !events.iter().any(|event| event.from_us <= to && event.to_us >= from)
@@ -126,6 +129,7 @@ fn restart(record: &RestartRecord, requests: &[Answered]) -> Result<Event> {
         from_us: record.started * 1000,
         to_us: record.ended.unwrap_or(to) * 1000,
         longest_us: longest.took_us,
+        longest_end_us: longest.at_ms * 1000,
         what: What::Restart(pieces),
     })
 }
@@ -138,7 +142,8 @@ fn kill(killed: Killed, requests: &[Answered]) -> Result<Event> {
     let early_us = at_us.saturating_sub(longest.begun_ms() * 1000);
     let served_us = longest.took_us.saturating_sub(early_us + down_us + back_us);
     let what = What::Kill { early_us, down_us, back_us, served_us };
-    Ok(Event { from_us: at_us, to_us: shares_us, longest_us: longest.took_us, what })
+    let (longest_us, longest_end_us) = (longest.took_us, longest.at_ms * 1000);
+    Ok(Event { from_us: at_us, to_us: shares_us, longest_us, longest_end_us, what })
 }
 
 #[cfg(test)]
