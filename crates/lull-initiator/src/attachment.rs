@@ -488,4 +488,14 @@ impl Attachment {
         };
         drop((slots, connection));
     }
+
+    /// The same, and ends. [SAFE-10] What was answered and not flushed is left to the next life, as where the target is away.
+    pub fn give_up(self: &Rc<Self>) {
+        let conn = self.core.borrow().connection.as_ref().map(|connection| connection.id);
+        self.abandon();
+        if let Some(conn) = conn {
+            self.handle(Event::Lost { conn });
+        }
+        self.detach(true);
+    }
 }

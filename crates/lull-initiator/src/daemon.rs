@@ -292,7 +292,7 @@ impl Daemon {
                         self.stopping = Stopping::Closing { until: self.after(LAST_WRITE) };
                     }
                     Stopping::Closing { .. } => {
-                        result = result.and(self.cut_off(|_| true));
+                        result = result.and(self.cut_off(|one| !one.has_ended()));
                         break;
                     }
                 },
@@ -382,12 +382,12 @@ impl Daemon {
         self.clock.instant(self.clock.now() + span)
     }
 
-    /// The time is over for some: who still waits is cut off.
+    /// The time is over for some: who still waits is cut off. They end with that, and what they leave is written.
     pub(crate) fn cut_off(&mut self, which: impl Fn(&Attachment) -> bool) -> Result<(), RunError> {
         let mut result = Ok(());
-        for attachment in self.attachments.extract_if(.., |one| which(one)) {
+        for attachment in self.attachments.iter().filter(|one| which(one)) {
             let (name, unanswered) = (attachment.config().name.clone(), attachment.unanswered());
-            attachment.abandon();
+            attachment.give_up();
             if unanswered > 0 {
                 result = result.and(Err(RunError::CutOff { attachment: name, unanswered }));
             }

@@ -1,6 +1,7 @@
 //! What a life leaves to the next one.
 
 use lull_admin::{AttachmentPhase, EventItem};
+use lull_initiator::{Config, Keeping, RunError};
 use lull_wire::{InstanceId, RefusalCode, Retry};
 
 use crate::bench::{Daemon, config, on_one_thread};
@@ -99,5 +100,33 @@ fn ready_waits_until_the_state_is_written() {
         daemon.event("state_written").await;
         target.ready().await;
         daemon.event("sharing").await;
+    });
+}
+
+/// [SAFE-10] Who is told to end beside a target that says nothing any more writes what that may have to be sent again.
+#[test]
+fn a_stop_beside_a_target_that_does_not_answer_leaves_what_is_unflushed_to_the_next_boot() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut target = Target::new(dir.path());
+        target.listen().await;
+        let kept = Config { keeping: Keeping::ServiceManager, ..config(dir.path()) };
+        let mut daemon = Daemon::start(kept).await;
+        target.ready().await;
+        daemon.event("sharing").await;
+        let consumer = daemon.consumer().await;
+        consumer.write(0, vec![1; 4096], false).await.unwrap();
+        target.script.borrow_mut().mute = true;
+        let flushing = consumer.flush();
+        let stopping = async {
+            while !matches!(target.next().await, News::Unanswered) {}
+            daemon.stop();
+            daemon.stop();
+        };
+        let (flushed, ()) = tokio::join!(flushing, stopping);
+        assert!(flushed.is_err(), "nobody has flushed");
+        let ended = daemon.ended().await.unwrap_err();
+        assert!(matches!(ended, RunError::CutOff { unanswered: 1, .. }), "{ended}");
+        assert!(dir.path().join("state/db1.unflushed").exists());
     });
 }
