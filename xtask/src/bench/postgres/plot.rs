@@ -67,7 +67,7 @@ fn x(us: u64) -> f64 {
 }
 
 fn legend(svg: &mut String) {
-    let [at, restart, kill] = [LEFT, LEFT + 560.0, LEFT + 760.0];
+    let [at, restart, kill] = [LEFT, LEFT + 660.0, LEFT + 790.0];
     let text = "Transactions per second, each 100 ms; shaded: the longest one that met it";
     put(svg, &format!("<text class=\"title\" x=\"{at}\" y=\"26\">{text}</text>"));
     for (x, class, letter, what) in [
