@@ -210,3 +210,24 @@ fn a_full_table_of_descriptors_is_no_end() {
     idle.into_iter().for_each(Idle::flushes);
     scene.succeeds();
 }
+
+/// [INIT-1] Whoever is connected goes on, and so does everybody whose place is there.
+#[test]
+fn a_new_place_that_cannot_be_had_cuts_nobody_off() {
+    let world = World::new();
+    let scene = Scene::new(&world);
+    let config = world.path("web1.toml");
+    let before = std::fs::read_to_string(&config).expect("a configuration");
+    // Somebody listens there.
+    let taken = world.path("stor.sock");
+    let nbd = before.lines().find(|line| line.starts_with("nbd = ")).expect("a place");
+    let after = before.replacen(nbd, &format!("{nbd}\nvhost-user = {taken:?}"), 1);
+    std::fs::write(&config, after).expect("it can be written");
+    scene.web.restart();
+    scene.load.wait_progress(100);
+    scene.web.wait_sharing();
+    assert!(scene.web.log().contains("the other ways to it go on"), "{}", scene.web.log());
+    Idle::at(&scene.web, "db1").flushes();
+    std::fs::write(&config, before).expect("it can be written");
+    scene.succeeds();
+}

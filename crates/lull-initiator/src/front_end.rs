@@ -27,6 +27,7 @@ use crate::daemon::News;
 use crate::guests::{self, Guests};
 use crate::kernel_devices::Devices;
 use crate::kernel_nbd::EarlyLine;
+use crate::missing_place::had;
 use crate::mounted::{Found, Mount, Mounted};
 use crate::slots::Duty;
 
@@ -82,6 +83,14 @@ pub struct Leaving {
     pub kernel: Option<Parted>,
     /// What is to be known of the mounted file.
     pub mount: Option<Mount>,
+}
+
+impl Inherited {
+    /// Whether there is anything: consumers of a life before wait for this one.
+    fn is_some(&self) -> bool {
+        let Self { listeners, clients, kernel, mount } = self;
+        !listeners.is_empty() || !clients.is_empty() || kernel.is_some() || mount.is_some()
+    }
 }
 
 impl Face {
@@ -271,20 +280,23 @@ struct Places {
 }
 
 impl Places {
-    /// All of them, or none; those that an earlier life left are taken over.
+    /// All of them, or none; those that an earlier life left are taken over, and are enough.
     async fn take(
         attachment: &Rc<Attachment>,
         geometry: Geometry,
-        sockets: HashMap<String, OwnedFd>,
-        mount: Option<Found>,
-        kernel: Option<Resumed<Bytes>>,
+        inherited: Inherited,
     ) -> Result<Self, Box<dyn std::error::Error>> {
+        let go_on = inherited.is_some();
+        let Inherited { listeners: sockets, mount, kernel, .. } = inherited;
         let devices = Devices::default();
         let mut places = Self { listeners: Vec::new(), guests: None, mounted: None, devices };
-        let taken = places.add(attachment, sockets, mount).await;
+        let taken = places.add(attachment, sockets, mount, go_on).await;
         // The last: somebody's file system may rest on them already.
         let taken = match taken {
-            Ok(()) => places.devices.open(attachment, geometry, kernel).await.map_err(Into::into),
+            Ok(()) => {
+                let opened = places.devices.open(attachment, geometry, kernel, go_on).await;
+                opened.map_err(Into::into)
+            }
             error => error,
         };
         match taken {
@@ -294,6 +306,11 @@ impl Places {
                 Err(error)
             }
         }
+    }
+
+    fn is_none(&self) -> bool {
+        let Self { listeners, guests, mounted, devices } = self;
+        listeners.is_empty() && guests.is_none() && mounted.is_none() && devices.paths().is_empty()
     }
 
     /// Gives them up unserved.
@@ -311,25 +328,29 @@ impl Places {
         attachment: &Attachment,
         mut sockets: HashMap<String, OwnedFd>,
         mount: Option<Found>,
+        go_on: bool,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let config = attachment.config();
         for addr in &config.nbd {
             let name = addr.to_string();
             let listener = match sockets.remove(&name) {
-                Some(fd) => Listener::from_fd(addr, fd)?,
-                None => Listener::bind(addr).await?,
+                Some(fd) => Listener::from_fd(addr, fd),
+                None => Listener::bind(addr).await,
             };
-            self.listeners.push((name, listener));
+            let listener = had(attachment, go_on, listener)?;
+            self.listeners.extend(listener.map(|listener| (name, listener)));
         }
         if let Some(path) = &config.vhost_user {
             let socket = sockets.remove(&guests::socket_name(path));
-            self.guests = Some(Guests::bind(path, attachment, socket).await?);
+            let guests = Guests::bind(path, attachment, socket).await;
+            self.guests = had(attachment, go_on, guests)?;
         }
-        self.mounted = match (mount, &config.fuse) {
-            (Some(found), _) => Some(Mounted::take_over(found)?),
-            (None, Some(path)) => Some(Mounted::new(path, config.uri.to_string()).await?),
-            (None, None) => None,
+        let mounted = match (mount, &config.fuse) {
+            (Some(found), _) => Mounted::take_over(found),
+            (None, Some(path)) => Mounted::new(path, config.uri.to_string()).await,
+            (None, None) => return Ok(()),
         };
+        self.mounted = had(attachment, go_on, mounted)?;
         Ok(())
     }
 }
@@ -341,12 +362,14 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
     for client in std::mem::take(&mut inherited.clients) {
         tokio::task::spawn_local(go_on(Rc::clone(&attachment), client, geometry));
     }
-    let Inherited { listeners, mount, kernel, .. } = inherited;
-    let places = match Places::take(&attachment, geometry, listeners, mount, kernel).await {
+    let places = match Places::take(&attachment, geometry, inherited).await {
         Ok(places) => places,
         Err(error) => return attachment.fail(no_front_end(&*error)),
     };
     let (config, face) = (attachment.config(), &attachment.face);
+    if places.is_none() && face.clients.get() == 0 {
+        return attachment.fail("no front end: none of its places can be had".to_owned());
+    }
     if face.closer.is_closed() {
         return places.leave().await;
     }

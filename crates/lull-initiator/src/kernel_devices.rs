@@ -10,6 +10,7 @@ use crate::attachment::Attachment;
 use crate::block_device::{Block, BlockError};
 use crate::buffer::Bytes;
 use crate::kernel_nbd::{KernelNbd, KernelNbdError};
+use crate::missing_place::had;
 
 /// All of them; connected, and not served yet.
 #[derive(Default)]
@@ -31,7 +32,7 @@ pub enum DevicesError {
 
 impl Devices {
     /// Adds those that were configured, new or as an earlier life of this attachment has left them; `kernel`: the connection
-    /// by which it has served the kernel's NBD, if it has handed that over.
+    /// by which it has served the kernel's NBD, if it has handed that over; `go_on`: consumers of that life wait.
     ///
     /// # Errors
     /// What stands in the way of the first that cannot be had.
@@ -40,13 +41,16 @@ impl Devices {
         attachment: &Rc<Attachment>,
         geometry: Geometry,
         kernel: Option<Resumed<Bytes>>,
+        go_on: bool,
     ) -> Result<(), DevicesError> {
         let config = attachment.config();
         if let Some(path) = &config.nbd_device {
-            self.nbd = Some(KernelNbd::new(path, attachment, geometry, kernel).await?);
+            let nbd = KernelNbd::new(path, attachment, geometry, kernel).await;
+            self.nbd = had(attachment, go_on, nbd)?;
         }
         if let Some(number) = config.ublk {
-            self.block = Some(Block::new(number, attachment, geometry).await?);
+            let block = Block::new(number, attachment, geometry).await;
+            self.block = had(attachment, go_on, block)?;
         }
         Ok(())
     }

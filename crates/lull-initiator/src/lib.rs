@@ -33,6 +33,7 @@ mod knocks;
 mod leftover;
 mod life;
 mod medium;
+mod missing_place;
 mod mounted;
 #[doc(hidden)]
 pub mod outside;
