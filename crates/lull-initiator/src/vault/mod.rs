@@ -88,9 +88,10 @@ impl Vault {
     ) -> io::Result<HashMap<String, OwnedFd>> {
         let mut found = HashMap::new();
         if let Keeping::Process(_) = &self.keeping {
+            let in_hand = |name| passed.contains_key(&label(self.id, name));
             let kept = match program::find(&self.dir, &self.attachment) {
-                // Who has the log in his hands does not need one who does not give it: another one will keep it.
-                Err(error) if passed.contains_key(&label(self.id, LOG)) => {
+                // Who has it in his hands does not need one who does not give it: another one will keep it.
+                Err(error) if in_hand(LOG) || in_hand(FUSE) => {
                     tracing::warn!("{}: {error}; another one is started", self.attachment);
                     None
                 }
@@ -340,5 +341,36 @@ async fn gone(keeper: Option<io::Result<Channel>>, failed: bool) {
         Some(Err(_)) => tokio::time::sleep(TRY_AGAIN).await,
         None if failed => tokio::time::sleep(TRY_AGAIN).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+    /// [INIT-1] Who goes on with a mounted file whose disk keeps no log has its end from the process before.
+    #[test]
+    fn a_keeper_that_gives_nothing_keeps_nobody_from_what_was_handed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = program::open_dir(dir.path()).unwrap();
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+        let address = program::address(&folder, &program::socket_name("db1")).unwrap();
+        rustix::net::bind(&socket, &address).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        // What it says is nothing that a keeper says.
+        let keeper = std::thread::spawn(move || {
+            let line = rustix::net::accept(&socket).unwrap();
+            rustix::io::write(&line, b"?").unwrap();
+            rustix::io::read(&line, &mut [0; 16]).unwrap();
+        });
+        let (id, program) = (AttachmentId([7; 16]), dir.path().join("lull"));
+        let mut vault = Vault::new(&Keeping::Process(program), dir.path(), "db1", id);
+        let fuse = tempfile::tempfile().unwrap().into();
+        let mut passed = HashMap::from([(label(id, FUSE), fuse)]);
+        let found = vault.find(&mut passed).unwrap();
+        assert!(found.contains_key(FUSE));
+        keeper.join().unwrap();
     }
 }
