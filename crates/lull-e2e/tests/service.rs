@@ -5,9 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use lull_e2e::{Load, Notice, PROMPT, Shape, Signal, Use, World};
+
+/// Who dials without a break keeps a target that is about to leave from closing its last connection.
+const BETWEEN_DIALS: Duration = Duration::from_millis(20);
 
 fn words<'a>(notice: &'a Notice, variable: &str) -> &'a str {
     notice.value(variable).unwrap_or_else(|| panic!("no {variable} in {notice:?}"))
@@ -154,18 +158,19 @@ fn a_socket_that_a_service_manager_binds_refuses_nobody() {
         early();
         let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
         let load = Load::start(&web.nbd(), Shape::default());
-        let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let dialler = scope.spawn(|| {
+            let (goes_on, over) = mpsc::channel::<()>();
+            let address = &address;
+            let dialler = scope.spawn(move || {
                 let mut count = 0;
-                while !over.load(Ordering::Relaxed) {
-                    dials(&address)();
+                while over.recv_timeout(BETWEEN_DIALS) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    dials(address)();
                     count += 1;
                 }
                 count
             });
             target.restart(&["--daemon"]);
-            over.store(true, Ordering::Relaxed);
+            drop(goes_on);
             let count: u32 = dialler.join().expect("nobody was refused");
             eprintln!("{count} have dialled");
         });
