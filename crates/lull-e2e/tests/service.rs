@@ -6,12 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use lull_e2e::{Load, Notice, PROMPT, Shape, Signal, Use, World};
-
-/// Who dials without a break keeps a target that is about to leave from closing its last connection.
-const BETWEEN_DIALS: Duration = Duration::from_millis(20);
 
 fn words<'a>(notice: &'a Notice, variable: &str) -> &'a str {
     notice.value(variable).unwrap_or_else(|| panic!("no {variable} in {notice:?}"))
@@ -163,7 +159,7 @@ fn a_socket_that_a_service_manager_binds_refuses_nobody() {
             let address = &address;
             let dialler = scope.spawn(move || {
                 let mut count = 0;
-                while over.recv_timeout(BETWEEN_DIALS) == Err(mpsc::RecvTimeoutError::Timeout) {
+                while over.try_recv() == Err(mpsc::TryRecvError::Empty) {
                     dials(address)();
                     count += 1;
                 }

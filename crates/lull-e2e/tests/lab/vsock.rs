@@ -82,8 +82,8 @@ fn a_guest_uses_its_hosts_disk_and_its_own_over_vsock_and_others_stay_out() {
 }
 
 /// [CONN-3] [PAUSE-7] No network and no host between them. The carrier cuts short what is longer than a page on its way
-/// between guests, so requests are short, one at a time, and nothing is kept that would be sent again in one piece; and it
-/// brings nothing more to a guest that has rebooted, so that only its target goes and comes.
+/// between guests, so requests are short, one at a time, and nothing is kept that would be sent again in one piece. Only the
+/// target goes and comes: why a guest that has rebooted was not reached again, where that was tried, is not known.
 #[test]
 fn a_guest_uses_another_guests_disk_over_vsock_through_a_kill_and_a_restart() {
     let lab = Lab::new();
