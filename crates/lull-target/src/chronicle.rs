@@ -3,6 +3,7 @@
 
 use crate::clock::Clock;
 use crate::connection::Ended;
+use crate::seldom::Seldom;
 use crate::store::{Commit, Store};
 use lull_admin::{
     Event, EventFeed, EventLog, EventPosition, Message, Outcome, OutcomeKind, PhaseSpan, RecordRow,
@@ -59,6 +60,8 @@ pub struct Chronicle {
     /// The backends that a restart waits for.
     unflushed: Unflushed,
     refusals: Refusals,
+    /// Connections of whoever never said its name, that broke.
+    strangers: Seldom,
 }
 
 impl Chronicle {
@@ -78,6 +81,7 @@ impl Chronicle {
             unsaved: false,
             unflushed: Unflushed::default(),
             refusals: Refusals::default(),
+            strangers: Seldom::default(),
         }
     }
 
@@ -396,12 +400,18 @@ impl Chronicle {
 
     pub fn lost(&mut self, now: MonoTime, machine: &Target, conn: ConnId, ended: &Ended) {
         let name = words::name_of(machine, conn);
-        match ended {
-            Ended::Closed => tracing::debug!("{name}: {ended}"),
-            Ended::Broken(_) | Ended::NoMessage(_) | Ended::NoRequest(_) => {
-                self.tell(now, &name, "connection_broken", ended.to_string());
-            }
+        if let Ended::Closed = ended {
+            return tracing::debug!("{name}: {ended}");
         }
+        let text = match machine.node(conn) {
+            Some(_) => ended.to_string(),
+            // [SEC-4] A storm of them pushes nothing else out of the events, nor out of a restart's record.
+            None => match self.strangers.one_more(now) {
+                Some(untold) => format!("{ended}{untold}"),
+                None => return,
+            },
+        };
+        self.tell(now, &name, "connection_broken", text);
     }
 
     fn row(&mut self, attachment: &AttachmentId) -> Option<&mut RecordRow> {

@@ -23,6 +23,7 @@ mod media;
 mod perform;
 mod prepare;
 mod refusal;
+mod seldom;
 mod sharers;
 mod sockets;
 mod stage;

@@ -13,7 +13,7 @@ use crate::output::RestartView;
 /// How often the state is asked for; transitions arrive by themselves.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a stream is silent before it counts as read when the restart has ended.
+/// How long the stream is read on when the restart has ended.
 const READ_OUT: Duration = Duration::from_millis(50);
 
 /// One thing that was seen of a restart.
@@ -28,6 +28,13 @@ pub enum Seen {
     Ended(Box<RestartRecord>),
 }
 
+/// A restart that has its outcome.
+struct Ending {
+    record: Box<RestartRecord>,
+    /// Until when its last transitions may come by the stream.
+    until: Instant,
+}
+
 /// A watch on restart `id`.
 pub struct Watch {
     client: Client,
@@ -37,7 +44,7 @@ pub struct Watch {
     position: Option<EventPosition>,
     away_since: Option<Instant>,
     /// The record, while transitions in it that the stream did not bring are still told.
-    ending: Option<Box<RestartRecord>>,
+    ending: Option<Ending>,
     told: Vec<EventPosition>,
 }
 
@@ -67,11 +74,22 @@ impl Watch {
     /// The next thing. Safe to drop while it waits.
     pub async fn next(&mut self) -> Result<Seen, Failure> {
         loop {
-            if self.ending.is_some() {
-                return Ok(self.end().await);
+            if let Some(until) = self.ending.as_ref().map(|ending| ending.until)
+                && let Some(seen) = self.read_out(until).await
+            {
+                return Ok(seen);
+            }
+            if let Some(ending) = self.ending.take() {
+                return Ok(self.end(ending));
             }
             tokio::select! {
+                // First: a daemon may have more to tell, of others, than is read here.
                 biased;
+                _ = self.ticks.tick() => {
+                    if let Some(seen) = self.look().await? {
+                        return Ok(seen);
+                    }
+                }
                 item = next_item(&mut self.stream) => match item {
                     Some(EventItem::Event(event)) => {
                         if let Some(seen) = self.transition(*event) {
@@ -81,11 +99,6 @@ impl Watch {
                     Some(EventItem::Missed(_) | EventItem::CaughtUp) => {}
                     None => self.stream = None,
                 },
-                _ = self.ticks.tick() => {
-                    if let Some(seen) = self.look().await? {
-                        return Ok(seen);
-                    }
-                }
             }
         }
     }
@@ -100,22 +113,25 @@ impl Watch {
         Some(Seen::Transition(event))
     }
 
-    /// What the stream still holds, then the record's transitions that were not told yet, one by
-    /// one, and then the record.
-    async fn end(&mut self) -> Seen {
-        while self.stream.is_some() {
-            match tokio::time::timeout(READ_OUT, next_item(&mut self.stream)).await {
+    /// A transition that the stream still holds. It may go on without end, with what concerns others.
+    async fn read_out(&mut self, until: Instant) -> Option<Seen> {
+        while self.stream.is_some() && Instant::now() < until {
+            match tokio::time::timeout_at(until, next_item(&mut self.stream)).await {
                 Ok(Some(EventItem::Event(event))) => {
                     if let Some(seen) = self.transition(*event) {
-                        return seen;
+                        return Some(seen);
                     }
                 }
                 Ok(Some(EventItem::Missed(_) | EventItem::CaughtUp)) => {}
                 Ok(None) | Err(_) => self.stream = None,
             }
         }
-        let mut record = self.ending.take().unwrap_or_default();
-        let untold = record.transitions.iter().find(|event| {
+        None
+    }
+
+    /// The record's transitions that were not told yet, one by one, and then the record.
+    fn end(&mut self, ending: Ending) -> Seen {
+        let untold = ending.record.transitions.iter().find(|event| {
             let at =
                 |told: &EventPosition| told.instance == event.instance && told.seq == event.seq;
             !self.told.iter().any(at)
@@ -124,10 +140,10 @@ impl Watch {
             Some(event) => {
                 let (instance, seq) = (event.instance.clone(), event.seq);
                 self.told.push(EventPosition { instance, seq });
-                self.ending = Some(std::mem::take(&mut record));
+                self.ending = Some(ending);
                 Seen::Transition(event)
             }
-            None => Seen::Ended(record),
+            None => Seen::Ended(ending.record),
         }
     }
 
@@ -155,7 +171,8 @@ impl Watch {
         }
         let record = self.client.history(self.id).await?;
         if record.outcome.is_some() {
-            self.ending = Some(Box::new(record));
+            self.ending =
+                Some(Ending { record: Box::new(record), until: Instant::now() + READ_OUT });
         }
         Ok(None)
     }
