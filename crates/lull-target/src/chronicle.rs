@@ -2,8 +2,6 @@
 //! began it to the one that ends it.
 
 use crate::clock::Clock;
-use crate::connection::Ended;
-use crate::seldom::Seldom;
 use crate::store::{Commit, Store};
 use lull_admin::{
     Event, EventFeed, EventLog, EventPosition, Message, Outcome, OutcomeKind, PhaseSpan, RecordRow,
@@ -20,6 +18,7 @@ use std::time::Duration;
 mod boot;
 mod refusals;
 mod storage;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -27,6 +26,7 @@ mod words;
 pub use boot::downtime as host_downtime;
 use refusals::Refusals;
 use storage::Unflushed;
+use strangers::Seldom;
 pub use words::{because, lingering, not_ready, plain};
 use words::{describe, say};
 
@@ -396,22 +396,6 @@ impl Chronicle {
             let [from, to, detail] = [from, to, detail].map(|text| plain(&text).into_owned());
             record.messages.push(Message { offset_us, from, to, name, detail });
         }
-    }
-
-    pub fn lost(&mut self, now: MonoTime, machine: &Target, conn: ConnId, ended: &Ended) {
-        let name = words::name_of(machine, conn);
-        if let Ended::Closed = ended {
-            return tracing::debug!("{name}: {ended}");
-        }
-        let text = match machine.node(conn) {
-            Some(_) => ended.to_string(),
-            // [SEC-4] A storm of them pushes nothing else out of the events, nor out of a restart's record.
-            None => match self.strangers.one_more(now) {
-                Some(untold) => format!("{ended}{untold}"),
-                None => return,
-            },
-        };
-        self.tell(now, &name, "connection_broken", text);
     }
 
     fn row(&mut self, attachment: &AttachmentId) -> Option<&mut RecordRow> {

@@ -23,7 +23,6 @@ mod media;
 mod perform;
 mod prepare;
 mod refusal;
-mod seldom;
 mod sharers;
 mod sockets;
 mod stage;

@@ -1,6 +1,9 @@
 //! What strangers can cause without end is told of now and then, with how often it was.
 
-use lull_proto::MonoTime;
+use super::{Chronicle, words};
+use crate::connection::Ended;
+use lull_proto::target::Target;
+use lull_proto::{ConnId, MonoTime};
 use std::time::Duration;
 
 /// How often something of one kind is told of at most.
@@ -35,6 +38,25 @@ impl std::fmt::Display for Untold {
             0 => Ok(()),
             count => write!(f, "; {count} more before it"),
         }
+    }
+}
+
+impl Chronicle {
+    /// A connection ended by its peer, or by what came on it.
+    pub fn lost(&mut self, now: MonoTime, machine: &Target, conn: ConnId, ended: &Ended) {
+        let name = words::name_of(machine, conn);
+        if let Ended::Closed = ended {
+            return tracing::debug!("{name}: {ended}");
+        }
+        let text = match machine.node(conn) {
+            Some(_) => ended.to_string(),
+            // [SEC-4] A storm of them pushes nothing else out of the events, nor out of a restart's record.
+            None => match self.strangers.one_more(now) {
+                Some(untold) => format!("{ended}{untold}"),
+                None => return,
+            },
+        };
+        self.tell(now, &name, "connection_broken", text);
     }
 }
 
