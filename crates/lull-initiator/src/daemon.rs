@@ -8,28 +8,25 @@ use lull_admin::{
     AdminListener, AdminServer, AlertLog, ApiError, CALLS_QUEUED, Call, ErrorCode, HostWatch,
     InitiatorStatus, Moment, Reply, RestartRecord, Status,
 };
-use lull_proto::initiator::{self, End, Initiator, Retain};
-use lull_wire::messages::{Address, Name};
-use lull_wire::{Access, InstanceId};
+use lull_proto::initiator::End;
+use lull_wire::InstanceId;
+use lull_wire::messages::Name;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::attachment::{Attachment, Made};
+use crate::attachment::Attachment;
+use crate::beginning::{self, Beginning};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
-use crate::config::{AttachmentConfig, Config, Keeping, name};
+use crate::config::Config;
 use crate::descent::{self, Descent};
 use crate::error::RunError;
 use crate::footing;
-use crate::heritage;
-use crate::keeper::Keeper;
 use crate::knocks::Door;
 use crate::shutdown::Host;
-use crate::state_file::Kept;
 use crate::states::States;
-use crate::succession::estate::{ADMIN, CALLBACK, Estate};
+use crate::succession::estate::Estate;
 use crate::succession::order::{Restarting, Step};
-use crate::vault;
 use crate::wording;
 
 /// How long a stop waits for targets before it leaves anyway.
@@ -141,87 +138,27 @@ impl Daemon {
         };
         let chronicle = Rc::new(Chronicle::new(clock, &config.node, &instance.to_string()));
         let (teller, news) = mpsc::unbounded_channel();
-        let mut attachments = Vec::new();
-        let mut passed = if first { vault::passed() } else { HashMap::new() };
-        if let Some(estate) = &mut estate {
-            passed.extend(estate.fds.extract_if(|name, _| vault::is_label(name)));
-        }
-        let mut logs = Vec::new();
-        for (attachment, (_, kept, _)) in config.attachments.iter().zip(&opened) {
-            let mut log = heritage::open(&config, attachment, kept, &mut passed, estate.is_some())?;
-            log.keep().map_err(|error| RunError::Log {
-                attachment: attachment.name.clone(),
-                why: format!("cannot be taken out of {}: {error}", config.state_dir.display()),
-            })?;
-            logs.push(log);
-        }
-        let door = match &config.callback {
-            Some(callback) => {
-                let inherited = estate.as_mut().and_then(|estate| estate.take(CALLBACK));
-                Some(Rc::new(Door::open(callback, inherited).await?))
-            }
-            None => None,
-        };
-        let callback = door.as_ref().map(|door| door.address.clone()).unwrap_or_default();
-        let inherited = estate.as_mut().and_then(|estate| estate.take(ADMIN));
-        let listener = match inherited.map(AdminListener::from_fd) {
-            Some(Ok(listener)) if listener.addr() == config.admin => listener,
-            Some(_) | None => AdminListener::bind(&config.admin)?,
-        };
+        let logs = beginning::logs(&config, &opened, estate.as_mut(), first)?;
+        let door = beginning::door(&config, estate.as_mut()).await?;
+        let listener = beginning::admin(&config, estate.as_mut())?;
         let admin_socket = listener.try_clone()?;
         let (calls, called) = mpsc::channel(CALLS_QUEUED);
         let admin = lull_admin::serve(listener, calls)?;
-        let host = Rc::new(Host::new(config.shutdown.clone()));
-        let opened = config.attachments.iter().zip(opened).zip(logs);
-        for ((attachment, (file, kept, fresh)), log) in opened {
-            // [SAFE-5] Whoever is let in and dies before it learns so has an heir all the same.
-            if !noted {
-                file.write(&kept.noting(instance))?;
-            }
-            for (what, text) in &log.told {
-                chronicle.warn(&attachment.name, what, text.clone());
-            }
-            let settled = log.settled();
-            let keeps = settled.is_some() || attachment.fuse.is_some();
-            let guard = keeps.then(|| log.vault.guard(Rc::clone(&chronicle), log.fault));
-            let mut settings =
-                machine_config(&config.node, attachment, instance, &kept, log.retain)?;
-            settings.callback = callback.clone();
-            let machine = Initiator::inheriting(settings, log.legacy);
-            let (mount, fuse) = (log.mount, log.fuse);
-            let log = (log.journal, settled, guard);
-            let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
-            let made = Made {
-                node: config.node.clone(),
-                instance,
-                config: attachment.clone(),
-                clock,
-                chronicle: Rc::clone(&chronicle),
-                host: Rc::clone(&host),
-                state_dir: config.state_dir.clone(),
-                pool: footing::buffers()?,
-                silence_ms: u32::try_from(config.silence.as_millis()).unwrap_or(u32::MAX),
-                kept,
-                fresh,
-                outlives: config.keeping != Keeping::Nowhere,
-                alone: config.attachments.len() == 1,
-                news: teller.clone(),
-                life_lost: None,
-            };
-            let attachment = Attachment::new(made, machine, keeper, log);
-            if let Some(found) = mount {
-                attachment.take_mount(found);
-            }
-            if let Some(estate) = &mut estate {
-                let left = &mut estate.document.attachments;
-                let own = left.iter().position(|left| left.name == attachment.config().name);
-                if let Some(own) = own {
-                    let left = left.swap_remove(own);
-                    attachment.take(left, fuse, estate)?;
-                }
-            }
-            attachments.push(attachment);
-        }
+        let life = Beginning {
+            instance,
+            noted,
+            clock,
+            chronicle: &chronicle,
+            news: &teller,
+            host: Rc::new(Host::new(config.shutdown.clone())),
+            callback: door.as_ref().map(|door| door.address.clone()).unwrap_or_default(),
+            config: &config,
+        };
+        let attachments =
+            config.attachments.iter().zip(opened).zip(logs).map(|((attachment, opened), log)| {
+                life.attachment(attachment, opened, log, &mut estate)
+            });
+        let attachments = attachments.collect::<Result<_, _>>()?;
         if let Some(door) = &door {
             let (door, news) = (Rc::clone(door), teller.clone());
             tokio::task::spawn_local(async move { door.listen(&news).await });
@@ -487,39 +424,6 @@ impl Daemon {
         }
         self.admin.stop().await;
     }
-}
-
-pub(crate) fn machine_config(
-    node: &str,
-    attachment: &AttachmentConfig,
-    instance: InstanceId,
-    kept: &Kept,
-    retain: u64,
-) -> Result<initiator::Config, RunError> {
-    let access = match attachment.access {
-        lull_admin::Access::Ro => Access::ReadOnly,
-        lull_admin::Access::RwShared => Access::Shared,
-        lull_admin::Access::Rw | lull_admin::Access::Unknown => Access::ReadWrite,
-    };
-    let seed: [u8; 16] = random()?;
-    Ok(initiator::Config {
-        node: name(node)?,
-        instance,
-        predecessors: kept.owners(),
-        software: Name::clipped(concat!("lull ", env!("CARGO_PKG_VERSION"))),
-        callback: Address::default(),
-        attachment: kept.attachment,
-        resource: name(&attachment.uri.resource)?,
-        access,
-        take_over: attachment.take_over,
-        policy: attachment.policy.of_machine(),
-        restart_timeout: attachment.restart_timeout,
-        resume_timeout: attachment.resume_timeout,
-        hold: attachment.hold.unwrap_or(Duration::MAX),
-        retain: Retain::UpTo(retain),
-        memory: kept.memory,
-        seed: u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])),
-    })
 }
 
 pub(crate) fn random() -> std::io::Result<[u8; 16]> {

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod attachment;
+mod beginning;
 mod block_device;
 mod buffer;
 mod chronicle;

@@ -15,11 +15,11 @@ use lull_wire::{InstanceId, OpCode, RequestFlags};
 use tokio::sync::mpsc;
 
 use crate::attachment::{Attachment, Made};
+use crate::beginning::machine_config;
 use crate::buffer::Bytes;
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::config::AttachmentConfig;
-use crate::daemon::machine_config;
 use crate::error::RunError;
 use crate::front_end::longest;
 use crate::journal::Journal;

@@ -10,12 +10,15 @@ use crate::daemon::random;
 use crate::error::RunError;
 use crate::state_file::{Kept, StateFile};
 
-/// All of them, with their locks.
+/// The state of an attachment, with its lock: where it is, what it holds, and whether there was none.
+pub(crate) type Opened = (StateFile, Kept, bool);
+
+/// All of them.
 pub(crate) struct States {
     /// The life that begins.
     pub instance: InstanceId,
-    /// Each with what it holds, and whether there was none.
-    pub opened: Vec<(StateFile, Kept, bool)>,
+    /// One for each attachment, in the order of the configuration.
+    pub opened: Vec<Opened>,
     /// The new life stands in each of them.
     pub noted: bool,
 }
@@ -47,7 +50,7 @@ pub(crate) fn open(
     node: &str,
     state_dir: &Path,
     attachment: &AttachmentConfig,
-) -> Result<(StateFile, Kept, bool), RunError> {
+) -> Result<Opened, RunError> {
     let (file, found) = StateFile::open(state_dir, &attachment.name, node)?;
     if let Some(mut kept) = found {
         if attachment.adopt {

@@ -1,0 +1,183 @@
+//! With what a life begins: its logs, its sockets, its attachments, each new or of the life before.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lull_admin::AdminListener;
+use lull_proto::initiator::{self, Initiator, Retain};
+use lull_wire::messages::{Address, Name};
+use lull_wire::{Access, InstanceId};
+use tokio::sync::mpsc;
+
+use crate::attachment::{Attachment, Made};
+use crate::chronicle::Chronicle;
+use crate::clock::Clock;
+use crate::config::{AttachmentConfig, Config, Keeping, name};
+use crate::daemon::{News, random};
+use crate::error::RunError;
+use crate::footing;
+use crate::heritage::{self, Log};
+use crate::keeper::Keeper;
+use crate::knocks::Door;
+use crate::shutdown::Host;
+use crate::state_file::Kept;
+use crate::states::Opened;
+use crate::succession::estate::{ADMIN, CALLBACK, Estate};
+use crate::vault;
+
+/// The logs of all attachments, taken out of where the life before left them. `first`: nothing that a service manager keeps
+/// was taken yet.
+pub(crate) fn logs(
+    config: &Config,
+    opened: &[Opened],
+    mut estate: Option<&mut Estate>,
+    first: bool,
+) -> Result<Vec<Log>, RunError> {
+    let mut passed = if first { vault::passed() } else { HashMap::new() };
+    if let Some(estate) = &mut estate {
+        passed.extend(estate.fds.extract_if(|name, _| vault::is_label(name)));
+    }
+    let mut logs = Vec::new();
+    for (attachment, (_, kept, _)) in config.attachments.iter().zip(opened) {
+        let mut log = heritage::open(config, attachment, kept, &mut passed, estate.is_some())?;
+        log.keep().map_err(|error| RunError::Log {
+            attachment: attachment.name.clone(),
+            why: format!("cannot be taken out of {}: {error}", config.state_dir.display()),
+        })?;
+        logs.push(log);
+    }
+    Ok(logs)
+}
+
+/// Where targets knock, if anywhere.
+pub(crate) async fn door(
+    config: &Config,
+    estate: Option<&mut Estate>,
+) -> Result<Option<Rc<Door>>, RunError> {
+    let Some(callback) = &config.callback else { return Ok(None) };
+    let inherited = estate.and_then(|estate| estate.take(CALLBACK));
+    Ok(Some(Rc::new(Door::open(callback, inherited).await?)))
+}
+
+/// Where operators ask.
+pub(crate) fn admin(
+    config: &Config,
+    estate: Option<&mut Estate>,
+) -> Result<AdminListener, RunError> {
+    let inherited = estate.and_then(|estate| estate.take(ADMIN));
+    match inherited.map(AdminListener::from_fd) {
+        Some(Ok(listener)) if listener.addr() == config.admin => Ok(listener),
+        Some(_) | None => Ok(AdminListener::bind(&config.admin)?),
+    }
+}
+
+/// What all attachments of a life have in common.
+pub(crate) struct Beginning<'a> {
+    pub config: &'a Config,
+    pub instance: InstanceId,
+    /// It stands in all states already.
+    pub noted: bool,
+    pub clock: Clock,
+    pub chronicle: &'a Rc<Chronicle>,
+    pub news: &'a mpsc::UnboundedSender<News>,
+    pub host: Rc<Host>,
+    /// Where targets knock.
+    pub callback: Address,
+}
+
+impl Beginning<'_> {
+    /// One of them, with what the life before has left of it.
+    pub fn attachment(
+        &self,
+        config: &AttachmentConfig,
+        (file, kept, fresh): Opened,
+        log: Log,
+        estate: &mut Option<Estate>,
+    ) -> Result<Rc<Attachment>, RunError> {
+        // [SAFE-5] Whoever is let in and dies before it learns so has an heir all the same.
+        if !self.noted {
+            file.write(&kept.noting(self.instance))?;
+        }
+        for (what, text) in &log.told {
+            self.chronicle.warn(&config.name, what, text.clone());
+        }
+        let settled = log.settled();
+        let keeps = settled.is_some() || config.fuse.is_some();
+        let guard = keeps.then(|| log.vault.guard(Rc::clone(self.chronicle), log.fault));
+        let (node, instance) = (&self.config.node, self.instance);
+        let mut settings = machine_config(node, config, instance, &kept, log.retain)?;
+        settings.callback = self.callback.clone();
+        let machine = Initiator::inheriting(settings, log.legacy);
+        let (mount, fuse) = (log.mount, log.fuse);
+        let log = (log.journal, settled, guard);
+        let keeper = Keeper::start(file, config.name.clone(), Rc::clone(self.chronicle));
+        let made = self.made(config, kept, fresh)?;
+        let attachment = Attachment::new(made, machine, keeper, log);
+        if let Some(found) = mount {
+            attachment.take_mount(found);
+        }
+        if let Some(estate) = estate {
+            let left = &mut estate.document.attachments;
+            if let Some(own) = left.iter().position(|left| left.name == config.name) {
+                let left = left.swap_remove(own);
+                attachment.take(left, fuse, estate)?;
+            }
+        }
+        Ok(attachment)
+    }
+
+    fn made(&self, config: &AttachmentConfig, kept: Kept, fresh: bool) -> Result<Made, RunError> {
+        let all = self.config;
+        Ok(Made {
+            node: all.node.clone(),
+            instance: self.instance,
+            config: config.clone(),
+            clock: self.clock,
+            chronicle: Rc::clone(self.chronicle),
+            host: Rc::clone(&self.host),
+            state_dir: all.state_dir.clone(),
+            pool: footing::buffers()?,
+            silence_ms: u32::try_from(all.silence.as_millis()).unwrap_or(u32::MAX),
+            kept,
+            fresh,
+            outlives: all.keeping != Keeping::Nowhere,
+            alone: all.attachments.len() == 1,
+            news: self.news.clone(),
+            life_lost: None,
+        })
+    }
+}
+
+pub(crate) fn machine_config(
+    node: &str,
+    attachment: &AttachmentConfig,
+    instance: InstanceId,
+    kept: &Kept,
+    retain: u64,
+) -> Result<initiator::Config, RunError> {
+    let access = match attachment.access {
+        lull_admin::Access::Ro => Access::ReadOnly,
+        lull_admin::Access::RwShared => Access::Shared,
+        lull_admin::Access::Rw | lull_admin::Access::Unknown => Access::ReadWrite,
+    };
+    let seed: [u8; 16] = random()?;
+    Ok(initiator::Config {
+        node: name(node)?,
+        instance,
+        predecessors: kept.owners(),
+        software: Name::clipped(concat!("lull ", env!("CARGO_PKG_VERSION"))),
+        callback: Address::default(),
+        attachment: kept.attachment,
+        resource: name(&attachment.uri.resource)?,
+        access,
+        take_over: attachment.take_over,
+        policy: attachment.policy.of_machine(),
+        restart_timeout: attachment.restart_timeout,
+        resume_timeout: attachment.resume_timeout,
+        hold: attachment.hold.unwrap_or(Duration::MAX),
+        retain: Retain::UpTo(retain),
+        memory: kept.memory,
+        seed: u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[1; 8])),
+    })
+}
