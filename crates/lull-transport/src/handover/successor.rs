@@ -28,6 +28,8 @@ const MORE: &[u8] = b"more";
 const TAKE: &[u8] = b"take";
 const SERVING: &[u8] = b"serving";
 const GO: &[u8] = b"go";
+/// Of a successor that has waited long enough for [`GO`] and goes on without it.
+const ALONE: &[u8] = b"alone";
 
 /// A successor that waits.
 #[derive(Debug)]
@@ -115,8 +117,19 @@ impl Successor {
         }
         self.say(TAKE, last).await?;
         self.answer(SERVING, "serve", SERVE_LIMIT).await?;
-        // The point of no return. Who is gone before it has touched nothing.
-        self.say(GO, &[]).await
+        self.let_go().await
+    }
+
+    /// The point of no return. Who is gone before it has touched nothing.
+    async fn let_go(&mut self) -> Result<(), SuccessorError> {
+        match self.say(GO, &[]).await {
+            // This process was stopped for so long that the other one has served meanwhile, and ended: what is here is of
+            // long ago.
+            Err(_) if matches!(self.channel.look(), Some(Ok(last)) if last.message == ALONE) => {
+                Ok(())
+            }
+            said => said,
+        }
     }
 
     async fn say(
@@ -234,8 +247,14 @@ impl Predecessor {
     /// Tells the predecessor that it may go, and returns when it has nothing any more: it says so, or is gone. One that is
     /// stopped says nothing, and finds what it was told when it is woken.
     pub async fn serving(&self) {
-        if self.channel.send(SERVING, &[]).await.is_ok() {
-            let _ = tokio::time::timeout(SERVE_LIMIT, self.channel.recv()).await;
+        self.serving_within(SERVE_LIMIT).await;
+    }
+
+    async fn serving_within(&self, limit: Duration) {
+        if self.channel.send(SERVING, &[]).await.is_ok()
+            && tokio::time::timeout(limit, self.channel.recv()).await.is_err()
+        {
+            let _ = self.channel.send(ALONE, &[]).await;
         }
     }
 }
@@ -283,7 +302,30 @@ mod tests {
         assert!(child.wait().unwrap().success(), "it would go on beside its successor");
     }
 
-    /// The other half of the test above; on its own it has nothing to do.
+    /// [INIT-1] It would go on with what its successor has served and changed since.
+    #[tokio::test]
+    async fn a_predecessor_that_wakes_when_its_successor_has_served_and_ended_ends_too() {
+        let woken = async |waits: bool| {
+            // A child has every descriptor for a moment: it is gone before there are any.
+            let mut child = Command::new("true").spawn().unwrap();
+            child.wait().await.unwrap();
+            let (ours, theirs) = socketpair().unwrap();
+            let mut predecessor =
+                Successor { child, channel: Arc::new(Channel::new(ours).unwrap()) };
+            let successor = Predecessor { channel: Channel::new(theirs).unwrap() };
+            match waits {
+                true => successor.serving_within(LIMIT).await,
+                false => successor.channel.send(SERVING, &[]).await.unwrap(),
+            }
+            drop(successor);
+            predecessor.answer(SERVING, "serve", LIMIT).await.unwrap();
+            predecessor.let_go().await
+        };
+        woken(true).await.unwrap();
+        assert!(woken(false).await.is_err(), "who ended before it could go on has touched nothing");
+    }
+
+    /// The other half of the first test; on its own it has nothing to do.
     #[test]
     fn as_a_predecessor() {
         let Ok(number) = std::env::var(CHILD) else {
