@@ -3,6 +3,7 @@
 mod compare;
 mod debian;
 
+use crate::dev::Dev;
 use crate::tools;
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -45,15 +46,16 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
         return compare::run(tree, args);
     }
     if let Some(guest) = &args.at {
-        return lull_lab(tree, &["type", guest]);
+        return lull_lab(tree, Dev::Wanted, &["type", guest]);
     }
     tools::install_missing()?;
-    prepare(tree)?;
+    prepare(tree, Dev::Wanted)?;
     if args.prepare {
         return Ok(true);
     }
     if args.keep {
-        return lull_lab(tree, &["keep", "--initiators", &args.initiators.to_string()]);
+        let count = args.initiators.to_string();
+        return lull_lab(tree, Dev::Wanted, &["keep", "--initiators", &count]);
     }
     ensure!(args.rounds > 0, "a count of 0 disturbs nothing");
     let built = cargo(tree, &["build", "--package", "lull"]).status()?.success();
@@ -65,20 +67,20 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
 }
 
 /// Lays in what guests are made of. True if it is there.
-pub fn prepare(tree: &Tree) -> Result<bool> {
+pub fn prepare(tree: &Tree, dev: Dev) -> Result<bool> {
     let root = tree.root().display().to_string();
-    if !lull_lab(tree, &["prepare", &root])? {
+    if !lull_lab(tree, dev, &["prepare", &root])? {
         return Ok(false);
     }
-    debian::prepare(tree)?;
+    debian::prepare(tree, dev)?;
     Ok(true)
 }
 
 /// The lab's own program, at this terminal.
-fn lull_lab(tree: &Tree, words: &[&str]) -> Result<bool> {
-    let mut run = cargo(tree, &["run", "--quiet", "--package", "lull-e2e", "--bin", "lull-lab"]);
-    let status = run.arg("--").args(words).stdin(Stdio::inherit()).status();
-    Ok(status.context("starting cargo")?.success())
+fn lull_lab(tree: &Tree, dev: Dev, words: &[&str]) -> Result<bool> {
+    let program = dev.program(tree, "lull-e2e", "lull-lab")?;
+    let status = Command::new(&program).args(words).current_dir(tree.root()).status();
+    Ok(status.with_context(|| format!("starting {}", program.display()))?.success())
 }
 
 fn cargo(tree: &Tree, words: &[&str]) -> Command {

@@ -1,6 +1,7 @@
 //! Automation of this repository: `cargo xtask TASK`, one file (or folder) per task.
 
 mod bench;
+mod dev;
 mod finding;
 mod fuzz;
 mod lab;

@@ -1,11 +1,17 @@
 //! `cargo xtask soak`: the end-to-end tests that disturb, each at greater counts; what came of it is kept in a page.
 
+mod page;
+mod record;
+
+use crate::dev::Dev;
 use crate::lab;
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
-use std::fmt::Write as _;
-use std::fs;
-use std::io::{BufRead as _, BufReader};
+use page::Row;
+use record::Record;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -72,87 +78,126 @@ pub struct Args {
     /// How often each disturbance comes
     #[arg(long, value_delimiter = ',', default_value = "10,20,50")]
     counts: Vec<u32>,
-    /// Write the outcome to docs/soak.md
+    /// Only tests whose name has one of these words in it, with commas between them [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "WORDS")]
+    only: Vec<String>,
+    /// A folder for what came of each test at each count; what has passed there is not run again
+    #[arg(long, value_name = "DIR", default_value = "target/soak")]
+    logs: PathBuf,
+    /// Run nothing: only make the page of what is in the folder
+    #[arg(long, conflicts_with_all = ["counts", "only"])]
+    page: bool,
+    /// Write the page to docs/soak.md
     #[arg(long)]
     write: bool,
 }
 
-/// Runs every test at every count. True if all passed.
+/// Runs every test that is wanted at every count that has not passed yet. True if all in the folder have passed.
 pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     ensure!(!args.counts.contains(&0), "a count of 0 disturbs nothing");
+    let wanted = |test: &&str| {
+        args.only.is_empty() || args.only.iter().any(|word| test.contains(word.as_str()))
+    };
+    let tests: Vec<_> = TESTS.iter().map(|(test, _)| *test).filter(wanted).collect();
+    ensure!(!tests.is_empty(), "no test of a soak has {} in its name", args.only.join(" or "));
+    let logs = tree.root().join(&args.logs);
+    fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+    if !args.page {
+        disturb(tree, &logs, &tests, &args.counts)?;
+    }
+    let rows = TESTS.map(|(test, what)| Ok(Row { what, records: records(&logs, test)? }));
+    let rows = rows.into_iter().collect::<Result<Vec<_>>>()?;
+    let page = page::page(&rows, &machine()?);
+    println!("{page}");
+    if args.write {
+        fs::write(tree.root().join(PAGE), page)?;
+    }
+    Ok(rows.iter().flat_map(|row| &row.records).all(|(_, record)| record.passed))
+}
+
+/// Builds what is needed, and runs what has not passed.
+fn disturb(tree: &Tree, logs: &Path, tests: &[&str], counts: &[u32]) -> Result<()> {
     // Beforehand: building is no part of any time.
     for build in
         [&["build", "--package", "lull"][..], &["test", "--no-run", "--package", "lull-e2e"]]
     {
         ensure!(cargo(tree, build).status()?.success(), "`cargo {}` failed", build.join(" "));
     }
-    lab::prepare(tree)?;
-    let mut page = head(tree, &args.counts)?;
-    let mut outcomes = String::new();
-    let mut passed = true;
-    for (test, what) in TESTS {
-        write!(page, "| {what} |")?;
-        let mut said = String::new();
-        for count in &args.counts {
-            eprintln!("soak: {what}, {count} times");
-            let begun = now();
-            let (ok, outcome) = soak(tree, test, *count)?;
-            if !outcome.is_empty() {
-                said = format!("\n## {what}, {count} times\n\n{outcome}");
+    lab::prepare(tree, Dev::Wanted)?;
+    let describe = ["describe", "--always", "--dirty", "--exclude=*"];
+    let commit = said(Command::new("git").args(describe).current_dir(tree.root()))?;
+    for test in tests {
+        for count in counts {
+            let path = Record::path(logs, test, *count);
+            if Record::load(&path)?.is_some_and(|record| record.passed) {
+                eprintln!("soak: {test} has passed {count} times, as {} says", path.display());
+                continue;
             }
-            let word = if ok { "passed" } else { "FAILED" };
-            write!(page, " {word}, {:.0} s |", (now() - begun).as_secs_f64())?;
-            passed &= ok;
+            eprintln!("soak: {test}, {count} times");
+            soak(tree, &commit, (test, *count), &path.with_extension("log"))?.save(&path)?;
         }
-        page.push('\n');
-        outcomes.push_str(&said);
     }
-    page.push_str(&outcomes);
-    println!("{page}");
-    if args.write {
-        fs::write(tree.root().join(PAGE), page)?;
-    }
-    Ok(passed)
+    Ok(())
 }
 
-/// One test at one count, alone on the machine as far as it is up to us: whether it passed, and what it said of itself.
-fn soak(tree: &Tree, test: &str, count: u32) -> Result<(bool, String)> {
+/// All records of a test, smallest count first.
+fn records(logs: &Path, test: &str) -> Result<Vec<(u32, Record)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(logs)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let count =
+            name.strip_prefix(test).and_then(|end| end.strip_prefix('-')?.strip_suffix(".json"));
+        if let Some(count) = count.and_then(|count| count.parse().ok())
+            && let Some(record) = Record::load(&path)?
+        {
+            found.push((count, record));
+        }
+    }
+    found.sort_by_key(|(count, _)| *count);
+    Ok(found)
+}
+
+/// One test at one count, alone on the machine as far as it is up to us. All that is said goes to `log` too.
+fn soak(tree: &Tree, commit: &str, (test, count): (&str, u32), log: &Path) -> Result<Record> {
+    let (begun, before) = (now(), load()?);
     let words = ["nextest", "run", "--profile", "soak", "--package", "lull-e2e", "--no-capture"];
     let mut command = cargo(tree, &words);
     command.arg(test).env("LULL_E2E_ROUNDS", count.to_string()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cargo nextest, which `cargo xtask test` installs")?;
-    let mut outcome = String::new();
+    let mut kept = File::create(log).with_context(|| log.display().to_string())?;
+    let mut outcome = Vec::new();
     if let Some(lines) = child.stderr.take() {
         for line in BufReader::new(lines).lines() {
             let line = line?;
             eprintln!("{line}");
-            if let Some(said) = line.strip_prefix(OUTCOME) {
-                outcome.push_str(said);
-                outcome.push('\n');
-            }
+            writeln!(kept, "{line}")?;
+            outcome.extend(line.strip_prefix(OUTCOME).map(str::to_owned));
         }
     }
-    Ok((child.wait()?.success(), outcome))
+    let passed = child.wait()?.success();
+    let seconds = (now() - begun).as_secs_f64();
+    let date = said(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
+    let commit = commit.to_owned();
+    Ok(Record { passed, seconds, date, commit, load: [before, load()?], outcome })
 }
 
-fn head(tree: &Tree, counts: &[u32]) -> Result<String> {
-    let said = |command: &mut Command| -> Result<String> {
-        Ok(String::from_utf8_lossy(&command.output()?.stdout).trim().to_owned())
-    };
-    let date = said(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
+/// How many tasks of this machine ran or were ready to run, in the last minute.
+fn load() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg").context("/proc/loadavg")?;
+    text.split(' ').next().unwrap_or_default().parse().context("the first number of /proc/loadavg")
+}
+
+/// What this machine is, for people.
+fn machine() -> Result<String> {
     let kernel = said(Command::new("uname").args(["--kernel-release", "--machine"]))?;
-    let release =
-        said(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(tree.root()))?;
-    let cores = std::thread::available_parallelism()?;
-    let columns: String = counts.iter().map(|count| format!(" {count} times |")).collect();
-    Ok(format!(
-        "# Soak\n\nWhat `cargo xtask soak` last printed: disturbances that the end-to-end tests make, one after the \
-         other, with\nevery block checked in the end. The time is the whole test's, and moves with the machine. Below the table is what the\n\
-         tests say of their largest count.\n\n\
-         {date}, {cores} cores, Linux {kernel}, on top of {release}, development build.\n\n\
-         | one round |{columns}\n| --- |{}\n",
-        " --- |".repeat(counts.len())
-    ))
+    Ok(format!("{} processors, Linux {kernel}", std::thread::available_parallelism()?))
+}
+
+fn said(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    ensure!(output.status.success(), "{command:?} failed ({})", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn cargo(tree: &Tree, words: &[&str]) -> Command {

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI runs, step by step, each with its time.
 
+use crate::dev::Dev;
 use crate::lab;
 use crate::package;
 use crate::spec;
@@ -70,25 +71,37 @@ fn preparation(tree: &Tree) -> Vec<Step<'_>> {
 
 fn checks(tree: &Tree) -> Vec<Step<'_>> {
     let command = |name, repeat| step(name, repeat, move || shell(tree, repeat));
+    let has_nextest = has_nextest(tree);
     vec![
         command("format", "cargo fmt --all --check"),
         step("tidy", "cargo xtask tidy", || tidy::run(tree)),
         step("spec", "cargo xtask spec", || spec::run(tree, &spec::Args::default())),
         command("clippy", "cargo clippy --workspace --all-targets -- -D warnings"),
-        // The end-to-end tests start the command as a program, and building them does not build it.
-        match end_to_end_runs_release(tree) {
-            true => command("command", "cargo build --release --package lull"),
-            false => command("command", "cargo build --package lull"),
+        // The one development build: with the tests come all programs, which the next steps start.
+        match has_nextest {
+            true => command("build", "cargo nextest run --workspace --no-run"),
+            false => command("build", "cargo test --workspace --all-targets --no-run"),
         },
-        step("lab", "cargo xtask lab --prepare", || lab::prepare(tree)),
-        match has_nextest(tree) {
-            true => command("tests", "cargo nextest run --workspace --no-fail-fast"),
-            false => command("tests", "cargo test --workspace --all-targets --no-fail-fast"),
-        },
-        command("simulator", "cargo xtask sim --seeds 3000"),
+        step("lab", "cargo xtask lab --prepare", || lab::prepare(tree, Dev::There)),
+        step("tests", "cargo nextest run --workspace --no-fail-fast", move || {
+            tests(tree, has_nextest)
+        }),
+        // Not built for speed as `cargo xtask sim` is, which would take longer than it saves; and it checks its own arithmetic.
+        command("simulator", "target/debug/lull-sim --seeds 3000"),
         command("doc tests", "cargo test --workspace --doc"),
-        step("package", "cargo xtask package --prove", || package::prove(tree)),
+        step("package", "cargo xtask package --prove", || package::prove(tree, Dev::There)),
     ]
+}
+
+/// All tests. Most of their time they wait, for timers and for each other's processes, so that there are two for each processor;
+/// `.config/nextest.toml` says which count twice.
+fn tests(tree: &Tree, has_nextest: bool) -> Result<bool> {
+    if !has_nextest {
+        return shell(tree, "cargo test --workspace --all-targets --no-fail-fast");
+    }
+    let threads = 2 * std::thread::available_parallelism()?.get();
+    let run = "cargo nextest run --workspace --no-fail-fast --test-threads";
+    shell(tree, &format!("{run} {threads}"))
 }
 
 /// Runs a command whose words hold no spaces, with nothing to read. True if it exits with 0.
@@ -139,12 +152,6 @@ fn install_nextest(tree: &Tree) {
     if !shell(tree, INSTALL).unwrap_or(false) || !has_nextest(tree) {
         eprintln!("test: cargo-nextest cannot be had here; cargo test will run the tests");
     }
-}
-
-/// Whether the end-to-end tests start the release build of `lull`, as their code says.
-fn end_to_end_runs_release(tree: &Tree) -> bool {
-    let says_so = |text: &str| text.contains("\"release\"") || text.contains("/release/");
-    tree.below("crates/lull-e2e/", ".rs").any(|(_, text)| says_so(text))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one clock of xtask: how long a step took")]

@@ -7,8 +7,9 @@ use crate::clock::now;
 /// A span that nothing prompt takes on a machine that is busy with other tests.
 pub const PROMPT: Duration = Duration::from_secs(15);
 
-/// How often is looked.
-const EVERY: Duration = Duration::from_millis(5);
+/// How long is waited between two looks: twice as long as the last one took, so that looking, which is a program in a guest
+/// of the lab's, takes little from what is waited for; but at least and at most this long.
+const BETWEEN: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(250)];
 
 /// Looks until `look` gives something, at most for `within`.
 ///
@@ -17,11 +18,14 @@ const EVERY: Duration = Duration::from_millis(5);
 pub fn wait_for<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = now() + within;
     loop {
+        let begun = now();
         if let Some(found) = look() {
             return found;
         }
-        assert!(now() < deadline, "waited {within:?} for this in vain: {what}");
-        std::thread::sleep(EVERY);
+        let ended = now();
+        assert!(ended < deadline, "waited {within:?} for this in vain: {what}");
+        let [least, most] = BETWEEN;
+        std::thread::sleep((2 * (ended - begun)).clamp(least, most));
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask lab compare`: the same reboots and power cuts for Lull and for what else there is.
 
 use super::lull_lab;
+use crate::dev::Dev;
 use crate::tools;
 use crate::tree::Tree;
 use anyhow::{Context, Result, ensure};
@@ -30,11 +31,11 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     let absolute =
         |path: &PathBuf| std::path::absolute(path).map(|path| path.display().to_string());
     if let Some(from) = &args.from {
-        return lull_lab(tree, &["table", &absolute(from)?]);
+        return lull_lab(tree, Dev::Wanted, &["table", &absolute(from)?]);
     }
     tools::install_missing()?;
     let root = tree.root().display().to_string();
-    ensure!(lull_lab(tree, &["prepare", &root])?, "the lab could not be laid in");
+    ensure!(lull_lab(tree, Dev::Wanted, &["prepare", &root])?, "the lab could not be laid in");
     let logs = match &args.logs {
         Some(logs) => absolute(logs)?,
         None => {
@@ -48,7 +49,7 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     if let Some(systems) = &args.systems {
         words.extend(["--systems", systems]);
     }
-    let there = lull_lab(tree, &words)?;
+    let there = lull_lab(tree, Dev::Wanted, &words)?;
     eprintln!("raw logs: {logs}; `cargo xtask lab compare --from {logs}` prints the table again");
     Ok(there)
 }

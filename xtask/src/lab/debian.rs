@@ -1,5 +1,6 @@
 //! The disk of the lab's guests that are a whole Debian, with systemd and with the package of this tree installed.
 
+use crate::dev::Dev;
 use crate::package::{self, Profile};
 use crate::tools;
 use crate::tree::Tree;
@@ -20,14 +21,9 @@ const PARTS: [&str; 2] = ["dist", "crates/lull/Cargo.toml"];
 ///
 /// # Errors
 /// What debootstrap, apt-get, dpkg or mkfs could not do, or a user who may not make roots.
-pub fn prepare(tree: &Tree) -> Result<()> {
+pub fn prepare(tree: &Tree, dev: Dev) -> Result<()> {
     let image = tree.root().join("target/lab/debian.img");
-    let built = Command::new("cargo")
-        .args(["build", "--quiet", "--package", "lull"])
-        .current_dir(tree.root())
-        .status()?;
-    ensure!(built.success(), "`cargo build --package lull` failed");
-    let mut newest = newest(&tree.root().join("target/debug/lull"))?;
+    let mut newest = newest(&dev.program(tree, "lull", "lull")?)?;
     for part in PARTS {
         newest = newest.max(self::newest(&tree.root().join(part))?);
     }
@@ -39,7 +35,7 @@ pub fn prepare(tree: &Tree) -> Result<()> {
         tools::effective_user() == Some(0),
         "a Debian for the lab is made by root alone: run `sudo cargo xtask lab --prepare`"
     );
-    let package = package::package(tree, Profile::Dev, &package::version(tree)?)?;
+    let package = package::package(tree, Profile::Dev(Dev::There), &package::version(tree)?)?;
     let root = package::pristine(tree)?;
     eprintln!("lab: making a Debian with this package in {}", image.display());
     let mut make = Command::new("unshare");

@@ -1,6 +1,7 @@
 //! Building the package: the binary, what it says about itself, and cargo-deb, which puts it together as
 //! `crates/lull/Cargo.toml` says.
 
+use crate::dev::Dev;
 use crate::tree::Tree;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -15,8 +16,8 @@ const CARGO_DEB: &str = "3.8.0";
 pub enum Profile {
     /// For people.
     Release,
-    /// The one that the end-to-end tests use, which is there already.
-    Dev,
+    /// The one that the end-to-end tests use.
+    Dev(Dev),
 }
 
 /// The version of this tree.
@@ -36,7 +37,7 @@ pub fn package(tree: &Tree, profile: Profile, version: &str) -> Result<PathBuf> 
     let package = place.join(format!("lull_{version}.deb"));
     let mut command = Command::new(cargo_deb);
     command.args(["deb", "--no-build", "--strip", "--package", "lull", "--deb-version", version]);
-    if profile == Profile::Dev {
+    if profile != Profile::Release {
         command.arg("--fast");
     }
     command.arg("--output").arg(&package);
@@ -54,21 +55,20 @@ pub fn folder(tree: &Tree) -> PathBuf {
 /// The binary and what it writes itself, under the names that the manifest gives them.
 fn gather(tree: &Tree, profile: Profile, into: &Path) -> Result<()> {
     let built = match profile {
-        Profile::Release => "release",
-        Profile::Dev => "debug",
+        Profile::Release => {
+            let mut build = Command::new("cargo");
+            build.args(["build", "--release", "--package", "lull"]);
+            run(build.current_dir(tree.root()))?;
+            tree.root().join("target/release/lull")
+        }
+        Profile::Dev(dev) => dev.program(tree, "lull", "lull")?,
     };
-    let mut build = Command::new("cargo");
-    build.args(["build", "--package", "lull"]).current_dir(tree.root());
-    if profile == Profile::Release {
-        build.arg("--release");
-    }
-    run(&mut build)?;
     if into.exists() {
         fs::remove_dir_all(into)?;
     }
     fs::create_dir_all(into.join("completions"))?;
     let lull = into.join("lull");
-    fs::copy(tree.root().join("target").join(built).join("lull"), &lull)?;
+    fs::copy(built, &lull)?;
     run(Command::new(&lull).arg("man").arg(into.join("man")))?;
     for (shell, name) in [("bash", "lull"), ("fish", "lull.fish"), ("zsh", "_lull")] {
         let script = Command::new(&lull).args(["completions", shell]).output()?;

@@ -5,6 +5,7 @@ mod day;
 mod machine;
 mod root;
 
+use crate::dev::Dev;
 use crate::tools;
 use crate::tree::Tree;
 use anyhow::{Result, ensure};
@@ -23,7 +24,7 @@ pub struct Args {
 /// Builds the package and says where it is, or proves that it works.
 pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
     if args.prove {
-        return prove(tree);
+        return prove(tree, Dev::Wanted);
     }
     let version = build::version(tree)?;
     let package = build::package(tree, Profile::Release, &version)?;
@@ -32,14 +33,14 @@ pub fn run(tree: &Tree, args: &Args) -> Result<bool> {
 }
 
 /// Two versions of the package, and a day with them.
-pub fn prove(tree: &Tree) -> Result<bool> {
+pub fn prove(tree: &Tree, dev: Dev) -> Result<bool> {
     ensure!(
         tools::effective_user() == Some(0),
         "a clean Debian is made and started by root alone: run `sudo cargo xtask package --prove`"
     );
     let version = build::version(tree)?;
-    let first = build::package(tree, Profile::Dev, &version)?;
-    let second = build::package(tree, Profile::Dev, &format!("{version}+next"))?;
+    let first = build::package(tree, Profile::Dev(dev), &version)?;
+    let second = build::package(tree, Profile::Dev(Dev::There), &format!("{version}+next"))?;
     let root = root::pristine(tree)?;
     day::live(&root, &first, &second)?;
     Ok(true)
