@@ -236,6 +236,11 @@ impl Guest {
         &self.own.name
     }
 
+    /// What it runs.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
     /// Its address in the lab's network.
     pub fn address(&self) -> &str {
         &self.own.address

@@ -1,7 +1,7 @@
 //! An operating system with disks, and others that have file systems on them, each through a door of its own.
 
 use lull_e2e::lab::{Guest, Kernel, Lab};
-use lull_e2e::{Use, wait_until};
+use lull_e2e::{Use, outcome, wait_until};
 
 use crate::cast::{Door, PORT, SOON, device, target, wait_serving};
 use crate::mounted::Mounted;
@@ -54,7 +54,13 @@ impl Doors {
 
     /// All end their work: nothing has failed, and nothing was lost.
     pub fn end(mut self) {
-        self.webs.iter_mut().for_each(Mounted::end);
+        let (rows, words): (Vec<_>, Vec<_>) = self.webs.iter_mut().map(Mounted::end).unzip();
+        let unit = "The longest calls are in ms, the median of their times in brackets.";
+        let above = [unit.to_owned(), String::new()].into_iter().chain(self.webs[0].columns());
+        let between =
+            [String::new(), "What the kernels said of their disks:".to_owned(), String::new()];
+        let all = above.chain(rows).chain(between).chain(words.into_iter().flatten());
+        all.for_each(|line| outcome(&line));
     }
 }
 

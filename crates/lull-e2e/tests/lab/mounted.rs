@@ -1,12 +1,13 @@
 //! A file system on a shared disk, used by an operating system that has it through one of the doors that there are.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use lull_admin::{AttachmentStatus, OutcomeKind, RestartRecord, Status};
 use lull_e2e::lab::files::FilesReport;
 use lull_e2e::lab::{Guest, GuestBuilder, Order};
-use lull_e2e::{Initiator, outcome, wait_for, wait_until};
+use lull_e2e::{Initiator, wait_for, wait_until};
 
 use crate::cast::{Door, SOON, daemon_status, wait_sharing};
 
@@ -30,8 +31,8 @@ pub struct Mounted {
     /// A successor of the guest's daemon runs: nobody starts that one again when it is killed.
     replaced: bool,
     load: Option<Order>,
-    /// The longest call by what was done meanwhile, in milliseconds.
-    longest: BTreeMap<&'static str, u64>,
+    /// The longest call of each time, by what was done meanwhile, in milliseconds.
+    longest: BTreeMap<&'static str, Vec<u64>>,
 }
 
 impl Mounted {
@@ -119,8 +120,7 @@ impl Mounted {
     pub fn note(&mut self, what: &'static str) -> u64 {
         self.wait_progress();
         let (_, took) = self.progress();
-        let longest = self.longest.entry(what).or_default();
-        *longest = took.max(*longest);
+        self.longest.entry(what).or_default().push(took);
         took
     }
 
@@ -215,8 +215,7 @@ impl Mounted {
         self.forget();
         let record = self.replace_daemon();
         let said = record.rows[0].stall_ms.expect("the command says how long its consumers waited");
-        let longest = self.longest.entry("its daemon replaced, as the command says").or_default();
-        *longest = said.max(*longest);
+        self.longest.entry("its daemon replaced, as the command says").or_default().push(said);
         (self.note("its daemon replaced"), said)
     }
 
@@ -242,8 +241,9 @@ impl Mounted {
         report
     }
 
-    /// The same, nothing was lost on the way, and the device goes.
-    pub fn end(&mut self) {
+    /// The same, nothing was lost on the way, and the device goes. Returns a row of a table, in which the longest of all times
+    /// is before their median, and what its kernel has said of its disks.
+    pub fn end(&mut self) -> (String, Vec<String>) {
         let report = self.close();
         let Self { guest, door, file_system, .. } = &self;
         let (device, after) = (door.device(), self.attachment());
@@ -259,19 +259,23 @@ impl Mounted {
         self.let_go(&after.name);
         let guest = &self.guest;
         guest.assert_quiet();
-        let longest: Vec<_> =
-            self.longest.iter().map(|(what, took)| format!("{what} {took}")).collect();
-        outcome(&format!(
-            "{} under {file_system}: {} calls, {} syncs, {} blocks right; longest calls, in ms: {}. Its kernel:",
-            self.door.name(),
-            report.done,
-            report.syncs,
-            report.verified,
-            longest.join("; "),
-        ));
-        for (said, times) in said_of_disks(guest) {
-            outcome(&format!("  {times} times: {said}"));
+        let name = format!("{}, {} with {file_system}", self.door.name(), guest.kernel().name());
+        let mut row =
+            format!("| {name} | {} | {} | {} |", report.done, report.syncs, report.verified);
+        for took in self.longest.values_mut() {
+            took.sort_unstable();
+            _ = write!(row, " {} ({}) |", took[took.len() - 1], took[took.len() / 2]);
         }
+        let words = said_of_disks(guest).into_iter();
+        let words = words.map(|(said, times)| format!("* {name}, {times} times: `{said}`"));
+        (row, words.collect())
+    }
+
+    /// The head of the table of which [`Mounted::end`] returns a row: two lines.
+    pub fn columns(&self) -> [String; 2] {
+        let whats: String = self.longest.keys().map(|what| format!(" {what} |")).collect();
+        let head = format!("| door | calls | syncs | blocks right |{whats}");
+        [head, format!("|{}", " --- |".repeat(4 + self.longest.len()))]
     }
 
     /// Its user is done with the device, and the attachment ends.
