@@ -28,7 +28,7 @@ struct Args {
     /// The first seed of many
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// Run worlds of this preset only; otherwise each of those whose promise is kept in turn
+    /// Run worlds of this preset only; otherwise of all of them in turn
     #[arg(long, value_parser = preset)]
     preset: Option<Preset>,
     /// Leave something out on purpose, to see that it is found
@@ -40,8 +40,7 @@ struct Args {
     /// Go on after a finding and count them
     #[arg(long)]
     go_on: bool,
-    /// For each thing that can be left out, and for each promise that is not made yet: how many seeds it takes to
-    /// find it
+    /// For each thing that can be left out: how many seeds it takes to find it
     #[arg(long, conflicts_with_all = ["seed", "minutes", "preset", "canary"])]
     hunt: bool,
     /// Visit every state of a small world instead: of this one, of those that are `quick`, or of `all`

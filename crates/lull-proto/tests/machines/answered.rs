@@ -56,7 +56,7 @@ fn what_is_asked_in_a_pause_is_held_and_goes_out_with_resume() {
     }
 }
 
-/// [PAUSE-7] [CONN-3] What is unanswered when the target goes without waiting for it is sent again, and answered then.
+/// [PAUSE-7] [PROCEED-1] [CONN-3] What is unanswered when the target goes without waiting for it is sent again, and answered then.
 #[test]
 fn what_a_restart_left_unanswered_is_sent_again() {
     let mut alone = Alone::sharing();

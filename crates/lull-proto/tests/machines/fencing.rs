@@ -2,7 +2,7 @@
 
 use crate::pair::{Node, Order, Pair, Seen, restart};
 use lull_proto::initiator::{Config, End, Event, Memory, Phase, Report};
-use lull_proto::target::{Change, Holder, Refusal, ResourceIndex};
+use lull_proto::target::{Change, Holder, OnTimeout, Purpose, Refusal, ResourceIndex};
 use lull_wire::{Access, AttachmentId, InstanceId, Kind, RefusalCode, StatusCode};
 use std::time::Duration;
 
@@ -124,6 +124,32 @@ fn only_heirs_and_take_overs_follow_an_owner() {
     pair.until_phase(3, Phase::Sharing);
     assert!(pair.nodes[3].memory.tenure > tenure, "[SAFE-7] another writer was let in");
     pair.until_phase(2, Phase::Ended(End::Fenced));
+}
+
+/// [SAFE-5] [SAFE-7] Nothing is kept for an owner whose hold span is over, also where a pause keeps its place on the roster.
+#[test]
+fn an_owner_is_followed_by_anybody_once_its_hold_is_over() {
+    let mut pair = rivals(3, |at, config| {
+        config.attachment = AttachmentId([7; 16]);
+        config.hold = 3 * SECOND;
+        config.memory.epoch = lull_wire::Epoch(at as u64 * 10);
+    });
+    begin(&mut pair, 0);
+    pair.until_phase(0, Phase::Sharing);
+    let purpose = Purpose::Hold;
+    pair.order(Order { purpose, on_timeout: OnTimeout::Wait, ..restart(1) });
+    pair.until_phase(0, Phase::Paused);
+    pair.nodes[0].mute = true;
+    pair.cut_now(0);
+    pair.run(SECOND);
+    begin(&mut pair, 1);
+    pair.until_phase(1, Phase::Ended(End::Fenced));
+    assert_eq!(refusals(&pair, 1), [RefusalCode::OtherInstance], "within the span");
+    pair.run(3 * SECOND);
+    assert_eq!(pair.store.roster.len(), 1, "its place is there");
+    begin(&mut pair, 2);
+    pair.until_phase(2, Phase::Paused);
+    assert!(refusals(&pair, 2).is_empty());
 }
 
 /// [SAFE-5] Whoever found several that may be the owner names one after another, and is refused after the last only.

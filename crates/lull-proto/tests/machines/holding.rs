@@ -17,7 +17,7 @@ fn hold(span: Duration) -> Message {
 }
 
 /// The target is there: it answers every PING.
-fn pass(alone: &mut Alone, span: Duration) {
+pub fn pass(alone: &mut Alone, span: Duration) {
     for _ in 0..span.as_secs() {
         alone.pass(SECOND);
         let pings = alone.sent(Kind::Ping);
@@ -29,7 +29,7 @@ fn pass(alone: &mut Alone, span: Duration) {
 }
 
 /// Comes back in another incarnation.
-fn comes_back(alone: &mut Alone, epoch: u64) {
+pub fn comes_back(alone: &mut Alone, epoch: u64) {
     alone.lose();
     alone.connects();
     alone.receive(welcome());

@@ -18,6 +18,7 @@ mod pause;
 mod pause_end;
 mod places;
 mod refusing;
+mod repeated;
 mod retain;
 mod settling;
 mod sharers;

@@ -115,6 +115,26 @@ fn what_is_unflushed_is_flushed_before_pause_complete() {
     assert_eq!(pair.nodes[0].machine.view(pair.now).retained, (0, 0));
 }
 
+/// [PAUSE-3] Nothing is said, and nothing flushed, before the last answer is there.
+#[test]
+fn pause_complete_waits_for_the_last_answer() {
+    let mut pair = Pair::sharing(1);
+    pair.lag = SECOND;
+    pair.write(0, 1);
+    pair.run(Duration::from_millis(1));
+    pair.trace.clear();
+    pair.order(restart(1));
+    pair.run(SECOND / 2);
+    let quiet = [Seen::Up(0, Kind::Request), Seen::Up(0, Kind::PauseComplete)];
+    assert_eq!(quiet.map(|seen| pair.count(&seen)), [0, 0]);
+    pair.until_phase(0, Phase::Flushing);
+    assert!(pair.nodes[0].waiting.is_empty(), "it is answered");
+    pair.until_phase(0, Phase::Paused);
+    assert_eq!(pair.nodes[0].machine.view(pair.now).retained, (0, 0));
+    until_back(&mut pair, 2);
+    pair.finish();
+}
+
 /// [PAUSE-3] PAUSE said again, in whatever state it finds, is harmless.
 #[test]
 fn repeated_pause_is_harmless() {

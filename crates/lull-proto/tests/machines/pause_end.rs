@@ -89,9 +89,9 @@ fn wait_waits_on() {
     goes_on(pair);
 }
 
-/// [PROCEED-1] Who did not complete is told DISCONNECT too, and its requests are sent again.
+/// [PROCEED-1] Who did not complete is told DISCONNECT too, behind the answers to what it had sent.
 #[test]
-fn who_did_not_complete_is_disconnected_and_sends_again() {
+fn who_did_not_complete_is_answered_and_disconnected() {
     let mut pair = Pair::sharing(2);
     pair.lag = 12 * SECOND;
     let slot = pair.write(1, 2);
@@ -294,7 +294,7 @@ fn a_replay_during_a_pause_is_finished_first() {
     goes_on(pair);
 }
 
-/// [PAUSE-6] A storage that fails to take the intent or the clean record ends the restart, not the sharing.
+/// [PAUSE-5] [PAUSE-6] A storage that fails to take the intent or the clean record ends the restart, not the sharing.
 #[test]
 fn a_failing_store_gives_the_restart_up() {
     type Fails = fn(&Change) -> bool;
