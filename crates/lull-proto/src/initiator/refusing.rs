@@ -92,8 +92,11 @@ impl Initiator {
                 Some(End::Fenced)
             }
             (Retry::Final, _) if self.config.retain == Retain::Elsewhere => None,
-            (Retry::Final, _) if first || self.intent != Intent::Stay => Some(End::Refused),
-            (Retry::Final, _) => None,
+            (Retry::Final, _) if first => Some(End::Refused),
+            (Retry::Final, _) if self.intent == Intent::Stay => None,
+            // [SAFE-10] The cause may be mended: then the next life sends again what is kept.
+            (Retry::Final, _) if self.requests.is_unflushed() => Some(End::Left),
+            (Retry::Final, _) => Some(End::Refused),
         };
         actions.push(Action::Report(Report::Refused { refused, last: final_end.is_some() }));
         if let Some(end) = final_end {

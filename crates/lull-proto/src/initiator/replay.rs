@@ -2,7 +2,7 @@
 //! missing there [SAFE-2] [RESUME-3].
 
 use super::legacy::Heritage;
-use super::requests::{Origin, Requests, Sent, Took};
+use super::requests::{Origin, Requests, Sent, Took, WINDOW};
 use super::{
     Action, Actions, Again, Initiator, Link, Outage, Pause, REFUSED_WAIT, Report, Resume, State,
     Why,
@@ -139,7 +139,8 @@ impl Requests {
         }
         while let Some(ask) = self.log.get(place) {
             let busy = self.in_flight() >= OUTSTANDING || replay.outstanding >= OUTSTANDING_BYTES;
-            if busy || self.overlaps(&ask) {
+            // [SAFE-11] Thousands of small ones may be answered while the first of them is not.
+            if busy || self.window.len() >= WINDOW || self.overlaps(&ask) {
                 break;
             }
             replay.outstanding += u64::from(ask.length);

@@ -115,7 +115,8 @@ pub enum Leaving {
 /// * where an operator ends the attachment and it has not begun, or is without a session and has nothing to lose; or
 ///   ends it at once, from `Ready` on only while no request is left;
 /// * where DISCONNECT says that it was taken over or evicted;
-/// * from `Dialling` and `Attaching` where REFUSED is final for it: at first, when it leaves, and when it is fenced;
+/// * from `Dialling` and `Attaching` where REFUSED is final for it: at first, when it leaves (what it retains stays for its
+///   next life), and when it is fenced;
 /// * where it leaves, asks once more, and is gone again, refused, or not answered for some seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "a variant's doc says what its fields are")]

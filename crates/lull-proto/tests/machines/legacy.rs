@@ -2,9 +2,11 @@
 
 use crate::alone::{Alone, attached, connect, resume, welcome};
 use crate::pair::{ask, config};
-use lull_proto::initiator::{Action, Ask, Event, Initiator, Legacy, Origin, Phase, Report, Retain};
-use lull_wire::messages::{Attached, Request};
-use lull_wire::{Incarnation, Kind, OpCode, StatusCode};
+use lull_proto::initiator::{
+    Action, Ask, End, Event, Initiator, Legacy, Origin, Phase, Report, Retain, WINDOW,
+};
+use lull_wire::messages::{Attached, Refused, Request};
+use lull_wire::{Epoch, Incarnation, Kind, OpCode, RefusalCode, Retry, StatusCode, Tenure};
 
 const ONE: Incarnation = Incarnation([1; 16]);
 const TWO: Incarnation = Incarnation([2; 16]);
@@ -151,6 +153,55 @@ fn what_is_retained_by_one_that_leaves_is_left_and_not_lost() {
     alone.handle(Event::Detach { at_once: true });
     assert!(alone.reported(|report| matches!(report, Report::LogLeft { changes: 3, .. })));
     assert!(!alone.reported(|report| matches!(report, Report::LogLost { .. })));
+}
+
+/// [SAFE-11] However long one of them takes, no number lies further above it than may be.
+#[test]
+fn a_replay_of_small_changes_stays_within_the_window_behind_a_slow_one() {
+    let small = |place: u64| Ask { offset: place * 512, length: 512, ..ask(OpCode::Write, 0) };
+    let changes = (0..2 * WINDOW as u64).map(small).collect();
+    let mut alone = heir(Legacy::Kept { settled: ONE, changes }, TWO);
+    let slow = alone.transmitted()[0].number;
+    let mut newest = slow;
+    loop {
+        let sent = std::mem::take(&mut alone.actions).into_iter().filter_map(|one| match one {
+            Action::Transmit { request, .. } => Some(request.number),
+            _ => None,
+        });
+        let sent: Vec<_> = sent.filter(|number| *number != slow).collect();
+        if sent.is_empty() {
+            break;
+        }
+        for number in sent {
+            newest = newest.max(number);
+            alone.reply(number, StatusCode::Done);
+        }
+    }
+    assert!(newest.0 - slow.0 < WINDOW as u64, "{newest:?}");
+    alone.reply(slow, StatusCode::Done);
+    assert!(!alone.transmitted().is_empty(), "it goes on");
+}
+
+/// [SAFE-10] Who is to end while its target refuses it leaves its log to the next life too: the cause may be mended.
+#[test]
+fn what_is_retained_by_one_that_is_refused_when_it_leaves_is_left_and_not_lost() {
+    for changes in [0, 1] {
+        let mut alone = Alone::sharing();
+        (0..changes).for_each(|_| alone.write_answered());
+        alone.lose();
+        let held = alone.submit(OpCode::Read, 3);
+        alone.handle(Event::Detach { at_once: false });
+        alone.connects();
+        alone.receive(welcome());
+        alone.receive(connect());
+        let (code, retry, tenure) = (RefusalCode::UnknownResource, Retry::Final, Tenure(0));
+        let (epoch, detail) = (Epoch(0), Default::default());
+        alone.receive(Refused { code, retry, retry_after_ms: 0, epoch, tenure, detail }.into());
+        let end = if changes > 0 { End::Left } else { End::Refused };
+        assert_eq!(alone.machine.phase(), Phase::Ended(end));
+        assert!(!alone.reported(|report| matches!(report, Report::LogLost { .. })));
+        assert_eq!(alone.answers().last(), Some(&(held, StatusCode::Io)));
+    }
 }
 
 /// [SAFE-3] Before its own first request an heir counts what it found.
