@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::descent::{self, Descent};
 use crate::error::RunError;
 use crate::footing;
+use crate::heritage;
 use crate::knocks::Door;
 use crate::shutdown::Host;
 use crate::states::States;
@@ -159,6 +160,7 @@ impl Daemon {
                 life.attachment(attachment, opened, log, &mut estate)
             });
         let attachments = attachments.collect::<Result<_, _>>()?;
+        heritage::remove_saved(&config)?;
         if let Some(door) = &door {
             let (door, news) = (Rc::clone(door), teller.clone());
             tokio::task::spawn_local(async move { door.listen(&news).await });

@@ -27,8 +27,6 @@ pub struct Log {
     pub vault: Vault,
     /// Why nobody keeps it.
     pub fault: Option<String>,
-    /// The file from which it may come.
-    saved: Saved,
     /// What people are to be told: a word for programs, a sentence.
     pub told: Vec<(&'static str, String)>,
     /// The mounted file of a life that was killed.
@@ -119,7 +117,7 @@ pub fn open(
             told.extend(found_words(&legacy));
             told.extend(damaged.map(|damage| ("log_damaged", damage_words(&damage))));
             let retain = retain.min(journal.retains());
-            Log { journal, legacy, retain, vault, fault: None, saved, told, mount, fuse }
+            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse }
         }
         None => {
             let mut journal = Journal::create(kept.attachment, retain)?;
@@ -130,23 +128,15 @@ pub fn open(
                 }
                 None => Legacy::None,
             };
-            Log { journal, legacy, retain, vault, fault: None, saved, told, mount, fuse }
+            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse }
         }
     };
     Ok(log)
 }
 
 impl Log {
-    /// From here on the next life finds it there, and nowhere else. That it would not keeps nobody from serving.
-    ///
-    /// # Errors
-    /// The file that it came from is still there: what is acknowledged from here on would be overwritten with it one day.
-    pub fn keep(&mut self) -> std::io::Result<()> {
-        self.keep_in_vault();
-        self.saved.remove()
-    }
-
-    fn keep_in_vault(&mut self) {
+    /// From here on the next life finds it there. That it would not keeps nobody from serving.
+    pub fn keep(&mut self) {
         if self.settled().is_none() {
             return;
         }
@@ -156,6 +146,21 @@ impl Log {
             self.fault = Some(why);
         }
     }
+}
+
+/// Takes away the files from which logs may have come: what is acknowledged from here on would be overwritten with them one
+/// day. To be called when nothing else can keep this life from beginning, since memory ends with a start that fails.
+///
+/// # Errors
+/// One is there still, or may be.
+pub fn remove_saved(config: &Config) -> Result<(), RunError> {
+    config.attachments.iter().try_for_each(|attachment| {
+        let removed = Saved::of(&config.state_dir, &attachment.name).remove();
+        removed.map_err(|error| RunError::Log {
+            attachment: attachment.name.clone(),
+            why: format!("cannot be taken out of {}: {error}", config.state_dir.display()),
+        })
+    })
 }
 
 fn found_words(legacy: &Legacy) -> Option<(&'static str, String)> {
@@ -190,17 +195,21 @@ fn damage_words(damage: &Damage) -> String {
 mod tests {
     use super::*;
     use crate::config::{Keeping, Policy, ShutdownConfig};
+    use crate::life;
     use crate::medium::{MediumConfig, Taken};
     use crate::state_file::StateFile;
     use crate::states;
     use lull_admin::{AdminAddr, Place, ResourceUri};
     use lull_proto::initiator::{Ask, Memory};
+    use lull_transport::Addr;
     use lull_wire::{
         AttachmentId, Digest, Epoch, InstanceId, OpCode, RequestFlags, ResourceId, Tenure,
     };
     use std::os::fd::AsFd;
     use std::path::Path;
     use std::time::Duration;
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
 
     const ID: AttachmentId = AttachmentId([7; 16]);
     const ONE: Incarnation = Incarnation([1; 16]);
@@ -313,13 +322,34 @@ mod tests {
             matches!(&log.legacy, Legacy::Kept { settled: ONE, changes } if changes.len() == 1)
         );
         assert_eq!(log.journal.copy(0).map(|(payload, _)| payload), Some(vec![9; 512]));
-        log.keep().unwrap();
+        log.keep();
+        assert!(saved.path().exists(), "as long as this life may come to nothing");
+        remove_saved(&config).unwrap();
         assert!(!saved.path().exists());
 
-        // Beside the memory itself it is of no use, and goes as well.
+        // Beside the memory itself it is of no use.
         saved.write(one_change().as_fd()).unwrap();
-        opened(Some(&one_change())).keep().unwrap();
-        assert!(!saved.path().exists());
+        let beside = opened(Some(&Journal::create(ID, 1 << 20).unwrap()));
+        assert!(matches!(&beside.legacy, Legacy::Kept { changes, .. } if changes.is_empty()));
+    }
+
+    /// [SAFE-10] A start that comes to nothing leaves the file: its memory may be gone before there is another one.
+    #[tokio::test]
+    async fn a_saved_log_outlives_a_start_that_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.keeping = Keeping::Nowhere;
+        let (file, _) = StateFile::open(dir.path(), "db1", &config.node).unwrap();
+        file.write(&kept()).unwrap();
+        drop(file);
+        let saved = Saved::of(dir.path(), "db1");
+        saved.write(one_change().as_fd()).unwrap();
+        config.attachments[0].nbd = vec![Addr::Unix(dir.path().join("db1.nbd"))];
+        config.admin = AdminAddr::unix(dir.path().join("db1.json/admin.sock"));
+        let (_stop, stops) = mpsc::unbounded_channel();
+        let failed = LocalSet::new().run_until(life::serve(config, stops, |_| {})).await;
+        assert!(failed.is_err(), "no socket can be there");
+        assert!(saved.path().exists());
     }
 
     /// [SAFE-8] Who takes what is there now for the disk on an operator's word sends nothing of what it kept for another
