@@ -23,6 +23,8 @@ pub struct Config {
     pub silence: Duration,
     /// How this host is shut down where an attachment's policy wants it.
     pub shutdown: ShutdownConfig,
+    /// How long this host, when it goes down, waits for a target that is away.
+    pub going_down_timeout: Duration,
     /// Who keeps the logs of unflushed writes over this process's end.
     pub keeping: Keeping,
     /// Where targets knock that have started [CONN-1]; an address at which they reach this host.

@@ -113,6 +113,8 @@ pub(crate) struct Daemon {
     stopping: Stopping,
     looks: Interval,
     host: HostWatch,
+    /// How long it waits for a target when it goes down.
+    pub(crate) going_down_timeout: Duration,
     /// The host goes down.
     pub(crate) descent: Option<Descent>,
     alerts: AlertLog,
@@ -180,6 +182,7 @@ impl Daemon {
             stopping: Stopping::No,
             looks,
             host: descent::watch(),
+            going_down_timeout: config.going_down_timeout,
             descent: None,
             alerts: AlertLog::default(),
             admin,

@@ -11,9 +11,6 @@ use crate::daemon::{Daemon, LAST_CALL};
 use crate::error::RunError;
 use crate::wording::span;
 
-/// How long a host that goes down waits for a target.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A host on its way down.
 #[derive(Debug)]
 pub(crate) struct Descent {
@@ -35,7 +32,7 @@ impl Daemon {
     /// The host has said that it goes down, or that it stays.
     pub(crate) fn host_says(&mut self, goes: bool) {
         let (what, text) = if goes {
-            let most = span(PATIENCE);
+            let most = span(self.going_down_timeout);
             (
                 "host_goes",
                 format!("this host goes down: a target that is away is waited for {most} at most"),
@@ -62,7 +59,7 @@ impl Daemon {
                 Some(_) => {}
                 None => {
                     let waited = attachment.waits(now);
-                    if waited.min(now.since(descent.since)) >= PATIENCE {
+                    if waited.min(now.since(descent.since)) >= self.going_down_timeout {
                         let text = format!(
                             "this host goes down, and has waited for {}: what is held is answered with errors",
                             span(waited)

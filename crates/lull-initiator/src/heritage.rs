@@ -244,6 +244,7 @@ mod tests {
                 deadline: Duration::from_secs(5),
                 last_resort: None,
             },
+            going_down_timeout: Duration::from_secs(30),
             keeping: Keeping::ServiceManager,
             callback: None,
             attachments: vec![attachment],

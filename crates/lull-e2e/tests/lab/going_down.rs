@@ -28,7 +28,7 @@ Options=_netdev,commit=300
 /// A Debian with an initiator as its package brings it.
 fn debian(lab: &Lab, name: &str, uri: &str) -> GuestBuilder {
     let config = format!(
-        "[initiator]\nname = \"{name}\"\ninsecure = true\n\
+        "[initiator]\nname = \"{name}\"\ninsecure = true\ngoing-down-timeout = \"10s\"\n\
          [[attachment]]\nname = \"disk\"\nuri = \"{uri}\"\nnbd-device = \"/dev/nbd0\"\n"
     );
     let guest = lab.guest(name).debian().memory_mib(768);
@@ -135,7 +135,9 @@ fn systems_go_down_in_time_while_the_target_of_their_disks_is_away() {
     web.wait_other_boot(web_boot);
     stor.start();
     let journal = deb.say("journalctl --no-pager --quiet --boot -1 --unit lull-initiator");
-    assert!(journal.contains("what is held is answered with errors"), "{journal}");
+    for what in ["is waited for 10.0 s at most", "what is held is answered with errors"] {
+        assert!(journal.contains(what), "{what}: {journal}");
+    }
     eprintln!("{journal}");
     deb.say("systemctl start lull-initiator mnt.mount");
     wait_sharing(&web);

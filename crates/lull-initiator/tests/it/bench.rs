@@ -35,6 +35,7 @@ pub fn config(dir: &Path) -> Config {
             deadline: Duration::from_secs(5),
             last_resort: None,
         },
+        going_down_timeout: Duration::from_secs(30),
         callback: None,
         attachments: vec![AttachmentConfig {
             name: "db1".into(),

@@ -57,6 +57,10 @@ pub struct Args {
     pub hook_timeout: u64,
     #[command(flatten)]
     pub shutdown: ShutdownArgs,
+    /// When this host goes down, by whoever's word: how long it waits for a target that is away, before what is held is
+    /// answered with errors, so that file systems can be unmounted
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = parse_span_ms)]
+    pub going_down_timeout: u64,
     /// How long the target may be away
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = parse_span_ms)]
     pub restart_timeout: u64,
@@ -150,6 +154,7 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
     config.callback = args.callback;
     config.insecure = args.insecure;
     config.shutdown = shutdown;
+    config.going_down_timeout_ms = args.going_down_timeout;
     config.attachments.push(attachment);
     Ok(config)
 }

@@ -73,6 +73,7 @@ pub fn daemon_config(config: InitiatorConfig) -> lull_initiator::Config {
             deadline: Duration::from_millis(config.shutdown.deadline_ms),
             last_resort: config.shutdown.last_resort,
         },
+        going_down_timeout: Duration::from_millis(config.going_down_timeout_ms),
         keeping: service::keeping(),
         callback: config.callback,
         attachments: config.attachments.into_iter().map(attachment).collect(),

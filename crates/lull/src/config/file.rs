@@ -65,6 +65,7 @@ pub struct FileInitiator {
     pub shutdown_command: Option<Text>,
     pub shutdown_deadline: Option<Text>,
     pub shutdown_last_resort: Option<Text>,
+    pub going_down_timeout: Option<Text>,
 }
 
 /// One `[[attachment]]`.
@@ -91,7 +92,7 @@ pub struct FileAttachment {
 
 /// Every key, for the test that the example shows them all.
 #[cfg(test)]
-pub const KEYS: [&str; 30] = [
+pub const KEYS: [&str; 31] = [
     "name",
     "listen",
     "nbd",
@@ -117,6 +118,7 @@ pub const KEYS: [&str; 30] = [
     "shutdown-command",
     "shutdown-deadline",
     "shutdown-last-resort",
+    "going-down-timeout",
     "restart-timeout",
     "resume-timeout",
     "hold",

@@ -95,6 +95,8 @@ pub struct InitiatorConfig {
     pub insecure: bool,
     /// How this host is shut down where a policy wants it.
     pub shutdown: ShutdownConfig,
+    /// How long this host, when it goes down, waits for a target that is away.
+    pub going_down_timeout_ms: u64,
     /// What it uses, at least one.
     pub attachments: Vec<AttachmentConfig>,
 }
@@ -221,6 +223,8 @@ pub const DEFAULT_KEEP_ALIVE_MS: u64 = 5_000;
 pub const DEFAULT_RESTART_TIMEOUT_MS: u64 = 600_000;
 /// How long a hook may take where nothing else is said.
 pub const DEFAULT_HOOK_TIMEOUT_MS: u64 = 60_000;
+/// How long a host that goes down waits for a target where nothing else is said: for one that reboots at the same time.
+pub const DEFAULT_GOING_DOWN_TIMEOUT_MS: u64 = 30_000;
 /// How a host is shut down where nothing else is said; how, if that does not work; and when it has not worked.
 const DEFAULT_REBOOT: &str = "systemctl reboot";
 const DEFAULT_SHUTDOWN: &str = "systemctl poweroff";
@@ -307,6 +311,7 @@ impl InitiatorConfig {
             callback: None,
             insecure: false,
             shutdown: ShutdownConfig::of(None, None, None),
+            going_down_timeout_ms: DEFAULT_GOING_DOWN_TIMEOUT_MS,
             attachments: Vec::new(),
         }
     }

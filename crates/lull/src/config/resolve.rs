@@ -152,6 +152,7 @@ impl Checker {
         let deadline = self.read(file.shutdown_deadline, parse_span_ms);
         let last_resort = self.read(file.shutdown_last_resort, command_line);
         config.shutdown = ShutdownConfig::of(command, deadline, last_resort);
+        set(&mut config.going_down_timeout_ms, self.read(file.going_down_timeout, parse_span_ms));
         if attachments.is_empty() {
             self.wrong(
                 span,

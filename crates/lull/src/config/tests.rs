@@ -11,7 +11,9 @@ fn the_example_is_good_and_holds_every_key() {
     assert_eq!(target.resources.len(), 2);
     assert_eq!(target.pause_timeout_ms, DEFAULT_PAUSE_TIMEOUT_MS);
     assert_eq!(target.keep_alive_ms, DEFAULT_KEEP_ALIVE_MS);
-    let attachment = &config.initiator.unwrap().attachments[0];
+    let initiator = config.initiator.unwrap();
+    assert_eq!(initiator.going_down_timeout_ms, DEFAULT_GOING_DOWN_TIMEOUT_MS);
+    let attachment = &initiator.attachments[0];
     assert_eq!(attachment.on_timeout, OnTimeout::Wait);
     assert_eq!(attachment.hold_ms, Some(3_600_000));
     assert_eq!(attachment.restart_timeout_ms, DEFAULT_RESTART_TIMEOUT_MS);
