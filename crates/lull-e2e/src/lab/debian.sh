@@ -6,7 +6,7 @@ mkdir -p /system
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-for module in virtio_pci virtio_blk virtio_net virtio_console nbd; do
+for module in virtio_pci virtio_blk virtio_net virtio_console nbd vsock; do
     modprobe -q $module
 done
 for disk in /sys/block/vd*; do
