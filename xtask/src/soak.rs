@@ -57,8 +57,8 @@ const TESTS: [(&str, &str); 16] = [
         "the same under its root file system and swap",
     ),
     (
-        "systems_that_have_each_others_disks_reboot_in_turn_and_one_loses_its_power",
-        "both operating systems of a ring rebooted, one cut",
+        "systems_that_have_each_others_disks_reboot_in_turn_and_at_once_and_one_loses_its_power",
+        "both operating systems of a ring rebooted, in turn and at once, and one cut",
     ),
     (
         "a_file_system_at_the_end_of_a_line_outlives_the_system_in_its_middle_and_waits_for_the_first",

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lull_admin::{AttachmentPhase, InitiatorStatus, Status};
+use lull_admin::{
+    AttachmentPhase, InitiatorStatus, Outcome, OutcomeKind, RestartKind, RestartRecord, Status,
+};
 use lull_e2e::lab::{Guest, GuestBuilder, Lab};
 use lull_e2e::{wait_for, wait_until};
 
@@ -118,6 +120,41 @@ pub fn never_write_back(guest: &Guest) {
         "cd /proc/sys/vm && echo 0 > dirty_writeback_centisecs && \
          echo 80 > dirty_background_ratio && echo 90 > dirty_ratio",
     );
+}
+
+/// Where a target in a guest is asked, and how.
+pub const HISTORY: &str = "lull history --json --admin unix:/run/target.sock";
+
+/// What the target in a guest has on record of its system's reboot, once it has come to an end.
+///
+/// # Panics
+/// Where that is a failure, or the record of something else.
+#[track_caller]
+pub fn reboot_record(guest: &Guest, history: &str) -> RestartRecord {
+    let record = wait_for(&format!("{} knows what its reboot came to", guest.name()), SOON, || {
+        let said = guest.run(history);
+        let records: Vec<RestartRecord> = serde_json::from_str(&said.stdout).ok()?;
+        records.into_iter().next_back().filter(|record| record.outcome.is_some())
+    });
+    let kind = record.outcome.as_ref().map(|outcome| outcome.kind);
+    let good = [Some(OutcomeKind::Completed), Some(OutcomeKind::Proceeded)].contains(&kind);
+    assert!(record.kind == RestartKind::Host && good, "{record:#?}");
+    record
+}
+
+/// The same where everybody had paused for it, and has told since how long its consumers waited.
+///
+/// # Panics
+/// Where the record says anything else.
+#[track_caller]
+pub fn assert_clean_reboot(guest: &Guest, history: &str) -> RestartRecord {
+    let record = reboot_record(guest, history);
+    let completed = Outcome { kind: OutcomeKind::Completed, ..Outcome::default() };
+    assert_eq!(record.outcome.as_ref(), Some(&completed), "{record:#?}");
+    for row in &record.rows {
+        assert!(row.pause_complete_ms.is_some() && row.stall_ms.is_some(), "{row:#?}");
+    }
+    record
 }
 
 /// Waits until the target in a guest serves.

@@ -4,7 +4,7 @@ use lull_admin::AttachmentPhase;
 use lull_e2e::lab::Lab;
 use lull_e2e::{outcome, rounds, wait_for};
 
-use crate::cast::{Door, SOON, device, initiator_status, target};
+use crate::cast::{Door, HISTORY, SOON, assert_clean_reboot, device, initiator_status, target};
 use crate::mounted::Mounted;
 
 /// [CHAIN-1] [CHAIN-2] [CHAIN-4]
@@ -24,6 +24,7 @@ fn a_file_system_at_the_end_of_a_line_outlives_the_system_in_its_middle_and_wait
         leaf.wait_progress();
         middle.reboot();
         leaf.wait_progress();
+        assert_eq!(assert_clean_reboot(&middle, HISTORY).rows.len(), 1);
         middle.cut();
         middle.start();
         leaf.wait_progress();

@@ -3,7 +3,7 @@
 use lull_e2e::lab::{Kernel, Lab};
 use lull_e2e::{now, outcome, rounds};
 
-use crate::cast::{Door, device_line, target};
+use crate::cast::{Door, HISTORY, assert_clean_reboot, device_line, reboot_record, target};
 use crate::mounted::Mounted;
 
 /// A system with a disk of its own, and with a file system on the other's. What both daemons know outlives a boot.
@@ -15,9 +15,28 @@ fn node(lab: &Lab, name: &str, other: &str, door: Door, kernel: Kernel) -> Mount
     Mounted::prepare(guest, "ext4", door)
 }
 
+/// Whichever is the first to go is what the other waits for, to write the last and unmount.
+fn reboot_both(nodes: &mut [Mounted; 2]) {
+    let boots = nodes.each_ref().map(|node| node.guest.boot());
+    let begun = now();
+    for node in nodes.iter() {
+        node.guest.begin("reboot");
+    }
+    for (node, before) in nodes.iter().zip(boots) {
+        node.guest.wait_other_boot(before);
+    }
+    eprintln!("both were away for {:?}", now() - begun);
+    nodes.iter_mut().for_each(Mounted::come_back);
+    for node in nodes.iter() {
+        node.wait_progress();
+        let outcome = reboot_record(&node.guest, HISTORY).outcome;
+        eprintln!("{}: {outcome:?}", node.guest.name());
+    }
+}
+
 /// [PAUSE-1] [CONN-2] [SAFE-1] Whoever of them goes needs the other for it, and is what the other waits for.
 #[test]
-fn systems_that_have_each_others_disks_reboot_in_turn_and_one_loses_its_power() {
+fn systems_that_have_each_others_disks_reboot_in_turn_and_at_once_and_one_loses_its_power() {
     let lab = Lab::new();
     let mut nodes = [
         node(&lab, "east", "west", Door::KernelNbd, Kernel::V6_1),
@@ -34,7 +53,9 @@ fn systems_that_have_each_others_disks_reboot_in_turn_and_one_loses_its_power() 
             eprintln!("{} was away for {:?}", nodes[goes].guest.name(), now() - begun);
             nodes[goes].come_back();
             nodes.iter().for_each(Mounted::wait_progress);
+            assert_clean_reboot(&nodes[goes].guest, HISTORY);
         }
+        reboot_both(&mut nodes);
         nodes[0].guest.cut();
         nodes[0].guest.start();
         nodes[0].come_back();
