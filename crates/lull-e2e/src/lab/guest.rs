@@ -12,6 +12,7 @@ use super::hub::Cable;
 use super::image::{self, Own};
 use super::kernel::Kernel;
 use super::machine::Machine;
+use super::passage::Passage;
 use super::place::{Room, address};
 use super::quiet;
 use super::vsock::Place;
@@ -266,6 +267,15 @@ impl Guest {
         PathBuf::from(format!("{}_{port}", place.host.display()))
     }
 
+    /// What its host does for it: what it dials there, at `port` of the number 2, reaches the same port of another guest.
+    ///
+    /// # Panics
+    /// Where one of them has no place at the lab's vsock.
+    pub fn passage(&self, port: u32, to: &Self) -> Passage {
+        let far = to.vsock.as_ref().expect("a place at the vsock");
+        Passage::open(&self.host_socket(port), far.host.clone(), port)
+    }
+
     /// Whether it has power.
     pub fn has_power(&self) -> bool {
         self.running.is_some()
@@ -279,8 +289,8 @@ impl Guest {
             let image = image::image(&self.room.stock, self.kernel, &self.own);
             std::fs::write(&self.machine.image, image).expect("an initial RAM disk can be written");
         }
-        if self.vsock.is_some() {
-            self.room.vsock.start(self.room.stock.vsock_carrier(), &self.room.world);
+        if let Some(place) = &self.vsock {
+            self.room.vsock.start(self.room.stock.vsock_carrier(), &self.room.world, place);
         }
         let log = self.room.world.path(&format!("{}-qemu.log", self.name()));
         let process = Process::start(self.machine.command(), self.name(), &log);

@@ -40,8 +40,8 @@ impl Carrier {
         place
     }
 
-    /// Lets it run, if it does not.
-    pub(super) fn start(&self, program: PathBuf, world: &Inner) {
+    /// Lets it run, if it does not, and waits until it takes this guest's QEMU; that of the last power-on may just be gone.
+    pub(super) fn start(&self, program: PathBuf, world: &Inner, place: &Place) {
         self.running.get_or_init(|| {
             let guests = self.guests.lock().expect("the places");
             let mut command = Command::new("setpriv");
@@ -51,12 +51,9 @@ impl Carrier {
                 let guest = format!("guest-cid={cid},socket={device},uds-path={host}");
                 command.arg("--vm").arg(guest);
             }
-            let process = Process::start(command, "vsock", &world.path("vsock.log"));
-            wait_until("vsock is carried", PROMPT, || {
-                guests.iter().all(|place| place.device.exists())
-            });
-            process
+            Process::start(command, "vsock", &world.path("vsock.log"))
         });
+        wait_until("vsock is carried", PROMPT, || place.device.exists());
     }
 }
 
