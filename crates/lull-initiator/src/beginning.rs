@@ -42,6 +42,7 @@ pub(crate) fn logs(
     for (attachment, (_, kept, _)) in config.attachments.iter().zip(opened) {
         let mut log = heritage::open(config, attachment, kept, &mut passed, estate.is_some())?;
         log.keep();
+        footing::bring_in(attachment, &log.journal);
         logs.push(log);
     }
     Ok(logs)
@@ -134,7 +135,7 @@ impl Beginning<'_> {
             chronicle: Rc::clone(self.chronicle),
             host: Rc::clone(&self.host),
             state_dir: all.state_dir.clone(),
-            pool: footing::buffers()?,
+            pool: footing::buffers(config)?,
             silence_ms: u32::try_from(all.silence.as_millis()).unwrap_or(u32::MAX),
             kept,
             fresh,

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
+use crate::footing;
 use crate::succession::estate::VARIABLE;
 
 /// The most of its output that is kept for people, in lines and in bytes of each; older lines are forgotten, longer
@@ -97,7 +98,7 @@ fn start(mut shell: Command) -> io::Result<(Child, pipe::Receiver)> {
     let (output, both) = io::pipe()?;
     shell.stdin(Stdio::null()).stdout(both.try_clone()?).stderr(both).process_group(0);
     let output = pipe::Receiver::from_owned_fd(OwnedFd::from(output))?;
-    Ok((shell.spawn()?, output))
+    Ok((footing::outside(|| shell.spawn())?, output))
 }
 
 /// Ends it and everything in its process group.

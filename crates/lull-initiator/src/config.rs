@@ -179,8 +179,7 @@ impl Config {
                 return Err(ConfigError::Access(attachment.name.clone()));
             }
             // [SAFE-11] The kernel gives a request to the next connection, or process, which sends it under another number.
-            let has_device = attachment.nbd_device.is_some() || attachment.ublk.is_some();
-            if has_device && attachment.access == Access::RwShared {
+            if attachment.is_device() && attachment.access == Access::RwShared {
                 return Err(ConfigError::SharedDevice(attachment.name.clone()));
             }
         }
@@ -218,6 +217,11 @@ impl AttachmentConfig {
         let Self { nbd, fuse, vhost_user, nbd_device, ublk, .. } = self;
         let others = [fuse.is_some(), vhost_user.is_some(), nbd_device.is_some(), ublk.is_some()];
         nbd.len() + others.into_iter().filter(|there| *there).count()
+    }
+
+    /// Whether this host's own kernel has a disk of it.
+    pub(crate) fn is_device(&self) -> bool {
+        self.nbd_device.is_some() || self.ublk.is_some()
     }
 
     /// Where its target is dialled.

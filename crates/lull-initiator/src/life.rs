@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// Why it did not start, or ended otherwise than it was told.
 pub fn run(config: Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
-    footing::take();
+    footing::take(&config);
     if let Err(error) = lull_transport::raise_descriptor_limit() {
         tracing::warn!("the limit of open descriptors stays as it is: {error}");
     }

@@ -12,6 +12,8 @@ User=root
 CapabilityBoundingSet=CAP_SYS_ADMIN
 DeviceAllow=block-nbd rw
 ProtectKernelTunables=no
+LimitRTPRIO=1
+RestrictRealtime=no
 ";
 
 /// A file system on that device, as somebody writes it down who knows systemd.

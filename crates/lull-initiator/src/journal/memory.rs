@@ -13,7 +13,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// Without any of these the file could become shorter than its mapping.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
@@ -55,6 +55,17 @@ impl Memory {
         // `length` bytes long and sealed, so that no access within it ever meets its end.
         let base = unsafe { rustix::mm::mmap(ptr::null_mut(), length, access, flags, &file, 0) }?;
         Ok(Self { file, base: NonNull::new(base.cast()).ok_or_else(invalid)?, length })
+    }
+
+    /// Takes its pages now.
+    ///
+    /// # Errors
+    /// What the kernel says, before Linux 5.14 that it does not know how.
+    pub fn populate(&self) -> io::Result<()> {
+        let advice = Advice::LinuxPopulateWrite;
+        // SAFETY: the range is the mapping, which lives as long as `self`; its pages are made present, and what they hold stays.
+        unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), self.length, advice) }?;
+        Ok(())
     }
 
     /// Its length in bytes.

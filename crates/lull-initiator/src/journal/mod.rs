@@ -124,6 +124,14 @@ impl Journal {
         Self { memory, size, tail: 0, records: VecDeque::new(), first: 0, settled: 0 }
     }
 
+    /// Takes all of its memory now, so that its first use takes none.
+    ///
+    /// # Errors
+    /// What the kernel says, before Linux 5.14 that it does not know how.
+    pub fn populate(&self) -> io::Result<()> {
+        self.memory.populate()
+    }
+
     /// What a machine may retain in it, in bytes.
     pub fn retains(&self) -> u64 {
         (self.size - FRONT) as u64

@@ -169,3 +169,15 @@ fn there_is_room_for_all_that_a_bounded_machine_retains() {
         assert!(journal.retains() >= bound, "{bound}");
     }
 }
+
+/// Who takes its memory at the start needs none when there is none left.
+#[test]
+fn a_log_that_was_brought_in_has_all_of_its_memory_and_nothing_else() {
+    let mut journal = Journal::create(ID, 1 << 20).unwrap();
+    push(&mut journal, 0);
+    let taken = |journal: &Journal| rustix::fs::fstat(journal).unwrap().st_blocks * 512;
+    assert!(taken(&journal) < 1 << 20);
+    journal.populate().unwrap();
+    assert!(taken(&journal) >= 1 << 20);
+    assert_eq!(journal.copy(0).map(|(payload, _)| payload), Some(payload_of(0)));
+}

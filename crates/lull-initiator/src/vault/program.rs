@@ -12,6 +12,7 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Kept;
+use crate::footing;
 
 /// The verb of the command that makes a process a keeper.
 const VERB: &str = "keep-log";
@@ -91,7 +92,7 @@ pub fn start(
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let number = handover::inherit(&mut command, theirs, LOWEST)?;
     command.env(VARIABLE, number.to_string()).env_remove(handover::VARIABLE);
-    let child = command.spawn().map_err(|error| {
+    let child = footing::outside(|| command.spawn()).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be started: {error}", program.display()))
     })?;
     drop(command);
