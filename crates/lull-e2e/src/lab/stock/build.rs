@@ -26,8 +26,6 @@ pub(super) fn tool(into: &Path, (name, release): (&str, &str)) -> Result<()> {
     eprintln!("lab: installing {name} {release} below {}, about a minute", into.display());
     let mut cargo = Command::new("cargo");
     cargo.args(["install", "--quiet", "--locked", name, "--version", release, "--root"]).arg(into);
-    // Not to be fast, but there soon.
-    cargo.args(["--debug", "--config", "profile.dev.debug=false"]);
     // What it is compiled into is of no use later.
     let scratch = into.join("build");
     cargo.env("CARGO_TARGET_DIR", &scratch);
