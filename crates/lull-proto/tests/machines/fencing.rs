@@ -88,6 +88,20 @@ fn a_stale_epoch_is_refused_and_tried_again() {
     assert_eq!(refusals(&pair, 0), [RefusalCode::StaleEpoch]);
 }
 
+/// [SAFE-5] So is the one that was granted last: whoever says it again is not the one who was let in with it.
+#[test]
+fn an_epoch_is_granted_once() {
+    let mut pair = Pair::sharing(1);
+    let granted = pair.nodes[0].memory.epoch.0;
+    let config = pair.nodes[0].config.clone();
+    let memory = Memory { epoch: lull_wire::Epoch(granted - 1), ..config.memory };
+    pair.nodes[0] = Node::new(Config { memory, ..config }, 0);
+    begin(&mut pair, 0);
+    pair.until_all_share();
+    assert_eq!(refusals(&pair, 0), [RefusalCode::StaleEpoch]);
+    assert!(pair.nodes[0].memory.epoch.0 > granted);
+}
+
 /// [SAFE-5] The last epoch of all does no harm but to who claims it.
 #[test]
 fn the_last_epoch_neither_panics_nor_spins() {

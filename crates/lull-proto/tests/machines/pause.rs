@@ -262,7 +262,7 @@ fn silence_after_pause_is_a_loss() {
     assert_ne!(pair.phase(0), Phase::Paused);
 }
 
-/// [PAUSE-3] An initiator whose flush fails completes all the same and names what it retains.
+/// [PAUSE-3] [SAFE-1] An initiator whose flush fails completes all the same and names what it retains: all of it.
 #[test]
 fn a_failed_flush_is_named_in_pause_complete() {
     let mut lone = crate::alone::Alone::sharing();

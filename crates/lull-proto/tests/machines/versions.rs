@@ -175,7 +175,18 @@ fn a_question_about_extents_is_held_and_sent_again() {
     }
 }
 
-/// [CONN-7] [CONN-8] An older target came back: nobody waits for an answer that it cannot give, sent, held or new.
+/// [CONN-3] [CONN-7] What was asked in an incarnation that is over is answered as well, when it would be sent again.
+#[test]
+fn a_question_of_another_incarnation_is_answered_for_a_target_without_extents() {
+    let mut alone = told_of_extents();
+    let sent = alone.submit(OpCode::Extents, 1);
+    let offer = Attached { incarnation: Incarnation([8; 16]), ..attached(2) };
+    comes_back(&mut alone, 1, offer);
+    assert_eq!(alone.answers(), [(sent, StatusCode::NotSupported)]);
+    assert!(alone.transmitted().is_empty());
+}
+
+/// [CONN-3] [CONN-7] [CONN-8] An older target came back: nobody waits for an answer that it cannot give, sent, held or new.
 #[test]
 fn a_target_without_extents_answers_no_question_about_them() {
     let mut alone = told_of_extents();
