@@ -152,6 +152,9 @@ fn a_file_system_over_vsock_outlives_a_reboot_of_the_system_that_has_its_disk() 
     peer.begin();
     for _ in 0..rounds(1) {
         peer.wait_progress();
+        // Who is told to end is not the process that this system started.
+        one.say("lull restart --admin unix:/run/target.sock");
+        peer.wait_progress();
         passage.shut();
         let begun = now();
         one.reboot();
