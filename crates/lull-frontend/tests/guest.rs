@@ -334,6 +334,27 @@ fn a_ring_without_a_record_is_stopped_in_the_end() {
     });
 }
 
+/// A monitor that dies while it waits for its ring is not waited for: whoever comes next would be refused meanwhile.
+#[test]
+fn a_monitor_that_dies_over_a_stop_is_let_go_of_at_once() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let (disk, machine) = held(&board, Identity::default()).await;
+        let told = Rc::clone(&machine.told);
+        tokio::time::pause();
+        machine.send(11, 1, &words(&[0, 0]), &[]);
+        while told.borrow().is_empty() {
+            yield_now().await;
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert!(machine.vanish().await.is_err());
+        let told = told.take();
+        assert!(matches!(told[..], [Told::Stops { requests: 1, .. }]), "{told:?}");
+        disk.release();
+    });
+}
+
 /// [INIT-1] A process that is to leave waits for what it has asked, and asks nothing more; where nothing comes of it, the
 /// guest goes on.
 #[test]

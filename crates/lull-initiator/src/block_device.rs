@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use lull_frontend::device::Device as _;
-use lull_frontend::nbd::Stage;
+use lull_frontend::nbd::{self, Stage};
 use lull_frontend::ublk::{self, BlockDevice, Number, Queue, UblkError};
 use lull_proto::geometry::Geometry;
 use tokio::task::JoinHandle;
@@ -13,11 +14,26 @@ use tokio::task::JoinHandle;
 use crate::attachment::Attachment;
 use crate::front_end::Disk;
 
+/// Tries to take a device over, of three seconds each, where there are other ways to the disk, whose consumers wait as long.
+const TRIES: u32 = 5;
+/// After how long somebody is told what the kernel takes its time for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A device that is started.
 pub struct Block {
     device: BlockDevice,
     queue: Rc<Queue>,
     serving: JoinHandle<io::Result<()>>,
+    /// It has waited for this process.
+    waited: bool,
+}
+
+/// A started device that nobody serves for now. Where another process is to have it, that one gets it when this one has
+/// ended, and not before.
+#[derive(Debug)]
+pub struct Parked {
+    device: BlockDevice,
+    queue: Rc<Queue>,
 }
 
 /// Why there is no device.
@@ -26,13 +42,17 @@ pub enum BlockError {
     /// The device.
     #[error(transparent)]
     Device(#[from] UblkError),
+    /// Its queue.
+    #[error("{0}")]
+    Queue(io::Error),
     /// The system.
     #[error("no thread for the kernel's ublk: {0}")]
     Thread(#[from] io::Error),
 }
 
 impl Block {
-    /// Makes and starts the device, or takes over what an earlier life of this attachment has left.
+    /// Makes and starts the device, or takes over what an earlier life of this attachment has left; goes on with a `parked`
+    /// one of this process.
     ///
     /// # Errors
     /// What stands in the way.
@@ -40,21 +60,37 @@ impl Block {
         number: Number,
         attachment: &Rc<Attachment>,
         geometry: Geometry,
+        parked: Option<Parked>,
     ) -> Result<Self, BlockError> {
         let disk = Rc::new(Disk::new(attachment, geometry));
         let told = disk.geometry();
-        // The next life of this attachment has the same, and no other attachment has it.
-        let mark =
-            attachment.made.kept.attachment.0.first_chunk().map_or(0, |id| u64::from_be_bytes(*id));
-        let device = aside(move || BlockDevice::open(number, mark, &told)).await??;
-        let queue = Rc::new(device.queue()?);
         let closer = attachment.face.closer().clone();
-        let serving = tokio::task::spawn_local(ublk::serve(Rc::clone(&queue), disk, closer));
-        let starting = device.clone();
-        match aside(move || starting.start()).await? {
-            Ok(()) => Ok(Self { device, queue, serving }),
+        let serve = |queue| tokio::task::spawn_local(ublk::serve(queue, disk, closer));
+        if let Some(Parked { device, queue }) = parked {
+            let serving = serve(Rc::clone(&queue));
+            return Ok(Self { device, queue, serving, waited: false });
+        }
+        let device = take(number, attachment, &told).await?;
+        let queue = Rc::new(device.queue()?);
+        let serving = serve(Rc::clone(&queue));
+        let (starting, waited) = (device.clone(), device.has_waited());
+        let block = Self { device, queue, serving, waited };
+        let path = block.path().display();
+        let what = if waited {
+            format!("to let the users of {path} go on")
+        } else {
+            // Whoever starts it looks for partitions.
+            format!("to start {path}, for which its first blocks are read from the target")
+        };
+        match aside(attachment, &what, move || starting.start()).await? {
+            Ok(()) => Ok(block),
             Err(error) => {
-                let _ = Self { device, queue, serving }.remove().await;
+                if waited {
+                    // Its users wait on, for the next life.
+                    block.serving.abort();
+                } else {
+                    let _ = block.remove(attachment).await;
+                }
                 Err(error.into())
             }
         }
@@ -68,8 +104,7 @@ impl Block {
     /// How it was found, for people; nothing where there is nothing to tell.
     pub fn found(&self) -> Option<String> {
         let path = self.path().display();
-        self.device
-            .has_waited()
+        self.waited
             .then(|| format!("{path} has waited for this process: what its users ask is served on"))
     }
 
@@ -88,10 +123,12 @@ impl Block {
         let ended = tokio::select! {
             biased;
             () = parting.when(|stage| stage == Stage::Parting) => {
-                // [INIT-1] As if this process had been killed: the kernel asks the next one again.
+                // [INIT-1] With the end of this process, as if it had been killed, the kernel asks the next one again; where
+                // it is not to end after all, what was taken is here to go on with.
                 self.serving.abort();
                 let _ = self.serving.await;
-                return;
+                let Self { device, queue, .. } = self;
+                return attachment.face.leave_block(Parked { device, queue });
             }
             () = attachment.face.closer().closed() => None,
             ended = &mut self.serving => Some(ended.map_err(io::Error::other).flatten()),
@@ -106,26 +143,76 @@ impl Block {
             }
         }
         if ended.is_none()
-            && let Err(error) = self.remove().await
+            && let Err(error) = self.remove(attachment).await
         {
             attachment.tell("not_deleted", format!("{path} is left behind: {error}"));
         }
     }
 
     /// Takes it away: what its users ask meanwhile is refused, what they asked before is answered.
-    pub async fn remove(self) -> Result<(), BlockError> {
-        let Self { device, queue, serving } = self;
+    pub async fn remove(self, attachment: &Attachment) -> Result<(), BlockError> {
+        let path = self.path().display().to_string();
+        let Self { device, queue, serving, .. } = self;
         queue.refuse();
         let stopping = device.clone();
-        aside(move || stopping.stop()).await??;
-        // It ends with the last answer.
-        let _ = serving.await;
+        let what = format!("to stop {path}, for which what is in flight is answered first");
+        aside(attachment, &what, move || stopping.stop()).await??;
+        // It ends with the last answer. Otherwise its queue is open as long as this process lives, and the kernel would wait for that.
+        serving.await.map_err(io::Error::other).flatten().map_err(BlockError::Queue)?;
         drop(queue);
-        Ok(aside(move || device.delete()).await??)
+        let what = format!("to delete {path}, which somebody has open: unmount what lies on it");
+        Ok(aside(attachment, &what, move || device.delete()).await??)
     }
 }
 
-/// Where blocking hurts nobody.
-async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(act).await.map_err(io::Error::other)
+/// Has the device, new or as an earlier life has left it. What waits for this process alone is waited for without end, since
+/// there is nobody else to serve its users; `lull detach` ends that.
+async fn take(
+    number: Number,
+    attachment: &Rc<Attachment>,
+    told: &nbd::Geometry,
+) -> Result<BlockDevice, BlockError> {
+    // The next life of this attachment has the same, and no other attachment has it.
+    let mark =
+        attachment.made.kept.attachment.0.first_chunk().map_or(0, |id| u64::from_be_bytes(*id));
+    let alone = attachment.config().front_ends() == 1;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let told = told.clone();
+        let opening = move || BlockDevice::open(number, mark, &told);
+        match aside(attachment, &format!("to make {number}"), opening).await? {
+            Err(error @ UblkError::Kept(..))
+                if (alone || tries < TRIES) && !attachment.face.closer().is_closed() =>
+            {
+                if tries == 1 {
+                    warn(attachment, format!("{error}; this is tried again and again"));
+                }
+            }
+            ended => return Ok(ended?),
+        }
+    }
+}
+
+/// Where blocking hurts nobody. The kernel sets itself no time for `what` it does there; whoever looks why nothing goes on
+/// finds it in the log.
+async fn aside<T: Send + 'static>(
+    attachment: &Attachment,
+    what: &str,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let mut acting = tokio::task::spawn_blocking(act);
+    let ended = match tokio::time::timeout(PATIENCE, &mut acting).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            let waits = PATIENCE.as_secs();
+            warn(attachment, format!("the kernel takes more than {waits} s {what}"));
+            acting.await
+        }
+    };
+    ended.map_err(io::Error::other)
+}
+
+fn warn(attachment: &Attachment, text: String) {
+    attachment.made.chronicle.warn(&attachment.config().name, "device_waits", text);
 }

@@ -16,7 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use crate::footing;
-use crate::succession::estate::VARIABLE;
+use crate::succession::announcement::VARIABLE;
 
 /// The most of its output that is kept for people, in lines and in bytes of each; older lines are forgotten, longer
 /// ones are cut. All of it is in the daemon's log.

@@ -21,6 +21,7 @@ use lull_wire::{Features, OpCode, RequestFlags};
 use tokio::sync::Notify;
 
 use crate::attachment::Attachment;
+use crate::block_device::Parked;
 use crate::buffer::Bytes;
 use crate::config::AttachmentConfig;
 use crate::daemon::News;
@@ -30,6 +31,7 @@ use crate::kernel_nbd::EarlyLine;
 use crate::missing_place::had;
 use crate::mounted::{Found, Mount, Mounted};
 use crate::slots::Duty;
+use crate::succession::face::{Inherited, Leaving};
 
 /// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
 const MOST_CLIENTS: u64 = 256;
@@ -48,6 +50,8 @@ pub struct Face {
     /// somebody to give it to.
     left: Notify,
     served: RefCell<Vec<String>>,
+    /// In this host's kernel.
+    devices: RefCell<Vec<PathBuf>>,
     /// The mounted file's.
     file: RefCell<Option<Rc<Channel>>>,
     grown: Rc<Notify>,
@@ -59,38 +63,6 @@ pub struct Face {
     pub early_line: RefCell<Option<EarlyLine>>,
     /// What this one leaves, from its parting on.
     leaving: RefCell<Leaving>,
-}
-
-/// What a life before this one left of a face.
-#[derive(Debug, Default)]
-pub struct Inherited {
-    /// Sockets by their names.
-    pub listeners: HashMap<String, OwnedFd>,
-    /// Connections.
-    pub clients: Vec<Resumed<Bytes>>,
-    /// That of this host's kernel, for a device.
-    pub kernel: Option<Resumed<Bytes>>,
-    /// The mounted file.
-    pub mount: Option<Found>,
-}
-
-/// What is left of a face that is given away.
-#[derive(Debug, Default)]
-pub struct Leaving {
-    /// Sockets with their names.
-    pub listeners: Vec<(String, Listener)>,
-    /// The connection of this host's kernel.
-    pub kernel: Option<Parted>,
-    /// What is to be known of the mounted file.
-    pub mount: Option<Mount>,
-}
-
-impl Inherited {
-    /// Whether there is anything: consumers of a life before wait for this one.
-    fn is_some(&self) -> bool {
-        let Self { listeners, clients, kernel, mount } = self;
-        !listeners.is_empty() || !clients.is_empty() || kernel.is_some() || mount.is_some()
-    }
 }
 
 impl Face {
@@ -122,6 +94,11 @@ impl Face {
     /// Where it is, in words; empty while it is not.
     pub fn served(&self) -> String {
         self.served.borrow().join(", ")
+    }
+
+    /// The devices that it has in this host's kernel.
+    pub fn devices(&self) -> Vec<PathBuf> {
+        self.devices.borrow().clone()
     }
 
     /// What closes it.
@@ -198,6 +175,11 @@ impl Face {
         self.leaving.borrow_mut().mount = Some(mount);
     }
 
+    /// A device of ublk's is to go on, in this process or elsewhere.
+    pub fn leave_block(&self, parked: Parked) {
+        self.leaving.borrow_mut().block = Some(parked);
+    }
+
     /// The kernel's connection is to go on elsewhere.
     pub fn leave_kernel(&self, connection: Option<Parted>) {
         self.leaving.borrow_mut().kernel = connection;
@@ -225,6 +207,7 @@ impl Face {
     /// It has left.
     pub fn kernel_left(&self, device: &Path) {
         self.left();
+        self.devices.borrow_mut().retain(|one| one != device);
         self.one_less(&device_place(device));
     }
 
@@ -287,14 +270,14 @@ impl Places {
         inherited: Inherited,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let go_on = inherited.is_some();
-        let Inherited { listeners: sockets, mount, kernel, .. } = inherited;
+        let Inherited { listeners: sockets, mount, kernel, block, .. } = inherited;
         let devices = Devices::default();
         let mut places = Self { listeners: Vec::new(), guests: None, mounted: None, devices };
         let taken = places.add(attachment, sockets, mount, go_on).await;
         // The last: somebody's file system may rest on them already.
         let taken = match taken {
             Ok(()) => {
-                let opened = places.devices.open(attachment, geometry, kernel, go_on).await;
+                let opened = places.devices.open(attachment, geometry, kernel, block, go_on).await;
                 opened.map_err(Into::into)
             }
             error => error,
@@ -302,7 +285,7 @@ impl Places {
         match taken {
             Ok(()) => Ok(places),
             Err(error) => {
-                places.leave().await;
+                places.leave(attachment).await;
                 Err(error)
             }
         }
@@ -314,13 +297,13 @@ impl Places {
     }
 
     /// Gives them up unserved.
-    async fn leave(self) {
+    async fn leave(self, attachment: &Attachment) {
         self.listeners.iter().for_each(|(_, listener)| remove(listener));
         self.guests.iter().for_each(Guests::remove);
         if let Some(mounted) = self.mounted {
             mounted.drop_unused().await;
         }
-        self.devices.drop_unused().await;
+        self.devices.drop_unused(attachment).await;
     }
 
     async fn add(
@@ -371,7 +354,7 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
         return attachment.fail("no front end: none of its places can be had".to_owned());
     }
     if face.closer.is_closed() {
-        return places.leave().await;
+        return places.leave(&attachment).await;
     }
     let Places { listeners, guests, mounted, devices } = places;
     let addrs = listeners.iter().filter_map(|(_, listener)| listener.local_addr().ok());
@@ -380,6 +363,7 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
     let machines = guests.as_ref().and(config.vhost_user.as_deref());
     let blocks = devices.paths();
     face.served.replace(self::places(&addrs, path.as_deref(), machines, &blocks));
+    face.devices.replace(blocks.clone());
     let others = u64::from(mounted.is_some()) + u64::from(guests.is_some()) + blocks.len() as u64;
     face.listening.set(listeners.len() as u64 + others);
     for (addr, listener) in listeners {

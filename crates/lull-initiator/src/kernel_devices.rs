@@ -7,7 +7,7 @@ use lull_frontend::nbd::Resumed;
 use lull_proto::geometry::Geometry;
 
 use crate::attachment::Attachment;
-use crate::block_device::{Block, BlockError};
+use crate::block_device::{Block, BlockError, Parked};
 use crate::buffer::Bytes;
 use crate::kernel_nbd::{KernelNbd, KernelNbdError};
 use crate::missing_place::had;
@@ -32,7 +32,8 @@ pub enum DevicesError {
 
 impl Devices {
     /// Adds those that were configured, new or as an earlier life of this attachment has left them; `kernel`: the connection
-    /// by which it has served the kernel's NBD, if it has handed that over; `go_on`: consumers of that life wait.
+    /// by which it has served the kernel's NBD, if it has handed that over; `parked`: the device of ublk's, if that life was this
+    /// process's; `go_on`: consumers of that life wait.
     ///
     /// # Errors
     /// What stands in the way of the first that cannot be had.
@@ -41,6 +42,7 @@ impl Devices {
         attachment: &Rc<Attachment>,
         geometry: Geometry,
         kernel: Option<Resumed<Bytes>>,
+        parked: Option<Parked>,
         go_on: bool,
     ) -> Result<(), DevicesError> {
         let config = attachment.config();
@@ -49,21 +51,21 @@ impl Devices {
             self.nbd = had(attachment, go_on, nbd)?;
         }
         if let Some(number) = config.ublk {
-            let block = Block::new(number, attachment, geometry).await;
+            let block = Block::new(number, attachment, geometry, parked).await;
             self.block = had(attachment, go_on, block)?;
         }
         Ok(())
     }
 
     /// Takes them away unserved.
-    pub async fn drop_unused(self) {
+    pub async fn drop_unused(self, attachment: &Attachment) {
         let Self { nbd, block } = self;
         if let Some(nbd) = nbd {
             nbd.drop_unused().await;
         }
         if let Some(block) = block {
             // Nobody has used it.
-            let _ = block.remove().await;
+            let _ = block.remove(attachment).await;
         }
     }
 

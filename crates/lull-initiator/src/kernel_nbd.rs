@@ -1,6 +1,7 @@
 //! An attachment as a device of the kernel's NBD client.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use crate::attachment::Attachment;
 use crate::buffer::Bytes;
 use crate::front_end::Disk;
 use crate::full_line::{FullLine, LineError, new_line, stream};
+use crate::unless_parting::UnlessParting;
 
 /// How often it is looked whether requests are held.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -32,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A device that is connected.
 pub struct KernelNbd {
-    held: Held,
+    held: UnlessParting<Held>,
     /// It has waited for this process.
     waited: bool,
     line: Line,
@@ -100,6 +102,7 @@ impl KernelNbd {
         if (handed.is_some() || early.is_some())
             && let Some(held) = resume(&device, &name).await?
         {
+            let held = UnlessParting::new(held, attachment.face.closer());
             if let Some(resumed) = handed {
                 return Ok(Self { held, waited: false, line: Line::Handed(Box::new(resumed)) });
             }
@@ -115,6 +118,7 @@ impl KernelNbd {
         let (ours, theirs) = UnixStream::pair()?;
         let opened = aside(move || Held::open(device, name, &geometry, &theirs)).await??;
         let (held, found) = opened;
+        let held = UnlessParting::new(held, attachment.face.closer());
         Ok(Self { held, waited: found == Found::Waiting, line: Line::New(stream(ours)?) })
     }
 
@@ -137,7 +141,7 @@ impl KernelNbd {
     pub async fn drop_unused(self) {
         let Self { held, line, .. } = self;
         drop(line);
-        let _ = aside(move || drop(held)).await;
+        let_go(held).await;
     }
 
     /// Serves it until the attachment ends or somebody disconnects it; then lets it go.
@@ -180,15 +184,19 @@ impl KernelNbd {
             }
         }
         let stage = attachment.face.closer().stage();
-        if stage == Stage::Parting {
-            // [INIT-1] The next one goes on with its connection; where there was none, as if this process had been killed.
-            return held.leave();
-        }
-        // Requests that come meanwhile wait in the kernel, and fail with this.
-        let _ = aside(move || drop(held)).await;
-        if stage != Stage::Closed {
+        // [INIT-1] Where it parts the next one goes on with its connection; where there was none, as if this process had been
+        // killed. Otherwise requests that come meanwhile wait in the kernel, and fail with this.
+        let_go(held).await;
+        if stage == Stage::Open || stage == Stage::Quiet {
             disconnected(attachment, &path);
         }
+    }
+}
+
+/// Disconnects a device that nobody is to go on with.
+async fn let_go(held: UnlessParting<Held>) {
+    if let Some(held) = held.into_inner() {
+        let _ = aside(move || drop(held)).await;
     }
 }
 
@@ -216,10 +224,9 @@ pub fn begin_early(attachment: &Rc<Attachment>) {
     let Ok(device) = NbdDevice::new(path) else { return };
     let name = name(attachment);
     let giving = tokio::task::spawn_local(async move {
-        let held = resume(&device, &name).await.ok()??;
-        let full = FullLine::give(&held).await;
-        held.leave();
-        full.ok()
+        // Whatever becomes of this, the device is an earlier life's.
+        let held = ManuallyDrop::new(resume(&device, &name).await.ok()??);
+        FullLine::give(&held).await.ok()
     });
     attachment.face.early_line.replace(Some(EarlyLine(giving)));
 }

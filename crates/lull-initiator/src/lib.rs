@@ -49,6 +49,7 @@ mod status;
 mod stored;
 mod succession;
 mod timer;
+mod unless_parting;
 mod vault;
 mod wording;
 

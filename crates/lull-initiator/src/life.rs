@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use lull_admin::Moment;
 use lull_transport::handover::{Predecessor, Successor};
+use lull_wire::InstanceId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::config::Config;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, random};
 use crate::error::RunError;
 use crate::footing;
 use crate::state_file;
 use crate::states::States;
-use crate::succession::estate::{Announcement, Estate, VARIABLE};
+use crate::succession::announcement::{Announcement, Known, VARIABLE};
+use crate::succession::estate::Estate;
 
 /// How often what keeps a process from going on with its own estate is tried again, and signs of life are given.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -179,8 +181,9 @@ async fn own_states(
     told: &impl Fn(Moment<'_>),
 ) -> Result<States, RunError> {
     let mut said = String::new();
+    let instance = InstanceId(random()?);
     loop {
-        let error = match States::take(config, true) {
+        let error = match States::take_for(instance, config, true) {
             Ok(states) => return Ok(states),
             Err(error) => error,
         };
@@ -208,7 +211,7 @@ fn without_words(mut config: Config) -> Config {
 /// What a successor looks at before anybody waits [PAUSE-9].
 fn check(config: &Config) -> Result<(), String> {
     config.check().map_err(|error| error.to_string())?;
-    let known = config.attachments.iter().map(|one| (one.name.as_str(), one.access));
+    let known = config.attachments.iter().map(Known::from);
     Announcement::check(&std::env::var(VARIABLE).unwrap_or_default(), known)?;
     config.attachments.iter().try_for_each(|one| {
         state_file::try_writing(&config.state_dir, &one.name).map_err(|error| error.to_string())?;

@@ -12,7 +12,8 @@ use lull_wire::{AttachmentId, Digest, OpCode, RequestFlags};
 
 use crate::journal::{Found, Journal};
 use crate::state_file;
-use crate::succession::estate::{Announcement, Document, Payload};
+use crate::succession::announcement::{Announcement, Known};
+use crate::succession::estate::{Document, Payload};
 
 /// The state of an attachment of the node `web-1`.
 pub fn state(bytes: &[u8]) {
@@ -30,8 +31,10 @@ pub fn state(bytes: &[u8]) {
 
 /// What a process before this one has handed over: what it announced, or the document, with a few bytes beside it.
 pub fn estate(bytes: &[u8]) {
-    let known = [("db1", lull_admin::Access::Rw)];
-    let _ = Announcement::check(&String::from_utf8_lossy(bytes), known.into_iter());
+    let access = lull_admin::Access::Rw;
+    let nbd_device = Some(std::path::Path::new("/dev/nbd0"));
+    let known = Known { name: "db1", access, nbd_device, ublk: None };
+    let _ = Announcement::check(&String::from_utf8_lossy(bytes), std::iter::once(known));
     let Ok(document) = serde_json::from_slice::<Document>(bytes) else { return };
     let written = serde_json::to_vec(&document).expect("a document can be written");
     let again: Document = serde_json::from_slice(&written).expect("and read");

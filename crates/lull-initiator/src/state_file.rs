@@ -129,6 +129,10 @@ impl Kept {
     #[must_use]
     pub fn noting(&self, instance: InstanceId) -> Self {
         let mut kept = self.clone();
+        // It has tried before.
+        if kept.noted.last() == Some(&instance) {
+            return kept;
+        }
         // Beyond the limit the oldest is forgotten: of lives that end without ever being answered none was attached,
         // and of those that were the last counts.
         kept.noted.drain(..(kept.noted.len() + 1).saturating_sub(MOST_NOTED));
@@ -427,6 +431,9 @@ mod tests {
         assert_eq!(never.owners(), []);
         let life = |at: u8| InstanceId([at; 16]);
         assert_eq!(never.noting(life(1)).noting(life(2)).owners(), [life(1), life(2)]);
+        // [SAFE-6] One that tries again and again pushes nobody out.
+        let tried = (0..50).fold(never.noting(life(1)), |kept, _| kept.noting(life(2)));
+        assert_eq!(tried.owners(), [life(1), life(2)]);
         let known = Kept { instance: life(100), noted: Vec::new(), ..kept() };
         let many = (1..=50).fold(known, |kept, at| kept.noting(life(at)));
         let last = (35..=50).map(life);

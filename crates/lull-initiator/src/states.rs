@@ -24,14 +24,26 @@ pub(crate) struct States {
 }
 
 impl States {
-    /// Takes them. `goes_on`: consumers of an earlier life wait for this one, which is noted in each at once: what could
-    /// keep it from beginning is found while what that life has left is still whole.
+    /// Takes them for a new life. `goes_on`: consumers of an earlier one wait for it, and it is noted in each at once: what
+    /// could keep it from beginning is found while what that life has left is still whole.
     ///
     /// # Errors
     /// The first that cannot be had, or written.
     pub fn take(config: &Config, goes_on: bool) -> Result<Self, RunError> {
+        Self::take_for(InstanceId(random()?), config, goes_on)
+    }
+
+    /// The same for a life that has tried before. [SAFE-6] Another one at each try would come to be all that the states
+    /// remember, and the one that the targets know would be forgotten.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_for(
+        instance: InstanceId,
+        config: &Config,
+        goes_on: bool,
+    ) -> Result<Self, RunError> {
         config.check()?;
-        let instance = InstanceId(random()?);
         let opened = config.attachments.iter();
         let opened = opened.map(|one| open(&config.node, &config.state_dir, one));
         let states = Self { instance, opened: opened.collect::<Result<_, _>>()?, noted: goes_on };

@@ -2,6 +2,7 @@
 
 mod cast;
 mod doors;
+mod flood;
 mod going_down;
 mod guest_disk;
 mod handles;

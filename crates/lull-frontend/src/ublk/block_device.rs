@@ -1,26 +1,24 @@
 //! One `/dev/ublkbN`: made, taken over from a server that has died, deleted.
 
-use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
 
 use super::abi::{self, INFO, Info, State, control};
-use super::kernel::{Control, Ring};
+use super::kernel::Control;
+use super::queue::Queue;
 use crate::nbd::Geometry;
 
 /// The longest read or write. The kernel cuts what is longer.
 const LONGEST: u32 = 1 << 20;
 /// After how many milliseconds the kernel looks after a request that is not answered.
 const LOOK_AFTER_MS: u32 = 1000;
-/// How long a server that was killed may take to be gone, for the kernel: looks, and the time between them.
+/// How long one try to take a device over waits for the server before to be gone, for the kernel: looks, and the time
+/// between them.
 const LOOKS: u32 = 300;
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Which device is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,9 +68,27 @@ pub enum UblkError {
     /// Another one's.
     #[error("{0} is in use already, by pid {1}: name another one, or end that use")]
     Taken(Number, i32),
+    /// The server before is not gone for the kernel.
+    #[error("{0} waits for this process, and {who}", who = predecessor(*.1))]
+    Kept(Number, i32),
     /// What the kernel says.
     #[error("{0} cannot be {1}: {2}; it takes root, and Linux 6.5 or later")]
     Refused(Number, &'static str, io::Error),
+}
+
+/// What stands in the way of a device's next server, as a clause, with what to look at.
+fn predecessor(pid: i32) -> String {
+    if Path::new(&format!("/proc/{pid}")).exists() {
+        format!(
+            "pid {pid}, which has served it, has not yet let it go (if that one should have ended: what it hangs in is in \
+             /proc/{pid}/stack)"
+        )
+    } else {
+        format!(
+            "the kernel is not yet done with the end of pid {pid}, which has served it (its log tells what it hangs in after \
+             `echo w > /proc/sysrq-trigger`; if it stays so, only a reboot of this host helps)"
+        )
+    }
 }
 
 /// A device whose queue is to be served and which is not started yet, or again.
@@ -88,7 +104,7 @@ impl BlockDevice {
     /// blocking hurts nobody.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// What stands in the way. After [`UblkError::Kept`], which comes after some seconds, it can be tried again.
     pub fn open(wanted: Number, mark: u64, geometry: &Geometry) -> Result<BlockDevice, UblkError> {
         let mut control = Control::open().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => UblkError::NoModule,
@@ -120,21 +136,14 @@ impl BlockDevice {
         self.waited
     }
 
-    /// Opens its queue; must be called within a tokio runtime, by the thread that is to serve it.
+    /// Opens its queue, and has the kernel wait there; must be called within a tokio runtime, by the thread that is to
+    /// serve it.
     ///
     /// # Errors
     /// What the system says.
     pub fn queue(&self) -> Result<Queue, UblkError> {
         let path = PathBuf::from(format!("/dev/ublkc{}", self.number));
-        let opened = Ring::open(&path);
-        let (ring, bell) = opened.map_err(|error| self.refused("served", error))?;
-        Ok(Queue {
-            ring: RefCell::new(ring),
-            bell,
-            added: Notify::new(),
-            in_flight: Cell::new(0),
-            stopping: Cell::new(false),
-        })
+        Queue::open(path).map_err(|error| self.refused("served", error))
     }
 
     /// Starts it, or lets its users go on: they may ask from here on. Returns when its queue is served, so that it is
@@ -191,25 +200,6 @@ impl BlockDevice {
     }
 }
 
-/// A device's queue as its server has it.
-pub struct Queue {
-    pub(super) ring: RefCell<Ring>,
-    pub(super) bell: AsyncFd<OwnedFd>,
-    /// A command was added that the kernel has not seen.
-    pub(super) added: Notify,
-    /// Requests that were handed out and not answered.
-    pub(super) in_flight: Cell<usize>,
-    /// What comes is refused.
-    pub(super) stopping: Cell<bool>,
-}
-
-impl Queue {
-    /// From here on nothing that comes is handed out: it is refused.
-    pub fn refuse(&self) {
-        self.stopping.set(true);
-    }
-}
-
 fn made(number: u32, waited: bool) -> BlockDevice {
     BlockDevice { number, waited, path: Number::This(number).to_string().into() }
 }
@@ -241,19 +231,29 @@ fn make(
     Ok(made(device, false))
 }
 
-fn take_over(control: &mut Control, info: &Info) -> Result<BlockDevice, UblkError> {
-    let number = Number::This(info.device);
+fn take_over(control: &mut Control, found: &Info) -> Result<BlockDevice, UblkError> {
+    let (device, number) = (found.device, Number::This(found.device));
     for _ in 0..LOOKS {
-        match control.ask(control::START_RECOVERY, info.device, &mut [], 0) {
-            Ok(()) => return Ok(made(info.device, true)),
-            // The one before is not gone yet, or is there to stay.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::BUSY) => {
-                std::thread::sleep(LOOK_EVERY);
+        // The command below waits for the kernel's own work on the end of the server before, without end and beyond any
+        // signal; this one does not, so that whoever waits can still say so.
+        let state = info(control, device).map(|info| info.state);
+        std::thread::sleep(LOOK_EVERY);
+        // One look later that work is over, too: its last step, behind the new state, ends the commands of whoever serves.
+        if state != Some(State::Waits) {
+            continue;
+        }
+        match control.ask(control::START_RECOVERY, device, &mut [], 0) {
+            Ok(()) => return Ok(made(device, true)),
+            // Somebody has begun to take it over, and died before it served: it is as we would have it.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
+                return Ok(made(device, true));
             }
+            // The queue is not closed yet.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::BUSY) => {}
             Err(error) => return Err(UblkError::Refused(number, "taken over", error)),
         }
     }
-    Err(UblkError::Taken(number, info.pid))
+    Err(UblkError::Kept(number, found.pid))
 }
 
 /// Gives a command that takes no more than a number.

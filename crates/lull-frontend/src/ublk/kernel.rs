@@ -10,6 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
@@ -70,10 +71,16 @@ impl Control {
 }
 
 /// The queue of one device, to be used by one thread alone.
+///
+/// Dropped while commands are under way it stays open until the process ends. Up to Linux 6.15 the kernel takes the thread
+/// for dying when the ring of its commands is closed, and hands a request that it is just bringing to a thread that lives
+/// all the same: nobody would ever answer that one, and the device could not be taken over by anybody.
 pub(super) struct Ring {
-    ring: IoUring,
+    ring: ManuallyDrop<IoUring>,
     descriptions: *mut u8,
-    queue: File,
+    queue: ManuallyDrop<File>,
+    /// Commands that have not ended.
+    under_way: usize,
 }
 
 /// Bytes of the mapping of all descriptions, in whole pages.
@@ -101,7 +108,8 @@ impl Ring {
                 0,
             )?
         };
-        Ok((Ring { ring, descriptions: descriptions.cast(), queue }, arrived))
+        let (ring, queue) = (ManuallyDrop::new(ring), ManuallyDrop::new(queue));
+        Ok((Ring { ring, descriptions: descriptions.cast(), queue, under_way: 0 }, arrived))
     }
 
     /// The queue's descriptor.
@@ -117,23 +125,35 @@ impl Ring {
         if unsafe { self.ring.submission().push(&entry) }.is_err() {
             unreachable!("there are as many places as tags, and one command for each");
         }
+        self.under_way += 1;
     }
 
-    /// Shows the kernel what was added.
-    pub(super) fn submit(&mut self) -> io::Result<()> {
-        if self.ring.submission().is_empty() {
-            return Ok(());
+    /// Shows the kernel what was added; false where it has no room for some of it just now.
+    pub(super) fn submit(&mut self) -> io::Result<bool> {
+        while !self.ring.submission().is_empty() {
+            match self.ring.submit() {
+                Ok(0) => return Ok(false),
+                Ok(_) => {}
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::INTR) => {}
+                    Some(Errno::AGAIN | Errno::BUSY) => return Ok(false),
+                    Some(_) | None => return Err(error),
+                },
+            }
         }
-        match self.ring.submit() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            other => other.map(drop),
-        }
+        Ok(true)
     }
 
     /// The next command that has ended: its tag and result.
     pub(super) fn next(&mut self) -> Option<(u16, i32)> {
         let end = self.ring.completion().next()?;
+        self.under_way -= 1;
         Some((end.user_data() as u16, end.result()))
+    }
+
+    /// Commands that have not ended.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// What the request of a tag is.
@@ -147,8 +167,16 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        if self.under_way > 0 {
+            return;
+        }
         // SAFETY: the mapping is this value's own, and nobody has a reference into it.
         let _ = unsafe { munmap(self.descriptions.cast(), MAPPED) };
+        // SAFETY: neither is used again: this value ends here. The descriptor is closed after the ring.
+        unsafe {
+            ManuallyDrop::drop(&mut self.ring);
+            ManuallyDrop::drop(&mut self.queue);
+        }
     }
 }
 

@@ -8,10 +8,12 @@
 mod abi;
 mod block_device;
 mod kernel;
+mod queue;
 mod reply;
 mod serve;
 
 pub(crate) use abi::try_reading;
-pub use block_device::{BlockDevice, Number, Queue, UblkError};
+pub use block_device::{BlockDevice, Number, UblkError};
+pub use queue::Queue;
 pub(crate) use reply::Duty;
 pub use serve::serve;

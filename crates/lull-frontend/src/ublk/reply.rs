@@ -3,8 +3,8 @@
 use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 
-use super::abi::{data_at, entry, queue};
-use super::block_device::Queue;
+use super::abi::data_at;
+use super::queue::Queue;
 use crate::device::Outcome;
 use crate::nbd::Errno;
 
@@ -30,7 +30,6 @@ impl std::fmt::Debug for Duty {
 
 impl Duty {
     pub(super) fn new(queue: &Rc<Queue>, tag: u16, length: i32, reads: bool) -> Self {
-        queue.in_flight.set(queue.in_flight.get() + 1);
         Duty { queue: Rc::clone(queue), tag, length, reads }
     }
 
@@ -44,20 +43,16 @@ impl Duty {
             }
             Ok(_) => self.length,
         };
-        self.queue.in_flight.set(self.queue.in_flight.get() - 1);
         self.queue.answer(self.tag, result);
     }
 
     /// Fails it: a device that is taken down in good order leaves nobody waiting.
     pub(crate) fn abandon(self) {
-        self.queue.in_flight.set(self.queue.in_flight.get() - 1);
         self.queue.answer(self.tag, IO);
     }
 
-    /// Leaves it to the kernel, which gives it to the next server.
-    pub(crate) fn leave(self) {
-        self.queue.in_flight.set(self.queue.in_flight.get() - 1);
-    }
+    /// Leaves it to whoever serves the queue next, in this process or, by the kernel, in another one.
+    pub(crate) fn leave(self) {}
 
     fn bring(&self, data: &[u8]) -> i32 {
         assert_eq!(
@@ -70,13 +65,5 @@ impl Duty {
             Ok(()) => self.length,
             Err(_) => IO,
         }
-    }
-}
-
-impl Queue {
-    /// Answers a request, and asks for the next one under its tag.
-    pub(super) fn answer(&self, tag: u16, result: i32) {
-        self.ring.borrow_mut().push(queue::COMMIT_AND_FETCH, tag, entry(tag, result));
-        self.added.notify_one();
     }
 }

@@ -3,56 +3,70 @@
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::abi::{DEPTH, Description, Want, data_at, entry, queue};
-use super::block_device::Queue;
+use super::abi::{Description, Want, data_at};
 use super::kernel::arrived;
+use super::queue::Queue;
 use super::reply::Duty;
 use crate::device::{self, Device, Op, Reply};
 use crate::nbd::{Closer, Stage};
 
 /// A result for what is refused: a failed input or output.
 const IO: i32 = -5;
+/// How a command ends whose device was stopped.
+const STOPPED: i32 = -19;
+/// How long is waited before the kernel is shown again what it had no memory for.
+const BREATH: Duration = Duration::from_millis(10);
 
-/// Serves a device's queue until the device was stopped and every request is answered by `device`. While `closer` rests
-/// nothing more is taken; the rest of what it says is the caller's to do.
+/// Serves a device's queue until the device was stopped and every request is answered by `device`. What somebody in this
+/// process has taken from the queue before, and not answered, comes first. While `closer` rests nothing more is taken; the
+/// rest of what it says is the caller's to do.
 ///
 /// # Errors
 /// What the kernel says of its queue.
 pub async fn serve<D: Device>(queue: Rc<Queue>, device: Rc<D>, closer: Closer) -> io::Result<()> {
-    let mut open = usize::from(DEPTH);
-    {
-        let mut ring = queue.ring.borrow_mut();
-        (0..DEPTH).for_each(|tag| ring.push(queue::FETCH, tag, entry(tag, 0)));
-    }
+    // Tags of requests that are to be handed out, one bit each.
+    let mut next = queue.owed.get();
     loop {
-        queue.ring.borrow_mut().submit()?;
+        let shown = queue.ring.borrow_mut().submit()?;
         let rests = closer.stage() == Stage::Quiet;
-        let next = if rests { None } else { queue.ring.borrow_mut().next() };
-        match next {
-            Some((tag, 0)) => take(&queue, &*device, tag).await,
-            // The device has stopped: no request comes under this tag any more.
-            Some(_) => open -= 1,
-            None if open == 0 && queue.in_flight.get() == 0 => return Ok(()),
+        let mut starved = false;
+        if !rests && next != 0 {
+            let tag = next.trailing_zeros() as u16;
+            starved = !hand_out(&queue, &*device, tag);
+            if !starved {
+                next &= next - 1;
+                continue;
+            }
+        }
+        let came = if rests || starved { None } else { queue.ring.borrow_mut().next() };
+        match came {
+            Some((tag, 0)) => next |= queue.takes(tag),
+            // No request comes under this tag any more.
+            Some((_, STOPPED)) => {}
+            Some((tag, refused)) => return Err(queue.refused(tag, refused)),
+            None if queue.is_over() => return Ok(()),
             None => {
                 tokio::select! {
                     biased;
                     () = queue.added.notified() => {}
                     () = closer.when(|stage| (stage == Stage::Quiet) != rests) => {}
-                    rung = arrived(&queue.bell), if !rests => rung?,
+                    rung = arrived(&queue.bell), if !rests && !starved => rung?,
+                    () = device.buffer_freed(), if starved => {}
+                    () = tokio::time::sleep(BREATH), if !shown => {}
                 }
             }
         }
     }
 }
 
-async fn take<D: Device>(queue: &Rc<Queue>, device: &D, tag: u16) {
+/// Gives the request of a tag to the device; false where there is no memory for it yet.
+fn hand_out<D: Device>(queue: &Rc<Queue>, device: &D, tag: u16) -> bool {
     let bytes = queue.ring.borrow().description(tag);
     let Description { want, offset, length } = Description::decode(&bytes);
-    if queue.stopping.get() || want == Want::Unknown {
-        return queue.answer(tag, IO);
-    }
     let (op, data) = match want {
+        _ if queue.stopping.get() => return refuse(queue, tag),
         Want::Read => (Op::Read, true),
         Want::Write { durable } => (Op::Write { fua: durable }, true),
         Want::Flush => (Op::Flush, false),
@@ -60,11 +74,11 @@ async fn take<D: Device>(queue: &Rc<Queue>, device: &D, tag: u16) {
         Want::Zeroes { durable, keep_allocated } => {
             (Op::WriteZeroes { fua: durable, keep_allocated, fast: false }, false)
         }
-        Want::Unknown => unreachable!("refused above"),
+        Want::Unknown => return refuse(queue, tag),
     };
     let buffer = match data {
         true => {
-            let mut buffer = device.some_buffer(length as u32).await;
+            let Some(mut buffer) = device.buffer(length as u32) else { return false };
             let fetched = match op {
                 Op::Write { .. } => {
                     queue.ring.borrow().queue().read_exact_at(buffer.as_mut(), data_at(tag))
@@ -72,7 +86,7 @@ async fn take<D: Device>(queue: &Rc<Queue>, device: &D, tag: u16) {
                 _ => Ok(()),
             };
             if fetched.is_err() {
-                return queue.answer(tag, IO);
+                return refuse(queue, tag);
             }
             Some(buffer)
         }
@@ -82,4 +96,10 @@ async fn take<D: Device>(queue: &Rc<Queue>, device: &D, tag: u16) {
     let duty = Duty::new(queue, tag, if data { length as i32 } else { 0 }, op == Op::Read);
     let (offset, length) = if op == Op::Flush { (0, 0) } else { (offset, length) };
     device.submit(op, offset, length, buffer, Reply::new(device::Duty::Ublk(duty)));
+    true
+}
+
+fn refuse(queue: &Queue, tag: u16) -> bool {
+    queue.answer(tag, IO);
+    true
 }

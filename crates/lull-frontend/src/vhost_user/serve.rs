@@ -147,24 +147,37 @@ pub async fn serve<D: Device + 'static>(
         backchannel: None,
         quiet: false,
     };
+    let mut early = None;
     loop {
         // It may have grown while something else was waited for.
         guest.grow();
         let quiet = guest.quiet;
-        let begun = tokio::select! {
-            biased;
-            () = closer.closed() => return guest.finish().await,
-            () = closer.when(|stage| (stage == Stage::Quiet) != quiet) => {
-                guest.be_quiet(!quiet);
-                continue;
-            }
-            () = identity.grown.notified() => continue,
-            begun = socket.begun() => begun,
+        let begun = match early.take() {
+            Some(begun) => begun,
+            None => tokio::select! {
+                biased;
+                () = closer.closed() => return guest.finish().await,
+                () = closer.when(|stage| (stage == Stage::Quiet) != quiet) => {
+                    guest.be_quiet(!quiet);
+                    continue;
+                }
+                () = identity.grown.notified() => continue,
+                begun = socket.begun() => begun?,
+            },
         };
-        let Message { header, ask, fds } = socket.rest(begun?).await?;
+        let Message { header, ask, fds } = socket.rest(begun).await?;
         let acknowledged =
             header.need_reply && guest.protocol.contains(VhostUserProtocolFeatures::REPLY_ACK);
-        let answer = guest.obey(ask, fds, header.size).await?;
+        let mut obeyed = std::pin::pin!(guest.obey(ask, fds, header.size));
+        // A ring may take minutes to be stopped. A monitor that is gone meanwhile waits for nothing, and whoever comes after
+        // it is not to wait either.
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut obeyed => break answer?,
+                begun = socket.begun(), if early.is_none() => early = Some(begun?),
+            }
+        };
         let (payload, fd) = match answer {
             Answer::None if acknowledged => (0u64.to_ne_bytes().to_vec(), None),
             Answer::None => continue,

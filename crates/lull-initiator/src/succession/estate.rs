@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
-use lull_admin::{Access, Fault, RestartRecord};
+use lull_admin::{Fault, RestartRecord};
 use lull_frontend::nbd;
 use lull_proto::MonoTime;
 use lull_proto::geometry;
@@ -16,13 +16,9 @@ use lull_wire::{Features, OpCode, RequestFlags};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::block_device::Parked;
 use crate::buffer::Shared;
 use crate::mounted::Mount;
-
-/// The form of what is handed over. A release that changes it refuses the other one before anybody waits.
-const FORMAT: u32 = 1;
-/// The variable that tells a successor what it will be handed.
-pub const VARIABLE: &str = "LULL_HANDOVER";
 
 /// Names of descriptors that belong to the daemon as a whole.
 pub const ADMIN: &str = "admin";
@@ -30,58 +26,6 @@ pub const ADMIN: &str = "admin";
 pub const CALLBACK: &str = "callback";
 const DOCUMENT: &str = "document";
 const PAYLOAD: &str = "payload";
-
-/// What a successor is told before it checks itself.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Announcement {
-    format: u32,
-    release: String,
-    /// The name of each, and how it is accessed.
-    attachments: Vec<(String, String)>,
-}
-
-impl Announcement {
-    /// Of a daemon with these attachments, each a name and how it is accessed.
-    pub fn of<'a>(attachments: impl Iterator<Item = (&'a str, Access)>) -> String {
-        let attachments =
-            attachments.map(|(name, access)| (name.to_owned(), access.to_string())).collect();
-        let release = env!("CARGO_PKG_VERSION").to_owned();
-        let all = Self { format: FORMAT, release, attachments };
-        // Numbers and names can always be written.
-        serde_json::to_string(&all).unwrap_or_default()
-    }
-
-    /// Whether a daemon with these attachments can take over what `told` tells of. What was asked in one access is not
-    /// to be asked again in another, which numbers its requests otherwise or may not write [SAFE-11].
-    ///
-    /// # Errors
-    /// Why not, with the next step.
-    pub fn check<'a>(
-        told: &str,
-        known: impl Iterator<Item = (&'a str, Access)>,
-    ) -> Result<(), String> {
-        let Ok(Self { format, release, attachments }) = serde_json::from_str(told) else {
-            return Err("the old process does not say what it hands over".to_owned());
-        };
-        if format != FORMAT {
-            return Err(format!(
-                "lull {release} hands over in format {format}, lull {} takes format {FORMAT}: stop the daemon, and \
-                 start the new release",
-                env!("CARGO_PKG_VERSION")
-            ));
-        }
-        let known: HashMap<_, _> = known.collect();
-        attachments.iter().try_for_each(|(name, access)| match known.get(name.as_str()) {
-            None => Err(format!(
-                "attachment `{name}` is not configured any more: `lull detach {name}` first, or put it back"
-            )),
-            Some(now) if now.to_string() != *access => Err(format!(
-                "attachment `{name}` is {access} and is configured as {now}: `lull detach {name}` first, or put it back"
-            )),
-            Some(_) => Ok(()),
-        })
-    }
-}
 
 /// The document.
 #[derive(Debug, Serialize, Deserialize)]
@@ -324,6 +268,9 @@ pub struct Estate {
     pub payload: Payload,
     /// The descriptors.
     pub fds: HashMap<String, OwnedFd>,
+    /// Devices of ublk's by the attachments that have them: for this process, should it go on. The kernel gives them to a
+    /// successor.
+    pub blocks: HashMap<String, Parked>,
 }
 
 impl Estate {
@@ -360,7 +307,7 @@ impl Estate {
         let mut text = Vec::new();
         document.read_to_end(&mut text)?;
         let document = serde_json::from_slice(&text)?;
-        Ok(Self { document, payload: Payload::given(payload)?, fds })
+        Ok(Self { document, payload: Payload::given(payload)?, fds, blocks: HashMap::new() })
     }
 
     /// Takes a descriptor out.
@@ -387,24 +334,6 @@ pub fn client_name(id: &str, place: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// [PAUSE-9] What a successor could not take over is found before anybody waits.
-    #[test]
-    fn an_announcement_is_refused_by_whoever_lacks_an_attachment_or_knows_another_form() {
-        let rw = |names: &'static [&'static str]| names.iter().map(|name| (*name, Access::Rw));
-        let told = Announcement::of(rw(&["db1", "db2"]));
-        assert_eq!(Announcement::check(&told, rw(&["db2", "db1", "db3"])), Ok(()));
-        let said = Announcement::check(&told, rw(&["db1"])).unwrap_err();
-        assert!(said.contains("`db2`") && said.contains("lull detach"), "{said}");
-        let later = told.replace("\"format\":1", "\"format\":2");
-        let said = Announcement::check(&later, rw(&["db1", "db2"])).unwrap_err();
-        assert!(said.contains("format 2"), "{said}");
-        assert!(Announcement::check("", rw(&["db1"])).is_err());
-        // [SAFE-11]
-        let shared = [("db1", Access::Rw), ("db2", Access::RwShared)];
-        let said = Announcement::check(&told, shared.into_iter()).unwrap_err();
-        assert!(said.contains("`db2` is rw and is configured as rw-shared"), "{said}");
-    }
 
     #[test]
     fn a_payload_gives_what_was_put_and_nothing_beyond_in_either_process() {

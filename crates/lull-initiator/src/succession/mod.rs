@@ -2,7 +2,9 @@
 //! ([`taking`]), in the form of [`estate`]. Where nothing comes of a successor the old process takes its own estate back,
 //! by the same road.
 
+pub mod announcement;
 pub mod estate;
+pub mod face;
 pub mod order;
 pub mod parting;
 pub mod taking;

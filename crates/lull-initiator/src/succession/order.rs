@@ -12,7 +12,8 @@ use lull_admin::{
 use lull_proto::MonoTime;
 use lull_transport::handover::{Successor, SuccessorError};
 
-use super::estate::{ADMIN, Announcement, CALLBACK, Document, Estate, Payload, VARIABLE};
+use super::announcement::{Announcement, VARIABLE};
+use super::estate::{ADMIN, CALLBACK, Document, Estate, Payload};
 use crate::attachment::Attachment;
 use crate::daemon::{Daemon, News};
 
@@ -126,9 +127,11 @@ impl Daemon {
         self.enter(RestartPhase::StartingSuccessor, text);
         let drain = order.pause_timeout_ms.map_or(DRAIN, Duration::from_millis);
         self.restarting = Some(Restarting::Starting { drain });
-        let names =
-            self.attachments.iter().map(|one| (one.config().name.as_str(), one.config().access));
-        let told = Announcement::of(names);
+        let told = Announcement::of(
+            self.attachments
+                .iter()
+                .map(|one| (one.config().name.as_str(), one.config().access, one.face.devices())),
+        );
         let news = self.teller.clone();
         tokio::task::spawn_local(async move {
             let started = Successor::start(&[(VARIABLE, told)]).await;
@@ -273,8 +276,9 @@ impl Daemon {
         self.enter(RestartPhase::Down, "the new process takes over".to_owned());
         self.attachments.iter().for_each(|one| one.freeze());
         let (mut payload, mut left) = (Payload::default(), Vec::new());
+        let mut blocks = HashMap::new();
         for attachment in std::mem::take(&mut self.attachments) {
-            left.extend(attachment.part(since, &mut payload, &mut fds).await);
+            left.extend(attachment.part(since, &mut payload, &mut fds, &mut blocks).await);
         }
         let document = Document {
             clock: self.clock.began(),
@@ -283,7 +287,7 @@ impl Daemon {
         };
         // Answers that still leave are not waited for by consumers.
         tokio::spawn(self.admin.stop());
-        Some((successor, Estate { document, payload, fds }))
+        Some((successor, Estate { document, payload, fds, blocks }))
     }
 
     /// This process has taken over, from another one or from itself, because `trouble` kept another one from it.

@@ -12,14 +12,17 @@ use lull_proto::MonoTime;
 use lull_proto::initiator::{Phase, Succession};
 
 use super::estate::{self, Client, Left, Payload, Request};
+use super::face::Leaving;
 use crate::attachment::Attachment;
+use crate::block_device::Parked;
 use crate::buffer::Shared;
-use crate::front_end::Leaving;
 use crate::slots::{Data, Duty, Entry};
 use crate::vault::{self, FUSE, LOG};
 
 /// Descriptors under their names.
 type Fds = HashMap<String, OwnedFd>;
+/// Devices of ublk's by the attachments that have them.
+type Blocks = HashMap<String, Parked>;
 
 impl Attachment {
     /// Why nobody could take it over now, as a phrase behind its name.
@@ -113,10 +116,13 @@ impl Attachment {
         since: MonoTime,
         payload: &mut Payload,
         fds: &mut Fds,
+        blocks: &mut Blocks,
     ) -> Option<Left> {
         self.face.closer().part();
         self.face.closed().await;
-        let left = self.written(since, payload, fds);
+        let mut leaving = self.face.leaves();
+        blocks.extend(leaving.block.take().map(|one| (self.made.kept.attachment.to_string(), one)));
+        let left = self.written(since, leaving, payload, fds);
         let keeper = self.keeper.borrow_mut().take();
         if let Some(keeper) = keeper {
             keeper.finish().await;
@@ -128,8 +134,14 @@ impl Attachment {
         left
     }
 
-    fn written(&self, since: MonoTime, payload: &mut Payload, fds: &mut Fds) -> Option<Left> {
-        let Leaving { listeners, kernel, mount } = self.face.leaves();
+    fn written(
+        &self,
+        since: MonoTime,
+        leaving: Leaving,
+        payload: &mut Payload,
+        fds: &mut Fds,
+    ) -> Option<Left> {
+        let Leaving { listeners, kernel, mount, block: _ } = leaving;
         let parted = self.face.closer().parted().into_iter().map(|one| (one, false));
         let parted: Vec<_> = parted.chain(kernel.map(|one| (one, true))).collect();
         let mut core = self.core.borrow_mut();

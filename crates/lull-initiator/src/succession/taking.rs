@@ -10,9 +10,10 @@ use lull_proto::MonoTime;
 use lull_proto::initiator::{Slot, Succession};
 
 use super::estate::{self, Client, Estate, Left, Payload, Request};
+use super::face::Inherited;
 use crate::attachment::Attachment;
 use crate::buffer::Bytes;
-use crate::front_end::{self, Inherited};
+use crate::front_end;
 use crate::mounted::Found;
 use crate::slots::{Data, Duty};
 
@@ -67,6 +68,7 @@ impl Attachment {
             kernel: of_device.and_then(|number| clients.remove(&number)),
             clients: clients.into_values().collect(),
             mount: left.mount.zip(fuse).map(|(mount, fd)| Found { mount, fd }),
+            block: estate.blocks.remove(&left.id),
         };
         self.core.borrow_mut().told.log_lost = left.log_lost;
         self.succeed(succession, inherited);
