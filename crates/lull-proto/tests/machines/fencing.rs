@@ -102,6 +102,22 @@ fn an_epoch_is_granted_once() {
     assert!(pair.nodes[0].memory.epoch.0 > granted);
 }
 
+/// [SAFE-5] Nor does a lower one take the place of one whose record is still being written.
+#[test]
+fn an_older_claim_does_not_overtake_a_newer_one() {
+    let mut pair = rivals(2, |at, config| {
+        config.attachment = AttachmentId([7; 16]);
+        config.instance = InstanceId([1; 16]);
+        config.memory.epoch = lull_wire::Epoch(10 - 10 * at as u64);
+    });
+    pair.store.delay = SECOND;
+    begin(&mut pair, 0);
+    pair.run(SECOND / 2);
+    begin(&mut pair, 1);
+    pair.run(SECOND / 4);
+    assert_eq!(refusals(&pair, 1).first(), Some(&RefusalCode::StaleEpoch));
+}
+
 /// [SAFE-5] The last epoch of all does no harm but to who claims it.
 #[test]
 fn the_last_epoch_neither_panics_nor_spins() {
