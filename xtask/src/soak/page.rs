@@ -1,7 +1,7 @@
 //! The page that is made of the records.
 
 use super::record::Record;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// A row: what one round is, and the record of each count that was run.
@@ -21,7 +21,7 @@ pub fn page(rows: &[Row], machine: &str) -> String {
         "# Soak\n\nWhat `cargo xtask soak` last printed: disturbances that the end-to-end tests make, one after the \
          other, with\nevery block checked in the end. The time is the whole test's, and moves with the machine, as what the tests say of\n\
          themselves does: below the table, of their largest count. Development builds on {machine}.\n\n\
-         | one round |{columns} commit, day, load |\n| --- |{} --- |\n",
+         | one round |{columns} commit |\n| --- |{} --- |\n",
         " --- |".repeat(counts.len()),
     );
     for row in rows.iter().filter(|row| !row.records.is_empty()) {
@@ -31,7 +31,7 @@ pub fn page(rows: &[Row], machine: &str) -> String {
             let cell = found.map(|(_, record)| cell(record)).unwrap_or_default();
             _ = write!(page, " {cell} |");
         }
-        _ = writeln!(page, " {} |", origins(row));
+        _ = writeln!(page, " {} |", origins(row.records.iter().map(|(_, record)| record)));
     }
     for row in rows {
         let said = row.records.iter().rev().find(|(_, record)| !record.outcome.is_empty());
@@ -41,7 +41,7 @@ pub fn page(rows: &[Row], machine: &str) -> String {
                 page,
                 "\n## {}, {count} times\n\n{}.\n\n{lines}\n",
                 row.what,
-                origin(record)
+                origins([record])
             );
         }
     }
@@ -53,17 +53,17 @@ fn cell(record: &Record) -> String {
     format!("{word}, {:.0} s", record.seconds)
 }
 
-/// Of what and when a record is, and beside how much else.
-fn origin(Record { commit, date, load: [from, to], .. }: &Record) -> String {
-    let (least, most) = (from.min(*to), from.max(*to));
-    format!("{commit}, {date}, {least:.0} to {most:.0}")
-}
-
-/// The same of all of a row, each once.
-fn origins(row: &Row) -> String {
-    let mut all: Vec<_> = row.records.iter().map(|(_, record)| origin(record)).collect();
-    all.dedup();
-    all.join("; ")
+/// Of what and when records are, and beside how much else.
+fn origins<'a>(records: impl IntoIterator<Item = &'a Record>) -> String {
+    let mut loads = BTreeMap::<_, (f64, f64)>::new();
+    for Record { commit, date, load: [from, to], .. } in records {
+        let (least, most) = loads.entry((date, commit)).or_insert((*from, *from));
+        (*least, *most) = (least.min(*from).min(*to), most.max(*from).max(*to));
+    }
+    let told = |((date, commit), (least, most))| {
+        format!("{commit} of {date}, at a load of {least:.0} to {most:.0}")
+    };
+    loads.into_iter().map(told).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -89,14 +89,16 @@ mod tests {
         assert_eq!(
             table,
             [
-                "| one round | 10 times | 20 times | 50 times | commit, day, load |",
+                "| one round | 10 times | 20 times | 50 times | commit |",
                 "| --- | --- | --- | --- | --- |",
-                "| killed | passed, 12 s |  | FAILED, 12 s | aaaa, 2026-11-23, 3 to 10; bbbb, 2026-11-23, 3 to 10 |",
-                "| cut |  | passed, 12 s |  | aaaa, 2026-11-23, 3 to 10 |",
+                "| killed | passed, 12 s |  | FAILED, 12 s | aaaa of 2026-11-23, at a load of 3 to 10; bbbb of 2026-11-23, at a load of 3 to 10 |",
+                "| cut |  | passed, 12 s |  | aaaa of 2026-11-23, at a load of 3 to 10 |",
             ]
         );
         assert!(
-            page.ends_with("\n## killed, 50 times\n\nbbbb, 2026-11-23, 3 to 10.\n\nmany\n"),
+            page.ends_with(
+                "\n## killed, 50 times\n\nbbbb of 2026-11-23, at a load of 3 to 10.\n\nmany\n"
+            ),
             "{page}"
         );
     }
