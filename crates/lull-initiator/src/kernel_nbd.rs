@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -229,6 +229,22 @@ pub fn begin_early(attachment: &Rc<Attachment>) {
         FullLine::give(&held).await.ok()
     });
     attachment.face.early_line.replace(Some(EarlyLine(giving)));
+}
+
+/// Disconnects what an earlier life has left, where this one has never come to serve it; where it was.
+///
+/// # Errors
+/// What stands in the way.
+pub async fn give_up(attachment: &Attachment) -> Result<Option<PathBuf>, KernelNbdError> {
+    let Some(path) = &attachment.config().nbd_device else { return Ok(None) };
+    let device = NbdDevice::new(path)?;
+    // What the kernel waits on ends first.
+    if let Some(early) = attachment.face.early_line.take() {
+        drop(early.0.await);
+    }
+    let Some(held) = resume(&device, &name(attachment)).await? else { return Ok(None) };
+    aside(move || drop(held)).await?;
+    Ok(Some(path.clone()))
 }
 
 /// Ends when the face is closed, or its consumers go to another process.

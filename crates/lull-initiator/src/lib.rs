@@ -50,6 +50,7 @@ mod stored;
 mod succession;
 mod timer;
 mod unless_parting;
+mod unserved;
 mod vault;
 mod wording;
 

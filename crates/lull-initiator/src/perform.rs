@@ -19,6 +19,7 @@ use crate::hook;
 use crate::outstanding::Carries;
 use crate::slots::Data;
 use crate::state_file::Kept;
+use crate::unserved;
 use crate::wording;
 
 impl Attachment {
@@ -245,12 +246,16 @@ impl Attachment {
             }
         }
         let saving = (leaves && self.made.outlives).then(|| self.save(core)).flatten();
+        let never_served = core.geometry.is_none();
         let attachment = Rc::clone(self);
         tokio::task::spawn_local(async move {
             if let Some(saving) = saving {
                 saving.await;
             }
             attachment.face.closed().await;
+            if never_served {
+                unserved::take_away(&attachment).await;
+            }
             if let Some(keeper) = keeper {
                 keeper.finish().await;
             }

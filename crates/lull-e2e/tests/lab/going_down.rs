@@ -1,10 +1,12 @@
 //! Operating systems with a file system on a device of their kernel's: systemd replaces the daemon behind it, and they go
 //! down while its target is away. What is to be unmounted waits then, and not for ever.
 
-use lull_e2e::lab::{Guest, GuestBuilder, Lab};
+use lull_e2e::lab::{Guest, GuestBuilder, Kernel, Lab};
 use lull_e2e::{now, outcome, wait_until};
 
-use crate::cast::{Door, SOON, device_line, never_write_back, target, wait_sharing};
+use crate::cast::{
+    Door, SOON, daemon_status, device, device_line, never_write_back, target, wait_sharing,
+};
 
 /// What takes a device of the kernel's: root, and a little more than the unit grants.
 const AS_ROOT: &str = "[Service]
@@ -151,5 +153,40 @@ fn systems_go_down_in_time_while_the_target_of_their_disks_is_away() {
     }
     for what in ["are kept for the next start", "are sent again"] {
         assert!(web.services().contains(what), "{what}: {}", web.services());
+    }
+}
+
+/// [TIMER-5] A daemon that is stopped takes its device away, also where the one before it was killed and it has not met its
+/// target since: nobody goes on waiting for a disk that nobody serves.
+#[test]
+fn a_device_goes_with_a_daemon_that_has_not_met_its_target() {
+    let lab = Lab::new();
+    let disks = "db1=file:/data/db1.img,size=64M db2=file:/data/db2.img,size=64M";
+    let mut stor = target(&lab, "stor", disks).prepare();
+    let doors = [(Door::KernelNbd, "db1"), (Door::Ublk, "db2")];
+    let mut webs = doors.map(|(door, disk)| {
+        let guest = device(&lab, &format!("web-{disk}"), "stor", disk, door);
+        (guest.kernel(Kernel::V6_12).prepare(), door.device())
+    });
+    stor.power_on();
+    webs.iter_mut().for_each(|(guest, _)| guest.power_on());
+    stor.wait_up();
+    webs.iter().for_each(|(guest, _)| guest.wait_up());
+    webs.iter().for_each(|(guest, _)| _ = wait_sharing(guest));
+    stor.cut();
+    for (guest, device) in &webs {
+        let reader =
+            guest.begin(&format!("dd if={device} of=/dev/null bs=4k skip=1000 count=1 2>&1"));
+        let pid = || daemon_status(guest).map(|daemon| daemon.pid);
+        let killed = pid().expect("a daemon that answers");
+        guest.say(&format!("kill -KILL {killed}"));
+        wait_until("another daemon is there", SOON, || pid().is_some_and(|now| now != killed));
+        assert!(!reader.has_ended());
+        guest.say(&format!("kill -TERM {}", pid().expect("a daemon that answers")));
+        let read = reader.finish(SOON);
+        assert!(!read.status.success(), "{device}: {}", read.stdout);
+        wait_until("it is told", SOON, || {
+            guest.services().contains("which ends: its users get errors")
+        });
     }
 }

@@ -110,11 +110,7 @@ impl BlockDevice {
             io::ErrorKind::NotFound => UblkError::NoModule,
             _ => UblkError::Refused(wanted, "had", error),
         })?;
-        let found = match wanted {
-            Number::This(number) => info(&mut control, number),
-            Number::Any => all(&mut control).into_iter().find(|info| info.mark == mark),
-        };
-        match found {
+        match find(&mut control, wanted, mark) {
             Some(info) if info.mark != mark => Err(UblkError::Taken(wanted, info.pid)),
             Some(info) if info.state == State::Dead => {
                 // Somebody died before it was ever used.
@@ -124,6 +120,14 @@ impl BlockDevice {
             Some(info) => take_over(&mut control, &info),
             None => make(&mut control, wanted, mark, geometry),
         }
+    }
+
+    /// The one that an earlier life of the same `mark` has left; it is not taken over. To be called where blocking hurts
+    /// nobody.
+    pub fn left(wanted: Number, mark: u64) -> Option<BlockDevice> {
+        let mut control = Control::open().ok()?;
+        let found = find(&mut control, wanted, mark).filter(|info| info.mark == mark);
+        found.map(|info| made(info.device, true))
     }
 
     /// Where it is, once it was started.
@@ -266,6 +270,14 @@ fn ask(
 ) -> Result<(), UblkError> {
     let asked = control.ask(command, device, &mut [], data);
     asked.map_err(|error| UblkError::Refused(Number::This(device), what, error))
+}
+
+/// The device that is meant; where it is named it may be another one's.
+fn find(control: &mut Control, wanted: Number, mark: u64) -> Option<Info> {
+    match wanted {
+        Number::This(number) => info(control, number),
+        Number::Any => all(control).into_iter().find(|info| info.mark == mark),
+    }
 }
 
 fn info(control: &mut Control, number: u32) -> Option<Info> {

@@ -15,8 +15,8 @@ use super::memory::Memory;
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
 
-/// The file of one attachment's log. It is there from a life that has ended until the next one has read it, and never
-/// while anything is acknowledged: what it holds would be sent over what is newer.
+/// The file of one attachment's log. It is there from a life that has ended until the next one begins, and never while
+/// anything is acknowledged: what it holds would be sent over what is newer.
 #[derive(Clone, Debug)]
 pub struct Saved {
     path: PathBuf,
