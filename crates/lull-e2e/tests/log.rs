@@ -195,6 +195,30 @@ fn a_keeper_is_there_for_as_long_as_the_attachment_is() {
     wait_until("no keeper is left", PROMPT, || web.keepers().is_empty());
 }
 
+/// [SAFE-10] Nobody keeps the log of a disk that was never had, nor of a daemon that could not start.
+#[test]
+fn an_attachment_that_never_came_to_be_leaves_no_keeper() {
+    let world = World::new();
+    let (mut target, web) = one(&world);
+    target.kill();
+    let mut late = world.initiator("late").uses(Use::of(&target, "db1")).prepare();
+    late.spawn();
+    wait_until("somebody keeps its log", PROMPT, || !late.keepers().is_empty());
+    told(&late, "trying again");
+    late.process().signal(Signal::TERM);
+    assert!(late.process().wait(PROMPT).success());
+    told(&late, "left before it was attached");
+    wait_until("no keeper is left", PROMPT, || late.keepers().is_empty());
+
+    let admin = web.admin().to_string();
+    let nbd = format!("unix:{}", world.path("more.nbd").display());
+    let state = world.path("more.state").display().to_string();
+    let uri = target.uri("db1");
+    let words = ["attach", &uri, "--nbd", &nbd, "--admin", &admin, "--state", &state];
+    world.lull(&words).code(1).says("another daemon answers there");
+    assert!(!world.path("more.state/db1.keeper").exists());
+}
+
 /// [SAFE-10] Where a service manager is there it keeps the log, and no process of ours does.
 #[test]
 fn a_service_manager_keeps_the_log_where_there_is_one() {

@@ -25,6 +25,7 @@ use crate::footing;
 use crate::heritage;
 use crate::knocks::Door;
 use crate::shutdown::Host;
+use crate::state_file;
 use crate::states::States;
 use crate::succession::estate::Estate;
 use crate::succession::order::{Restarting, Step};
@@ -141,10 +142,14 @@ impl Daemon {
         };
         let chronicle = Rc::new(Chronicle::new(clock, &config.node, &instance.to_string()));
         let (teller, news) = mpsc::unbounded_channel();
-        let logs = beginning::logs(&config, &opened, estate.as_mut(), first)?;
         let door = beginning::door(&config, estate.as_mut()).await?;
         let listener = beginning::admin(&config, estate.as_mut())?;
         let admin_socket = listener.try_clone()?;
+        for attachment in config.attachments.iter().filter(|_| !noted) {
+            state_file::try_writing(&config.state_dir, &attachment.name)?;
+        }
+        // After all that a host may refuse: nobody is to keep the log of a daemon that did not start.
+        let logs = beginning::logs(&config, &opened, estate.as_mut(), first)?;
         let (calls, called) = mpsc::channel(CALLS_QUEUED);
         let admin = lull_admin::serve(listener, calls)?;
         let life = Beginning {

@@ -232,7 +232,9 @@ impl Attachment {
         self.face.close();
         self.alarm().wake();
         // [SAFE-10] What its target still waits for is left to the next life, and what this one found and could not use.
-        let leaves = end == End::Left && (!core.journal.is_empty() || core.remembered.is_none());
+        let leaves = end == End::Left
+            && core.told.known_there
+            && (!core.journal.is_empty() || core.remembered.is_none());
         if !leaves {
             core.settled = None;
             self.write_state(core);
