@@ -69,10 +69,16 @@ fn an_attachment_has_the_name_that_it_is_given() {
     });
     web.lull(&["detach", "copy"]).ok();
     assert!(web.process().wait(PROMPT).success());
-    // Down, it is told from its state directory.
+    // Down, it is told from its state directory, which is nobody else's. Of one that runs it tells nothing.
     let state = target.state_dir().display().to_string();
-    drop(target);
     let nowhere = world.path("none.sock").display().to_string();
+    for words in [["status", "--state", &state], ["history", "--state", &state]] {
+        world.lull(&words).code(1).says("a target runs on the state directory");
+    }
+    drop(target);
+    for words in [["status", "--admin", &nowhere], ["history", "--admin", &nowhere]] {
+        world.lull(&words).code(4).says("no daemon at").says("--state DIR");
+    }
     let told = world.lull(&["status", "--state", &state, "--admin", &nowhere]).ok();
     assert!(told.stdout.contains("not running"), "{}", told.stdout);
     world.lull(&["history", "--state", "/nowhere", "--admin", &nowhere]).code(1).says("/nowhere");

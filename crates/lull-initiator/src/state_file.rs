@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -44,6 +45,14 @@ pub enum StateError {
         path: PathBuf,
         /// ` (pid 17)`, or nothing.
         holder: String,
+    },
+    /// A daemon has it that was not to be disturbed by a look.
+    #[error(
+        "an initiator runs on the state directory {dir}: ask it, by --admin where it is not at its default place"
+    )]
+    Runs {
+        /// The directory.
+        dir: PathBuf,
     },
     /// A file cannot be read.
     #[error("cannot read {path}: {source}; mend that, or give another --state")]
@@ -235,6 +244,18 @@ pub fn read_stored(dir: &Path, name: &str) -> Result<Stored, StateError> {
         Some(Written { node, epoch, incarnation, .. }) => Ok(Stored { node, epoch, incarnation }),
         None => Err(StateError::Unreadable { path, source: io::ErrorKind::NotFound.into() }),
     }
+}
+
+/// Whether a daemon has attachment `name` at this moment. To try its lock would be in the way of one that starts.
+pub fn is_in_use(dir: &Path, name: &str) -> bool {
+    let Ok(lock) = fs::metadata(dir.join(format!("{name}.lock"))) else { return false };
+    let inode = format!(":{}", lock.ino());
+    // 1: FLOCK  ADVISORY  WRITE 17 00:1b:4711 0 EOF
+    let is_it = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next() == Some("FLOCK") && words.nth(3).is_some_and(|file| file.ends_with(&inode))
+    };
+    fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.lines().any(is_it))
 }
 
 /// Whether the state of attachment `name` can be written. To be asked before others wait for who is to write it.
@@ -483,6 +504,16 @@ mod tests {
         drop(file);
         let said = StateFile::open(dir.path(), "db1", "web-2").unwrap_err().to_string();
         assert!(said.contains("belongs to the node `web-1`"), "{said}");
+    }
+
+    #[test]
+    fn who_looks_knows_whether_a_daemon_has_it_and_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_in_use(dir.path(), "db1"));
+        let (file, _) = StateFile::open(dir.path(), "db1", "web-1").unwrap();
+        assert!(is_in_use(dir.path(), "db1") && !is_in_use(dir.path(), "db2"));
+        drop(file);
+        assert!(!is_in_use(dir.path(), "db1"));
     }
 
     /// [CONN-8] The words of a release that is put back too late.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lull_admin::{AttachmentPhase, AttachmentStatus, InitiatorStatus, Status};
 
-use crate::state_file::{StateError, Stored, read_stored};
+use crate::state_file::{StateError, Stored, is_in_use, read_stored};
 
 /// The attachments that have a file in the directory, by name.
 fn names(dir: &Path) -> Vec<String> {
@@ -25,10 +25,13 @@ pub fn has_state(dir: &Path) -> bool {
 /// Its attachments as the daemon left them: all of them away, with what their targets know them by.
 ///
 /// # Errors
-/// A file that cannot be read, or is not what was written.
+/// A daemon runs on it, or a file cannot be read, or is not what was written.
 pub fn stored_status(dir: &Path) -> Result<Status, StateError> {
     let mut of = InitiatorStatus::default();
     for name in names(dir) {
+        if is_in_use(dir, &name) {
+            return Err(StateError::Runs { dir: dir.to_owned() });
+        }
         let Stored { node, epoch, incarnation } = read_stored(dir, &name)?;
         of.name = node;
         let phase = AttachmentPhase::Away;

@@ -49,9 +49,13 @@ pub async fn find(role: Role, args: &AdminArgs) -> Result<Client, Failure> {
 /// `Unreachable` where none answers, `Usage` where several do.
 pub async fn find_one(which: Option<Which>, args: &AdminArgs) -> Result<Client, Failure> {
     let mut found = find_all(&roles(which), args).await?;
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        _ => Err(several(&found)),
+    match (found.len(), which) {
+        (1, _) => Ok(found.remove(0)),
+        (_, Some(_)) => Err(several(&found)),
+        (_, None) => {
+            let text = "several daemons run here\n  next: say which, `target` or `initiator`, or give its --admin";
+            Err(Failure::Usage(text.to_owned()))
+        }
     }
 }
 

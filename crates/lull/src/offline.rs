@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lull_admin::{RestartRecord, Role, Status};
 
-use crate::daemon::{Which, roles};
+use crate::daemon::{AdminArgs, Which, roles};
 use crate::exit::Failure;
 
 /// How one kind of daemon's state directory is read. Each function opens it read-only and gives
@@ -46,15 +46,28 @@ pub struct Found {
     dir: PathBuf,
 }
 
-/// The state directory at `said`, or at the default place of the role, where there is one.
+/// Whether the daemon of the directory `said` is meant, and not the one that answers at a default place, which is
+/// another one.
+pub fn is_meant(which: Option<Which>, said: Option<&Path>, admin: &AdminArgs) -> bool {
+    let default = |role: Role| said == Some(&crate::config::default_state_dir(role));
+    said.is_some() && admin.admin.is_none() && !roles(which).into_iter().any(default)
+}
+
+/// The state directory at `said`, or at the default place of the role, where there is one. Where `--admin` was given and
+/// no directory, the one at the default place is another daemon's.
 ///
 /// # Errors
 /// `Failed` where nothing is at `said`, `unreachable` where nothing is anywhere.
 pub fn find(
     which: Option<Which>,
     said: Option<&Path>,
+    admin: &AdminArgs,
     unreachable: String,
 ) -> Result<Found, Failure> {
+    if said.is_none() && admin.admin.is_some() {
+        let text = format!("{unreachable}; what it left is read with --state DIR");
+        return Err(Failure::Unreachable(text));
+    }
     let wanted = roles(which);
     let found =
         readers().into_iter().filter(|reader| wanted.contains(&reader.role)).find_map(|reader| {

@@ -62,6 +62,12 @@ pub enum StoreError {
         /// Which.
         dir: PathBuf,
     },
+    /// A daemon has it that was not to be disturbed by a look.
+    #[error("a target runs on the state directory {dir}: ask it, by --admin where it is not at its default place", dir = .dir.display())]
+    Runs {
+        /// Which.
+        dir: PathBuf,
+    },
     /// It is not what this release wrote.
     #[error("the state in {file} is damaged ({what}); restore it from a backup, or move it away to start afresh: attached initiators are then refused until they attach anew", file = .file.display())]
     Damaged {

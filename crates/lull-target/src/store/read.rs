@@ -15,6 +15,9 @@ fn open(dir: &Path) -> Result<(ReadOnlyDatabase, PathBuf), StoreError> {
     }
     match ReadOnlyDatabase::open(&file) {
         Ok(database) => Ok((database, file)),
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+            Err(StoreError::Runs { dir: dir.to_owned() })
+        }
         // A daemon that was killed leaves a log behind, which only a writer may apply.
         Err(redb::DatabaseError::RepairAborted) => {
             drop(

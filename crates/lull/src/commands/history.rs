@@ -10,6 +10,9 @@ use crate::exit::Failure;
 use crate::offline;
 use crate::output::{Zone, print_json, record_list, record_text, size_of};
 
+/// Whose state directory is read.
+const TARGET: Option<Which> = Some(Which::Target);
+
 /// The flags of `lull history`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -32,25 +35,28 @@ fn number(text: &str) -> Result<u64, String> {
 
 /// Shows the list, or one record.
 pub async fn run(args: Args) -> Result<(), Failure> {
+    if offline::is_meant(TARGET, args.state.as_deref(), &args.admin) {
+        return from_disk(&args, String::new());
+    }
     match (find(Role::Target, &args.admin).await, args.id) {
         (Ok(client), Some(id)) => show_one(&client.history(id).await?, args.json),
         (Ok(client), None) => show_all(&client.histories().await?, args.json),
-        (Err(Failure::Unreachable(why)), id) => {
-            let target = Some(Which::Target);
-            let found = offline::find(target, args.state.as_deref(), why)?;
-            let records = found.histories()?;
-            eprintln!("no daemon answers; this is what {} says", found.dir().display());
-            match id {
-                None => show_all(&records, args.json),
-                Some(id) => match records.iter().find(|record| record.id == id) {
-                    Some(record) => show_one(record, args.json),
-                    None => Err(Failure::failed(format!(
-                        "there is no restart {id}\n  next: see `lull history` for the numbers"
-                    ))),
-                },
-            }
-        }
+        (Err(Failure::Unreachable(why)), _) => from_disk(&args, why),
         (Err(error), _) => Err(error),
+    }
+}
+
+/// The history that a target left on disk, or the error that none is reachable.
+fn from_disk(args: &Args, why: String) -> Result<(), Failure> {
+    let found = offline::find(TARGET, args.state.as_deref(), &args.admin, why)?;
+    let records = found.histories()?;
+    eprintln!("no daemon answers; this is what {} says", found.dir().display());
+    let Some(id) = args.id else { return show_all(&records, args.json) };
+    match records.iter().find(|record| record.id == id) {
+        Some(record) => show_one(record, args.json),
+        None => Err(Failure::failed(format!(
+            "there is no restart {id}\n  next: see `lull history` for the numbers"
+        ))),
     }
 }
 

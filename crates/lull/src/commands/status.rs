@@ -35,9 +35,13 @@ pub struct Args {
 
 /// Shows the state of every daemon that is meant.
 pub async fn run(args: Args) -> Result<(), Failure> {
+    if offline::is_meant(args.which, args.state.as_deref(), &args.admin) {
+        return from_disk(&args, String::new());
+    }
     let clients = match find_all(&roles(args.which), &args.admin).await {
         Ok(clients) => clients,
-        Err(error) => return from_disk(&args, error),
+        Err(Failure::Unreachable(why)) => return from_disk(&args, why),
+        Err(error) => return Err(error),
     };
     if args.json && clients.len() > 1 {
         let text = "both a target and an initiator run here\n  next: say which: \
@@ -69,9 +73,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The state that a daemon left on disk, or the error that none is reachable.
-fn from_disk(args: &Args, error: Failure) -> Result<(), Failure> {
-    let Failure::Unreachable(why) = error else { return Err(error) };
-    let found = offline::find(args.which, args.state.as_deref(), why)?;
+fn from_disk(args: &Args, why: String) -> Result<(), Failure> {
+    let found = offline::find(args.which, args.state.as_deref(), &args.admin, why)?;
     let status = found.status()?;
     eprintln!("no daemon answers; this is what {} says", found.dir().display());
     show(&[status], args.json, &Zone::local())
