@@ -388,6 +388,7 @@ impl Initiator {
         let kind = record.outcome.as_ref().map(|outcome| outcome.kind);
         assert_eq!(kind, Some(OutcomeKind::Completed), "{record:#?}");
         assert_ne!(self.pid(), before, "the process is another one");
+        assert!(record.phases.iter().all(|phase| phase.end.is_some()), "{record:#?}");
         record
     }
 

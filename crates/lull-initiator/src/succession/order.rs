@@ -85,7 +85,7 @@ impl Daemon {
             return Err(ApiError::new(
                 ErrorCode::WrongRole,
                 "a daemon that uses resources can only be replaced",
-                "`lull restart --daemon`; `lull detach` or SIGTERM ends it",
+                "`lull restart initiator`; `lull detach` or SIGTERM ends it",
             ));
         }
         if self.restarting.is_some() || self.is_stopping() {
@@ -343,7 +343,9 @@ impl Daemon {
         if let Some(last) = record.phases.last_mut() {
             last.end = Some(now);
         }
-        record.phases.push(PhaseSpan { phase, start: now, end: None });
+        if phase != RestartPhase::Ended {
+            record.phases.push(PhaseSpan { phase, start: now, end: None });
+        }
         let id = record.id;
         let event = self.chronicle.record(&self.node, phase.as_str(), text, Some(id));
         record.transitions.push(event);
