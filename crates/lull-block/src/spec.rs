@@ -329,7 +329,7 @@ fn sectors(key: &str, value: &str) -> Result<u64, SpecError> {
             key: key.into(),
             size,
             below: below.max(512),
-            above: below + 512,
+            above: below.max(512) + 512,
         });
     }
     Ok(size)

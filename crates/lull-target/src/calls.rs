@@ -104,6 +104,7 @@ impl Daemon {
         let order = asked.order(id, purpose, expected, self);
         let mut initiators: Vec<_> =
             core.machine.seats().map(|seat| seat.entry.node.to_string()).collect();
+        initiators.sort();
         initiators.dedup();
         if core.plan == Plan::HandOver {
             core.chronicle.phase(

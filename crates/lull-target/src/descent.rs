@@ -129,8 +129,11 @@ impl Daemon {
         let whom = here.join(", ");
         Err(ApiError::new(
             ErrorCode::Conflict,
-            format!("{whom} is on this host, which stops it first and cannot while it is paused"),
-            "systemctl reboot, which stops it in its turn; the others pause when this target is stopped",
+            format!(
+                "this host uses disks of its own target ({whom}); what uses them is stopped first, which nothing can \
+                 be while they are paused"
+            ),
+            "systemctl reboot, which stops it in its turn; initiators elsewhere pause when this target is stopped",
         ))
     }
 
@@ -190,6 +193,7 @@ impl Daemon {
         });
         let mut names: Vec<_> =
             here.map(|seat| plain(seat.entry.node.as_str()).into_owned()).collect();
+        names.sort();
         names.dedup();
         names
     }

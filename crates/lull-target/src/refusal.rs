@@ -107,8 +107,8 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
             if *clients == 1 { "" } else { "s" },
         ),
         Refusal::StaleTenure { current } => format!(
-            "another writer was let in since (tenure {current}); what this attachment had not replayed is lost: \
-             remove its .json from the initiator's state directory and attach anew"
+            "it was evicted, or another writer was let in since (tenure {current}); what this attachment had not \
+             replayed is lost: remove its .json from the initiator's state directory and attach anew"
         ),
         Refusal::Missed { .. } => "the other sharers went on without it: what it had unanswered is not executed any \
                                    more; it goes on as a new one"

@@ -3,9 +3,9 @@
 use crate::chronicle::{because, lingering, not_ready};
 use crate::daemon::{Agent, Core, Daemon, Plan, Shared, access};
 use lull_admin::{
-    Access, AgentlessStatus, InitiatorStatus, NotReady, Question as AdminQuestion, RecordRow,
-    ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase, SessionPhase, SessionStatus,
-    Status, TargetPhase, TargetStatus, Wait,
+    Access, AgentlessStatus, Fault, InitiatorStatus, NotReady, Question as AdminQuestion,
+    RecordRow, ResourceStatus, RestartPhase, RestartRow, RestartStatus, RowPhase, SessionPhase,
+    SessionStatus, Status, TargetPhase, TargetStatus, Wait,
 };
 use lull_proto::target::{
     self, Holder, OnTimeout, Phase, Progress, Question, ResourceIndex, Row, RowState, Seat,
@@ -32,7 +32,10 @@ impl Daemon {
             agentless: self.agentless(&core),
             restart: self.restart_status(&core, now, &names),
             waits: self.going(&core).into_iter().chain(self.outcomes(&core)).collect(),
-            state_fault: core.store.fault(),
+            state_fault: core.store.fault().map(|fault| Fault {
+                why: format!("{}: {}", self.config.state_dir.display(), fault.why),
+                ..fault
+            }),
             trouble: None,
         };
         Status {

@@ -40,7 +40,7 @@ fn bad_specs_name_the_thing_and_the_next_step() {
         ("file:", "needs the path", "file:/srv/disk.img"),
         ("file:/x,sise=1G", "\"sise\"", "it takes direct="),
         ("file:/x,size=1000", "1000 bytes", "use 512 or 1024"),
-        ("file:/x,size=100", "100 bytes", "use 512 or 512"),
+        ("file:/x,size=100", "100 bytes", "use 512 or 1024"),
         ("file:/x,size=big", "\"big\"", "a size such as"),
         ("file:/x,size=1G,size=2G", "size is given twice", "remove one"),
         ("file:/x,direct=maybe", "\"maybe\"", "on or off"),

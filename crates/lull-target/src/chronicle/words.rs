@@ -234,7 +234,9 @@ pub fn aborted(why: Why, late: &[String]) -> String {
         Why::Operator => "an operator gave it up".to_owned(),
         Why::NotComplete => format!("not ready in time: {}", late.join("; ")),
         Why::NotDurable => "a backend could not be flushed (see the target's log)".to_owned(),
-        Why::NotRecorded => "the target's state directory could not be written".to_owned(),
+        Why::NotRecorded => {
+            "the target's state directory could not be written (lull status says why)".to_owned()
+        }
         Why::FlushLate | Why::RecordLate => {
             format!("not on stable storage in time: {}; see what its disks do", late.join("; "))
         }

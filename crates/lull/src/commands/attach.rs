@@ -28,7 +28,7 @@ how it ended are in `lull status`. In its environment, and in that of a shutdown
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HOOKS)]
 pub struct Args {
-    /// The resource: lull://host[:port]/name or lull+unix:///name?socket=/path
+    /// The resource: lull://host[:port]/name, lull+unix:///name?socket=/path or lull+vsock://cid[:port]/name
     #[arg(value_name = "URI")]
     pub uri: ResourceUri,
     #[command(flatten)]

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::daemon::{AdminArgs, find};
 use crate::exit::Failure;
+use crate::units::counted;
 
 /// After which time somebody at a terminal wonders what is waited for; then it is said.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -62,7 +63,8 @@ async fn may_cut_off(client: &Client, name: &str) -> Result<(), Failure> {
     if one.clients == 0 {
         return Ok(());
     }
-    let users = format!("{file} is in use ({} users): they would get errors", one.clients);
+    let users = counted(one.clients, "user", "users");
+    let users = format!("{file} is in use ({users}): they would get errors");
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Failure::NotReady(format!(
             "{users}\n  next: unmount what lies on it, and end who has it open; or --force"

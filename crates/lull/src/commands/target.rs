@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<AdminAddr>,
     /// Threads that serve requests, 1 to 255 [default: one for each processor that it may use]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = threads)]
     pub threads: Option<NonZeroU8>,
     /// How long initiators may take to pause [default: 30s]
     #[arg(long, value_name = "SPAN", value_parser = parse_span_ms)]
@@ -68,6 +68,10 @@ pub struct Args {
     /// [,read-only][,write-through]
     #[arg(value_name = "NAME=BACKEND", value_parser = resource)]
     pub resources: Vec<ResourceConfig>,
+}
+
+fn threads(text: &str) -> Result<NonZeroU8, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number of threads: write 1 to 255"))
 }
 
 fn resource(text: &str) -> Result<ResourceConfig, String> {

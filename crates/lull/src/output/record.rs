@@ -69,7 +69,7 @@ pub fn summary(record: &RestartRecord) -> String {
         let _ = writeln!(text, "phases: {}", phases.join(", "));
     }
     if record.rows.is_empty() {
-        text.push_str("no initiator was attached\n");
+        text.push_str("nobody was attached\n");
         return text;
     }
     let heads = ["INITIATOR", "RESOURCE", "IN FLIGHT AT PAUSE>", "PAUSED AFTER>", "STALL>", ""];
