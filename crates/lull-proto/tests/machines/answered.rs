@@ -71,7 +71,21 @@ fn what_a_restart_left_unanswered_is_sent_again() {
     assert_eq!(alone.answers(), [(slot, StatusCode::Done)]);
 }
 
-/// [CONN-3] What the policy answered with an error while it was outstanding is answered by no late reply as well.
+/// [SAFE-1] What was answered with an error is nobody's to replay: its consumer has been told that it may not be there.
+#[test]
+fn a_change_that_failed_is_not_retained() {
+    let mut alone = Alone::sharing();
+    alone.submit(OpCode::Write, 1);
+    let sent = alone.transmitted().pop().expect("it is sent");
+    alone.reply(sent.number, StatusCode::Io);
+    assert_eq!(alone.machine.view(alone.now).retained, (0, 0));
+    alone.lose();
+    comes_back(&mut alone, Incarnation([2; 16]));
+    assert!(alone.transmitted().is_empty());
+}
+
+/// [CONN-3] What the policy answered with an error while it was outstanding is answered by no late reply as well; and what
+/// waits behind a replay is answered by the policy too.
 #[test]
 fn a_reply_behind_the_policys_error_answers_nobody() {
     let config = Config { policy: Policy::Error, ..config(0, "disk-a") };
@@ -80,7 +94,7 @@ fn a_reply_behind_the_policys_error_answers_nobody() {
     alone.connects();
     alone.attaches(1);
     alone.receive(resume(0));
-    let slot = alone.submit(OpCode::Write, 1);
+    let (slot, behind) = (alone.submit(OpCode::Write, 1), alone.submit(OpCode::Read, 2));
     alone.lose();
     comes_back(&mut alone, Incarnation([2; 16]));
     let replayed = alone.transmitted().pop().expect("it is replayed");
@@ -92,7 +106,8 @@ fn a_reply_behind_the_policys_error_answers_nobody() {
             alone.receive(Pong { token: ping.token }.into());
         }
     }
-    assert_eq!(alone.answers(), [(slot, StatusCode::Io)]);
+    let failed = [(slot, StatusCode::Io), (behind, StatusCode::Io)];
+    assert_eq!(alone.answers(), failed);
     alone.reply(replayed.number, StatusCode::Done);
-    assert_eq!(alone.answers(), [(slot, StatusCode::Io)]);
+    assert_eq!(alone.answers(), failed);
 }
