@@ -118,6 +118,23 @@ fn an_older_claim_does_not_overtake_a_newer_one() {
     assert_eq!(refusals(&pair, 1).first(), Some(&RefusalCode::StaleEpoch));
 }
 
+/// [SAFE-5] And whoever claimed with a lower one, and is not let in yet, never is.
+#[test]
+fn a_newer_claim_ends_an_older_one() {
+    let mut pair = rivals(2, |at, config| {
+        config.attachment = AttachmentId([7; 16]);
+        config.instance = InstanceId([1; 16]);
+        config.memory.epoch = lull_wire::Epoch(10 * at as u64);
+    });
+    pair.store.delay = SECOND;
+    begin(&mut pair, 0);
+    pair.run(SECOND / 2);
+    pair.nodes[0].mute = true;
+    begin(&mut pair, 1);
+    pair.until_phase(1, Phase::Sharing);
+    assert_eq!(pair.count(&Seen::Down(0, Kind::Attached)), 0);
+}
+
 /// [SAFE-5] The last epoch of all does no harm but to who claims it.
 #[test]
 fn the_last_epoch_neither_panics_nor_spins() {
