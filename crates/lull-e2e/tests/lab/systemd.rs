@@ -46,6 +46,10 @@ fn a_debian_that_is_told_to_reboot_pauses_its_initiators_first_and_resumes_them_
     let web = lab.world().initiator("web1").uses(disk).start();
     let load = Load::start(&web.nbd(), Shape::default());
     load.wait_progress(GOES_ON);
+    // A moment after its start logind does not know it yet, and the pause comes when the unit is stopped.
+    wait_until("logind waits for the daemon", SOON, || {
+        stor.say("systemd-inhibit --list --no-pager --no-legend").contains("lull")
+    });
     let (line, story) = ("systemctl reboot", "this host goes down");
     stor.reboot_by(line);
     let before = load.done();
