@@ -19,6 +19,7 @@ use lull_wire::messages::Name;
 use lull_wire::{InstanceId, RestartId};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -351,14 +352,7 @@ async fn live(
         .map_err(system("the state's thread"))?;
     // [PAUSE-5] The new incarnations are on stable storage before anybody is let in.
     store.commit(Some(target::Ticket(0)), vec![Commit::Resources(known.rows)]);
-    match commits.recv().await {
-        Some((_, true)) => {}
-        Some((_, false)) | None => {
-            let dir = config.state_dir.clone();
-            let source = io::Error::other("it could not be written");
-            return Err(StoreError::Directory { dir, source }.into());
-        }
-    }
+    stored(&mut commits, &config.state_dir).await?;
     let is_behind = remembered.is_behind;
     let resources = known.resources;
     let roster = media::roster(&remembered, &resources);
@@ -417,6 +411,20 @@ async fn live(
         chain.leave().await;
     }
     Ok(Ended { plan, successor, admin })
+}
+
+/// Returns when what was committed first is on stable storage.
+async fn stored(
+    commits: &mut mpsc::UnboundedReceiver<store::Done>,
+    dir: &Path,
+) -> Result<(), StoreError> {
+    match commits.recv().await {
+        Some((_, true)) => Ok(()),
+        Some((_, false)) | None => {
+            let source = io::Error::other("it could not be written");
+            Err(StoreError::Directory { dir: dir.to_owned(), source })
+        }
+    }
 }
 
 /// Where what happens comes from.
@@ -512,4 +520,21 @@ fn introduction(config: &Config, sockets: &Sockets) -> String {
         words.push_str(&format!(", NBD at {addr}"));
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [PAUSE-5] Where the new incarnations are not on stable storage, nobody is served by them.
+    #[tokio::test]
+    async fn a_life_whose_first_record_is_not_stored_does_not_begin() {
+        for (told, begins) in [(Some(true), true), (Some(false), false), (None, false)] {
+            let (committed, mut commits) = mpsc::unbounded_channel();
+            told.into_iter().for_each(|ok| committed.send((target::Ticket(0), ok)).unwrap());
+            drop(committed);
+            let stored = stored(&mut commits, Path::new("/state")).await;
+            assert_eq!(stored.is_ok(), begins, "{stored:?}");
+        }
+    }
 }

@@ -259,7 +259,8 @@ fn another_resource_of_that_name_is_not_used() {
     assert!(alone.reported(|report| matches!(report, Report::Unusable)));
 }
 
-/// [CONN-2] Each fault of a target ends the connection, and nothing else: the next dial follows.
+/// [CONN-2] [SAFE-1] Each fault of a target, a reply of another incarnation among them, ends the connection, and nothing else:
+/// the next dial follows.
 #[test]
 fn a_targets_violation_ends_the_connection_only() {
     let greeted = Alone::greeted;
