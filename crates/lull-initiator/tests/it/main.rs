@@ -3,6 +3,7 @@
 
 mod bench;
 mod cuts;
+mod given_back;
 mod heirs;
 mod hostile;
 mod life;

@@ -13,8 +13,8 @@ use lull_wire::messages::{
 };
 use lull_wire::{
     AttachmentId, Digest, DisconnectCode, Epoch, Features, FrameHeader, HEADER_LENGTH, Incarnation,
-    InstanceId, Kind, List, Message, OLDEST_VERSION, OpCode, RefusalCode, ResourceId, RestartId,
-    Retry, Sender, StatusCode, Tenure, VERSION,
+    InstanceId, Kind, List, Message, OLDEST_VERSION, OpCode, RefusalCode, RequestNumber,
+    ResourceId, RestartId, Retry, Sender, StatusCode, Tenure, VERSION,
 };
 use tokio::sync::mpsc;
 
@@ -171,6 +171,15 @@ impl Target {
             detail: Prose::clipped("new kernel"),
         });
         self.outlet.borrow().as_ref().expect("a session").finish();
+    }
+
+    /// Answers a read of the present session that the script has left unanswered.
+    pub fn answer(&self, number: u64, data: Vec<u8>) {
+        let incarnation = Incarnation([self.script.borrow().incarnation; 16]);
+        let (number, status) = (RequestNumber(number), StatusCode::Done);
+        let mut frame = Vec::new();
+        Reply { number, status, incarnation }.encode(Digest::of(&data), &mut frame);
+        self.outlet.borrow().as_ref().expect("a session").push_frame(&frame, data);
     }
 
     /// The next news; the test fails where there are none for long.
