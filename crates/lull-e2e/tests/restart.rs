@@ -211,8 +211,11 @@ fn a_second_signal_hurries_a_terminated_target() {
 fn the_halves_of_a_restart_hold_and_let_go() {
     let world = World::new();
     let (target, web, load) = one(&world);
+    let since = || target.status().initiators[0].since;
+    let came = since();
     target.lull(&["pause", "--reason", "the disk shelf moves"]).ok().says("all are paused");
     assert_eq!(target.status().phase, TargetPhase::Paused);
+    assert!(since() > came, "the phase began with the pause");
     assert_eq!(web.attachment().phase, lull_admin::AttachmentPhase::Paused);
     load.take_window();
     let text = target.lull(&["status"]).ok().stdout;
@@ -220,6 +223,9 @@ fn the_halves_of_a_restart_hold_and_let_go() {
     assert_eq!(load.take_window().done, 0, "nothing is served during a pause");
     target.lull(&["resume"]).ok();
     load.wait_progress(100);
+    let text = target.lull(&["history", "1"]).ok().stdout;
+    assert!(text.contains("decided: resume"), "nobody gave it up: {text}");
+    assert!(!text.contains("has not come back"), "nobody was away: {text}");
     target.lull(&["resume"]).code(1);
     target.lull(&["pause"]).ok();
     target.lull(&["abort"]).ok();

@@ -1,6 +1,6 @@
 //! `lull restart --host`, as far as it can be seen without a host that goes down: the rest is in the lab.
 
-use lull_admin::{OutcomeKind, RestartKind};
+use lull_admin::{OutcomeKind, RestartKind, TargetPhase};
 use lull_e2e::{PROMPT, Use, World, wait_until};
 
 /// The host's end of the process is what the command brings about; here it does so itself.
@@ -30,6 +30,20 @@ fn a_command_that_does_not_restart_the_host_is_a_restart_that_has_failed() {
     let said = target.lull(&["restart", "--host"]).code(1);
     assert!(said.stderr.contains("exit 7") && said.stderr.contains("status: 7"), "{said:?}");
     target.restart(&["--daemon"]);
+}
+
+/// [PAUSE-6] Unlike a pause that is ended, of which nothing more was wanted.
+#[test]
+fn a_restart_of_the_host_that_is_given_up_while_all_are_paused_is_not_completed() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "1M").set("reboot-command", "true").start();
+    let restart = target.begin(&["restart", "--host"]);
+    wait_until("all are paused", PROMPT, || target.status().phase == TargetPhase::Paused);
+    target.lull(&["abort"]).ok();
+    let said = restart.finish(PROMPT).code(1);
+    assert!(said.stderr.contains("an operator gave it up"), "{said:?}");
+    let record = target.history().pop().expect("a restart");
+    assert_eq!(record.outcome.map(|outcome| outcome.kind), Some(OutcomeKind::Aborted));
 }
 
 #[test]

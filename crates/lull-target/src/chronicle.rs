@@ -471,6 +471,9 @@ impl Chronicle {
         if let Some((subject, what, text)) = say(report, machine, now, &self.clock)
             && self.refusals.are_news(now, report, &subject, &text)
         {
+            // To the machine `lull resume` is a pause that is given up; nobody has ordered that.
+            let resumes = matches!(report, Report::Decided { .. }) && self.was_held();
+            let text = if resumes { "decided: resume".to_owned() } else { text };
             self.tell(now, &subject, what, text);
         }
         match report {
@@ -503,18 +506,21 @@ impl Chronicle {
         }
     }
 
-    /// Whether everybody was paused, by `lull pause`: its end is what was wanted.
+    /// Whether everybody was paused by `lull pause`: its end is what was wanted. A restart of the host that is given up
+    /// while all are paused is none.
     fn was_held(&self) -> bool {
-        let phase =
-            self.current.as_ref().and_then(|record| record.phases.last()).map(|span| span.phase);
-        phase == Some(RestartPhase::Paused)
+        let kind = self.current.as_ref().map(|record| record.kind);
+        kind == Some(RestartKind::Pause) && self.present() == Some(RestartPhase::Paused)
     }
 
     /// Whether a restart was given up because somebody was not ready: by a timer, or by who was asked.
     fn was_late(&self, why: Why) -> bool {
-        let phase =
-            self.current.as_ref().and_then(|record| record.phases.last()).map(|span| span.phase);
-        why == Why::NotComplete || (why == Why::Operator && phase == Some(RestartPhase::Asking))
+        why == Why::NotComplete
+            || (why == Why::Operator && self.present() == Some(RestartPhase::Asking))
+    }
+
+    fn present(&self) -> Option<RestartPhase> {
+        self.current.as_ref().and_then(|record| record.phases.last()).map(|span| span.phase)
     }
 
     /// The phases of the record follow the machine's.

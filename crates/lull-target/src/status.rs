@@ -12,6 +12,7 @@ use lull_proto::target::{
     SessionState,
 };
 use lull_proto::{MonoTime, Never};
+use lull_wire::AttachmentId;
 use std::time::Duration;
 
 impl Daemon {
@@ -256,6 +257,12 @@ impl Daemon {
             )
             | None => SessionPhase::Attaching,
         };
+        status.since = match status.phase {
+            SessionPhase::Draining | SessionPhase::Flushing => asked(core),
+            SessionPhase::Paused => completed(core, &entry.attachment),
+            _ => None,
+        }
+        .unwrap_or(status.since);
         status
     }
 
@@ -366,6 +373,17 @@ fn returned_row(row: &RecordRow) -> RestartRow {
         stall_ms: row.stall_ms,
         ..RestartRow::default()
     }
+}
+
+/// When PAUSE was sent, in Unix milliseconds.
+fn asked(core: &Core) -> Option<u64> {
+    let phases = &core.chronicle.current()?.phases;
+    phases.iter().find(|span| span.phase == RestartPhase::Pausing).map(|span| span.start)
+}
+
+/// When its PAUSE COMPLETE came, in Unix milliseconds.
+fn completed(core: &Core, attachment: &AttachmentId) -> Option<u64> {
+    Some(asked(core)? + core.chronicle.recorded(attachment)?.pause_complete_ms?)
 }
 
 fn pause_deadline(core: &Core) -> Option<MonoTime> {

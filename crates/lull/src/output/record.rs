@@ -79,7 +79,10 @@ pub fn summary(record: &RestartRecord) -> String {
         let stall = span(row.stall_ms);
         let remark = match (&row.not_completed_because, row.resumed_ms) {
             (Some(why), _) => format!("not ready: {why}"),
-            (None, None) if completed(record) => "has not come back".to_owned(),
+            // Who went on after a pause was never away, and told what it cost.
+            (None, None) if completed(record) && row.stall_ms.is_none() => {
+                "has not come back".to_owned()
+            }
             (None, _) => String::new(),
         };
         rows.add_row([
