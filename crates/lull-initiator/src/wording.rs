@@ -100,7 +100,7 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
             )
         }
         Report::PauseAborted { longest, .. } => {
-            ("resumed", format!("the pause was given up; the longest wait was {}", span(*longest)))
+            ("resumed", format!("the pause ended without a restart; the longest wait was {}", span(*longest)))
         }
         Report::Away { why, in_flight, deadline } => {
             away(*why, *in_flight, deadline.is_some(), told, config)
