@@ -523,18 +523,4 @@ fn introduction(config: &Config, sockets: &Sockets) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// [PAUSE-5] Where the new incarnations are not on stable storage, nobody is served by them.
-    #[tokio::test]
-    async fn a_life_whose_first_record_is_not_stored_does_not_begin() {
-        for (told, begins) in [(Some(true), true), (Some(false), false), (None, false)] {
-            let (committed, mut commits) = mpsc::unbounded_channel();
-            told.into_iter().for_each(|ok| committed.send((target::Ticket(0), ok)).unwrap());
-            drop(committed);
-            let stored = stored(&mut commits, Path::new("/state")).await;
-            assert_eq!(stored.is_ok(), begins, "{stored:?}");
-        }
-    }
-}
+mod tests;

@@ -92,6 +92,30 @@ fn a_flush_releases_only_what_was_answered_before_it_was_sent() {
     assert_eq!(retained(&alone), 1);
 }
 
+/// [SAFE-1] A flush that is sent again covers what was answered until then, not only until it was first sent: where nothing is
+/// missing, and behind a replay.
+#[test]
+fn a_flush_that_is_sent_again_releases_all_that_was_answered_or_replayed_before() {
+    for life in [1, 7] {
+        let mut alone = retaining(1 << 20);
+        write(&mut alone, 1);
+        alone.submit(OpCode::Flush, 0);
+        write(&mut alone, 2);
+        alone.lose();
+        comes_back(&mut alone, 2, life);
+        let replayed = alone.transmitted();
+        answer(&mut alone, &replayed);
+        if life == 1 {
+            alone.receive(resume(0));
+        }
+        assert_eq!(retained(&alone), 2);
+        let flush = last(&alone);
+        assert_eq!(flush.op, OpCode::Flush);
+        alone.reply(flush.number, StatusCode::Done);
+        assert_eq!(retained(&alone), 0, "in life {life}");
+    }
+}
+
 /// [SAFE-1] No replay may put what a durable change overwrote over it, not for a moment: it waits until that is flushed.
 #[test]
 fn a_durable_write_waits_until_what_it_overwrites_is_flushed() {
