@@ -55,6 +55,21 @@ impl Consumer {
         done.get()
     }
 
+    /// How many of that many blocks are not of this version.
+    #[track_caller]
+    pub fn other_than(&self, blocks: usize, version: u64) -> usize {
+        let read = async {
+            let mut others = 0;
+            for number in 0..blocks {
+                let at = number as u64 * BLOCK;
+                let found = self.disk.read(at, vec![0; BLOCK as usize]).await.expect("a read");
+                others += usize::from(found != Versions::content(number, version));
+            }
+            others
+        };
+        self.tasks.block_on(&self.runtime, read)
+    }
+
     /// How many of them are not what was written.
     #[track_caller]
     pub fn lost(&self, blocks: u64) -> usize {

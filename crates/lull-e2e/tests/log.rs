@@ -133,12 +133,62 @@ fn a_stop_without_the_target_leaves_what_is_unflushed_to_the_next_boot() {
     web.process().signal(Signal::TERM);
     web.process().wait(PROMPT);
     assert!(file.exists(), "{}", web.log());
-    web.keepers().into_iter().for_each(|keeper| send(keeper, Signal::KILL));
-    wait_until("the keeper is gone", PROMPT, || web.keepers().is_empty());
+    end_keepers(&web);
     target.start();
     web.start();
     assert!(!file.exists(), "what is written from here on is newer");
     assert_eq!(Consumer::connect(&web.nbd()).lost(100), 0);
+}
+
+fn end_keepers(web: &Initiator) {
+    web.keepers().into_iter().for_each(|keeper| send(keeper, Signal::KILL));
+    wait_until("the keeper is gone", PROMPT, || web.keepers().is_empty());
+}
+
+/// [SAFE-10] [SAFE-5] Whoever was let in since has written what is newer, a release for instance that does not look for the
+/// file: nothing of it is sent, however that one has ended; what was in it is told and set aside.
+#[test]
+fn a_log_that_somebody_has_overtaken_is_told_and_never_sent() {
+    for detaches in [false, true] {
+        let world = World::new();
+        let (mut target, mut web) = one(&world);
+        let (file, hidden) = (web.state_dir().join("db1.unflushed"), world.path("hidden"));
+        assert!(Consumer::connect(&web.nbd()).put(100, 1));
+        target.kill();
+        web.process().signal(Signal::TERM);
+        web.process().signal(Signal::TERM);
+        web.process().wait(PROMPT);
+        end_keepers(&web);
+        std::fs::rename(&file, &hidden).unwrap();
+        target.start();
+        web.start();
+        let consumer = Consumer::connect(&web.nbd());
+        assert!(consumer.put(100, 2));
+        consumer.flush();
+        drop(consumer);
+        if detaches {
+            assert!(web.lull(&["detach", "db1"]).status.success());
+            web.process().wait(PROMPT);
+        } else {
+            web.kill();
+            end_keepers(&web);
+        }
+        std::fs::rename(&hidden, &file).unwrap();
+        // Whatever is sent again is seen.
+        target.kill();
+        target.start();
+        web.start();
+        assert_eq!(Consumer::connect(&web.nbd()).other_than(100, 2), 0, "detached: {detaches}");
+        told(
+            &web,
+            "100 changes (400 KiB) that were acknowledged and not flushed between bytes 0 and 409600",
+        );
+        assert!(!file.exists() && web.state_dir().join("db1.overtaken.1").exists());
+        wait_until("the alert stands", PROMPT, || {
+            let alerts = web.try_status().map(|status| status.alerts).unwrap_or_default();
+            alerts.iter().any(|alert| alert.kind == AlertKind::LogLost)
+        });
+    }
 }
 
 /// [SAFE-10] Where the log is gone as well the loss is told; with a target that kept its memory nothing is lost.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lull_admin::AdminListener;
+use lull_admin::{AdminListener, Fault};
 use lull_proto::initiator::{self, Initiator, Retain};
 use lull_wire::messages::{Address, Name};
 use lull_wire::{Access, InstanceId};
@@ -18,6 +18,7 @@ use crate::daemon::{News, random};
 use crate::error::RunError;
 use crate::footing;
 use crate::heritage::{self, Log};
+use crate::journal::Life;
 use crate::keeper::Keeper;
 use crate::knocks::Door;
 use crate::shutdown::Host;
@@ -90,15 +91,21 @@ impl Beginning<'_> {
         &self,
         config: &AttachmentConfig,
         (file, kept, fresh): Opened,
-        log: Log,
+        mut log: Log,
         estate: &mut Option<Estate>,
     ) -> Result<Rc<Attachment>, RunError> {
         // [SAFE-5] Whoever is let in and dies before it learns so has an heir all the same.
         if !self.noted {
             file.write(&kept.noting(self.instance))?;
         }
+        let (instance, before) = (self.instance, kept.instance);
+        log.journal.belongs_to(Life { instance, before });
+        let mut lost = None;
         for (what, text) in &log.told {
             self.chronicle.warn(&config.name, what, text.clone());
+            if *what == heritage::OVERTAKEN {
+                lost = Some(Fault { since: self.chronicle.wall_ms(), why: text.clone() });
+            }
         }
         let settled = log.settled();
         let keeps = settled.is_some() || config.fuse.is_some();
@@ -112,6 +119,7 @@ impl Beginning<'_> {
         let keeper = Keeper::start(file, config.name.clone(), Rc::clone(self.chronicle));
         let made = self.made(config, kept, fresh)?;
         let attachment = Attachment::new(made, machine, keeper, log);
+        attachment.core.borrow_mut().told.log_lost = lost;
         if let Some(found) = mount {
             attachment.take_mount(found);
         }

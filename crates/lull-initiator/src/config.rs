@@ -40,8 +40,18 @@ pub enum Keeping {
     Nowhere,
     /// The service manager that started this process.
     ServiceManager,
-    /// A process that this program becomes with the verb `keep-log`.
-    Process(PathBuf),
+    /// A process of ours for each attachment.
+    Process(Starter),
+}
+
+/// Who starts the process that keeps a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Starter {
+    /// The daemon: a child, which this program becomes with the verb `keep-log`.
+    Daemon(PathBuf),
+    /// The service manager, one for each connection to this socket: in a unit of its own, which no stop of the daemon's and
+    /// nothing that kills all of the daemon's processes touches.
+    ServiceManager(PathBuf),
 }
 
 /// How this host is shut down [TIMER-2].

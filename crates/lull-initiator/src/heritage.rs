@@ -1,6 +1,7 @@
 //! What a life of an attachment finds of the one before [SAFE-10], and what it leaves to the next.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
 
 use lull_admin::Access;
@@ -9,11 +10,15 @@ use lull_wire::Incarnation;
 
 use crate::config::{AttachmentConfig, Config};
 use crate::error::RunError;
-use crate::journal::{Damage, Found, Journal, JournalError, Saved};
+use crate::journal::{Damage, Found, Journal, Saved};
 use crate::mounted;
+use crate::overtaken::Left;
 use crate::state_file::Kept;
 use crate::vault::{self, Vault, not_kept};
 use crate::wording;
+
+/// What programs know it by that a log was set aside: changes are lost.
+pub const OVERTAKEN: &str = "log_overtaken";
 
 /// An attachment's log when its life begins.
 pub struct Log {
@@ -61,16 +66,6 @@ pub fn open(
         Vault::new(&config.keeping, &config.state_dir, &attachment.name, kept.attachment);
     let unusable = |why: String| RunError::Log { attachment: attachment.name.clone(), why };
     let mut left = vault.find(passed).map_err(|error| unusable(error.to_string()))?;
-    let saved = Saved::of(&config.state_dir, &attachment.name);
-    let file = match left.remove(vault::LOG) {
-        Some(file) => Some(file),
-        None => {
-            let read = saved.read();
-            read.map_err(|error| {
-                unusable(format!("in {} cannot be read: {error}", saved.path().display()))
-            })?
-        }
-    };
     let (mount, fuse) = match (left.remove(vault::FUSE), left.remove(vault::MOUNT)) {
         (Some(fuse), _) if handed_over => (None, Some(fuse)),
         (Some(fuse), Some(note)) => (mounted::Found::of(fuse, note), None),
@@ -87,17 +82,13 @@ pub fn open(
         }
         None => None,
     };
-    let found = match file.map(|file| Journal::recover(file, kept.attachment)) {
-        Some(Ok(found)) => Some(found),
-        // An attachment of this name that was removed by hand.
-        Some(Err(JournalError::Other)) => {
-            vault.forget();
-            None
-        }
-        Some(Err(error @ JournalError::Memory(_))) => return Err(unusable(error.to_string())),
-        None => None,
-    };
     let mut told = Vec::new();
+    let saved = Saved::of(&config.state_dir, &attachment.name);
+    let in_file = saved.read().map_err(|error| {
+        unusable(format!("in {} cannot be read: {error}", saved.path().display()))
+    })?;
+    let found = ours(left.remove(vault::LOG), in_file, kept, &mut vault, &saved, &mut told);
+    let found = found.map_err(|error| unusable(error.to_string()))?;
     // [SAFE-8] It was kept for another disk: none of it may ever be sent to this one.
     let found = match found {
         Some(Found { legacy, .. }) if attachment.adopt => {
@@ -111,7 +102,7 @@ pub fn open(
     // [SAFE-11] Who shares is answered when it is durable.
     let retain = if attachment.access == Access::Rw { attachment.retain } else { 0 };
     let log = match found {
-        Some(Found { journal, legacy, misses, damaged }) => {
+        Some(Found { journal, legacy, misses, damaged, .. }) => {
             let settled = kept.log.unwrap_or(Incarnation::NONE);
             let legacy = if misses { Legacy::Lost { settled } } else { legacy };
             told.extend(found_words(&legacy));
@@ -132,6 +123,34 @@ pub fn open(
         }
     };
     Ok(log)
+}
+
+/// The log of which this life is the heir, in memory or in a file, which is a copy of it where there is both. What another
+/// life has overtaken is told and set aside.
+fn ours(
+    in_memory: Option<OwnedFd>,
+    in_file: Option<OwnedFd>,
+    kept: &Kept,
+    vault: &mut Vault,
+    saved: &Saved,
+    told: &mut Vec<(&'static str, String)>,
+) -> io::Result<Option<Found>> {
+    let mut found = None;
+    let mut tell = |words: Option<String>| told.extend(words.map(|words| (OVERTAKEN, words)));
+    match in_memory.map(|memory| Left::of(memory, kept)).transpose()? {
+        Some(Left::Ours(ours)) => found = Some(*ours),
+        Some(Left::Overtaken(overtaken)) => {
+            tell(overtaken.memory(saved)?);
+            vault.drop_some(&[vault::LOG])?;
+        }
+        None => {}
+    }
+    match in_file.map(|memory| Left::of(memory, kept)).transpose()? {
+        Some(Left::Ours(ours)) => found = found.or(Some(*ours)),
+        Some(Left::Overtaken(overtaken)) => tell(overtaken.file(saved)?),
+        None => {}
+    }
+    Ok(found)
 }
 
 impl Log {
@@ -179,13 +198,7 @@ fn given_up_words(legacy: &Legacy) -> Option<(&'static str, String)> {
 }
 
 fn damage_words(damage: &Damage) -> String {
-    let Damage { changes, bytes, range: (from, to), more } = *damage;
-    let known = format!("{} between bytes {from} and {to}", wording::kept(changes, bytes));
-    let lost = match (changes, more) {
-        (0, _) => "an unknown number of unflushed writes".to_owned(),
-        (_, true) => format!("{known}, and an unknown number behind them"),
-        (_, false) => known,
-    };
+    let lost = wording::damaged(damage);
     format!(
         "the log that the process before this one left is damaged: {lost} are lost if the target lost its memory"
     )

@@ -39,6 +39,7 @@ mod mounted;
 #[doc(hidden)]
 pub mod outside;
 mod outstanding;
+mod overtaken;
 mod perform;
 mod receive;
 mod shutdown;
@@ -55,7 +56,8 @@ mod vault;
 mod wording;
 
 pub use config::{
-    AttachmentConfig, Config, ConfigError, Keeping, Policy, ShutdownConfig, addr_of, check_callback,
+    AttachmentConfig, Config, ConfigError, Keeping, Policy, ShutdownConfig, Starter, addr_of,
+    check_callback,
 };
 
 pub use error::RunError;

@@ -95,7 +95,7 @@ pub fn log(bytes: &[u8]) {
             file.write_all_at(&crc, header + 28).expect("a checksum inside the log");
         }
     }
-    let recover = || Journal::recover(file.try_clone().expect("its file").into(), ID);
+    let recover = || Journal::recover(file.try_clone().expect("its file").into());
     let Ok(first) = recover() else { return };
     let found = inherited(&first);
     drop(first);

@@ -9,6 +9,7 @@ use lull_wire::{RefusalCode, Retry};
 
 use crate::attachment::Told;
 use crate::config::AttachmentConfig;
+use crate::journal::Damage;
 
 /// A word for programs, a sentence for people, the restart that it belongs to.
 #[derive(Debug)]
@@ -383,6 +384,24 @@ fn requests(count: u64) -> String {
 pub fn kept(changes: u64, bytes: u64) -> String {
     let changes = if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") };
     format!("{changes} ({}) that were acknowledged and not flushed", show_bytes(bytes))
+}
+
+/// Of a log nothing of which can be read.
+pub const UNKNOWN_LOST: &str = "an unknown number of unflushed writes";
+
+/// The same, with the bytes from the first to behind the last that they changed.
+pub fn lost(changes: u64, bytes: u64, (from, to): (u64, u64)) -> String {
+    format!("{} between bytes {from} and {to}", kept(changes, bytes))
+}
+
+/// What of a log cannot be read.
+pub fn damaged(damage: &Damage) -> String {
+    let Damage { changes, bytes, range, more } = *damage;
+    match (changes, more) {
+        (0, _) => UNKNOWN_LOST.to_owned(),
+        (_, true) => format!("{}, and an unknown number behind them", lost(changes, bytes, range)),
+        (_, false) => lost(changes, bytes, range),
+    }
 }
 
 fn short(id: &impl ToString) -> String {

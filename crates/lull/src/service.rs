@@ -2,20 +2,29 @@
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use lull_admin::Moment;
-use lull_initiator::Keeping;
+use lull_initiator::{Keeping, Starter};
 use sd_notify::NotifyState;
 
-/// Who keeps what is to outlive this process: the service manager, which would end any process of ours with it, or,
-/// where none is there, a process of ours.
+/// The variable that names the socket at which a service manager starts a process that keeps a log.
+const KEEPERS: &str = "LULL_LOG_KEEPERS";
+
+/// Who keeps what is to outlive this process: a process of ours, or the service manager, which would end any such process
+/// with it that it has not started itself, in a unit of its own. What it keeps itself it drops when the unit is stopped, be
+/// that in between a crash and the next start [SAFE-10].
 pub fn keeping() -> Keeping {
+    let keepers = std::env::var_os(KEEPERS).map(PathBuf::from).filter(|socket| socket.exists());
+    if let Some(socket) = keepers {
+        return Keeping::Process(Starter::ServiceManager(socket));
+    }
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
         return Keeping::ServiceManager;
     }
     match std::env::current_exe() {
-        Ok(program) => Keeping::Process(program),
+        Ok(program) => Keeping::Process(Starter::Daemon(program)),
         Err(error) => {
             tracing::warn!("this program does not know its own path: {error}");
             Keeping::Nowhere

@@ -47,7 +47,8 @@ pub fn live(root: &Path, first: &Path, second: &Path) -> Result<()> {
     let target = day.restart(&target)?;
     let target = day.stop(&target)?;
     let target = day.upgrade(second, &target, &initiator)?;
-    day.crash(&target, &initiator)?;
+    let target = day.crash(&target, &initiator)?;
+    day.leave(&target, &initiator)?;
     day.remove()?;
     day.purge(&before)
 }
@@ -68,8 +69,8 @@ impl Day {
             ))?;
             ensure!(state == "disabled\ninactive", "{unit} after the installation: {state}");
         }
-        let units =
-            "/lib/systemd/system/lull-target.service /lib/systemd/system/lull-initiator.service";
+        let units = "/lib/systemd/system/lull-target.service /lib/systemd/system/lull-initiator.service \
+             /lib/systemd/system/lull-log.socket /lib/systemd/system/lull-log@.service";
         let said = self.machine.run(&format!("systemd-analyze verify --man=no {units} 2>&1"))?;
         let said = finished("systemd-analyze verify", &said)?;
         ensure!(said.is_empty(), "systemd-analyze verify: {said}");
@@ -120,18 +121,19 @@ impl Day {
         chapter("stopped after a restart: the initiator is paused first, and goes on afterwards");
         let load = self.load()?;
         self.word("systemctl stop lull-target")?;
-        self.ended("lull-target", target, "every session is closed")?;
+        self.said("lull-target", target, "every session is closed")?;
         self.word("systemctl start lull-target")?;
         load.right()?;
         self.active()?;
         self.main("lull-target")
     }
 
-    /// A process of a unit's has ended in order, which it says with these words.
-    fn ended(&self, unit: &str, process: &str, words: &str) -> Result<()> {
-        let said =
-            self.word(&format!("journalctl --no-pager --quiet --unit {unit} _PID={process}"))?;
-        ensure!(said.contains(words), "process {process} of {unit} was not told to end: {said}");
+    /// A process of a unit's has said this.
+    fn said(&self, unit: &str, process: &str, words: &str) -> Result<()> {
+        let said = self.word(&format!(
+            "journalctl --sync; journalctl --no-pager --quiet --unit {unit} _PID={process}"
+        ))?;
+        ensure!(said.contains(words), "process {process} of {unit} has not said `{words}`: {said}");
         Ok(())
     }
 
@@ -160,19 +162,41 @@ impl Day {
         Ok(now)
     }
 
-    fn crash(&self, target: &str, initiator: &str) -> Result<()> {
+    fn crash(&self, target: &str, initiator: &str) -> Result<String> {
         chapter("killed under load: systemd starts the target again, and the initiator waits");
         let load = self.load()?;
         self.word(&format!("kill -KILL {target}"))?;
         load.right()?;
-        ensure!(
-            self.main("lull-target")? != target,
-            "the target that was killed is still the main process"
-        );
+        let now = self.main("lull-target")?;
+        ensure!(now != target, "the target that was killed is still the main process");
         ensure!(
             self.main("lull-initiator")? == initiator,
             "the initiator did not outlive the crash"
         );
+        self.active()?;
+        Ok(now)
+    }
+
+    /// [SAFE-10] A stop that comes between a crash and the start that answers it drops whatever the service manager keeps for
+    /// the unit.
+    fn leave(&self, target: &str, initiator: &str) -> Result<()> {
+        chapter(
+            "killed under load and stopped before systemd starts it again: the next start has what was not flushed",
+        );
+        let load = self.load()?;
+        let unflushed = "until lull status initiator --json | grep --quiet '\"unflushed\": *[1-9]'; do sleep 0.01; done";
+        self.word(&format!("timeout 10 sh -c '{}'", unflushed.replace('\'', "'\\''")))?;
+        self.word("systemctl kill --signal KILL lull-initiator")?;
+        let state = "systemctl show --property SubState --value lull-initiator";
+        self.word(&format!("timeout 10 sh -c 'until test $({state}) = auto-restart; do :; done'"))?;
+        self.word("systemctl stop lull-initiator")?;
+        load.cut()?;
+        self.word("systemctl start lull-initiator")?;
+        let now = self.main("lull-initiator")?;
+        ensure!(now != initiator, "the process that was killed is still the main one");
+        self.said("lull-initiator", &now, "acknowledged and not flushed: they are kept")?;
+        ensure!(self.main("lull-target")? == target, "the target did not outlive that");
+        self.word(LOAD)?;
         self.active()
     }
 
@@ -181,7 +205,7 @@ impl Day {
         self.word("lull restart initiator")?;
         let initiator = self.main("lull-initiator")?;
         self.apt_remove("remove")?;
-        self.ended("lull-initiator", &initiator, "detached")?;
+        self.said("lull-initiator", &initiator, "detached")?;
         let running = self.machine.run("grep --quiet --no-messages ^lull$ /proc/[0-9]*/comm")?;
         ensure!(!running.status.success(), "a daemon outlived the package");
         self.word("test ! -e /usr/bin/lull -a ! -e /run/lull")?;
@@ -263,6 +287,13 @@ impl Day {
 struct Load(Child);
 
 impl Load {
+    /// Ends with an error: its disk has gone.
+    fn cut(self) -> Result<()> {
+        let ended = self.0.wait_with_output()?;
+        ensure!(!ended.status.success(), "the load has not noticed that its disk is gone");
+        Ok(())
+    }
+
     /// Ends well.
     fn right(self) -> Result<()> {
         finished(LOAD, &self.0.wait_with_output()?).map(drop)

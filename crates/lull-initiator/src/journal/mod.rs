@@ -1,8 +1,8 @@
 //! The retained log: acknowledged changes that no flush covers, with their payloads [SAFE-1], in memory that the next
 //! life of this daemon finds [SAFE-10].
 //!
-//! A page of its own first: what this is, where the log begins, and in which incarnation all of it was executed. Then
-//! a ring of records, one behind the other, each a header of 32 bytes and its payload:
+//! A page of its own first: what this is, where the log begins, in which incarnation all of it was executed, and whose it
+//! is. Then a ring of records, one behind the other, each a header of 32 bytes and its payload:
 //!
 //! ```text
 //!  0        8        16       20   21      22      24            28           32
@@ -15,6 +15,7 @@
 //! mark is stored the place where the next one belongs is made zero: a log ends there whatever bytes lie in it. A life
 //! may be killed between any two stores: what it had begun to write was acknowledged to nobody, and is not found.
 
+mod life;
 mod memory;
 mod saved;
 
@@ -27,6 +28,7 @@ use lull_wire::{AttachmentId, Digest, Incarnation, OpCode, RequestFlags};
 
 use memory::Memory;
 
+pub use life::Life;
 pub use saved::Saved;
 
 /// What lies before the ring.
@@ -40,6 +42,8 @@ const AT_HEAD: usize = 64;
 const AT_MISSES: usize = 72;
 /// Two places for the incarnation, which take turns: a mark that counts up, the incarnation, its checksum.
 const AT_SETTLED: [usize; 2] = [128, 192];
+/// Whose log it is.
+const AT_LIFE: usize = 256;
 
 /// A record's header; payloads are rounded up to it, so that no header lies around the ring's end.
 const HEADER: usize = 32;
@@ -59,6 +63,8 @@ pub struct Journal {
     first: u64,
     /// The last mark of the incarnation.
     settled: u64,
+    /// Whose it is; `None` until that is said.
+    life: Option<Life>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +78,10 @@ struct Record {
 pub struct Found {
     /// The log, to go on with.
     pub journal: Journal,
+    /// Of which attachment.
+    pub attachment: AttachmentId,
+    /// Whose it was last; `None` where that is not known.
+    pub life: Option<Life>,
     /// What the machine inherits.
     pub legacy: Legacy,
     /// The log before this one was lost, and nobody was told yet; this one is empty.
@@ -93,14 +103,14 @@ pub struct Damage {
     pub more: bool,
 }
 
-/// Memory that holds no log of this attachment.
+/// Memory that holds no log.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// It cannot be mapped.
     #[error("cannot be mapped: {0}")]
     Memory(#[from] io::Error),
     /// It holds something else.
-    #[error("holds no log of this attachment")]
+    #[error("holds no log")]
     Other,
 }
 
@@ -121,7 +131,7 @@ impl Journal {
 
     fn over(memory: Memory) -> Self {
         let size = memory.len() - FRONT;
-        Self { memory, size, tail: 0, records: VecDeque::new(), first: 0, settled: 0 }
+        Self { memory, size, tail: 0, records: VecDeque::new(), first: 0, settled: 0, life: None }
     }
 
     /// Takes all of its memory now, so that its first use takes none.
@@ -141,17 +151,17 @@ impl Journal {
     ///
     /// # Errors
     /// It is something else.
-    pub fn recover(file: OwnedFd, attachment: AttachmentId) -> Result<Found, JournalError> {
+    pub fn recover(file: OwnedFd) -> Result<Found, JournalError> {
         let memory = Memory::map(file)?;
         let whole = memory.len() > 2 * FRONT && memory.len().is_multiple_of(FRONT);
-        if !whole
-            || memory.load(AT_MAGIC) != MAGIC
-            || memory.bytes(AT_ATTACHMENT, 16) != attachment.0
-        {
+        if !whole || memory.load(AT_MAGIC) != MAGIC {
             return Err(JournalError::Other);
         }
+        let attachment = memory.bytes(AT_ATTACHMENT, 16).first_chunk();
+        let attachment = AttachmentId(*attachment.unwrap_or(&[0; 16]));
         let mut journal = Self::over(memory);
         let settled = journal.read_settled();
+        let life = journal.read_life();
         journal.tail = journal.memory.load(AT_HEAD);
         if !journal.tail.is_multiple_of(HEADER as u64) || journal.tail > u64::MAX / 2 {
             return Err(JournalError::Other);
@@ -180,7 +190,8 @@ impl Journal {
         journal.memory.store(journal.place(tail), 0);
         journal.memory.store(AT_HEAD, head.unwrap_or(tail));
         let misses = journal.memory.load(AT_MISSES) != 0;
-        Ok(Found { journal, legacy: Legacy::Kept { settled, changes }, misses, damaged })
+        let legacy = Legacy::Kept { settled, changes };
+        Ok(Found { journal, attachment, life, legacy, misses, damaged })
     }
 
     /// Keeps a change under the next place, which is `place`: from here on the next life finds it.
@@ -229,6 +240,7 @@ impl Journal {
         self.memory.store(at + 24, Digest::of(&incarnation.0).crc.into());
         self.memory.store(at, self.settled);
         self.memory.store(AT_MISSES, 0);
+        self.sign();
     }
 
     /// The log before this one was lost: that is known from life to life until people were told.

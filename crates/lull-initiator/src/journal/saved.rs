@@ -38,13 +38,43 @@ impl Saved {
     /// # Errors
     /// What the system says; for instance a full disk.
     pub fn write(&self, log: BorrowedFd<'_>) -> io::Result<()> {
+        self.write_to(&self.path, log)
+    }
+
+    /// Writes what is not to be found any more, and says where.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_aside(&self, log: BorrowedFd<'_>) -> io::Result<PathBuf> {
+        let aside = self.aside();
+        self.write_to(&aside, log).map(|()| aside)
+    }
+
+    /// From here on what is there is not found any more; where it is then.
+    ///
+    /// # Errors
+    /// What the system says: it is still there, or may be.
+    pub fn set_aside(&self) -> io::Result<PathBuf> {
+        let aside = self.aside();
+        fs::rename(&self.path, &aside)?;
+        self.sync_folder().map(|()| aside)
+    }
+
+    /// A name that nothing has. There are as many as nobody has taken away.
+    fn aside(&self) -> PathBuf {
+        let mut names =
+            (1..).map(|number: u64| self.path.with_extension(format!("overtaken.{number}")));
+        names.find(|name| !name.exists()).unwrap_or_else(|| self.path.with_extension("overtaken"))
+    }
+
+    fn write_to(&self, path: &Path, log: BorrowedFd<'_>) -> io::Result<()> {
         let partial = self.path.with_extension("unflushed.new");
         let file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
         let written = copy(log, file.as_fd()).and_then(|()| {
             file.set_len(u64::try_from(rustix::fs::fstat(log)?.st_size).unwrap_or(0))?;
             file.sync_all()?;
-            fs::rename(&partial, &self.path)?;
+            fs::rename(&partial, path)?;
             self.sync_folder()
         });
         if written.is_err() {

@@ -1,4 +1,5 @@
 use super::*;
+use lull_wire::InstanceId;
 use std::collections::BTreeMap;
 
 const ID: AttachmentId = AttachmentId([0xa7; 16]);
@@ -20,7 +21,7 @@ fn push(journal: &mut Journal, place: u64) {
 /// What the next life finds, while this one is still mapped: as after a kill at this instant.
 fn found(journal: &Journal) -> Found {
     let file = journal.as_fd().try_clone_to_owned().unwrap();
-    Journal::recover(file, ID).unwrap()
+    Journal::recover(file).unwrap()
 }
 
 fn changes(found: &Found) -> (Incarnation, Vec<Ask>) {
@@ -147,13 +148,30 @@ fn a_loss_that_nobody_was_told_of_is_known_to_the_next_life() {
     assert!(!found(&journal).misses);
 }
 
+/// [SAFE-10] A log says whose it is, as long as nobody has gone on with it who does not say so.
 #[test]
-fn memory_of_another_attachment_is_no_log() {
-    let journal = Journal::create(ID, 4096).unwrap();
-    let file = journal.as_fd().try_clone_to_owned().unwrap();
-    assert!(Journal::recover(file, AttachmentId([1; 16])).is_err());
+fn a_log_is_the_last_lifes_that_had_it() {
+    let of = |name| Life { instance: InstanceId([name; 16]), before: InstanceId([name - 1; 16]) };
+    let mut journal = Journal::create(ID, 4096).unwrap();
+    assert_eq!(found(&journal).life, None);
+    for name in [2, 3] {
+        journal.belongs_to(of(name));
+        assert_eq!(found(&journal).life, Some(of(name)));
+        journal.settle(Incarnation([1; 16]));
+        push(&mut journal, 0);
+        journal.release(1);
+        assert_eq!(found(&journal).life, Some(of(name)));
+    }
+    assert_eq!(found(&journal).attachment, ID);
+    let mut older = found(&journal).journal;
+    older.settle(Incarnation([2; 16]));
+    assert_eq!(found(&older).life, None, "a release that knows nothing of it has gone on");
+}
+
+#[test]
+fn memory_that_holds_something_else_is_no_log() {
     let empty = rustix::fs::memfd_create("none", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-    assert!(Journal::recover(empty, ID).is_err());
+    assert!(Journal::recover(empty).is_err());
 }
 
 /// [SAFE-3] The ring has room for whatever a machine may retain within its bound.

@@ -128,8 +128,8 @@ impl Vault {
         match &self.keeping {
             Keeping::Nowhere => Ok(()),
             Keeping::ServiceManager => store(self.id, &[(name, fd)]),
-            Keeping::Process(program) => {
-                let keeper = program::start(program, &self.dir, &self.attachment, &self.kept)?;
+            Keeping::Process(starter) => {
+                let keeper = program::start(starter, &self.dir, &self.attachment, &self.kept)?;
                 self.keeper = Some(keeper);
                 Ok(())
             }
@@ -145,8 +145,8 @@ impl Vault {
         let gone = rest.extract_if(.., |(name, _)| names.contains(&name.as_str())).collect();
         (self.kept, rest) = (gone, rest);
         let before = self.keeper.take();
-        if let (Keeping::Process(program), false) = (&self.keeping, rest.is_empty()) {
-            self.keeper = Some(program::start(program, &self.dir, &self.attachment, &rest)?);
+        if let (Keeping::Process(starter), false) = (&self.keeping, rest.is_empty()) {
+            self.keeper = Some(program::start(starter, &self.dir, &self.attachment, &rest)?);
         }
         let after = std::mem::replace(&mut self.keeper, before);
         self.forget();
@@ -315,7 +315,7 @@ fn restart(
     kept: &Kept,
 ) -> io::Result<Option<program::Keeper>> {
     match keeping {
-        Keeping::Process(program) => program::start(program, dir, attachment, kept).map(Some),
+        Keeping::Process(starter) => program::start(starter, dir, attachment, kept).map(Some),
         Keeping::Nowhere => Ok(None),
         // What it has already under a name stays with it, beside the same once more.
         Keeping::ServiceManager => {
@@ -347,6 +347,7 @@ async fn gone(keeper: Option<io::Result<Channel>>, failed: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Starter;
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
     /// [INIT-1] Who goes on with a mounted file whose disk keeps no log has its end from the process before.
@@ -365,8 +366,8 @@ mod tests {
             rustix::io::write(&line, b"?").unwrap();
             rustix::io::read(&line, &mut [0; 16]).unwrap();
         });
-        let (id, program) = (AttachmentId([7; 16]), dir.path().join("lull"));
-        let mut vault = Vault::new(&Keeping::Process(program), dir.path(), "db1", id);
+        let (id, starter) = (AttachmentId([7; 16]), Starter::Daemon(dir.path().join("lull")));
+        let mut vault = Vault::new(&Keeping::Process(starter), dir.path(), "db1", id);
         let fuse = tempfile::tempfile().unwrap().into();
         let mut passed = HashMap::from([(label(id, FUSE), fuse)]);
         let found = vault.find(&mut passed).unwrap();

@@ -1,81 +1,64 @@
 //! The keeper as a process: it holds descriptors, gives them to whoever starts the daemon again, and ends when it is told
 //! to, or when its place in the state directory is gone.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lull_transport::handover::{self, ParcelError, recv_fds, send_fds};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::SocketFlags;
 
-use super::program::{FORGET, GIVE, KEEP, KEPT, VARIABLE, address, bounded, open_dir, socket_name};
+use super::program::{FORGET, GIVE, KEEP, KEPT, SOCKET, VARIABLE, bounded};
 
 /// How often it looks whether its place is still there.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// How long whoever connects may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Keeps what attachment `name`, whose state is in `dir`, leaves to its next life, until it is told to forget it.
+/// Keeps what an attachment leaves to its next life, until it is told to forget it. Who has started this process is at
+/// the other end of a line that it was given: a daemon, or one that the service manager has let in.
 ///
 /// # Errors
-/// It was not started by a daemon, or cannot listen.
-pub fn keep_log(dir: &Path, name: &str) -> io::Result<()> {
+/// It was started otherwise, or was given nothing.
+pub fn keep_log() -> io::Result<()> {
     let number = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
-    let number = number.ok_or_else(|| {
+    let line = match number {
+        Some(number) => Some(handover::inherited(number)),
+        None => handover::from_service_manager().pop().map(|(_, line)| line),
+    };
+    let line = line.ok_or_else(|| {
         io::Error::other("a daemon starts this when it needs it; there is nothing to do by hand")
     })?;
-    let line = handover::inherited(number).map_err(io::Error::other)?;
+    let line = line.map_err(io::Error::other)?;
+    bounded(&line, PATIENCE)?;
     // What ends the daemon, an interrupt from its terminal too, must not end its keeper.
     let _ = rustix::process::setsid();
-    let given = recv_fds(&line).map_err(io::Error::other)?;
-    if given.message != KEEP || given.fds.is_empty() {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    match Place::take(dir, name) {
-        Ok(place) => {
-            send_fds(&line, &[], KEPT).map_err(io::Error::other)?;
-            place.serve(&given.fds, line)
-        }
-        Err(error) => {
-            let why = format!("it cannot listen in {}: {error}", dir.display());
-            let _ = send_fds(&line, &[], why.as_bytes());
-            Err(error)
-        }
-    }
+    // No file system is kept busy by a process that only waits.
+    std::env::set_current_dir("/")?;
+    let mut given = recv_fds(&line).map_err(io::Error::other)?;
+    let nothing = || io::Error::from(io::ErrorKind::InvalidData);
+    let told = given.message.strip_prefix(KEEP).and_then(|told| told.split_first_chunk());
+    let (number, path) = told.ok_or_else(nothing)?;
+    let (number, path) = (u64::from_le_bytes(*number), PathBuf::from(OsStr::from_bytes(path)));
+    let at = given.fds.iter().position(|(name, _)| name == SOCKET).ok_or_else(nothing)?;
+    let (_, socket) = given.fds.swap_remove(at);
+    send_fds(&line, &[], KEPT).map_err(io::Error::other)?;
+    Place { socket, path, number }.serve(&given.fds, line)
 }
 
 /// Its place in the state directory.
 struct Place {
     socket: OwnedFd,
-    path: std::path::PathBuf,
+    path: PathBuf,
     /// Which file it is.
     number: u64,
 }
 
 impl Place {
-    fn take(dir: &Path, name: &str) -> io::Result<Self> {
-        // Whoever may connect gets the log: its owner only.
-        rustix::process::umask(Mode::RWXG | Mode::RWXO);
-        let (within, file) = (open_dir(dir)?, socket_name(name));
-        let path = dir.join(&file);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let flags = SocketFlags::CLOEXEC;
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        rustix::net::bind(&socket, &address(&within, &file)?)?;
-        rustix::net::listen(&socket, 4)?;
-        let number = rustix::fs::stat(&path)?.st_ino;
-        // No file system is kept busy by a process that only waits.
-        std::env::set_current_dir("/")?;
-        Ok(Self { socket, path, number })
-    }
-
     fn serve(self, kept: &[(String, OwnedFd)], line: OwnedFd) -> io::Result<()> {
         let mut line = Some(line);
         loop {
@@ -92,11 +75,11 @@ impl Place {
                 match recv_fds(present) {
                     Ok(parcel) if parcel.message == FORGET => {
                         // Another keeper may have taken its place.
-                        return if self.is_there() {
-                            std::fs::remove_file(&self.path)
-                        } else {
-                            Ok(())
-                        };
+                        if self.is_there() {
+                            // Where it may not, a name is left at which nobody is.
+                            let _ = std::fs::remove_file(&self.path);
+                        }
+                        return Ok(());
                     }
                     Ok(_) => {}
                     // The daemon has ended; the next one connects.
@@ -123,6 +106,11 @@ impl Place {
     }
 
     fn is_there(&self) -> bool {
-        rustix::fs::stat(&self.path).is_ok_and(|found| found.st_ino == self.number)
+        match rustix::fs::stat(&self.path) {
+            Ok(found) => found.st_ino == self.number,
+            Err(rustix::io::Errno::NOENT) => false,
+            // It may not look.
+            Err(_) => true,
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! The keeper as its daemon sees it.
 
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Kept;
+use crate::config::Starter;
 use crate::footing;
 
 /// The verb of the command that makes a process a keeper.
@@ -23,7 +27,10 @@ const LOWEST: i32 = 50;
 /// How long an answer may take; what it costs is a start of the command.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub const KEEP: &[u8] = b"keep";
+/// What a keeper is told first, with what it is to keep; the number of the file at which it listens follows, and its path.
+pub const KEEP: &[u8] = b"keep ";
+/// The name among what it is given of the socket on which it listens.
+pub const SOCKET: &str = "socket";
 pub const KEPT: &[u8] = b"kept";
 pub const GIVE: &[u8] = b"give";
 pub const FORGET: &[u8] = b"forget";
@@ -78,27 +85,100 @@ fn said(error: ParcelError) -> io::Error {
     io::Error::other(format!("the keeper does not answer: {error}"))
 }
 
-/// Starts one and gives it these; returns when the next life would find it.
-pub fn start(
-    program: &Path,
-    dir: &Path,
-    attachment: &str,
-    kept: &[(String, OwnedFd)],
-) -> io::Result<Keeper> {
-    let (mine, theirs) = handover::socketpair()?;
-    bounded(&mine, PATIENCE)?;
+/// The socket at which the next life is to find a keeper, under a name at which nobody looks yet.
+struct Listening {
+    socket: OwnedFd,
+    young: PathBuf,
+}
+
+impl Listening {
+    /// For its owner only: whoever may connect gets the log.
+    fn at(place: &Path) -> io::Result<Self> {
+        let young = place.with_extension("keeper.new");
+        match fs::remove_file(&young) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+        let (folder, name) = (young.parent().unwrap_or(&young), young.file_name());
+        let name = name.unwrap_or_default().to_string_lossy();
+        rustix::net::bind(&socket, &address(&open_dir(folder)?, &name)?)?;
+        // Nobody can connect before it listens.
+        fs::set_permissions(&young, Permissions::from_mode(0o600))?;
+        rustix::net::listen(&socket, 4)?;
+        Ok(Self { socket, young })
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Where it has its name it has no other.
+        let _ = fs::remove_file(&self.young);
+    }
+}
+
+/// A process that is to be a keeper, which waits for what it is to keep.
+fn process(starter: &Starter, dir: &Path, attachment: &str) -> io::Result<Keeper> {
+    let program = match starter {
+        Starter::Daemon(program) => program,
+        Starter::ServiceManager(socket) => {
+            let line = rustix::net::socket_with(
+                AddressFamily::UNIX,
+                SocketType::SEQPACKET,
+                SocketFlags::CLOEXEC,
+                None,
+            )?;
+            bounded(&line, PATIENCE)?;
+            rustix::net::connect(&line, &SocketAddrUnix::new(socket)?).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("nobody starts a keeper at {}: {error}", socket.display()),
+                )
+            })?;
+            return Ok(Keeper { line, child: None });
+        }
+    };
+    let (line, theirs) = handover::socketpair()?;
+    bounded(&line, PATIENCE)?;
     let mut command = Command::new(program);
-    command.arg(VERB).arg(std::fs::canonicalize(dir)?).arg(attachment);
+    command.arg(VERB).arg(dir).arg(attachment);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let number = handover::inherit(&mut command, theirs, LOWEST)?;
     command.env(VARIABLE, number.to_string()).env_remove(handover::VARIABLE);
     let child = footing::outside(|| command.spawn()).map_err(|error| {
         io::Error::new(error.kind(), format!("{} cannot be started: {error}", program.display()))
     })?;
-    drop(command);
-    let mut keeper = Keeper { line: mine, child: Some(child) };
-    let kept: Vec<_> = kept.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
-    let told = send_fds(&keeper.line, &kept, KEEP).and_then(|()| recv_fds(&keeper.line));
+    Ok(Keeper { line, child: Some(child) })
+}
+
+/// Starts one and gives it these; returns when the next life would find it.
+pub fn start(
+    starter: &Starter,
+    dir: &Path,
+    attachment: &str,
+    kept: &[(String, OwnedFd)],
+) -> io::Result<Keeper> {
+    let dir = fs::canonicalize(dir)?;
+    let place = dir.join(socket_name(attachment));
+    let mut keeper = process(starter, &dir, attachment)?;
+    let listening =
+        Listening::at(&place).and_then(|one| Ok((fs::metadata(&one.young)?.ino(), one)));
+    let (number, listening) = listening.map_err(|error| {
+        let why = format!("no keeper can listen in {}: {error}", dir.display());
+        io::Error::new(error.kind(), why)
+    })?;
+    let message = [KEEP, &number.to_le_bytes(), place.as_os_str().as_bytes()].concat();
+    let mut given: Vec<_> = kept.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
+    given.push((SOCKET.to_owned(), listening.socket.as_fd()));
+    let told = send_fds(&keeper.line, &given, &message).and_then(|()| recv_fds(&keeper.line));
+    // The one before has its place until this one has everything.
+    let told = told.and_then(|told| {
+        if told.message == KEPT {
+            fs::rename(&listening.young, &place)?;
+        }
+        Ok(told)
+    });
     match told {
         Ok(Parcel { message, .. }) if message == KEPT => Ok(keeper),
         other => {
