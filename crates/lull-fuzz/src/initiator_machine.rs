@@ -211,9 +211,13 @@ impl World {
             let flags = RequestFlags::none().with_if(fua, RequestFlags::FUA);
             Ask { op, flags, offset, length: (end - offset) as u32 }
         };
+        // Some of it is left for further pieces.
+        let pieces = if matches!(op, Discard | WriteZeroes) { from.below(4) as u64 } else { 0 };
+        let room = geometry.size - ask.offset - u64::from(ask.length);
+        let rest = (pieces * u64::from(ask.length)).min(room);
         self.asked += 1;
         self.open.insert(Slot(self.asked));
-        Some(Event::Submit { slot: Slot(self.asked), ask })
+        Some(Event::Submit { slot: Slot(self.asked), ask, rest })
     }
 
     /// As often as a deadline has come: one that stays behind would keep the daemon busy for nothing.
@@ -269,7 +273,7 @@ impl World {
                 }
                 self.sent.push(request.number);
             }
-            Action::Retain { slot, place } => {
+            Action::Retain { slot, place, .. } => {
                 assert!(self.open.contains(&slot), "its payload is gone");
                 assert!(self.kept.insert(place), "{place} is kept twice");
             }

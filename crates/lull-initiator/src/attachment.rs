@@ -1,7 +1,6 @@
 //! One attachment: its machine, its consumers' requests and its present connection, on one thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -103,8 +102,6 @@ pub(crate) struct Core {
     pub connection: Option<Connection>,
     /// What consumers were told; `None` before the first ATTACHED.
     pub geometry: Option<Geometry>,
-    /// Pieces of long requests that are to be asked for next.
-    pub pieces: VecDeque<(Slot, Ask)>,
     /// Scratch, kept for its memory.
     pub frame: Vec<u8>,
     actions: lull_proto::initiator::Actions,
@@ -149,6 +146,8 @@ pub(crate) struct Told {
     pub shared_once: bool,
     /// Whether the target may have a place reserved for it.
     pub known_there: bool,
+    /// It is to end, and a connection was lost over which the target may have been told so, or have let it in.
+    pub leaves_unheard: bool,
     /// The connection of the only ATTACH that was ever sent, while it is not answered.
     pub first_attach: Option<ConnId>,
 }
@@ -197,6 +196,7 @@ impl Attachment {
             full_at: None,
             shared_once: false,
             known_there: !made.fresh,
+            leaves_unheard: false,
             first_attach: None,
         };
         let core = Core {
@@ -207,7 +207,6 @@ impl Attachment {
             remembered: None,
             connection: None,
             geometry: None,
-            pieces: VecDeque::new(),
             frame: Vec::new(),
             actions: Vec::new(),
             preparing: None,
@@ -258,12 +257,8 @@ impl Attachment {
         let core = &mut *core;
         let mut actions = std::mem::take(&mut core.actions);
         core.machine.handle(now, event, &mut actions);
-        loop {
-            for action in actions.drain(..) {
-                self.perform(core, now, action);
-            }
-            let Some((slot, ask)) = core.pieces.pop_front() else { break };
-            core.machine.handle(now, Event::Submit { slot, ask }, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(core, now, action);
         }
         core.actions = actions;
         let phase = core.machine.phase();
@@ -296,8 +291,8 @@ impl Attachment {
 
     /// A consumer asks. `rest`: bytes behind `ask` that belong to the same request. [CONN-3]
     pub fn submit(self: &Rc<Self>, ask: Ask, rest: u64, buffer: Option<Bytes>, duty: Duty) {
-        let slot = self.core.borrow_mut().slots.insert(ask, rest, buffer, duty);
-        self.handle(Event::Submit { slot, ask });
+        let slot = self.core.borrow_mut().slots.insert(ask.op, buffer, duty);
+        self.handle(Event::Submit { slot, ask, rest });
         let mut core = self.core.borrow_mut();
         let changes = !matches!(ask.op, OpCode::Read | OpCode::Flush);
         if changes && core.machine.waits_for_room() {

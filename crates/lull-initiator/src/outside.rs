@@ -45,8 +45,8 @@ pub fn estate(bytes: &[u8]) {
     let payload = Payload::given(file).expect("its length");
     for left in document.attachments {
         let _ = left.promised.known();
-        let slots: HashMap<u32, Slot> =
-            left.requests.iter().map(|one| (one.slot, Slot(one.slot))).collect();
+        let slots: HashMap<u32, (Slot, u64)> =
+            left.requests.iter().map(|one| (one.slot, (Slot(one.slot), one.rest))).collect();
         for one in left.sent.iter().chain(&left.held) {
             let _ = one.known(&slots);
         }

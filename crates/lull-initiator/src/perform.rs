@@ -14,7 +14,6 @@ use crate::command::Run;
 use crate::config::Policy;
 use crate::connection::Connection;
 use crate::daemon::News;
-use crate::front_end::longest;
 use crate::hook;
 use crate::outstanding::Carries;
 use crate::slots::Data;
@@ -32,7 +31,7 @@ impl Attachment {
                 }
             }
             Action::Answer { slot, status } => answer(core, now, slot, status),
-            Action::Retain { slot, place } => {
+            Action::Retain { slot, place, ask } => {
                 let Some(entry) = core.slots.get_mut(slot) else {
                     unreachable!("only an answer frees a slot, and it comes behind")
                 };
@@ -40,7 +39,7 @@ impl Attachment {
                     Data::Send(payload, digest) => (payload.as_ref(), *digest),
                     Data::None | Data::Fill(_) => (&[][..], Digest::NONE),
                 };
-                core.journal.push(place, &entry.ask, payload, digest);
+                core.journal.push(place, &ask, payload, digest);
             }
             Action::Release { before } => core.journal.release(before),
             Action::Settle(incarnation) => {
@@ -153,6 +152,7 @@ impl Attachment {
                 let stall = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
                 core.told.longest_stall_ms = core.told.longest_stall_ms.max(stall);
             }
+            Report::Away { leaving, .. } => core.told.leaves_unheard |= leaving,
             Report::Pausing { reason, .. } => core.told.reason = reason.as_str().to_owned(),
             Report::Refused { last, .. } => {
                 // What was never granted before, and is refused, is nowhere.
@@ -215,7 +215,6 @@ impl Attachment {
             | Report::LogMissing { changed: false }
             | Report::Drained { .. }
             | Report::Paused { .. }
-            | Report::Away { .. }
             | Report::Expired { .. }
             | Report::ShutdownCancelled
             | Report::ShuttingDown
@@ -310,15 +309,9 @@ fn transmit(core: &mut Core, origin: Origin, request: &Request) {
     }
 }
 
-/// [CONN-3] Answers the consumer, or goes on with the next piece of what it asked.
+/// [CONN-3] Answers the consumer.
 fn answer(core: &mut Core, now: MonoTime, slot: Slot, status: StatusCode) {
-    if status == StatusCode::Done {
-        let most = core.geometry.as_ref().map_or(u32::MAX, longest);
-        if let Some(ask) = core.slots.next_piece(slot, most) {
-            core.pieces.push_back((slot, ask));
-            return;
-        }
-    } else {
+    if status != StatusCode::Done {
         core.told.errors += 1;
         if status == StatusCode::NoSpace {
             core.told.full_at = Some(now);

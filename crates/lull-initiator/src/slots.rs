@@ -12,10 +12,8 @@ use crate::buffer::{Bytes, Shared};
 pub struct Entry {
     /// Tells one tenant of a slot from the next.
     pub tenant: u64,
-    /// What is asked now: all of it, or a piece of what is longer than the resource's longest request.
-    pub ask: Ask,
-    /// Bytes behind this piece that are still to be asked for.
-    pub rest: u64,
+    /// What is done.
+    pub op: OpCode,
     /// What it carries.
     pub data: Data,
     /// The number under which it was sent last.
@@ -79,20 +77,20 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Takes a request in. `rest`: bytes behind `ask` that belong to it.
-    pub fn insert(&mut self, ask: Ask, rest: u64, buffer: Option<Bytes>, duty: Duty) -> Slot {
-        let data = match (ask.op, buffer) {
+    /// Takes a request in.
+    pub fn insert(&mut self, op: OpCode, buffer: Option<Bytes>, duty: Duty) -> Slot {
+        let data = match (op, buffer) {
             (OpCode::Read | OpCode::Extents, buffer) => Data::Fill(buffer),
             (_, Some(bytes)) => Data::send(Shared::new(bytes)),
             (_, None) => Data::None,
         };
-        self.place(ask, rest, data, duty)
+        self.place(op, data, duty)
     }
 
     /// The same for one that another process had taken in, with what it carries.
-    pub fn place(&mut self, ask: Ask, rest: u64, data: Data, duty: Duty) -> Slot {
+    pub fn place(&mut self, op: OpCode, data: Data, duty: Duty) -> Slot {
         self.tenants += 1;
-        let entry = Entry { tenant: self.tenants, ask, rest, data, number: None, duty };
+        let entry = Entry { tenant: self.tenants, op, data, number: None, duty };
         match self.free.pop() {
             Some(at) => {
                 self.entries[at as usize] = Some(entry);
@@ -126,23 +124,12 @@ impl Slots {
         }
     }
 
-    /// The next piece of the request in `slot`, if this one is done and there is more of it.
-    pub fn next_piece(&mut self, slot: Slot, most: u32) -> Option<Ask> {
-        let entry = self.get_mut(slot).filter(|entry| entry.rest > 0)?;
-        let length = entry.rest.min(u64::from(most)) as u32;
-        entry.ask.offset += u64::from(entry.ask.length);
-        entry.ask.length = length;
-        entry.rest -= u64::from(length);
-        entry.number = None;
-        Some(entry.ask)
-    }
-
     /// Answers the consumer and frees the slot [CONN-3]; the number under which it was sent last.
     pub fn answer(&mut self, slot: Slot, status: StatusCode) -> Option<u64> {
         let entry = self.entries.get_mut(slot.0 as usize)?.take()?;
         self.free.push(slot.0);
         match entry.duty {
-            Duty::Consumer(reply) => reply.done(outcome(entry.ask.op, status, entry.data)),
+            Duty::Consumer(reply) => reply.done(outcome(entry.op, status, entry.data)),
             Duty::Sharer(token) => {
                 let (result, buffer) = result(status, entry.data);
                 token.answer(result, buffer);

@@ -103,7 +103,8 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::PauseAborted { longest, .. } => {
             ("resumed", format!("the pause ended without a restart; the longest wait was {}", span(*longest)))
         }
-        Report::Away { why, in_flight, deadline } => {
+        Report::Away { leaving: true, why, .. } => ("asked_again", unheard(*why, told)),
+        Report::Away { why, in_flight, deadline, leaving: false } => {
             away(*why, *in_flight, deadline.is_some(), told, config)
         }
         Report::Refused { refused, .. } => ("refused", refusal(refused)),
@@ -196,6 +197,22 @@ pub fn end_of(held: &Held) -> String {
         .map_or_else(|| "a target further up".to_owned(), ToString::to_string)
 }
 
+/// [CONN-5] The target may keep a place for what is about to end.
+fn unheard(why: Why, told: &Told) -> String {
+    let trouble = told.trouble.as_deref();
+    let why = match why {
+        Why::Restart(_) => "the target went down for a restart",
+        Why::WriteBack => "a write-back failed at the target",
+        Why::Shutdown => "the target was shut down",
+        Why::First | Why::Lost | Why::Successor | Why::Faulted => {
+            trouble.unwrap_or("the target fell silent")
+        }
+    };
+    format!(
+        "{why} before it said that it keeps no place for this; it is asked once more, for some seconds"
+    )
+}
+
 fn away(
     why: Why,
     in_flight: u32,
@@ -277,6 +294,9 @@ fn ended(end: End, told: &Told) -> (&'static str, String) {
         End::Left if told.is_refused() => {
             ("left", "left a target that refuses it; a place there may stay reserved".to_owned())
         }
+        End::Left if told.leaves_unheard => {
+            ("left", "left without the target's word; a place there may stay reserved".to_owned())
+        }
         End::Left => {
             ("left", "left while the target was away; its place there stays reserved".to_owned())
         }
@@ -310,9 +330,10 @@ pub fn detached(
                     format!("lull status at {target}: where it lists {node}, {evict} there"),
                 )
             } else {
+                let stays = if told.leaves_unheard { "may stay" } else { "stays" };
                 (
                     format!(
-                        "{name} has ended here, but {target} is away: its place there stays reserved"
+                        "{name} has ended here, but {target} is away: its place there {stays} reserved"
                     ),
                     format!("when {target} is back: {evict} there"),
                 )

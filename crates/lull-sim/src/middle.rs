@@ -6,7 +6,7 @@ use crate::node::slots::{Entry, Wanted};
 use crate::target::{MOST_SECTORS, TargetHost};
 use crate::world::World;
 use lull_proto::Upstream;
-use lull_proto::initiator::{Ask, Event, Retain, Slot};
+use lull_proto::initiator::{Event, Retain, Slot};
 use lull_proto::target::{self, Ended, ResourceIndex};
 use lull_wire::{RequestFlags, StatusCode};
 use std::time::Duration;
@@ -79,8 +79,8 @@ impl World {
         let node = &mut self.attachments[upper];
         let slot = node.slots.insert(wanted, MOST_SECTORS);
         node.passes.insert(slot, op);
-        let ask = node.slots.get(slot).map_or(Ask::FLUSH, Entry::ask);
-        self.tell_node(upper, Event::Submit { slot, ask });
+        let (ask, rest) = node.slots.asked(slot);
+        self.tell_node(upper, Event::Submit { slot, ask, rest });
     }
 
     /// The target above has answered it, or it was given back.

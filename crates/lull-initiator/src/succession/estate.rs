@@ -169,10 +169,11 @@ impl From<&initiator::Waiting> for Waiting {
 }
 
 impl Waiting {
-    /// The same in this process, where its slot has another number.
-    pub fn known(self, slots: &HashMap<u32, Slot>) -> Option<initiator::Waiting> {
-        let slot = *slots.get(&self.slot)?;
-        Some(initiator::Waiting { slot, ask: self.ask.known()?, since: MonoTime(self.since) })
+    /// The same in this process, where its slot has another number; with what is behind it of its request.
+    pub fn known(self, slots: &HashMap<u32, (Slot, u64)>) -> Option<initiator::Waiting> {
+        let (slot, rest) = *slots.get(&self.slot)?;
+        let (ask, since) = (self.ask.known()?, MonoTime(self.since));
+        Some(initiator::Waiting { slot, ask, rest, since })
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use lull_admin::Access;
 use lull_frontend::nbd;
 use lull_proto::MonoTime;
-use lull_proto::initiator::{Phase, Succession};
+use lull_proto::initiator::{Phase, Slot, Succession, Waiting};
 
 use super::estate::{self, Client, Left, Payload, Request};
 use super::face::Leaving;
@@ -151,7 +151,9 @@ impl Attachment {
         drop(core);
         let id = self.made.kept.attachment.to_string();
         let numbers = parted.iter().map(|(one, _)| one.agreed.connection).collect();
-        let (requests, gone) = write_requests(entries, &numbers, payload);
+        let waiting = succession.sent.iter().chain(&succession.held);
+        let waiting = waiting.map(|one| (one.slot, *one)).collect();
+        let (requests, gone) = write_requests(entries, &waiting, &numbers, payload);
         let clients = write_clients(parted, &id, payload, fds);
         for (name, listener) in listeners {
             match listener.into_fd() {
@@ -186,13 +188,14 @@ impl Attachment {
 
 /// The requests whose answers are owed to somebody who goes on, and the slots of the others.
 fn write_requests(
-    entries: Vec<(lull_proto::initiator::Slot, Entry)>,
+    entries: Vec<(Slot, Entry)>,
+    waiting: &HashMap<Slot, Waiting>,
     clients: &HashSet<u64>,
     payload: &mut Payload,
 ) -> (Vec<Request>, HashSet<u32>) {
     let (mut requests, mut gone) = (Vec::new(), HashSet::new());
     for (slot, entry) in entries {
-        let Entry { ask, rest, data, duty, .. } = entry;
+        let Entry { data, duty, .. } = entry;
         let owed = match duty {
             Duty::Consumer(reply) => reply.into_owed(),
             Duty::Sharer(token) => {
@@ -200,7 +203,8 @@ fn write_requests(
                 None
             }
         };
-        let Some(owed) = owed.filter(|owed| clients.contains(&owed.connection)) else {
+        let owed = owed.filter(|owed| clients.contains(&owed.connection));
+        let Some((owed, Waiting { ask, rest, .. })) = owed.zip(waiting.get(&slot)) else {
             gone.insert(slot.0);
             continue;
         };
@@ -208,7 +212,7 @@ fn write_requests(
             Data::Send(bytes, _) => Some(payload.put(bytes)),
             Data::None | Data::Fill(_) => None,
         };
-        requests.push(Request { slot: slot.0, ask: ask.into(), rest, payload, owed });
+        requests.push(Request { slot: slot.0, ask: (*ask).into(), rest: *rest, payload, owed });
     }
     (requests, gone)
 }

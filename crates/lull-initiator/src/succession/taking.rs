@@ -75,13 +75,13 @@ impl Attachment {
         Ok(())
     }
 
-    /// Takes in what waits: each request in a slot of this process.
+    /// Takes in what waits: each request in a slot of this process, and how many bytes are behind its present piece.
     fn take_requests(
         &self,
         requests: Vec<Request>,
         clients: &HashMap<u64, Resumed<Bytes>>,
         payload: &Payload,
-    ) -> io::Result<HashMap<u32, Slot>> {
+    ) -> io::Result<HashMap<u32, (Slot, u64)>> {
         let mut slots = HashMap::new();
         for Request { slot, ask, rest, payload: bytes, owed } in requests {
             let ask = ask.known().ok_or_else(|| unknown("a request"))?;
@@ -91,8 +91,8 @@ impl Attachment {
                 None => Data::of(&ask, self.pool()),
             };
             let duty = Duty::Consumer(client.owes(owed));
-            let taken = self.core.borrow_mut().slots.place(ask, rest, data, duty);
-            slots.insert(slot, taken);
+            let taken = self.core.borrow_mut().slots.place(ask.op, data, duty);
+            slots.insert(slot, (taken, rest));
         }
         Ok(slots)
     }

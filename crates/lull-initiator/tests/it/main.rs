@@ -6,6 +6,7 @@ mod cuts;
 mod given_back;
 mod heirs;
 mod hostile;
+mod leaving;
 mod life;
 mod outages;
 mod refusals;

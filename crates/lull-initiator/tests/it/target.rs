@@ -38,6 +38,8 @@ pub struct Script {
     pub mute: bool,
     /// Read everything and say nothing.
     pub frozen: bool,
+    /// Answer DETACH with this DISCONNECT, once.
+    pub goes_at_detach: Option<DisconnectCode>,
     /// Answer writes with this.
     pub status: StatusCode,
     /// Send this instead of WELCOME.
@@ -87,6 +89,7 @@ impl Target {
             hold_attach: false,
             mute: false,
             frozen: false,
+            goes_at_detach: None,
             status: StatusCode::Done,
             greet_with: None,
             spoil: false,
@@ -129,12 +132,17 @@ impl Target {
         self.listening = Some(task);
     }
 
-    /// Is gone, as if killed: sockets end, and it comes back as another incarnation.
-    pub async fn vanish(&mut self) {
+    /// Accepts nobody; who is connected stays so.
+    pub async fn stops_listening(&mut self) {
         if let Some(listening) = self.listening.take() {
             listening.abort();
             let _ = listening.await;
         }
+    }
+
+    /// Is gone, as if killed: sockets end, and it comes back as another incarnation.
+    pub async fn vanish(&mut self) {
+        self.stops_listening().await;
         self.outlet.borrow_mut().take();
         self.sessions.borrow_mut().drain(..).for_each(|session| session.abort());
         let mut script = self.script.borrow_mut();
@@ -162,18 +170,11 @@ impl Target {
     }
 
     pub fn disconnect(&self, restart: u64, code: DisconnectCode) {
-        self.send(Disconnect {
-            restart: RestartId(restart),
-            code,
-            downtime_ms: 100,
-            resource: Name::default(),
-            where_to: List::default(),
-            detail: Prose::clipped("new kernel"),
-        });
+        self.send(down(restart, code));
         self.outlet.borrow().as_ref().expect("a session").finish();
     }
 
-    /// Answers a read of the present session that the script has left unanswered.
+    /// Answers a request of the present session that the script has left unanswered; a read with its data.
     pub fn answer(&self, number: u64, data: Vec<u8>) {
         let incarnation = Incarnation([self.script.borrow().incarnation; 16]);
         let (number, status) = (RequestNumber(number), StatusCode::Done);
@@ -200,6 +201,17 @@ impl Target {
                 return complete;
             }
         }
+    }
+}
+
+fn down(restart: u64, code: DisconnectCode) -> Disconnect {
+    Disconnect {
+        restart: RestartId(restart),
+        code,
+        downtime_ms: 100,
+        resource: Name::default(),
+        where_to: List::default(),
+        detail: Prose::clipped("new kernel"),
     }
 }
 
@@ -320,7 +332,11 @@ impl Session {
             }
             Message::Detach(_) => {
                 let epoch = self.script.borrow().epoch;
-                self.say(Detached { epoch })?;
+                let goes = self.script.borrow_mut().goes_at_detach.take();
+                match goes {
+                    Some(code) => self.say(down(7, code))?,
+                    None => self.say(Detached { epoch })?,
+                }
                 let _ = self.tell.send(News::Detached);
                 Ok(())
             }

@@ -101,11 +101,6 @@ impl Initiator {
         actions: &mut Actions,
     ) {
         let Some(mut outage) = self.outage().cloned() else { return };
-        // [CONN-5] Nobody answered for some seconds: the place stays reserved for its hold.
-        if self.intent == Intent::LeaveOnceMore && now.since(outage.since) >= LEAVE_LIMIT {
-            self.end(End::Left, actions);
-            return;
-        }
         let next = if let (None, Some(next)) = (wait, self.knocked_instead_of()) {
             // [CONN-1] Whoever knocked, nobody was there: the wait goes on as if nothing had been heard.
             outage.attempts -= 1;
@@ -113,6 +108,11 @@ impl Initiator {
         } else {
             now + wait.unwrap_or_else(|| outage.backoff(now, self.roll()))
         };
+        // [CONN-5] Nobody let it in for some seconds: the place stays reserved for its hold.
+        if self.intent == Intent::LeaveOnceMore && next.since(outage.since) >= LEAVE_LIMIT {
+            self.end(End::Left, actions);
+            return;
+        }
         self.state = State::Away { outage, next };
         self.expire(actions);
     }
@@ -375,13 +375,6 @@ impl Initiator {
                 self.refusal = None;
                 self.give_up_dial(now, None, actions);
             }
-            // [CONN-5] The target may have let it in, or may not have let it go: it is asked once more.
-            State::Leaving { step: super::Leaving::Asked, .. } | State::Attaching { .. }
-                if self.intent == Intent::Leave && self.has_nothing_to_lose() =>
-            {
-                self.go_away(now, Why::Lost, Duration::ZERO, actions);
-                self.intent = Intent::LeaveOnceMore;
-            }
             State::Attaching { .. }
             | State::Replaying { .. }
             | State::Ready { .. }
@@ -437,6 +430,16 @@ impl Initiator {
             self.end(End::Left, actions);
             return;
         }
+        // [CONN-5] The target may have let it in, or may not have let it go: it is asked once more.
+        let leaving = self.intent == Intent::Leave
+            && self.has_nothing_to_lose()
+            && matches!(
+                self.state,
+                State::Leaving { step: super::Leaving::Asked, .. } | State::Attaching { .. }
+            );
+        if leaving {
+            self.intent = Intent::LeaveOnceMore;
+        }
         let in_flight = self.requests.in_flight();
         self.requests.lost();
         let timeout = self.config.restart_timeout;
@@ -460,7 +463,7 @@ impl Initiator {
             }
         };
         let deadline = outage.deadline;
-        actions.push(Action::Report(Report::Away { why, deadline, in_flight }));
+        actions.push(Action::Report(Report::Away { why, deadline, in_flight, leaving }));
         if self.outage().is_some() {
             // It came and went before: not at once again, or a crashing target is dialled without a pause.
             let wait = outage.backoff(now, self.roll());

@@ -75,8 +75,9 @@ pub const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub enum Event {
     /// The daemon is ready to dial.
     Begin,
-    /// A consumer asks. It is answered exactly once [CONN-3].
-    Submit { slot: Slot, ask: Ask },
+    /// A consumer asks. It is answered exactly once [CONN-3]. `rest`: bytes behind `ask` that belong to the same request,
+    /// of which the target takes no more at once; they are asked for in further pieces, each as long as `ask` or shorter.
+    Submit { slot: Slot, ask: Ask, rest: u64 },
     /// The connection stands.
     Dialled { conn: ConnId },
     /// It could not be had.
@@ -116,8 +117,9 @@ pub enum Action {
     HangUp { conn: ConnId },
     /// Answer the slot's consumer and free the slot. NOT EXECUTED only where [`Retain::Elsewhere`] is. For a read that is done its reply's payload is the answer.
     Answer { slot: Slot, status: StatusCode },
-    /// Keep the slot's change over its answer, which follows, under the next place of the log [SAFE-1].
-    Retain { slot: Slot, place: u64 },
+    /// Keep a change of the slot's, all of it or a piece, under the next place of the log, over its answer, which
+    /// follows, or comes after the pieces that follow [SAFE-1].
+    Retain { slot: Slot, place: u64, ask: Ask },
     /// Let go of everything that is kept under lower places.
     Release { before: u64 },
     /// The resource has a new incarnation, or the attachment has ended: what was changed since the last flush may be lost.
@@ -196,7 +198,7 @@ impl Initiator {
     pub fn handle(&mut self, now: MonoTime, event: Event, actions: &mut Actions) {
         match event {
             Event::Begin => self.begin(now, actions),
-            Event::Submit { slot, ask } => self.submit(now, slot, ask, actions),
+            Event::Submit { slot, ask, rest } => self.submit(now, slot, ask, rest, actions),
             Event::Dialled { conn } => self.dialled(conn, actions),
             Event::DialFailed { conn } => self.dial_failed(now, conn, actions),
             Event::Received { conn, message } => self.received(now, conn, message, actions),
@@ -218,7 +220,7 @@ impl Initiator {
         }
     }
 
-    fn submit(&mut self, now: MonoTime, slot: Slot, ask: Ask, actions: &mut Actions) {
+    fn submit(&mut self, now: MonoTime, slot: Slot, ask: Ask, rest: u64, actions: &mut Actions) {
         // [TIMER-1] Until RESUME, a pause in between included. [CONN-5] Who leaves takes nothing more.
         let failing = self.outage().is_some_and(Outage::is_failing);
         if failing || self.intent != Intent::Stay {
@@ -227,7 +229,7 @@ impl Initiator {
         }
         match &self.state {
             State::Sharing { link } => {
-                self.requests.hold(now, slot, ask);
+                self.requests.hold(now, slot, ask, rest);
                 self.requests.send_held(now, link.conn, actions);
             }
             State::Idle
@@ -239,7 +241,7 @@ impl Initiator {
             // [PAUSE-7]
             | State::Draining { .. }
             | State::Flushing { .. }
-            | State::Paused { .. } => self.requests.hold(now, slot, ask),
+            | State::Paused { .. } => self.requests.hold(now, slot, ask, rest),
             State::Leaving { .. } | State::Ended(_) => {
                 // [CHAIN-1] Whoever asks this of a medium keeps it.
                 let status = match self.config.retain {

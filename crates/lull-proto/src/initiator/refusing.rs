@@ -87,6 +87,8 @@ impl Initiator {
         let final_end = match (retry, code) {
             // [SAFE-5] It learned the epoch, whatever else was said.
             (_, RefusalCode::StaleEpoch) => None,
+            // [CONN-5] Whoever is put off has not heard about its place: a restart may be under way.
+            (Retry::Later | Retry::Unknown(_), _) if self.intent == Intent::LeaveOnceMore => None,
             (Retry::Later | Retry::Unknown(_), _) => leaves.then_some(End::Left),
             (Retry::Final, RefusalCode::OtherInstance | RefusalCode::StaleTenure) => {
                 Some(End::Fenced)

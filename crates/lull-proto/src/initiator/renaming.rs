@@ -156,11 +156,11 @@ impl Requests {
             heritage: _,
             shares: _,
         } = self;
-        for Held { slot: _, ask: _, since } in held {
+        for Held { slot: _, ask: _, rest: _, since } in held {
             *since = names.ago(*since, Duration::ZERO);
         }
         let sent = window.iter_mut().flatten().chain(unsent.iter_mut());
-        for Sent { origin: _, ask: _, since, live: _, covers: _ } in sent {
+        for Sent { origin: _, ask: _, rest: _, since, live: _, covers: _ } in sent {
             *since = names.ago(*since, Duration::ZERO);
         }
         if window.is_empty() && unsent.is_empty() && names.forgets_numbers() {

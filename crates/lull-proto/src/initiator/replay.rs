@@ -172,7 +172,7 @@ impl Requests {
         for sent in core::mem::take(&mut self.unsent) {
             if which(&sent) {
                 replay.again.count(&sent.ask);
-                self.send(conn, sent.origin, sent.ask, sent.since, actions);
+                self.send_piece(conn, sent.origin, sent.ask, sent.rest, sent.since, actions);
             } else {
                 self.unsent.push_back(sent);
             }

@@ -55,8 +55,9 @@ pub enum Report {
     Paused { restart: RestartId, after: Duration, retained: u64 },
     /// RESUME came without a restart: the pause was aborted.
     PauseAborted { restart: RestartId, longest: Duration },
-    /// The session is gone.
-    Away { why: Why, deadline: Option<MonoTime>, in_flight: u32 },
+    /// The session is gone. `leaving`: before it was known whether the target keeps a place for this attachment, which has
+    /// nothing else left to do: it is asked once more, for some seconds [CONN-5].
+    Away { why: Why, deadline: Option<MonoTime>, in_flight: u32, leaving: bool },
     /// A dial or an ATTACH was refused; `last`: that ends the attachment.
     Refused { refused: Refused, last: bool },
     /// The target's resource cannot take the place of the one that the consumers know [CONN-7].

@@ -31,6 +31,8 @@ pub enum Origin {
 pub(super) struct Held {
     pub(super) slot: Slot,
     pub(super) ask: Ask,
+    /// Bytes behind it that are asked for next.
+    pub(super) rest: u64,
     pub(super) since: MonoTime,
 }
 
@@ -39,6 +41,8 @@ pub(super) struct Held {
 pub(super) struct Sent {
     pub(super) origin: Origin,
     pub(super) ask: Ask,
+    /// Bytes behind it that are asked for next.
+    pub(super) rest: u64,
     pub(super) since: MonoTime,
     /// Sent on the present connection and outstanding there.
     pub(super) live: bool,
@@ -53,6 +57,15 @@ impl Sent {
             Origin::Consumer(slot) => Some(Action::Answer { slot, status }),
             Origin::Retained(_) | Origin::Nobody => None,
         }
+    }
+
+    /// [CONN-5] What a piece that is done leaves of its request, which was accepted with it: held like any other, and
+    /// answered in the end. All are as long as the first.
+    fn next_piece(&self, slot: Slot) -> Option<Held> {
+        let length = self.rest.min(self.ask.length.into()) as u32;
+        let ask = Ask { offset: self.ask.end(), length, ..self.ask };
+        let rest = self.rest - u64::from(length);
+        (length > 0).then_some(Held { slot, ask, rest, since: self.since })
     }
 
     /// What it counts in the log once it is answered.
@@ -151,8 +164,8 @@ impl Requests {
         self.offer.held = held;
     }
 
-    pub fn hold(&mut self, now: MonoTime, slot: Slot, ask: Ask) {
-        self.held.push_back(Held { slot, ask, since: now });
+    pub fn hold(&mut self, now: MonoTime, slot: Slot, ask: Ask, rest: u64) {
+        self.held.push_back(Held { slot, ask, rest, since: now });
     }
 
     /// Sends what is held, in order, as far as it may go: a change that overlaps an outstanding one waits for it, a
@@ -165,12 +178,12 @@ impl Requests {
             if !self.has_room() || self.overlaps(&first) || !self.may_be_kept(&first) {
                 break;
             }
-            let Some(Held { slot, mut ask, since }) = self.held.pop_front() else { break };
+            let Some(Held { slot, mut ask, rest, since }) = self.held.pop_front() else { break };
             if ask.changes() && self.log.is_beyond(&ask) && ask.op != OpCode::Discard {
                 ask.flags = ask.flags.with(RequestFlags::FUA);
             }
             match ask.answer_without(self.offer) {
-                None => self.send(conn, Origin::Consumer(slot), ask, since, actions),
+                None => self.send_piece(conn, Origin::Consumer(slot), ask, rest, since, actions),
                 Some(status) => actions.push(Action::Answer { slot, status }),
             }
         }
@@ -257,11 +270,23 @@ impl Requests {
         since: MonoTime,
         actions: &mut Actions,
     ) {
+        self.send_piece(conn, origin, ask, 0, since, actions);
+    }
+
+    pub(super) fn send_piece(
+        &mut self,
+        conn: ConnId,
+        origin: Origin,
+        ask: Ask,
+        rest: u64,
+        since: MonoTime,
+        actions: &mut Actions,
+    ) {
         if ask.changes() {
             self.changing.insert(ask.offset, ask.end());
         }
         let number = self.next();
-        let sent = Sent { origin, ask, since, live: true, covers: self.log.end() };
+        let sent = Sent { origin, ask, rest, since, live: true, covers: self.log.end() };
         self.coming += sent.cost();
         self.window.push_back(Some(sent));
         self.live += 1;
@@ -291,7 +316,7 @@ impl Requests {
                 continue;
             }
             again.count(&sent.ask);
-            self.send(conn, sent.origin, sent.ask, sent.since, actions);
+            self.send_piece(conn, sent.origin, sent.ask, sent.rest, sent.since, actions);
         }
         self.forget_answered();
         again
@@ -334,13 +359,18 @@ impl Requests {
                     // What was quick here is to be repeated anywhere.
                     let flags = sent.ask.flags.without(RequestFlags::FAST);
                     if self.log.keeps() {
-                        let place = self.log.push(Ask { flags, ..sent.ask });
-                        actions.push(Action::Retain { slot, place });
+                        let ask = Ask { flags, ..sent.ask };
+                        let place = self.log.push(ask);
+                        actions.push(Action::Retain { slot, place, ask });
                     } else {
                         self.log.count(&sent.ask);
                     }
                 }
-                actions.push(Action::Answer { slot, status: reply.status });
+                match sent.next_piece(slot).filter(|_| done) {
+                    // It came before all that is held.
+                    Some(piece) => self.held.push_front(piece),
+                    None => actions.push(Action::Answer { slot, status: reply.status }),
+                }
             }
             // It stays retained, and is sent once more with all that is.
             Origin::Retained(_) if reply.status == StatusCode::NotExecuted => {

@@ -117,7 +117,7 @@ pub enum Leaving {
 /// * where DISCONNECT says that it was taken over or evicted;
 /// * from `Dialling` and `Attaching` where REFUSED is final for it: at first, when it leaves (what it retains stays for its
 ///   next life), and when it is fenced;
-/// * where it leaves, asks once more, and is gone again, refused, or not answered for some seconds.
+/// * where it leaves, asks once more, and is gone again, refused finally, or not let in for some seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "a variant's doc says what its fields are")]
 #[expect(clippy::large_enum_variant, reason = "there is one of them for each attachment")]

@@ -3,7 +3,7 @@
 
 use super::legacy::Heritage;
 use super::outage::{Course, Expiry};
-use super::requests::{Origin, Requests, Sent};
+use super::requests::{Held, Origin, Requests, Sent};
 use super::{Ask, Initiator, Marks, Outage, Policy, Slot, Why};
 use crate::MonoTime;
 use crate::geometry::Geometry;
@@ -17,6 +17,8 @@ pub struct Waiting {
     pub slot: Slot,
     /// What to ask for.
     pub ask: Ask,
+    /// Bytes behind it that belong to the same request.
+    pub rest: u64,
     /// When it came.
     pub since: MonoTime,
 }
@@ -81,11 +83,16 @@ impl Requests {
     fn waiting(&self) -> (Vec<Waiting>, Vec<Waiting>) {
         let sent = self.window.iter().flatten().chain(&self.unsent);
         let sent = sent.filter_map(|sent| match sent.origin {
-            Origin::Consumer(slot) => Some(Waiting { slot, ask: sent.ask, since: sent.since }),
+            Origin::Consumer(slot) => {
+                let Sent { ask, rest, since, .. } = *sent;
+                Some(Waiting { slot, ask, rest, since })
+            }
             Origin::Retained(_) | Origin::Nobody => None,
         });
-        let held = self.held.iter();
-        let held = held.map(|held| Waiting { slot: held.slot, ask: held.ask, since: held.since });
+        let held = self.held.iter().map(|held| {
+            let Held { slot, ask, rest, since } = *held;
+            Waiting { slot, ask, rest, since }
+        });
         (sent.collect(), held.collect())
     }
 
@@ -94,18 +101,18 @@ impl Requests {
         if whole && self.heritage == Heritage::ToFlush {
             self.heritage = Heritage::Settled;
         }
-        for Waiting { slot, ask, since } in sent {
+        for Waiting { slot, ask, rest, since } in sent {
             // [SAFE-3] The log of this life may be a smaller one: what it cannot keep goes the way of all that is too
             // large, durable by itself and behind whatever could be replayed over it.
             if ask.changes() && !ask.is_durable() && self.log.is_beyond(&ask) {
-                self.hold(since, slot, ask);
+                self.hold(since, slot, ask, rest);
                 continue;
             }
             let origin = Origin::Consumer(slot);
-            self.unsent.push_back(Sent { origin, ask, since, live: false, covers: 0 });
+            self.unsent.push_back(Sent { origin, ask, rest, since, live: false, covers: 0 });
         }
-        for Waiting { slot, ask, since } in held {
-            self.hold(since, slot, ask);
+        for Waiting { slot, ask, rest, since } in held {
+            self.hold(since, slot, ask, rest);
         }
     }
 }

@@ -94,13 +94,18 @@ impl Alone {
         alone
     }
 
-    /// The dial that it began succeeds.
-    pub fn connects(&mut self) {
+    /// The dial that it began last.
+    pub fn dialled(&self) -> ConnId {
         let dial = self.actions.iter().rev().find_map(|action| match action {
             Action::Dial { conn } => Some(*conn),
             _ => None,
         });
-        self.conn = dial.expect("it dials");
+        dial.expect("it dials")
+    }
+
+    /// The dial that it began succeeds.
+    pub fn connects(&mut self) {
+        self.conn = self.dialled();
         self.handle(Event::Dialled { conn: self.conn });
     }
 
@@ -140,7 +145,7 @@ impl Alone {
     pub fn submit_ask(&mut self, ask: Ask) -> Slot {
         self.slots += 1;
         let slot = Slot(self.slots);
-        self.handle(Event::Submit { slot, ask });
+        self.handle(Event::Submit { slot, ask, rest: 0 });
         slot
     }
 

@@ -77,17 +77,18 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let submit = (0..5u16, 0..4u64);
+    let submit = (0..5u16, 0..4u64, 0..3u64);
     let step = prop_oneof![
         3 => span().prop_map(Step::Pass),
         2 => Just(Step::Dialled),
         12 => from_target().prop_map(Step::Message),
         6 => (1..12u64, 0..9u8, 1..4u8).prop_map(|(n, status, life)| Step::Reply(n, status, life)),
         1 => Just(Step::Lost),
-        6 => submit.prop_map(|(op, block)| {
+        6 => submit.prop_map(|(op, block, more)| {
             let op = OpCode::from(1 + op as u8);
             let ask = if op == OpCode::Flush { initiator::Ask::FLUSH } else { ask(op, block) };
-            Step::Event(initiator::Event::Submit { slot: Slot(0), ask })
+            let rest = if op == OpCode::Flush { 0 } else { more * u64::from(ask.length) };
+            Step::Event(initiator::Event::Submit { slot: Slot(0), ask, rest })
         }),
         1 => any::<bool>().prop_map(|at_once| {
             Step::Event(initiator::Event::Detach { at_once })
@@ -119,10 +120,10 @@ fn run_initiator(policy: Policy, retain: Retain, steps: Vec<Step>) {
                 now = now + Duration::from_millis(millis);
                 initiator::Event::Tick
             }
-            Step::Event(initiator::Event::Submit { ask, .. }) => {
+            Step::Event(initiator::Event::Submit { ask, rest, .. }) => {
                 slots += 1;
                 open.insert(Slot(slots));
-                initiator::Event::Submit { slot: Slot(slots), ask }
+                initiator::Event::Submit { slot: Slot(slots), ask, rest }
             }
             Step::Event(event) => event,
             Step::Dialled => initiator::Event::Dialled { conn },
@@ -150,7 +151,7 @@ fn run_initiator(policy: Policy, retain: Retain, steps: Vec<Step>) {
                     Origin::Retained(place) => assert!(kept.contains(&place), "{place} was let go"),
                     Origin::Nobody => {}
                 },
-                initiator::Action::Retain { slot, place } => {
+                initiator::Action::Retain { slot, place, .. } => {
                     assert!(open.contains(&slot), "its payload is gone");
                     assert!(kept.insert(place), "{place} is kept twice");
                 }

@@ -1,10 +1,10 @@
 //! The end of an attachment where the connection, or the target, does not help.
 
-use crate::alone::{Alone, attached, connect, resume, welcome};
+use crate::alone::{Alone, attached, connect, disconnect, resume, welcome};
 use crate::pair::config;
 use lull_proto::initiator::{Action, End, Event, Phase, Report};
 use lull_wire::messages::{Detached, Refused};
-use lull_wire::{Epoch, Kind, Message, OpCode, RefusalCode, Retry, Tenure};
+use lull_wire::{DisconnectCode, Epoch, Kind, Message, OpCode, RefusalCode, Retry, Tenure};
 use std::time::Duration;
 
 fn refused(code: RefusalCode, retry: Retry, epoch: u64) -> Message {
@@ -81,11 +81,7 @@ fn a_detach_that_was_not_answered_is_sent_once_more() {
     alone.lose();
     let since = alone.now;
     while ended(&alone).is_none() {
-        let dialled = alone.actions.iter().rev().find_map(|action| match action {
-            Action::Dial { conn } => Some(*conn),
-            _ => None,
-        });
-        alone.handle(Event::DialFailed { conn: dialled.expect("it dials") });
+        alone.handle(Event::DialFailed { conn: alone.dialled() });
         alone.pass(alone.machine.deadline().map_or(Duration::ZERO, |at| at.since(alone.now)));
     }
     assert_eq!(ended(&alone), Some(End::Left));
@@ -107,6 +103,51 @@ fn a_detach_that_was_not_answered_is_sent_once_more() {
         alone.receive(refused(code, retry, 1));
         assert_eq!(ended(&alone), Some(End::Detached), "{code}");
     }
+}
+
+/// [CONN-5] DISCONNECT between DETACH and DETACHED is such a loss, however the target goes: not one to be waited for under
+/// the restart timer.
+#[test]
+fn a_detach_that_a_disconnect_crosses_is_sent_once_more_and_for_some_seconds() {
+    use DisconnectCode::{Restart, Shutdown, WriteBackFailed};
+    for (code, restart) in [(Restart, 7), (WriteBackFailed, 0), (Shutdown, 0)] {
+        let mut alone = asked();
+        alone.receive(disconnect(code, restart));
+        assert!(alone.reported(|report| matches!(report, Report::Away { leaving: true, .. })));
+        alone.connects();
+        alone.attaches(2);
+        alone.receive(resume(restart));
+        assert_eq!(alone.sent(Kind::Detach).len(), 2, "{code}");
+        alone.receive(Detached { epoch: Epoch(2) }.into());
+        assert_eq!(ended(&alone), Some(End::Detached));
+
+        // Nobody is there, or who is puts it off: both are tried for some seconds.
+        for refuses in [false, true] {
+            let mut alone = asked();
+            alone.receive(disconnect(code, restart));
+            let since = alone.now;
+            while ended(&alone).is_none() {
+                if refuses {
+                    alone.connects();
+                    alone.receive(welcome());
+                    alone.receive(connect());
+                    alone.receive(refused(RefusalCode::Pausing, Retry::Later, 0));
+                } else {
+                    alone.handle(Event::DialFailed { conn: alone.dialled() });
+                }
+                let next = alone.machine.deadline();
+                alone.pass(next.map_or(Duration::ZERO, |at| at.since(alone.now)));
+            }
+            assert_eq!(ended(&alone), Some(End::Left));
+            let tried = alone.now.since(since);
+            assert!((2..10).contains(&tried.as_secs()), "{code}: {tried:?}");
+        }
+    }
+
+    // [SAFE-5] Whoever is fenced leaves nothing to be given back.
+    let mut alone = asked();
+    alone.receive(disconnect(DisconnectCode::Evicted, 0));
+    assert_eq!(ended(&alone), Some(End::Fenced));
 }
 
 /// [SAFE-5] An epoch that is behind is learned at the first ATTACH of a life too, however it is refused.

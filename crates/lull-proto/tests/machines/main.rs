@@ -16,6 +16,7 @@ mod lives;
 mod pair;
 mod pause;
 mod pause_end;
+mod pieces;
 mod places;
 mod refusing;
 mod repeated;

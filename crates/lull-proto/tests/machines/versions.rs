@@ -220,7 +220,7 @@ fn what_the_first_version_cannot_be_asked_is_made_up_for() {
     assert_eq!(alone.answers(), [(ahead, StatusCode::Done)]);
     let ask =
         Ask { flags: RequestFlags::FAST.with(RequestFlags::FUA), ..ask(OpCode::WriteZeroes, 2) };
-    alone.handle(lull_proto::initiator::Event::Submit { slot: Slot(9), ask });
+    alone.handle(lull_proto::initiator::Event::Submit { slot: Slot(9), ask, rest: 0 });
     let sent = alone.transmitted();
     assert_eq!(
         sent.iter().map(|one| (one.op, one.flags)).collect::<Vec<_>>(),

@@ -38,6 +38,10 @@ impl World {
         if let Message::PauseComplete(told) = message {
             self.judge_complete(at, told);
         }
+        let unanswered = self.attachments[at].slots.taken();
+        if matches!(message, Message::Detach(_)) && unanswered > 0 {
+            self.found("CONN-5", || format!("node-{at} leaves with {unanswered} unanswered"));
+        }
         // What it had to send again is executed, in this life of the target.
         if matches!(message, Message::Ready(_) | Message::PauseComplete(_))
             && self.attachments[at].config.access == Access::ReadWrite
@@ -136,6 +140,13 @@ impl World {
         };
         if outcome == Outcome::Unknown {
             node.watch.orphans.push(request);
+            let over = matches!(node.phase(), Some(Phase::Ended(_)) | None);
+            let given_up = node.watch.failing || node.watch.missed || over;
+            if node.watch.accepted.contains(&request) && !given_up {
+                self.found("CONN-5", || {
+                    format!("node-{at} answers request {request} with `{status}`, since it leaves")
+                });
+            }
             if !allowed {
                 self.found("PAUSE-7", || {
                     format!(

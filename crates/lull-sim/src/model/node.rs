@@ -50,7 +50,7 @@ impl Turn<'_> {
             }
             Action::Answer { slot, status } => self.answer(at, slot, status),
             Action::Remember(memory) => self.state.nodes[at].wish = Some(memory),
-            Action::Retain { slot, place } => {
+            Action::Retain { slot, place, .. } => {
                 let node = &mut self.state.nodes[at];
                 if let Some(asked) = node.slots.get(&slot.0) {
                     node.retained.insert(place, (ask_of(asked.wish), asked.content));
@@ -161,7 +161,7 @@ impl Turn<'_> {
             // The machine believes that no two requests touch.
             ask.offset += (self.state.nodes[at].asked as u64) << 32;
         }
-        self.tell_node(at, Event::Submit { slot: Slot(slot), ask });
+        self.tell_node(at, Event::Submit { slot: Slot(slot), ask, rest: 0 });
     }
 
     /// [CONN-3] A consumer is answered: once, not before it is true, and with an error only when the attachment ends.

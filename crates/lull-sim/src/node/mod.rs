@@ -94,6 +94,8 @@ pub struct Watch {
     pub excused: bool,
     /// It shared at least once.
     pub shared: bool,
+    /// What consumers had asked for when it was told to end, and was not answered.
+    pub accepted: Vec<u64>,
     /// How it ended.
     pub ended: bool,
     /// Changes that may still happen although nobody waits for them.
@@ -242,20 +244,10 @@ impl World {
         let before = phase_word(machine.phase());
         let heard = matches!(event, Event::Received { .. });
         machine.handle(self.now, event, &mut actions);
-        loop {
-            let mut pieces = Vec::new();
-            for action in actions.drain(..) {
-                // What it answers may be what its own process waited for to end.
-                if self.attachments[at].machine.is_some() {
-                    self.perform_node(at, action, &mut pieces);
-                }
-            }
-            if pieces.is_empty() {
-                break;
-            }
-            for (slot, ask) in pieces {
-                let Some(machine) = &mut self.attachments[at].machine else { break };
-                machine.handle(self.now, Event::Submit { slot, ask }, &mut actions);
+        for action in actions {
+            // What it answers may be what its own process waited for to end.
+            if self.attachments[at].machine.is_some() {
+                self.perform_node(at, action);
             }
         }
         let after = self.attachments[at].phase_word();
@@ -337,7 +329,9 @@ impl World {
             && let Some(entry) = node.slots.get_mut(slot).filter(|entry| entry.tenant == tenant)
         {
             entry.failed_there = reply.status != StatusCode::Done;
-            entry.piece = data;
+            if reply.status == StatusCode::Done {
+                entry.go_on(data, MOST_SECTORS);
+            }
         }
         self.tell_node(at, Event::Replied { conn, reply });
     }
@@ -352,11 +346,7 @@ impl World {
         let node = &mut self.attachments[at];
         let (target, resource) = (node.target, node.resource);
         let slot = node.slots.insert(wanted, MOST_SECTORS);
-        let mut ask = node
-            .slots
-            .get(slot)
-            .map(slots::Entry::ask)
-            .unwrap_or(lull_proto::initiator::Ask::FLUSH);
+        let (mut ask, rest) = node.slots.asked(slot);
         self.judge_begins(
             target,
             resource,
@@ -369,7 +359,7 @@ impl World {
             // The machine believes that no two requests touch.
             ask.offset += wanted.request << 32;
         }
-        self.tell_node(at, Event::Submit { slot, ask });
+        self.tell_node(at, Event::Submit { slot, ask, rest });
         wanted.request
     }
 
@@ -447,7 +437,9 @@ impl World {
     /// An operator ends an attachment.
     pub fn detach(&mut self, at: usize, at_once: bool) {
         self.note(|| format!("node-{at} is detached, at once: {at_once}"));
-        self.attachments[at].watch.excused = true;
+        let node = &mut self.attachments[at];
+        node.watch.excused = true;
+        node.watch.accepted = node.slots.iter().map(|entry| entry.wanted.request).collect();
         self.tell_node(at, Event::Detach { at_once });
     }
 

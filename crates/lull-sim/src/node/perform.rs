@@ -2,24 +2,18 @@
 
 use super::{Connection, Kept, Record, TRY_AGAIN};
 use crate::canary::Canary;
-use crate::target::MOST_SECTORS;
 use crate::world::World;
 use crate::world::queue::Happening;
 use crate::world::wire::{Frame, Payload};
 use lull_proto::ConnId;
 use lull_proto::initiator::{Action, Ask, End, Event, Memory, Origin, Report, Retain, Slot};
 use lull_wire::messages::{Reply, Request};
-use lull_wire::{Message, OpCode, RequestFlags, StatusCode};
+use lull_wire::{Message, OpCode, StatusCode};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl World {
-    pub(super) fn perform_node(
-        &mut self,
-        at: usize,
-        action: Action,
-        pieces: &mut Vec<(Slot, Ask)>,
-    ) {
+    pub(super) fn perform_node(&mut self, at: usize, action: Action) {
         match action {
             Action::Dial { conn } => {
                 if let Some(old) = self.attachments[at].connection.take() {
@@ -32,16 +26,7 @@ impl World {
             Action::Send { conn, message } => self.send_from_node(at, conn, message),
             Action::Transmit { conn, origin, request } => self.transmit(at, conn, origin, request),
             Action::HangUp { conn } => self.hang_up_node(at, conn),
-            Action::Answer { slot, status } => {
-                if status == StatusCode::Done
-                    && self.attachments[at].slots.next_piece(slot, MOST_SECTORS)
-                {
-                    let entry = self.attachments[at].slots.get(slot);
-                    pieces.extend(entry.map(|entry| (slot, entry.ask())));
-                    return;
-                }
-                self.answered(at, slot, status);
-            }
+            Action::Answer { slot, status } => self.answered(at, slot, status),
             Action::Open(geometry) => self.attachments[at].geometry = Some(geometry),
             Action::Resize(size) => {
                 if let Some(geometry) = &mut self.attachments[at].geometry {
@@ -49,7 +34,7 @@ impl World {
                 }
             }
             Action::Remember(memory) => self.remember(at, memory),
-            Action::Retain { slot, place } => self.retain(at, slot, place),
+            Action::Retain { slot, place, ask } => self.retain(at, slot, place, ask),
             Action::LifeLost => self.life_lost(at),
             Action::Release { before } => self.release(at, before),
             Action::Settle(incarnation) => {
@@ -115,7 +100,6 @@ impl World {
             && let Some(entry) = node.slots.get_mut(slot)
         {
             entry.number = Some(request.number.0);
-            entry.piece.clear();
             payload = Payload { request: entry.wanted.request, content: entry.content() };
             request.offset = entry.ask().offset;
             tenant = Some((slot, entry.tenant));
@@ -147,13 +131,17 @@ impl World {
     }
 
     /// [SAFE-1] A change is kept over its answer. Models `journal/`.
-    fn retain(&mut self, at: usize, slot: Slot, place: u64) {
+    fn retain(&mut self, at: usize, slot: Slot, place: u64, mut ask: Ask) {
         let node = &mut self.attachments[at];
         let Some(entry) = node.slots.get(slot) else { return };
-        let payload = Payload { request: entry.wanted.request, content: entry.content() };
-        let sectors = if entry.wanted.op == OpCode::Write { entry.length } else { 0 };
-        let ask = entry.ask();
-        let ask = Ask { flags: ask.flags.without(RequestFlags::FAST), ..ask };
+        // What the machine believes about places is undone.
+        ask.offset &= u64::from(u32::MAX);
+        let sector = u64::from(crate::disk::SECTOR);
+        let before = ask.offset / sector - entry.wanted.first;
+        let content = entry.wanted.content + before;
+        let payload = Payload { request: entry.wanted.request, content };
+        let carries = entry.wanted.op == OpCode::Write;
+        let sectors = if carries { u64::from(ask.length) / sector } else { 0 };
         node.log.records.insert(place, Record { payload, sectors, ask });
         self.judge_retains(at);
     }

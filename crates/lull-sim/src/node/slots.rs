@@ -1,5 +1,6 @@
 //! The requests of an attachment's consumers that are not answered. Models `slots.rs` of `lull-initiator`: one slot from
-//! submission to answer, a request longer than the resource's longest in pieces, one after the other.
+//! submission to answer, where a request that is longer than the resource's
+//! longest is, whose pieces the machine asks for.
 
 use lull_proto::initiator::{Ask, Slot};
 use lull_wire::{OpCode, RequestFlags};
@@ -34,8 +35,6 @@ pub struct Entry {
     pub length: u64,
     /// What was read, of the pieces so far.
     pub data: Vec<u64>,
-    /// What the present piece read.
-    pub piece: Vec<u64>,
     /// The present piece was sent, under this number.
     pub number: Option<u64>,
     /// A life before this one had sent it.
@@ -60,6 +59,14 @@ impl Entry {
         Ask { op, flags, offset, length: (self.length * sector) as u32 }
     }
 
+    /// The present piece is done, and read this: the next is one that was never sent.
+    pub fn go_on(&mut self, data: Vec<u64>, most: u64) {
+        self.data.extend(data);
+        self.before += self.length;
+        self.length = (self.wanted.count - self.before).min(most);
+        (self.number, self.again) = (None, false);
+    }
+
     /// What a write's present piece puts into its first sector.
     pub fn content(&self) -> u64 {
         self.wanted.content + self.before
@@ -76,7 +83,6 @@ impl Slots {
             before: 0,
             length: wanted.count.min(most),
             data: Vec::new(),
-            piece: Vec::new(),
             number: None,
             again: false,
             failed_there: false,
@@ -90,6 +96,15 @@ impl Slots {
         Slot(at as u32)
     }
 
+    /// What the machine is asked for a request that begins, and how many bytes are behind that.
+    pub fn asked(&self, slot: Slot) -> (Ask, u64) {
+        let begins = |entry: &Entry| {
+            let rest = entry.wanted.count - entry.length;
+            (entry.ask(), rest * u64::from(crate::disk::SECTOR))
+        };
+        self.get(slot).map_or((Ask::FLUSH, 0), begins)
+    }
+
     /// The request in a slot.
     pub fn get(&self, slot: Slot) -> Option<&Entry> {
         self.entries.get(slot.0 as usize)?.as_ref()
@@ -98,16 +113,6 @@ impl Slots {
     /// The same, to change it.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
         self.entries.get_mut(slot.0 as usize)?.as_mut()
-    }
-
-    /// Goes on to the next piece of a request whose present one is done; false where there is none.
-    pub fn next_piece(&mut self, slot: Slot, most: u64) -> bool {
-        let Some(entry) = self.get_mut(slot) else { return false };
-        entry.data.append(&mut entry.piece);
-        entry.before += entry.length;
-        entry.length = (entry.wanted.count - entry.before).min(most);
-        (entry.number, entry.again) = (None, false);
-        entry.length > 0
     }
 
     /// Frees a slot.

@@ -49,7 +49,6 @@ impl World {
         (node.watch.pausing, node.watch.quiet) = (None, false);
         for entry in node.slots.iter_mut() {
             entry.again |= entry.number.take().is_some();
-            entry.piece.clear();
         }
         if forgets {
             left.sent.clear();

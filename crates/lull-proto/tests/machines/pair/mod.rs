@@ -240,7 +240,7 @@ impl Pair {
     pub fn submit(&mut self, at: usize, ask: Ask) -> Slot {
         let place = self.nodes[at].place;
         let slot = self.nodes[at].ask(&mut self.histories[place], ask);
-        self.tell(at, initiator::Event::Submit { slot, ask });
+        self.tell(at, initiator::Event::Submit { slot, ask, rest: 0 });
         slot
     }
 

@@ -72,7 +72,7 @@ impl Pair {
                 let place = self.nodes[at].place;
                 self.nodes[at].answered(&mut self.histories[place], slot, status, data);
             }
-            Action::Retain { slot, place } => {
+            Action::Retain { slot, place, .. } => {
                 let node = &mut self.nodes[at];
                 node.retained.insert(place, node.waiting[&slot].value);
             }

@@ -5,6 +5,7 @@ mod chains;
 mod crash;
 mod fencing;
 mod knocks;
+mod leaving;
 mod lives;
 mod logs;
 mod overlaps;
