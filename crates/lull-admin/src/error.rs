@@ -47,7 +47,8 @@ pub struct ApiError {
     pub code: ErrorCode,
     /// What is wrong, naming the thing.
     pub message: String,
-    /// What the operator can do about it.
+    /// What the operator can do about it. A command between backquotes is for the daemon that says this; one for
+    /// another daemon has none.
     pub next_step: String,
 }
 

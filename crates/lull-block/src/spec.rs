@@ -124,7 +124,7 @@ pub enum SpecError {
     NoKind { text: String },
     #[error(
         "unknown kind of backend \"{kind}:\" in \"{text}\": there are file:, mem:, null:, \
-         faulty:, lull:// and nbd://"
+         lull:// and nbd://"
     )]
     UnknownKind { kind: String, text: String },
     #[error(

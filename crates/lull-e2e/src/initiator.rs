@@ -163,7 +163,11 @@ impl InitiatorBuilder {
                 let mut text = toml(&name, &state, &admin, &settings);
                 attachments(&mut text, &uses, &faces);
                 std::fs::write(&file, text).expect("a configuration can be written");
-                vec!["initiator".to_owned(), "--config".to_owned(), file.display().to_string()]
+                let file = file.display().to_string();
+                ["initiator".to_owned(), "--config".to_owned(), file]
+                    .into_iter()
+                    .chain(flags)
+                    .collect()
             }
         };
         let names = uses.iter().map(|one| (one.attachment().to_owned(), one.resource.clone()));

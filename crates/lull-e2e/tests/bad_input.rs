@@ -350,4 +350,27 @@ fn an_attachment_to_an_unknown_resource_ends_with_the_name() {
     let web = world.initiator("web1").uses(Use::of(&target, "db9")).prepare();
     let said = Running::start(web.command()).finish(PROMPT).code(1);
     said.says("there is no resource \"db9\"").says("lull status");
+    assert!(!web.admin().path().exists(), "nobody listens there");
+}
+
+/// Whoever looks for a daemon finds none, and not the socket of one that never was.
+#[test]
+fn a_start_that_fails_leaves_no_socket_behind() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "16M").start();
+    let at = |name: &str| format!("unix:{}", world.path(name).display());
+    let state = world.path("new.state").display().to_string();
+    let (admin, first, second) = (at("new-admin.sock"), at("first.sock"), target.listen());
+    let words = ["target", "--state", &state, "--admin", &admin, "--listen", &first];
+    let said = world.lull(&[&words[..], &["--listen", second, "a=null:1M"]].concat()).code(1);
+    said.says("stor.sock");
+    for name in ["new-admin.sock", "first.sock"] {
+        assert!(!world.path(name).exists(), "{name}");
+    }
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).prepare();
+    // Where its state would be written is something else.
+    std::fs::create_dir_all(web.state_dir().join("db1.json.new")).expect("a directory");
+    Running::start(web.command()).finish(PROMPT).code(1).says("db1.json");
+    assert!(!web.admin().path().exists());
+    assert!(target.status().initiators.is_empty());
 }

@@ -38,6 +38,10 @@ fn connected_clients_outlive_restarts_of_both_daemons() {
         }
         load.finish().clean();
         assert_eq!(web.attachment().errors, 0);
+        let told = web.lull(&["history", "initiator", "1"]).ok();
+        assert!(told.stdout.contains("restart 1 of web1"), "{}", told.stdout);
+        let told = web.lull(&["history", "initiator", "99"]).code(1);
+        told.says(&format!("`lull history initiator --admin {}`", web.admin()));
     }
 }
 

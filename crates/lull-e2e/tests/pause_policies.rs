@@ -364,3 +364,18 @@ fn a_second_restart_is_refused_while_one_is_under_way() {
     scene.target.lull(&["abort"]).code(1);
     scene.everybody_goes_on();
 }
+
+/// [PAUSE-1] Nobody is told to give up what something else relies on, and what is told is typed as it stands.
+#[test]
+fn whoever_orders_something_during_a_pause_is_told_of_the_resume() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "16M").start();
+    let resume = format!("`lull resume --admin {}`", target.admin());
+    target.lull(&["pause"]).ok().says(&resume);
+    for words in [&["pause"][..], &["restart"], &["restart", "--stop"]] {
+        let told = target.lull(words).code(1).says(&resume);
+        assert!(!told.stderr.contains("abort"), "{}", told.stderr);
+    }
+    target.lull(&["resume"]).ok();
+    target.restart(&["--daemon"]);
+}

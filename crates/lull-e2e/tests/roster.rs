@@ -140,6 +140,52 @@ fn a_stranger_of_the_same_name_is_refused_unless_it_takes_over() {
     drop(load);
 }
 
+/// [SAFE-5] Of several attachments the operator names those that are meant.
+#[test]
+fn an_older_copy_of_a_daemon_with_several_attachments_takes_over_those_that_are_named() {
+    let world = World::new();
+    let target = target(&world);
+    let two = |place: &str| {
+        let both = ["db1", "db2"].map(|disk| Use::of(&target, disk));
+        both.into_iter().fold(world.initiator("web1").place(place), |all, one| all.uses(one))
+    };
+    let mut own = two("own").start();
+    own.kill();
+    copy_dir(own.state_dir(), &world.path("copy.state"));
+    own.start();
+    own.kill();
+    let take = ["--take-over", "db1", "--take-over", "db2"];
+    let copy = take.iter().fold(two("copy"), |all, word| all.flag(word)).start();
+    check_disk(&copy.nbd_of("db1"), Shape::default());
+    check_disk(&copy.nbd_of("db2"), Shape::default());
+    assert_eq!(target.status().initiators.len(), 2);
+}
+
+/// [SAFE-5] [SAFE-7] One that lost its state is told that its own name is in the way, and what helps does help.
+#[test]
+fn who_lost_its_state_is_told_that_the_place_is_its_own_and_what_ends_it() {
+    let world = World::new();
+    let target = target(&world);
+    let mut web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let mut same = world.initiator("web1").uses(Use::of(&target, "db1")).place("new").prepare();
+    same.spawn();
+    assert_eq!(same.process().wait(PROMPT).code(), Some(1), "who is connected is not waited for");
+    assert!(same.log().contains("which is this node's name"), "{}", same.log());
+    web.kill();
+    target.wait_session("web1", SessionPhase::Lost);
+    same.spawn();
+    let why = "is reserved for web1";
+    wait_until("it is told for whom its disk is reserved", PROMPT, || same.log().contains(why));
+    let log = same.log();
+    for told in ["which is this node's name", "--state", "--attachment-name"] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+    assert!(log.contains("lull evict web1 --resource db1 at the target"), "{log}");
+    target.lull(&["evict", "web1", "--resource", "db1", "--yes"]).ok();
+    same.wait_sharing();
+    check_disk(&same.nbd(), Shape::default());
+}
+
 fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a state directory") {

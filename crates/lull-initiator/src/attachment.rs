@@ -25,13 +25,13 @@ use crate::connection::Connection;
 use crate::daemon::News;
 use crate::front_end::Face;
 use crate::journal::Journal;
-use crate::keeper::Keeper;
 use crate::kernel_nbd;
 use crate::outstanding::Carries;
 use crate::receive::{Carried, Over};
 use crate::shutdown::{Host, Shutdown};
 use crate::slots::{Duty, Slots};
 use crate::state_file::Kept;
+use crate::state_writer::StateWriter;
 use crate::timer::{self, Alarm};
 use crate::vault::Guard;
 
@@ -77,7 +77,7 @@ pub struct Attachment {
     pub(crate) made: Made,
     pub(crate) core: RefCell<Core>,
     pub(crate) face: Face,
-    pub(crate) keeper: RefCell<Option<Keeper>>,
+    pub(crate) writer: RefCell<Option<StateWriter>>,
     /// Sees to it that the next life finds the log.
     pub(crate) guard: RefCell<Option<Guard>>,
     /// How it stands has changed, as far as others in this process look at it.
@@ -173,8 +173,8 @@ pub(crate) struct Tally {
 }
 
 impl Attachment {
-    /// An attachment that has not begun; `keeper` writes its state, `log` has what its machine inherited.
-    pub fn new(made: Made, machine: Initiator, keeper: Keeper, log: Log) -> Rc<Self> {
+    /// An attachment that has not begun; `writer` writes its state, `log` has what its machine inherited.
+    pub fn new(made: Made, machine: Initiator, writer: StateWriter, log: Log) -> Rc<Self> {
         let (journal, settled, guard) = log;
         let told = Told {
             phase: machine.phase(),
@@ -216,7 +216,7 @@ impl Attachment {
             made,
             core: RefCell::new(core),
             face: Face::default(),
-            keeper: RefCell::new(Some(keeper)),
+            writer: RefCell::new(Some(writer)),
             guard: RefCell::new(guard),
             turned: Notify::new(),
             frozen: Cell::new(false),
@@ -234,8 +234,8 @@ impl Attachment {
             None => kernel_nbd::begin_early(self),
         }
         tokio::task::spawn_local(timer::run(Rc::clone(self)));
-        if let Some(keeper) = &*self.keeper.borrow() {
-            let (written, attachment) = (keeper.written(), Rc::downgrade(self));
+        if let Some(writer) = &*self.writer.borrow() {
+            let (written, attachment) = (writer.written(), Rc::downgrade(self));
             tokio::task::spawn_local(async move {
                 written.await;
                 if let Some(attachment) = attachment.upgrade() {

@@ -19,10 +19,10 @@ use crate::error::RunError;
 use crate::footing;
 use crate::heritage::{self, Log};
 use crate::journal::Life;
-use crate::keeper::Keeper;
 use crate::knocks::Door;
 use crate::shutdown::Host;
 use crate::state_file::Kept;
+use crate::state_writer::StateWriter;
 use crate::states::Opened;
 use crate::succession::estate::{ADMIN, CALLBACK, Estate};
 use crate::vault;
@@ -59,15 +59,15 @@ pub(crate) async fn door(
     Ok(Some(Rc::new(Door::open(callback, inherited).await?)))
 }
 
-/// Where operators ask.
+/// Where operators ask, and whether this process is the first that listens there.
 pub(crate) fn admin(
     config: &Config,
     estate: Option<&mut Estate>,
-) -> Result<AdminListener, RunError> {
+) -> Result<(AdminListener, bool), RunError> {
     let inherited = estate.and_then(|estate| estate.take(ADMIN));
     match inherited.map(AdminListener::from_fd) {
-        Some(Ok(listener)) if listener.addr() == config.admin => Ok(listener),
-        Some(_) | None => Ok(AdminListener::bind(&config.admin)?),
+        Some(Ok(listener)) if listener.addr() == config.admin => Ok((listener, false)),
+        Some(_) | None => Ok((AdminListener::bind(&config.admin)?, true)),
     }
 }
 
@@ -116,9 +116,9 @@ impl Beginning<'_> {
         let machine = Initiator::inheriting(settings, log.legacy);
         let (mount, fuse) = (log.mount, log.fuse);
         let log = (log.journal, settled, guard);
-        let keeper = Keeper::start(file, config.name.clone(), Rc::clone(self.chronicle));
+        let writer = StateWriter::start(file, config.name.clone(), Rc::clone(self.chronicle));
         let made = self.made(config, kept, fresh)?;
-        let attachment = Attachment::new(made, machine, keeper, log);
+        let attachment = Attachment::new(made, machine, writer, log);
         attachment.core.borrow_mut().told.log_lost = lost;
         if let Some(found) = mount {
             attachment.take_mount(found);

@@ -135,6 +135,23 @@ impl Daemon {
         mut estate: Option<Estate>,
         first: bool,
     ) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
+        let (listener, is_own) = beginning::admin(&config, estate.as_mut())?;
+        let admin_socket = listener.try_clone()?;
+        let started = Self::start_at(listener, config, states, estate, first).await;
+        if started.is_err() && is_own {
+            // Nobody listens there.
+            let _ = admin_socket.unlink();
+        }
+        started
+    }
+
+    async fn start_at(
+        listener: AdminListener,
+        config: Config,
+        states: States,
+        mut estate: Option<Estate>,
+        first: bool,
+    ) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
         let States { instance, opened, noted } = states;
         let clock = match &estate {
             Some(estate) => Clock::begun(estate.document.clock),
@@ -143,7 +160,6 @@ impl Daemon {
         let chronicle = Rc::new(Chronicle::new(clock, &config.node, &instance.to_string()));
         let (teller, news) = mpsc::unbounded_channel();
         let door = beginning::door(&config, estate.as_mut()).await?;
-        let listener = beginning::admin(&config, estate.as_mut())?;
         let admin_socket = listener.try_clone()?;
         for attachment in config.attachments.iter().filter(|_| !noted) {
             state_file::try_writing(&config.state_dir, &attachment.name)?;
@@ -378,7 +394,7 @@ impl Daemon {
             ApiError::new(
                 ErrorCode::NotFound,
                 format!("nothing is remembered of a restart {id} of this daemon"),
-                "`lull history` lists what there is",
+                "`lull history initiator` lists what there is",
             )
         })
     }

@@ -118,9 +118,12 @@ async fn lives(
             daemon.resume_restart(trouble.take());
         }
         daemon.begin(&told);
-        if !daemon.turn(calls, &mut stops, &told).await? {
-            daemon.end().await;
-            return Ok(());
+        match daemon.turn(calls, &mut stops, &told).await {
+            Ok(true) => {}
+            ended => {
+                daemon.end().await;
+                return ended.map(drop);
+            }
         }
         let Some((successor, left)) = daemon.part().await else { return Ok(()) };
         told(Moment::HandingOver);

@@ -23,10 +23,10 @@ use crate::config::AttachmentConfig;
 use crate::error::RunError;
 use crate::front_end::longest;
 use crate::journal::Journal;
-use crate::keeper::Keeper;
 use crate::shutdown::Host;
 use crate::slots::Duty;
 use crate::state_file::{Kept, StateFile};
+use crate::state_writer::StateWriter;
 use crate::states;
 
 /// What a medium is made from.
@@ -100,7 +100,7 @@ impl Medium {
         let clock = Clock::start();
         let chronicle = Chronicle::new(clock, &node, &instance.to_string()).told_by(tell);
         let chronicle = Rc::new(chronicle);
-        let keeper = Keeper::start(file, attachment.name.clone(), Rc::clone(&chronicle));
+        let writer = StateWriter::start(file, attachment.name.clone(), Rc::clone(&chronicle));
         // Its end is seen by how it stands.
         let (news, _) = mpsc::unbounded_channel();
         let made = Made {
@@ -122,7 +122,7 @@ impl Medium {
         };
         // Whoever asks keeps what was written.
         let log = (Journal::create(made.kept.attachment, 0)?, None, None);
-        let attachment = Attachment::new(made, machine, keeper, log);
+        let attachment = Attachment::new(made, machine, writer, log);
         attachment.begin();
         Ok(Self { attachment, gives_back: Cell::new(false) })
     }
@@ -190,9 +190,9 @@ impl Medium {
     /// Lets go of the connection and of the state. The target keeps the place: the next life comes back as the same.
     pub async fn leave(&self) {
         self.attachment.abandon();
-        let keeper = self.attachment.keeper.borrow_mut().take();
-        if let Some(keeper) = keeper {
-            keeper.finish().await;
+        let writer = self.attachment.writer.borrow_mut().take();
+        if let Some(writer) = writer {
+            writer.finish().await;
         }
     }
 }

@@ -111,9 +111,9 @@ impl Attachment {
     /// The state file is to hold what is known now; before this life was let in it is the last one's.
     fn write_state(&self, core: &Core) {
         let (attachment, instance) = (self.made.kept.attachment, self.made.instance);
-        if let (Some(memory), Some(keeper)) = (core.remembered, &*self.keeper.borrow()) {
+        if let (Some(memory), Some(writer)) = (core.remembered, &*self.writer.borrow()) {
             let (noted, log) = (Vec::new(), core.settled);
-            keeper.write(Kept { attachment, instance, noted, memory, log });
+            writer.write(Kept { attachment, instance, noted, memory, log });
         }
     }
 
@@ -239,11 +239,11 @@ impl Attachment {
             self.write_state(core);
         }
         let guard = self.guard.borrow_mut().take();
-        let keeper = self.keeper.borrow_mut().take();
-        if let Some(keeper) = &keeper {
+        let writer = self.writer.borrow_mut().take();
+        if let Some(writer) = &writer {
             // Off the roster nothing of it is left anywhere; refused at the first try nothing ever was.
             if end == End::Detached || !core.told.known_there {
-                keeper.remove();
+                writer.remove();
             }
         }
         let saving = (leaves && self.made.outlives).then(|| self.save(core)).flatten();
@@ -257,8 +257,8 @@ impl Attachment {
             if never_served {
                 unserved::take_away(&attachment).await;
             }
-            if let Some(keeper) = keeper {
-                keeper.finish().await;
+            if let Some(writer) = writer {
+                writer.finish().await;
             }
             if let Some(guard) = guard {
                 guard.finish(leaves).await;

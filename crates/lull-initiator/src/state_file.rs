@@ -74,8 +74,8 @@ pub enum StateError {
     },
     /// A file is not what was written.
     #[error(
-        "{path} is damaged ({what}): restore it, or, if this attachment has nothing unflushed at its target, \
-         remove it and attach with --take-over"
+        "{path} is damaged ({what}): restore it, or, if nothing unflushed of this attachment is missed at its target, \
+         remove it, and end its place there with lull evict"
     )]
     Damaged {
         /// The file.

@@ -10,7 +10,7 @@ use crate::attachment::{Attachment, Core};
 use crate::command::{Ending, Run};
 use crate::config::Policy;
 use crate::front_end as face;
-use crate::keeper::Keeper;
+use crate::state_writer::StateWriter;
 use crate::vault::Guard;
 use crate::wording;
 
@@ -76,7 +76,7 @@ impl Attachment {
             refused: core.told.refusal.clone().filter(|_| core.told.trouble.is_none()),
             log_fault: self.guard.borrow().as_ref().and_then(Guard::fault),
             log_lost: core.told.log_lost.clone(),
-            state_fault: self.keeper.borrow().as_ref().and_then(Keeper::fault),
+            state_fault: self.writer.borrow().as_ref().and_then(StateWriter::fault),
             longest_stall_ms: core.told.longest_stall_ms,
             errors: core.told.errors,
             hook: core.told.hook.as_ref().map(|run| self.hook(&run.borrow())),
@@ -95,7 +95,7 @@ impl Attachment {
             || core.told.full_at.is_some()
             || core.told.missed.is_some()
             || core.machine.is_held_above()
-            || self.keeper.borrow().as_ref().is_some_and(|keeper| keeper.fault().is_some())
+            || self.writer.borrow().as_ref().is_some_and(|writer| writer.fault().is_some())
     }
 
     fn outage(&self, core: &Core, view: &View) -> Option<Outage> {

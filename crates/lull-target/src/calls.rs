@@ -32,7 +32,7 @@ impl Daemon {
                 Err(ApiError::new(
                     ErrorCode::WrongRole,
                     "this is a target: an attachment is ended at its initiator",
-                    "lull detach NAME at the initiator, or lull evict NODE here for one that is lost",
+                    "lull detach NAME at the initiator, or `lull evict NODE` here for one that is lost",
                 )),
             ),
             Call::Evict { name, resource, force, reply } => {
@@ -157,7 +157,7 @@ impl Daemon {
             return Err(ApiError::new(
                 ErrorCode::NotFound,
                 format!("restart {id} is not under way"),
-                "lull status shows what is",
+                "`lull status` shows what is",
             ));
         };
         if let Some(error) = stage.no_decision(id, decision) {
@@ -191,7 +191,7 @@ impl Daemon {
             return Err(ApiError::new(
                 ErrorCode::Conflict,
                 "nobody is paused by lull pause",
-                "lull status shows what is under way",
+                "`lull status` shows what is under way",
             ));
         }
         self.input(Input::Decide(target::Decision::Abort));
@@ -213,7 +213,7 @@ impl Daemon {
                     return Err(ApiError::new(
                         ErrorCode::Conflict,
                         "no restart is under way",
-                        "lull status shows what is",
+                        "`lull status` shows what is",
                     ));
                 }
                 Some((id, stage)) => stage.no_abort(id).map_or(Ok(()), Err)?,
@@ -240,7 +240,7 @@ impl Daemon {
                         ApiError::new(
                             ErrorCode::NotFound,
                             format!("there is no resource \"{wanted}\""),
-                            "lull status lists them",
+                            "`lull status` lists them",
                         )
                     })?,
             ),
@@ -269,7 +269,7 @@ impl Daemon {
             return Err(ApiError::new(
                 ErrorCode::NotFound,
                 format!("{name} is not on the roster"),
-                "lull status lists who is",
+                "`lull status` lists who is",
             ));
         };
         self.input(Input::Evict { node, resource: place });
@@ -307,7 +307,7 @@ impl Daemon {
                     ApiError::new(
                         ErrorCode::NotFound,
                         format!("there is no restart {id}"),
-                        "lull history lists them",
+                        "`lull history` lists them",
                     )
                 }),
             );

@@ -129,7 +129,12 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
                     }
                 }
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                if let SocketsOf::Open(ready) = &sockets {
+                    ready.remove_own_files();
+                }
+                return Err(error);
+            }
         };
         (lived, waiting) = (true, None);
         let SocketsOf::Open(ready) = &sockets else {

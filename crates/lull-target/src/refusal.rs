@@ -80,12 +80,26 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
         }
         Refusal::Pausing => "a restart of the target is under way; new attachments wait for its end".to_owned(),
         Refusal::OtherInstance { node, since, lost } => format!(
-            "another instance of {node} {} {}; stop it, or take the attachment over with --take-over",
-            if *lost { "owns this attachment and was lost" } else { "was attached" },
+            "another instance of {node} has this attachment ({} {}), with a later state directory than the one here; \
+             use that one, or, where it is gone for good, start this one with --take-over",
+            if *lost { "lost" } else { "attached" },
             ago(now.since(*since)),
         ),
         Refusal::StaleEpoch { current } => format!("the target has epoch {current} already; a higher one follows"),
-        Refusal::Conflict { resource, node, access, since, reserved: None } => format!(
+        Refusal::Conflict { resource, node, namesake: true, access, since, reserved: None } => format!(
+            "\"{resource}\" is attached {access} since {} by {node}, which is this node's name: by another attachment \
+             of it, or by another daemon of that name; end that one with lull detach, give each daemon a --name of \
+             its own, or use --access ro beside it",
+            time_of_day(clock.unix_ms(*since)),
+        ),
+        Refusal::Conflict { resource, node, namesake: true, since, reserved: Some(_), .. } => format!(
+            "\"{resource}\" is reserved for {node}, lost {}, which is this node's name, but for another attachment: its \
+             identity is in another state directory (--state), or there under another --attachment-name; start it \
+             from there, or, where that is gone for good, lull evict {node} --resource {resource} at the target ends \
+             that and declares its unreplayed writes lost",
+            ago(now.since(*since)),
+        ),
+        Refusal::Conflict { resource, node, access, since, reserved: None, .. } => format!(
             "\"{resource}\" is attached {access} by {node} since {} (lull attach --access {} goes beside it)",
             time_of_day(clock.unix_ms(*since)),
             if *access == lull_wire::Access::Shared { "rw-shared or ro" } else { "ro" },

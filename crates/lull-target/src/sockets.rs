@@ -30,6 +30,8 @@ pub struct Sockets {
     pub nbd: Vec<Bound>,
     /// For operators.
     pub admin: AdminListener,
+    /// No process before this one has listened there.
+    admin_is_own: bool,
 }
 
 /// A socket under the address that the configuration gives: a name or port 0 becomes something else once bound, and a
@@ -38,6 +40,8 @@ pub struct Bound {
     addr: Addr,
     /// The service manager bound it, and removes its file.
     is_lent: bool,
+    /// No process before this one has listened there.
+    is_own: bool,
     /// The socket.
     pub listener: Rc<Listener>,
 }
@@ -56,26 +60,27 @@ impl Sockets {
     /// Takes over what a predecessor passed on and binds the rest; what is not wanted any more is closed.
     ///
     /// # Errors
-    /// The first socket that cannot be had.
+    /// The first socket that cannot be had. Those that were bound before it are gone again.
     pub async fn open(
         config: &Config,
         inherited: Vec<(String, OwnedFd)>,
     ) -> Result<Self, SocketError> {
         let mut inherited: std::collections::BTreeMap<_, _> = inherited.into_iter().collect();
         let mut lent = Lent::of_this_process();
-        let mut listen = Vec::new();
-        for addr in &config.listen {
-            listen.push(take(&mut inherited, &mut lent, LISTEN, addr).await?);
-        }
-        let mut nbd = Vec::new();
-        for addr in &config.nbd {
-            nbd.push(take(&mut inherited, &mut lent, NBD, addr).await?);
-        }
-        let admin = match inherited.remove(ADMIN).map(AdminListener::from_fd) {
-            Some(Ok(admin)) if admin.addr() == config.admin => admin,
-            Some(_) | None => AdminListener::bind(&config.admin)?,
+        let (admin, admin_is_own) = match inherited.remove(ADMIN).map(AdminListener::from_fd) {
+            Some(Ok(admin)) if admin.addr() == config.admin => (admin, false),
+            Some(_) | None => (AdminListener::bind(&config.admin)?, true),
         };
-        Ok(Self { listen, nbd, admin })
+        let mut all = Self { listen: Vec::new(), nbd: Vec::new(), admin, admin_is_own };
+        for addr in &config.listen {
+            let taken = take(&mut inherited, &mut lent, LISTEN, addr).await;
+            all.listen.push(taken.inspect_err(|_| all.remove_own_files())?);
+        }
+        for addr in &config.nbd {
+            let taken = take(&mut inherited, &mut lent, NBD, addr).await;
+            all.nbd.push(taken.inspect_err(|_| all.remove_own_files())?);
+        }
+        Ok(all)
     }
 
     /// What a successor is given.
@@ -107,10 +112,23 @@ impl Sockets {
 
     /// Removes the sockets' names, for a target that ends without a successor.
     pub fn remove_files(&self) {
-        for bound in self.listen.iter().chain(&self.nbd).filter(|one| !one.is_lent) {
+        self.remove(|_| true);
+        let _ = self.admin.unlink();
+    }
+
+    /// Removes the names at which nobody has listened before this process, which does not begin to serve.
+    pub fn remove_own_files(&self) {
+        self.remove(|one| one.is_own);
+        if self.admin_is_own {
+            let _ = self.admin.unlink();
+        }
+    }
+
+    fn remove(&self, which: impl Fn(&Bound) -> bool) {
+        let all = self.listen.iter().chain(&self.nbd);
+        for bound in all.filter(|one| !one.is_lent && which(one)) {
             let _ = bound.listener.remove_file();
         }
-        let _ = self.admin.unlink();
     }
 }
 
@@ -170,7 +188,9 @@ async fn take(
     prefix: &str,
     addr: &Addr,
 ) -> Result<Bound, SocketError> {
-    let (listener, is_lent) = match inherited.remove(&format!("{prefix}{addr}")) {
+    let inherits = format!("{prefix}{addr}");
+    let is_own = !inherited.contains_key(&inherits);
+    let (listener, is_lent) = match inherited.remove(&inherits) {
         Some(fd) => {
             let is_lent = inherited.remove(&format!("{LENT}{addr}")).is_some();
             (Listener::from_fd(addr, fd)?, is_lent)
@@ -180,5 +200,5 @@ async fn take(
             None => (Listener::bind(addr).await?, false),
         },
     };
-    Ok(Bound { addr: addr.clone(), is_lent, listener: Rc::new(listener) })
+    Ok(Bound { addr: addr.clone(), is_lent, is_own, listener: Rc::new(listener) })
 }

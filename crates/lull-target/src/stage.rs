@@ -1,7 +1,7 @@
 //! How far a restart is, as far as it decides what an operator may still ask for.
 
 use crate::daemon::Core;
-use lull_admin::{ApiError, Decision, ErrorCode};
+use lull_admin::{ApiError, Decision, ErrorCode, RestartKind};
 use lull_proto::MonoTime;
 use lull_proto::target::{Phase, Question};
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub enum Stage {
     Pausing {
         /// An operator may still choose between waiting and going on.
         asks: bool,
+        /// Something else performs the restart: this ends with a word, and not by itself.
+        by_pause: bool,
     },
     /// The same, but the process was told to end.
     Ending {
@@ -50,7 +52,9 @@ impl Core {
             phase => {
                 let asks = matches!(phase, Phase::Pausing { .. })
                     || matches!(phase.question(), Some(Question::Open(_)));
-                if ends { Stage::Ending { asks } } else { Stage::Pausing { asks } }
+                let kind = self.chronicle.current().map(|record| record.kind);
+                let by_pause = kind == Some(RestartKind::Pause);
+                if ends { Stage::Ending { asks } } else { Stage::Pausing { asks, by_pause } }
             }
         };
         Some((id, stage))
@@ -61,12 +65,16 @@ impl Stage {
     /// Why another restart cannot begin.
     pub fn another(&self, id: u64) -> ApiError {
         let (why, next) = match self {
-            Self::Preparing | Self::Pausing { .. } => (
+            Self::Pausing { by_pause: true, .. } => (
+                format!("everybody is paused, or about to be, by lull pause (restart {id})"),
+                "end that with `lull resume`",
+            ),
+            Self::Preparing | Self::Pausing { by_pause: false, .. } => (
                 format!("restart {id} is under way"),
-                "wait for its end (lull status --watch), or give it up with lull abort",
+                "wait for its end (`lull status --watch`), or give it up with `lull abort`",
             ),
             Self::Ending { .. } => (told_to_end(), "start it again once it has ended"),
-            Self::Leaving => (past(id), "wait for its end (lull status --watch)"),
+            Self::Leaving => (past(id), "wait for its end (`lull status --watch`)"),
             Self::Returning { .. } => return self.returning(id),
         };
         ApiError::new(ErrorCode::Conflict, why, next)
@@ -80,14 +88,14 @@ impl Stage {
             Self::Leaving => past(id),
             Self::Returning { .. } => return Some(self.returning(id)),
         };
-        Some(ApiError::new(ErrorCode::Conflict, why, "lull status shows what is under way"))
+        Some(ApiError::new(ErrorCode::Conflict, why, "`lull status` shows what is under way"))
     }
 
     /// Why a decision would change nothing; `None` where it counts.
     pub fn no_decision(&self, id: u64, decision: Decision) -> Option<ApiError> {
         let why = match (self, decision) {
             (_, Decision::Abort) => return self.no_abort(id),
-            (Self::Pausing { asks: true }, _)
+            (Self::Pausing { asks: true, .. }, _)
             | (Self::Ending { asks: true }, Decision::Proceed) => {
                 return None;
             }
@@ -95,13 +103,13 @@ impl Stage {
                 format!("{}, which waits for nobody beyond its span", told_to_end())
             }
             (Self::Preparing, _) => format!("restart {id} is being prepared: nobody is late yet"),
-            (Self::Pausing { asks: false } | Self::Ending { asks: false }, _) => {
+            (Self::Pausing { asks: false, .. } | Self::Ending { asks: false }, _) => {
                 format!("restart {id} waits for no initiator at this moment")
             }
             (Self::Leaving, _) => past(id),
             (Self::Returning { .. }, _) => return Some(self.returning(id)),
         };
-        Some(ApiError::new(ErrorCode::Conflict, why, "lull status shows what is under way"))
+        Some(ApiError::new(ErrorCode::Conflict, why, "`lull status` shows what is under way"))
     }
 
     fn returning(&self, id: u64) -> ApiError {
@@ -118,7 +126,7 @@ impl Stage {
             ErrorCode::Conflict,
             format!("restart {id} is past the point of no return; {whom}"),
             format!(
-                "wait for its end, in {} s at the latest (lull status --watch); lull evict ends the waiting for one \
+                "wait for its end, in {} s at the latest (`lull status --watch`); `lull evict` ends the waiting for one \
                  that is lost for good",
                 left.as_secs() + 1
             ),
@@ -142,8 +150,8 @@ mod tests {
         let awaited = vec!["web-2".to_owned()];
         vec![
             Stage::Preparing,
-            Stage::Pausing { asks: true },
-            Stage::Pausing { asks: false },
+            Stage::Pausing { asks: true, by_pause: false },
+            Stage::Pausing { asks: false, by_pause: false },
             Stage::Ending { asks: true },
             Stage::Ending { asks: false },
             Stage::Leaving,
@@ -154,9 +162,19 @@ mod tests {
     #[test]
     fn an_abort_is_offered_exactly_where_it_works() {
         for stage in all() {
-            let offered = stage.another(3).next_step.contains("lull abort");
+            let offered = stage.another(3).next_step.contains("`lull abort`");
             assert_eq!(offered, stage.no_abort(3).is_none(), "{stage:?}");
             assert_eq!(stage.no_decision(3, Decision::Abort), stage.no_abort(3));
+        }
+    }
+
+    #[test]
+    fn a_pause_that_something_else_uses_is_ended_by_a_resume() {
+        for asks in [true, false] {
+            let error = Stage::Pausing { asks, by_pause: true }.another(3);
+            assert!(error.message.contains("lull pause"), "{error}");
+            assert!(error.next_step.contains("`lull resume`"), "{error}");
+            assert!(!error.next_step.contains("abort"), "{error}");
         }
     }
 

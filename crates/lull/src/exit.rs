@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use lull_admin::{ClientError, ErrorCode};
 
 use crate::config::ConfigError;
+use crate::daemon::AdminArgs;
 use crate::load::StartError;
 
 /// Why the command did not do what it was told; each kind has its own exit status.
@@ -27,6 +28,23 @@ impl Failure {
     /// A failure with its sentence and next step.
     pub fn failed(text: impl Into<String>) -> Self {
         Self::Failed(anyhow::Error::msg(text.into()))
+    }
+
+    /// The same with each command in it as it has to be typed.
+    #[must_use]
+    pub fn in_full(self, admin: &AdminArgs) -> Self {
+        match self {
+            Self::Failed(error) => {
+                let text = format!("{error:#}");
+                let full = admin.in_full(&text);
+                // What it is made of says more than its words, where these stay as they are.
+                if full == text { Self::Failed(error) } else { Self::failed(full) }
+            }
+            Self::Config(error) => Self::Config(error),
+            Self::Usage(text) => Self::Usage(admin.in_full(&text)),
+            Self::NotReady(text) => Self::NotReady(admin.in_full(&text)),
+            Self::Unreachable(text) => Self::Unreachable(admin.in_full(&text)),
+        }
     }
 
     /// The exit status.

@@ -1,12 +1,19 @@
 //! What a daemon in the foreground tells people, and programs that collect logs.
 
+use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::output::Zone;
 
 /// Names the line that says that a daemon serves, so that a filter can be told of it alone.
 const SERVING: &str = "serving";
@@ -36,7 +43,7 @@ pub struct FormatArgs {
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people: the sentence alone
+    /// For people: the sentence, with its time unless the journal takes it
     Plain,
     /// For programs: a JSON document with time, level and place
     Json,
@@ -51,9 +58,34 @@ pub fn to_stderr(volume: Volume, format: Format) {
         .with_ansi(false);
     // Where somebody listens already, they keep listening.
     let _ = match format {
-        Format::Plain => lines.with_level(false).with_target(false).without_time().try_init(),
+        Format::Plain => {
+            let lines = lines.with_level(false).with_target(false);
+            if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref(), io::stderr()) {
+                lines.without_time().try_init()
+            } else {
+                lines.with_timer(LocalTime(Zone::local())).try_init()
+            }
+        }
         Format::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
     };
+}
+
+/// Whether what is written there goes to the journal, which has a time for each line: `said` by who started this process.
+fn is_journal(said: Option<&str>, stream: impl AsFd) -> bool {
+    let Ok(found) = rustix::fs::fstat(stream) else { return false };
+    said == Some(&format!("{}:{}", found.st_dev, found.st_ino))
+}
+
+/// Date and time of day where the reader is, as `lull events` has them.
+struct LocalTime(Zone);
+
+impl FormatTime for LocalTime {
+    #[expect(clippy::disallowed_methods, reason = "of what is said, and of nothing that is done")]
+    fn format_time(&self, line: &mut Writer<'_>) -> fmt::Result {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        write!(line, "{} {}", self.0.date(at), self.0.time_ms(at))
+    }
 }
 
 /// Standard error, where nobody is waited for: whoever reads it may write to a disk that this process serves. What is not
@@ -122,6 +154,16 @@ mod tests {
             filter(volume, said).to_string().split(',').map(str::to_owned).collect();
         parts.sort();
         parts.join(",")
+    }
+
+    #[test]
+    fn only_a_stream_that_is_the_journals_has_its_time_from_there() {
+        let (file, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let found = rustix::fs::fstat(&file).unwrap();
+        let said = format!("{}:{}", found.st_dev, found.st_ino);
+        assert!(is_journal(Some(&said), &file));
+        assert!(!is_journal(Some(&said), &other), "it was redirected");
+        assert!(!is_journal(None, &file));
     }
 
     #[test]

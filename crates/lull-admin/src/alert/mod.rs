@@ -75,7 +75,7 @@ pub struct Alert {
     pub since: u64,
     /// What is wrong, as a phrase: `lost, and its place is reserved for it`.
     pub text: String,
-    /// What to do, as a phrase.
+    /// What to do, as a phrase. A command between backquotes is for this daemon; one for another has none.
     pub next: String,
 }
 

@@ -65,7 +65,7 @@ fn question(of: &TargetStatus, _at: u64, all: &mut Vec<Alert>) {
         kind: AlertKind::Question,
         since: question.since,
         text: "a restart waits for an answer, and is aborted without one".to_owned(),
-        next: "answer where `lull restart` was typed, or `lull abort`".to_owned(),
+        next: "answer where the restart was ordered, or `lull abort`".to_owned(),
         ..Alert::default()
     }));
 }
@@ -83,7 +83,10 @@ fn not_ready(of: &TargetStatus, at: u64, all: &mut Vec<Alert>) {
         node: Some(wait.for_whom.clone()),
         since,
         text: format!("restart {} waits for it to {}", restart.id, wait.what),
-        next: format!("`lull status` on {}; `lull abort` gives the restart up", wait.for_whom),
+        next: format!(
+            "look at lull status on {}; `lull abort` gives the restart up",
+            wait.for_whom
+        ),
         ..Alert::default()
     }));
 }

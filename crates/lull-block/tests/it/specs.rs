@@ -34,7 +34,7 @@ fn bad_specs_name_the_thing_and_the_next_step() {
         ("/srv/a:b", "\"/srv/a:b\"", "write file:/srv/a:b"),
         ("disk", "\"disk\"", "write file:disk"),
         ("", "\"\"", "write file:"),
-        ("rbd:pool/x", "\"rbd:\"", "there are file:, mem:"),
+        ("rbd:pool/x", "\"rbd:\"", "there are file:, mem:, null:, lull:// and nbd://"),
         ("nbd://host/x,direct=on", "\"direct\"", "read-only and write-through"),
         ("nbd://host/x,read-only=1", "\"1\"", "on or off"),
         ("file:", "needs the path", "file:/srv/disk.img"),

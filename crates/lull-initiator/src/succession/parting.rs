@@ -123,9 +123,9 @@ impl Attachment {
         let mut leaving = self.face.leaves();
         blocks.extend(leaving.block.take().map(|one| (self.made.kept.attachment.to_string(), one)));
         let left = self.written(since, leaving, payload, fds);
-        let keeper = self.keeper.borrow_mut().take();
-        if let Some(keeper) = keeper {
-            keeper.finish().await;
+        let writer = self.writer.borrow_mut().take();
+        if let Some(writer) = writer {
+            writer.finish().await;
         }
         let guard = self.guard.borrow_mut().take();
         if let Some(guard) = guard {

@@ -27,10 +27,11 @@ pub enum Refusal {
     OtherInstance { node: Name, since: MonoTime, lost: bool },
     /// The epoch is not higher than this.
     StaleEpoch { current: Epoch },
-    /// Somebody else writes; or wrote, and is waited for until then.
+    /// Somebody else writes; or wrote, and is waited for until then. A namesake has the name of who asks.
     Conflict {
         resource: Name,
         node: Name,
+        namesake: bool,
         access: Access,
         since: MonoTime,
         reserved: Option<Option<MonoTime>>,

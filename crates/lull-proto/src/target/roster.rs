@@ -111,7 +111,7 @@ impl Target {
         let tenure = next_tenure(resource, known, instance, &attach)?;
         self.check_above(place)?;
         self.check_life(now, place)?;
-        self.check_access(now, place, &attach)?;
+        self.check_access(now, place, &node, &attach)?;
         let hold = crate::time::span(attach.hold_ms);
         let Attach { attachment, access, epoch, lowest, .. } = attach;
         let dirty = access.writes();
@@ -161,6 +161,7 @@ impl Target {
         &self,
         now: MonoTime,
         place: ResourceIndex,
+        asks: &Name,
         attach: &Attach,
     ) -> Result<(), Refusal> {
         if !attach.access.writes() {
@@ -179,9 +180,14 @@ impl Target {
                 && !entry.access.goes_beside(attach.access)
         };
         if let Some(claim) = self.claims().map(|claim| &claim.entry).find(|entry| writes(entry)) {
-            let (resource, node) = (attach.resource.clone(), claim.node.clone());
-            let access = claim.access;
-            return Err(Refusal::Conflict { resource, node, access, since: now, reserved: None });
+            return Err(Refusal::Conflict {
+                resource: attach.resource.clone(),
+                node: claim.node.clone(),
+                namesake: claim.node == *asks,
+                access: claim.access,
+                since: now,
+                reserved: None,
+            });
         }
         let rival = self.roster.values().find(|seat| writes(&seat.entry) && !seat.is_over(now));
         match rival {
@@ -189,6 +195,7 @@ impl Target {
             Some(seat) => Err(Refusal::Conflict {
                 resource: attach.resource.clone(),
                 node: seat.entry.node.clone(),
+                namesake: seat.entry.node == *asks,
                 access: seat.entry.access,
                 since: seat.since,
                 reserved: (seat.holder == Holder::Lost).then(|| seat.until()),
@@ -221,8 +228,14 @@ impl Target {
             Some((one.node.clone(), writes.access))
         });
         if let Some((node, access)) = closing {
-            let resource = resource.name.clone();
-            return Err(Refusal::Conflict { resource, node, access, since: now, reserved: None });
+            return Err(Refusal::Conflict {
+                resource: resource.name.clone(),
+                node,
+                namesake: false,
+                access,
+                since: now,
+                reserved: None,
+            });
         }
         let pending = self
             .claims()
@@ -240,6 +253,7 @@ impl Target {
             Some((entry, since, reserved)) => Err(Refusal::Conflict {
                 resource: resource.name.clone(),
                 node: entry.node.clone(),
+                namesake: false,
                 access: entry.access,
                 since,
                 reserved,

@@ -1,4 +1,4 @@
-//! The initiator's daemon around its machine: models `perform.rs`, `slots.rs` and `keeper.rs` of `lull-initiator`.
+//! The initiator's daemon around its machine: models `perform.rs`, `slots.rs` and `state_writer.rs` of `lull-initiator`.
 
 use super::setup::Wish;
 use super::state::{Asked, Frame, Kept, Node, SECTOR, Wire, node_config};

@@ -1,4 +1,4 @@
-//! What an initiator's machine wants done, done: models `perform.rs` and `keeper.rs` of `lull-initiator`.
+//! What an initiator's machine wants done, done: models `perform.rs` and `state_writer.rs` of `lull-initiator`.
 
 use super::{Connection, Kept, Record, TRY_AGAIN};
 use crate::canary::Canary;

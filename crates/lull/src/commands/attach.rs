@@ -37,6 +37,9 @@ pub struct Args {
     #[arg(long, value_name = "NODE", value_parser = config::node_name)]
     pub name: Option<String>,
     /// Name of the attachment in `lull status` and `lull detach` [default: the resource's name]
+    ///
+    /// Its identity is kept under this name in the state directory: with another name it is another attachment, and the
+    /// place of the one before stays reserved. Several attachments of one resource have a name each.
     #[arg(long, value_name = "NAME", value_parser = config::resource_name)]
     pub attachment_name: Option<String>,
     /// Where its identity is kept [default: /var/lib/lull/initiator, or below ~/.local/state]
@@ -84,6 +87,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub callback: Option<Addr>,
     /// Come in although another instance of this node owns the attachment: its unflushed writes are lost
+    ///
+    /// For a state directory that is an older copy of the owner's, whose own is gone for good; the refusal says "another
+    /// instance". An owner that is still there is cut off, and ends. Where the state directory was lost itself, `lull evict`
+    /// at the target ends its place instead.
     #[arg(long)]
     pub take_over: bool,
     /// Use the resource although it is another one than before: what was unflushed of the old one is lost

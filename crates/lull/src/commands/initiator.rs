@@ -20,6 +20,9 @@ pub struct Args {
     /// An attachment whose resource is another one now, and meant: what was unflushed of the old one is lost
     #[arg(long, value_name = "ATTACHMENT")]
     pub adopt: Vec<String>,
+    /// An attachment that another instance of this node owns, and that this one is to have: its unflushed writes are lost
+    #[arg(long, value_name = "ATTACHMENT")]
+    pub take_over: Vec<String>,
     #[command(flatten)]
     pub log: log::FormatArgs,
 }
@@ -39,15 +42,23 @@ pub fn resolve(args: &Args) -> Result<InitiatorConfig, Failure> {
 pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
     let mut config = daemon_config(resolve(&args)?);
     for name in &args.adopt {
-        let Some(one) = config.attachments.iter_mut().find(|one| one.name == *name) else {
-            let text = format!(
-                "there is no attachment `{name}` to adopt for\n  next: `lull check` lists them"
-            );
-            return Err(Failure::Usage(text));
-        };
-        one.adopt = true;
+        named(&mut config, name)?.adopt = true;
+    }
+    for name in &args.take_over {
+        named(&mut config, name)?.take_over = true;
     }
     serve(config, volume, args.log.log_format)
+}
+
+fn named<'a>(
+    config: &'a mut lull_initiator::Config,
+    name: &str,
+) -> Result<&'a mut lull_initiator::AttachmentConfig, Failure> {
+    let missing = || {
+        let text = format!("there is no attachment `{name}`\n  next: `lull check` lists them");
+        Failure::Usage(text)
+    };
+    config.attachments.iter_mut().find(|one| one.name == name).ok_or_else(missing)
 }
 
 /// Runs the daemon in this process; what happens is told on standard error, a line each.

@@ -22,6 +22,7 @@ pub mod status;
 pub mod target;
 
 use crate::args::Command;
+use crate::daemon::AdminArgs;
 use crate::exit::Failure;
 use crate::log::Volume;
 
@@ -39,22 +40,22 @@ pub fn run(command: Command, volume: Volume) -> Result<(), Failure> {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::KeepLog(args) => keep_log::run(&args),
-        Command::Detach(args) => on_runtime(detach::run(args)),
-        Command::Evict(args) => on_runtime(evict::run(args)),
-        Command::Restart(args) => on_runtime(restart::run(args)),
-        Command::Pause(args) => on_runtime(pause::run(args)),
-        Command::Resume(args) => on_runtime(resume::run(args)),
-        Command::Abort(args) => on_runtime(abort::run(args)),
-        Command::Status(args) => on_runtime(status::run(args)),
-        Command::Events(args) => on_runtime(events::run(args)),
-        Command::History(args) => on_runtime(history::run(args)),
+        Command::Detach(args) => asks(&args.admin.clone(), detach::run(args)),
+        Command::Evict(args) => asks(&args.admin.clone(), evict::run(args)),
+        Command::Restart(args) => asks(&args.admin.clone(), restart::run(args)),
+        Command::Pause(args) => asks(&args.admin.clone(), pause::run(args)),
+        Command::Resume(args) => asks(&args.admin.clone(), resume::run(args)),
+        Command::Abort(args) => asks(&args.admin.clone(), abort::run(args)),
+        Command::Status(args) => asks(&args.admin.clone(), status::run(args)),
+        Command::Events(args) => asks(&args.admin.clone(), events::run(args)),
+        Command::History(args) => asks(&args.admin.clone(), history::run(args)),
     }
 }
 
 /// Runs a verb that talks to a daemon. A thread that still waits for the keyboard is left behind.
-fn on_runtime(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn asks(admin: &AdminArgs, verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(verb);
     runtime.shutdown_background();
-    result
+    result.map_err(|failure| failure.in_full(admin))
 }

@@ -32,6 +32,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         kind: RestartKind::Pause,
         expect_ms: order.expect_ms.unwrap_or(0),
         yes: args.how.yes,
+        which: None,
     };
-    conclude(follow(client, stream, order, Goal::Paused).await?, false)
+    conclude(follow(client, stream, order, Goal::Paused).await?, None, &args.admin, false)
 }

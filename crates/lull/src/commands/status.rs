@@ -50,7 +50,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
     let zone = Zone::local();
     if !args.watch {
-        return show(&look(&clients).await?, args.json, &zone);
+        return show(&look(&clients).await?, &args, &zone);
     }
     let live = !args.json && std::io::stdout().is_terminal();
     let mut screen = Screen::new(std::io::stdout());
@@ -62,8 +62,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         }
         let all = look(&clients).await;
         match (all, live) {
-            (Ok(all), false) => show(&all, args.json, &zone)?,
-            (Ok(all), true) => screen.draw(lines(&text(&all, &zone)))?,
+            (Ok(all), false) => show(&all, &args, &zone)?,
+            (Ok(all), true) => screen.draw(lines(&text(&all, &args, &zone)))?,
             // A daemon that changes places is no reason to stop looking.
             (Err(Failure::Unreachable(why)), _) if live => screen.draw(lines(&why))?,
             (Err(Failure::Unreachable(why)), _) => eprintln!("{why}"),
@@ -77,7 +77,7 @@ fn from_disk(args: &Args, why: String) -> Result<(), Failure> {
     let found = offline::find(args.which, args.state.as_deref(), &args.admin, why)?;
     let status = found.status()?;
     eprintln!("no daemon answers; this is what {} says", found.dir().display());
-    show(&[status], args.json, &Zone::local())
+    show(&[status], args, &Zone::local())
 }
 
 async fn look(clients: &[Client]) -> Result<Vec<Status>, Failure> {
@@ -88,18 +88,20 @@ async fn look(clients: &[Client]) -> Result<Vec<Status>, Failure> {
     Ok(all)
 }
 
-fn show(all: &[Status], json: bool, zone: &Zone) -> Result<(), Failure> {
-    if json {
+fn show(all: &[Status], args: &Args, zone: &Zone) -> Result<(), Failure> {
+    if args.json {
         all.iter().try_for_each(print_json)?;
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    out.write_all(text(all, zone).as_bytes())?;
+    out.write_all(text(all, args, zone).as_bytes())?;
     Ok(out.flush()?)
 }
 
-fn text(all: &[Status], zone: &Zone) -> String {
-    all.iter().map(|status| status_text(status, zone)).collect::<Vec<_>>().join("\n")
+/// Its next steps are commands that are typed as this one was.
+fn text(all: &[Status], args: &Args, zone: &Zone) -> String {
+    let texts: Vec<_> = all.iter().map(|status| status_text(status, zone)).collect();
+    args.admin.in_full(&texts.join("\n"))
 }
 
 fn lines(text: &str) -> Vec<String> {

@@ -49,6 +49,8 @@ fn what_the_command_line_does_not_know_is_status_two() {
         &["attach", "lull://localhost/x"],
         &["attach", "lull://localhost/x", "--nbd", "unix:/x", "--on-timeout", "poweroff"],
         &["history", "seven"],
+        &["history", "target", "seven"],
+        &["history", "7", "8"],
     ] {
         let (status, out, err) = run(args);
         assert_eq!((status, &*out), (2, ""), "{args:?}: {err}");
@@ -71,6 +73,7 @@ fn a_daemon_that_is_not_there_is_status_four_with_a_next_step() {
         &["evict", "web-2"],
         &["events"],
         &["history"],
+        &["history", "initiator"],
     ] {
         let (status, out, err) = run(&[args, &["--admin", &nowhere]].concat());
         assert_eq!((status, &*out), (4, ""), "{args:?}: {err}");
@@ -126,10 +129,21 @@ fn a_restart_given_up_because_of_somebody_is_status_three_and_names_them() {
 
 #[test]
 fn a_failed_restart_is_status_one_and_says_why() {
-    let (status, _, err) = against(Script::Ends(OutcomeKind::Failed), &["restart"]);
-    assert_eq!(status, 1);
-    assert!(err.contains("failed: the successor did not serve"), "{err}");
-    assert!(err.contains("next: `lull history 7`"), "{err}");
+    for (words, next) in
+        [(&["restart"][..], "history 7"), (&["restart", "initiator"], "history initiator 7")]
+    {
+        let fake = Fake::start(Script::Ends(OutcomeKind::Failed));
+        let admin = ["--admin", &fake.admin()];
+        let (status, _, err) = run(&[words, &admin].concat());
+        assert_eq!(status, 1);
+        assert!(err.contains("failed: the successor did not serve"), "{err}");
+        assert!(err.contains(&format!("next: `lull {next} --admin {}`", fake.admin())), "{err}");
+        // As it is told it works.
+        let next: Vec<_> = next.split(' ').chain(admin).collect();
+        let (status, out, err) = run(&next);
+        assert_eq!((status, &*err), (0, ""));
+        assert!(out.contains("restart 7 of store-1"), "{out}");
+    }
 }
 
 #[test]
@@ -162,16 +176,20 @@ fn a_stop_is_done_when_the_daemon_is_gone() {
 
 #[test]
 fn a_pause_is_done_when_all_are_paused() {
-    let (status, _, err) = against(Script::Pauses, &["pause"]);
+    let fake = Fake::start(Script::Pauses);
+    let (status, _, err) = run(&["pause", "--admin", &fake.admin()]);
     assert_eq!(status, 0, "{err}");
     assert!(err.contains("pause 7: all are paused"), "{err}");
+    assert!(err.contains(&format!("next: `lull resume --admin {}`", fake.admin())), "{err}");
 }
 
 #[test]
 fn what_the_daemon_refuses_is_status_one_with_its_words() {
-    let (status, out, err) = against(Script::Pauses, &["detach", "db9"]);
+    let fake = Fake::start(Script::Pauses);
+    let (status, out, err) = run(&["detach", "db9", "--admin", &fake.admin()]);
     assert_eq!((status, &*out), (1, ""));
-    assert_eq!(err, "lull: there is no attachment `db9`\n  next: see `lull status`\n");
+    let next = format!("see `lull status --admin {}`", fake.admin());
+    assert_eq!(err, format!("lull: there is no attachment `db9`\n  next: {next}\n"));
     let (status, _, err) = against(Script::Pauses, &["evict", "web-2"]);
     assert_eq!(status, 0);
     assert!(err.contains("12 KiB of its writes are declared lost"), "{err}");

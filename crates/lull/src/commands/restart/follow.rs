@@ -10,7 +10,9 @@ use lull_admin::{
 
 use super::face::Face;
 use super::keyboard::{self, Keyboard};
+use super::outcome::history;
 use super::watch::{Seen, Watch};
+use crate::daemon::Which;
 use crate::exit::Failure;
 use crate::output::RestartView;
 use crate::units::show_ms;
@@ -30,6 +32,8 @@ pub struct Order {
     pub expect_ms: u64,
     /// Whether the question is answered `proceed` without asking.
     pub yes: bool,
+    /// Whose it is [default: the target's].
+    pub which: Option<Which>,
 }
 
 /// Until when it is followed.
@@ -216,17 +220,20 @@ impl Follower {
         }
         let lasted = show_ms(u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX));
         Err(Failure::Unreachable(format!(
-            "restart {}: the target has been away for {lasted}, last seen {}\n  next: look for its \
-             process and its log; when it runs, `lull history {}`",
-            self.order.id, self.phase, self.order.id
+            "restart {}: the daemon has been away for {lasted}, last seen {}\n  next: look for its \
+             process and its log; when it runs, `{}`",
+            self.order.id,
+            self.phase,
+            history(self.order.which, self.order.id)
         )))
     }
 
     fn interrupted(&self) -> Failure {
         let id = self.order.id;
-        Failure::failed(format!(
-            "restart {id} goes on without being watched\n  next: `lull abort` gives it up, `lull \
-             status` shows it"
-        ))
+        let next = match self.order.which {
+            Some(Which::Initiator) => "`lull status` shows it",
+            Some(Which::Target) | None => "`lull abort` gives it up, `lull status` shows it",
+        };
+        Failure::failed(format!("restart {id} goes on without being watched\n  next: {next}"))
     }
 }

@@ -104,7 +104,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         kind: order.kind,
         expect_ms: order.expect_ms.unwrap_or(0),
         yes: args.how.yes,
+        which: args.which,
     };
     let followed = follow(client, stream, order, Goal::Outcome).await?;
-    conclude(followed, args.json)
+    conclude(followed, args.which, &args.admin, args.json)
 }

@@ -1,8 +1,9 @@
 //! What came of a restart, in words and as an exit status.
 
-use lull_admin::{Outcome, OutcomeKind, RestartKind, RestartRecord};
+use lull_admin::{Outcome, OutcomeKind, RestartKind, RestartRecord, Role};
 
 use super::follow::Followed;
+use crate::daemon::{AdminArgs, Which};
 use crate::exit::Failure;
 use crate::output::{print_json, summary};
 
@@ -11,17 +12,23 @@ use crate::output::{print_json, summary};
 /// # Errors
 /// `NotReady` naming those because of whom it was given up, `Failed` for everything else that is
 /// not done.
-pub fn conclude(followed: Followed, json: bool) -> Result<(), Failure> {
+pub fn conclude(
+    followed: Followed,
+    which: Option<Which>,
+    admin: &AdminArgs,
+    json: bool,
+) -> Result<(), Failure> {
     match followed {
         Followed::Ended(record) => {
             eprint!("restart {}: {}", record.id, summary(&record));
             if json {
                 print_json(&record)?;
             }
-            verdict(&record)
+            verdict(&record, which)
         }
         Followed::Paused(id) => {
-            eprintln!("pause {id}: all are paused\n  next: `lull resume` when it is done");
+            let next = admin.in_full("`lull resume` when it is done");
+            eprintln!("pause {id}: all are paused\n  next: {next}");
             Ok(())
         }
         Followed::Stopped(id, kind) => {
@@ -36,7 +43,7 @@ pub fn conclude(followed: Followed, json: bool) -> Result<(), Failure> {
 }
 
 /// The exit status of a record.
-fn verdict(record: &RestartRecord) -> Result<(), Failure> {
+fn verdict(record: &RestartRecord, which: Option<Which>) -> Result<(), Failure> {
     let Some(outcome) = &record.outcome else {
         return Err(Failure::failed(format!("restart {} has no outcome", record.id)));
     };
@@ -49,11 +56,18 @@ fn verdict(record: &RestartRecord) -> Result<(), Failure> {
         ))),
         OutcomeKind::Aborted => Err(Failure::failed(format!("not restarted{}", why(outcome)))),
         OutcomeKind::Failed | OutcomeKind::Unknown => Err(Failure::failed(format!(
-            "the restart has failed{}\n  next: `lull history {}` tells how it went",
+            "the restart has failed{}\n  next: `{}` tells how it went",
             why(outcome),
-            record.id
+            history(which, record.id)
         ))),
     }
+}
+
+/// The command that shows a record.
+pub fn history(which: Option<Which>, id: u64) -> String {
+    let role = which.filter(|which| *which != Which::Target);
+    let role = role.map_or_else(String::new, |which| format!("{} ", Role::from(which)));
+    format!("lull history {role}{id}")
 }
 
 fn why(outcome: &Outcome) -> String {
@@ -68,7 +82,7 @@ mod tests {
         let not_ready = not_ready.iter().map(|&who| who.into()).collect();
         let outcome = Some(Outcome { kind, why: None, not_ready });
         let record = RestartRecord { outcome, ..RestartRecord::default() };
-        verdict(&record).map_or_else(|failure| failure.code(), |()| 0)
+        verdict(&record, None).map_or_else(|failure| failure.code(), |()| 0)
     }
 
     #[test]

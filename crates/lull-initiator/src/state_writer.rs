@@ -29,14 +29,14 @@ enum Wanted {
 
 /// The one writer of a state file. Of several wishes that come while it writes, the last counts.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct StateWriter {
     wanted: watch::Sender<Wanted>,
     written: Rc<Notify>,
     fault: Rc<RefCell<Option<Fault>>>,
     task: JoinHandle<()>,
 }
 
-impl Keeper {
+impl StateWriter {
     /// Begins; must be called in a `LocalSet`.
     pub fn start(file: StateFile, name: String, chronicle: Rc<Chronicle>) -> Self {
         let (wanted, wishes) = watch::channel(Wanted::AsIs);
