@@ -292,7 +292,8 @@ fn ended(end: End, told: &Told) -> (&'static str, String) {
         End::Detached => ("detached", "detached".to_owned()),
         End::Left if !told.known_there => ("left", "left before it was attached".to_owned()),
         End::Left if told.is_refused() => {
-            ("left", "left a target that refuses it; a place there may stay reserved".to_owned())
+            let why = refused_because(told.refusal.as_deref());
+            ("left", format!("left a target that refuses it{why}; a place there may stay reserved"))
         }
         End::Left if told.leaves_unheard => {
             ("left", "left without the target's word; a place there may stay reserved".to_owned())
@@ -303,6 +304,13 @@ fn ended(end: End, told: &Told) -> (&'static str, String) {
         End::Refused => ("ended", ended_text(end, told)),
         End::Fenced => ("fenced", ended_text(end, told)),
     }
+}
+
+/// Why a target refuses what tries no more, in brackets.
+fn refused_because(refusal: Option<&str>) -> String {
+    let why = refusal.unwrap_or_default();
+    let why = why.strip_prefix("refused: ").unwrap_or(why);
+    because(why.strip_suffix("; trying again").unwrap_or(why))
 }
 
 /// What an operator is told who ended it.
@@ -325,7 +333,8 @@ pub fn detached(
             let (text, next) = if told.is_refused() {
                 (
                     format!(
-                        "{name} has ended here, but {target} refuses it: a place there may stay reserved"
+                        "{name} has ended here, but {target} refuses it{}: a place there may stay reserved",
+                        refused_because(told.refusal.as_deref())
                     ),
                     format!("lull status at {target}: where it lists {node}, {evict} there"),
                 )
@@ -436,5 +445,19 @@ pub fn span(span: Duration) -> String {
         ms @ 0..1000 => format!("{ms} ms"),
         ms @ 1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         ms => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [CONN-5] Who cannot leave the roster is told what to mend there.
+    #[test]
+    fn an_end_at_a_target_that_refuses_says_why_it_does() {
+        let refusal = "refused: the target cannot write its state directory; trying again";
+        let why = refused_because(Some(refusal));
+        assert_eq!(why, " (the target cannot write its state directory)");
+        assert_eq!(refused_because(None), "");
     }
 }
