@@ -360,14 +360,30 @@ impl Attachment {
     /// Ends the attachment because it cannot be what it was told to be.
     pub fn fail(self: &Rc<Self>, text: String) {
         self.core.borrow_mut().told.failure.get_or_insert(text);
-        self.face.close();
+        self.close_face();
         self.handle(Event::Detach { at_once: false });
     }
 
     /// Ends the attachment: consumers are heard no more, what they asked is finished, DETACH follows [CONN-5].
     pub fn detach(self: &Rc<Self>, at_once: bool) {
-        self.face.close();
+        self.close_face();
         self.handle(Event::Detach { at_once });
+    }
+
+    /// [CONN-5] Consumers are heard no more. What was taken of them may have to be asked for in further steps.
+    fn close_face(self: &Rc<Self>) {
+        let closer = self.face.closer();
+        let was_closed = closer.is_closed();
+        self.face.close();
+        if was_closed || closer.is_whole() {
+            return;
+        }
+        self.handle(Event::Halfway { on: true });
+        let attachment = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            attachment.face.closer().whole().await;
+            attachment.handle(Event::Halfway { on: false });
+        });
     }
 
     /// What a reply brings with it, and whether it fits to what was asked.

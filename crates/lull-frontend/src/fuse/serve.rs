@@ -55,7 +55,7 @@ pub async fn serve<D: Device + 'static>(
     closer: Closer,
 ) -> Result<(), ServeEnd> {
     let geometry = device.geometry();
-    let mut file = File { channel, device, geometry };
+    let mut file = File { channel, device, geometry, closer: closer.clone() };
     let mut buffer = vec![0; 4096 + MOST as usize];
     let mut taken = 0;
     let parting = || closer.when(|stage| stage == Stage::Parting);
@@ -76,6 +76,8 @@ pub async fn serve<D: Device + 'static>(
         match received {
             Ok(Some(length)) => {
                 if let Some(request) = Request::decode(&buffer[..length]) {
+                    // It may be asked for in several steps, or wait for memory.
+                    let _halfway = closer.halfway();
                     let done = tokio::select! {
                         biased;
                         done = file.take(request) => done,
@@ -111,6 +113,7 @@ pub(super) struct File<D: Device> {
     pub(super) channel: Rc<Channel>,
     pub(super) device: Rc<D>,
     pub(super) geometry: Geometry,
+    closer: Closer,
 }
 
 impl<D: Device + 'static> File<D> {
@@ -260,6 +263,7 @@ impl<D: Device + 'static> File<D> {
         let (channel, device) = (Rc::clone(&self.channel), Rc::clone(&self.device));
         let geometry = self.geometry.clone();
         channel.begin();
+        let halfway = self.closer.halfway();
         tokio::task::spawn_local(async move {
             match seek(&*device, &geometry, offset, whence).await {
                 Some(Ok(found)) => channel.answer(unique, &found.to_ne_bytes()),
@@ -267,6 +271,7 @@ impl<D: Device + 'static> File<D> {
                 None => {}
             }
             channel.end();
+            drop(halfway);
         });
     }
 

@@ -14,7 +14,7 @@ use super::request::{HEADER, SERIAL, Status, Verdict, judge};
 use super::ring::{Layout, Ring};
 use super::signal::Signal;
 use crate::device::{Op, Outcome};
-use crate::nbd::Geometry;
+use crate::nbd::{Closer, Geometry, Halfway};
 
 /// What all rings of a device share.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Shared {
     pub asks_once: bool,
     /// Requests that are on no record.
     pub unrecorded: Unrecorded,
+    /// What closes all of them.
+    pub closer: Closer,
 }
 
 /// Requests of guests whose monitors keep no record of them: nobody asks them again.
@@ -119,6 +121,8 @@ struct Slot {
     data: Option<Pieces>,
     /// The address of its status.
     status: u64,
+    /// Where it is asked for in several parts.
+    _halfway: Option<Halfway>,
 }
 
 /// Something to ask a device.
@@ -201,6 +205,11 @@ impl Live {
         Rc::clone(&self.shared.memory.borrow())
     }
 
+    /// Until it is dropped, more is to be asked for what was taken.
+    pub fn halfway(&self) -> Halfway {
+        self.shared.closer.halfway()
+    }
+
     /// The next thing to ask a device; `None` while there is none.
     pub fn next(&self) -> Option<Job> {
         let memory = self.memory();
@@ -270,7 +279,10 @@ impl Live {
                     Op::Write { .. } => Some(std::mem::replace(&mut state.chain.said, spare())),
                     _ => None,
                 };
-                let slot = Slot { op, offset, length, done: 0, part: 0, data, status };
+                let several = data.is_some() && length > most;
+                let _halfway = several.then(|| self.halfway());
+                let (done, part) = (0, 0);
+                let slot = Slot { op, offset, length, done, part, data, status, _halfway };
                 let slot = state.slots[usize::from(head)].insert(slot);
                 return Ok(Some(Step::Ask(slot.ask(head, most))));
             }

@@ -109,6 +109,8 @@ async fn take<D: Device>(
 
 async fn ask<D: Device>(live: &Rc<Live>, device: &D, job: Job) {
     let Job { head, op, offset, length } = job;
+    // There may be no memory for a while.
+    let _halfway = live.halfway();
     let buffer = match job.has_data() {
         true => {
             let mut buffer = device.some_buffer(length as u32).await;

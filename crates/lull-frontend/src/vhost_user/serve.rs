@@ -134,6 +134,7 @@ pub async fn serve<D: Device + 'static>(
         past: identity.past,
         asks_once: identity.asks_once,
         unrecorded: identity.unrecorded,
+        closer: closer.clone(),
     };
     let mut guest = Guest {
         device,

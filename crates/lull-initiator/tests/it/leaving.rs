@@ -1,9 +1,11 @@
 //! The end of an attachment while something is half done.
 
+use std::os::unix::fs::FileExt as _;
+
 use lull_admin::{AttachmentPhase, ClientError};
 use lull_wire::DisconnectCode;
 
-use crate::bench::{Daemon, on_one_thread};
+use crate::bench::{Daemon, config, on_one_thread};
 use crate::life::shared;
 use crate::target::{LONGEST, News, Target};
 
@@ -54,6 +56,36 @@ fn what_takes_several_requests_is_finished_before_a_detach() {
             assert!(script.disk[done..512 + length as usize].iter().all(|byte| *byte == 0));
         });
     }
+}
+
+/// [CONN-5] Bytes that are no whole blocks are read before they are written: the file's user has asked once.
+#[test]
+fn a_write_within_a_block_is_finished_before_a_detach() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("disk");
+        let mut target = Target::new(dir.path());
+        target.listen().await;
+        let mut config = config(dir.path());
+        config.attachments[0].fuse = Some(file.clone());
+        let mut daemon = Daemon::start(config).await;
+        daemon.event("serving").await;
+        daemon.event("sharing").await;
+        target.script.borrow_mut().mute = true;
+        let written = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::options().write(true).open(file)?;
+            file.write_all_at(b"within", 700)
+        });
+        unanswered(&mut target).await;
+        daemon.stop();
+        leaves(&daemon).await;
+        target.script.borrow_mut().mute = false;
+        target.answer(1, vec![9; 512]);
+        while !matches!(target.next().await, News::Detached) {}
+        written.await.unwrap().expect("it was accepted before the attachment was to end");
+        assert_eq!(target.script.borrow().disk[699..707], *b"\x09within\x09");
+        daemon.ended().await.unwrap();
+    });
 }
 
 /// [CONN-5] Nobody answers after that: it is tried for some seconds, and the operator learns what is not known.

@@ -28,7 +28,7 @@ impl Initiator {
             | State::Flushing { .. }
             | State::Paused { .. }
             | State::Leaving { .. }
-                if at_once && self.requests.is_idle() =>
+                if at_once && self.requests.is_idle() && !self.halfway =>
             {
                 self.end(End::Left, actions);
             }
@@ -48,7 +48,7 @@ impl Initiator {
 
     /// Whether no consumer would miss anything if it ended now.
     pub(super) fn has_nothing_to_lose(&self) -> bool {
-        self.requests.is_idle() && !self.requests.is_unflushed()
+        self.requests.is_idle() && !self.requests.is_unflushed() && !self.halfway
     }
 
     /// Goes a step towards the end, where one is wanted and possible.
@@ -60,7 +60,7 @@ impl Initiator {
             State::Sharing { link } | State::Leaving { link, step: Leaving::Finishing } => {
                 let conn = link.conn;
                 self.requests.send_held(now, conn, actions);
-                let step = if !self.requests.is_idle() {
+                let step = if !self.requests.is_idle() || self.halfway {
                     Leaving::Finishing
                 } else if self.requests.is_unflushed() {
                     self.requests.send_own_flush(now, conn, actions);
@@ -77,9 +77,7 @@ impl Initiator {
                 self.state = State::Leaving { link, step: Leaving::Asked };
             }
             // Who is quiet may go during a pause; it counts as done then.
-            State::Paused { link, .. }
-                if self.requests.is_idle() && !self.requests.is_unflushed() =>
-            {
+            State::Paused { link, .. } if self.has_nothing_to_lose() => {
                 ask(link.conn, actions);
                 self.state = State::Leaving { link, step: Leaving::Asked };
             }

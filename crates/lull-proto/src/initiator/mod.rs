@@ -90,6 +90,9 @@ pub enum Event {
     Lost { conn: ConnId },
     /// The attachment is to end; `at_once`: even if the target is away.
     Detach { at_once: bool },
+    /// Whether front ends have taken what they are to ask more of: in several steps, or once there is memory. While `on` that
+    /// is taken although the attachment is to end, which it does not before [CONN-5].
+    Halfway { on: bool },
     /// What was to be remembered of the first ATTACHED of this life is on stable storage, and with it the instance.
     Remembered,
     /// A target hints that it is back.
@@ -156,6 +159,8 @@ pub struct Initiator {
     requests: Requests,
     memory: Memory,
     intent: Intent,
+    /// Front ends have more to ask of what was accepted.
+    halfway: bool,
     /// Whether the next life will find which resource this one was attached to, and in which tenure.
     is_noted: bool,
     /// What the consumers were told, from the first ATTACHED on.
@@ -181,6 +186,7 @@ impl Initiator {
             requests: Requests::new(config.retain, config.access == lull_wire::Access::Shared),
             memory: config.memory,
             intent: Intent::Stay,
+            halfway: false,
             is_noted: false,
             promised: None,
             path: Path::default(),
@@ -205,6 +211,10 @@ impl Initiator {
             Event::Replied { conn, reply } => self.replied(now, conn, &reply, actions),
             Event::Lost { conn } => self.lost(now, conn, actions),
             Event::Detach { at_once } => self.detach(now, at_once, actions),
+            Event::Halfway { on } => {
+                self.halfway = on;
+                self.leave(now, actions);
+            }
             Event::Remembered => self.remembered(actions),
             Event::Knocked => self.knocked(now, actions),
             Event::Prepared => self.prepared(actions),
@@ -223,7 +233,7 @@ impl Initiator {
     fn submit(&mut self, now: MonoTime, slot: Slot, ask: Ask, rest: u64, actions: &mut Actions) {
         // [TIMER-1] Until RESUME, a pause in between included. [CONN-5] Who leaves takes nothing more.
         let failing = self.outage().is_some_and(Outage::is_failing);
-        if failing || self.intent != Intent::Stay {
+        if failing || (self.intent != Intent::Stay && !self.halfway) {
             actions.push(Action::Answer { slot, status: StatusCode::Io });
             return;
         }
@@ -242,6 +252,10 @@ impl Initiator {
             | State::Draining { .. }
             | State::Flushing { .. }
             | State::Paused { .. } => self.requests.hold(now, slot, ask, rest),
+            State::Leaving { step: Leaving::Finishing, .. } => {
+                self.requests.hold(now, slot, ask, rest);
+                self.leave(now, actions);
+            }
             State::Leaving { .. } | State::Ended(_) => {
                 // [CHAIN-1] Whoever asks this of a medium keeps it.
                 let status = match self.config.retain {

@@ -15,6 +15,7 @@ impl Initiator {
             requests,
             memory,
             intent,
+            halfway: _,
             is_noted: _,
             promised: _,
             path: _,

@@ -1,10 +1,12 @@
 //! The end of an attachment where the connection, or the target, does not help.
 
-use crate::alone::{Alone, attached, connect, disconnect, resume, welcome};
+use crate::alone::{Alone, attached, connect, disconnect, pause, resume, welcome};
 use crate::pair::config;
 use lull_proto::initiator::{Action, End, Event, Phase, Report};
 use lull_wire::messages::{Detached, Refused};
-use lull_wire::{DisconnectCode, Epoch, Kind, Message, OpCode, RefusalCode, Retry, Tenure};
+use lull_wire::{
+    DisconnectCode, Epoch, Kind, Message, OpCode, RefusalCode, Retry, StatusCode, Tenure,
+};
 use std::time::Duration;
 
 fn refused(code: RefusalCode, retry: Retry, epoch: u64) -> Message {
@@ -103,6 +105,52 @@ fn a_detach_that_was_not_answered_is_sent_once_more() {
         alone.receive(refused(code, retry, 1));
         assert_eq!(ended(&alone), Some(End::Detached), "{code}");
     }
+}
+
+/// [CONN-5] What a front end has taken it may ask for in several steps, with nothing outstanding between them: that is
+/// taken, and waited for, wherever the end was wanted.
+#[test]
+fn a_detach_waits_for_what_a_front_end_has_asked_half_of() {
+    for paused in [false, true] {
+        let mut alone = Alone::sharing();
+        alone.handle(Event::Halfway { on: true });
+        if paused {
+            alone.receive(pause(7));
+        }
+        alone.handle(Event::Detach { at_once: false });
+        alone.handle(Event::Detach { at_once: true });
+        let slot = alone.submit(OpCode::Read, 1);
+        if paused {
+            assert!(alone.transmitted().is_empty(), "[PAUSE-2]");
+            alone.receive(resume(7));
+        }
+        let number = alone.transmitted().pop().expect("it is sent").number;
+        alone.reply(number, StatusCode::Done);
+        assert_eq!(alone.answers(), [(slot, StatusCode::Done)]);
+        assert!(alone.sent(Kind::Detach).is_empty() && ended(&alone).is_none());
+        let last = alone.submit(OpCode::Read, 2);
+        let number = alone.transmitted().pop().expect("it is sent").number;
+        alone.handle(Event::Halfway { on: false });
+        assert!(alone.sent(Kind::Detach).is_empty(), "it is outstanding");
+        let refused = alone.submit(OpCode::Read, 3);
+        alone.reply(number, StatusCode::Done);
+        assert_eq!(alone.sent(Kind::Detach).len(), 1);
+        let answers = &alone.answers()[1..];
+        assert_eq!(answers, [(refused, StatusCode::Io), (last, StatusCode::Done)]);
+    }
+
+    // Nothing came of it.
+    let mut alone = Alone::sharing();
+    alone.handle(Event::Halfway { on: true });
+    alone.handle(Event::Detach { at_once: false });
+    alone.lose();
+    assert_eq!(ended(&alone), None);
+    alone.connects();
+    alone.attaches(2);
+    alone.receive(resume(0));
+    assert!(alone.sent(Kind::Detach).is_empty());
+    alone.handle(Event::Halfway { on: false });
+    assert_eq!(alone.sent(Kind::Detach).len(), 1);
 }
 
 /// [CONN-5] DISCONNECT between DETACH and DETACHED is such a loss, however the target goes: not one to be waited for under

@@ -34,6 +34,29 @@ struct Inner {
     stage: Cell<Stage>,
     waiting: RefCell<Vec<Waker>>,
     parted: RefCell<Vec<Parted>>,
+    halfway: Cell<usize>,
+}
+
+/// A face has taken a request and is to ask for more of it: in parts, or once there is memory.
+#[derive(Debug)]
+pub struct Halfway(Rc<Inner>);
+
+impl Drop for Halfway {
+    fn drop(&mut self) {
+        self.0.halfway.update(|count| count - 1);
+        // Only then somebody waits for it.
+        if self.0.halfway.get() == 0 && self.0.stage.get() == Stage::Closed {
+            self.0.wake();
+        }
+    }
+}
+
+impl Inner {
+    fn wake(&self) {
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Closer {
@@ -77,9 +100,23 @@ impl Closer {
         if self.0.stage.get() != Stage::Closed {
             self.0.stage.set(stage);
         }
-        for waker in self.0.waiting.take() {
-            waker.wake();
-        }
+        self.0.wake();
+    }
+
+    /// From here on, until what this returns is dropped, [`Closer::whole`] does not end.
+    pub(crate) fn halfway(&self) -> Halfway {
+        self.0.halfway.update(|count| count + 1);
+        Halfway(Rc::clone(&self.0))
+    }
+
+    /// Whether all that was taken is asked for.
+    pub fn is_whole(&self) -> bool {
+        self.0.halfway.get() == 0
+    }
+
+    /// Ends once it is; to be waited for after [`Closer::close`].
+    pub async fn whole(&self) {
+        self.once(|| self.is_whole()).await;
     }
 
     /// What is to become of it.
@@ -99,8 +136,12 @@ impl Closer {
 
     /// Ends once `wanted` is true of the stage.
     pub async fn when(&self, wanted: impl Fn(Stage) -> bool) {
+        self.once(|| wanted(self.stage())).await;
+    }
+
+    async fn once(&self, is_so: impl Fn() -> bool) {
         poll_fn(|cx| {
-            if wanted(self.stage()) {
+            if is_so() {
                 return Poll::Ready(());
             }
             let mut waiting = self.0.waiting.borrow_mut();
