@@ -95,7 +95,9 @@ impl Initiator {
         {
             self.requests.send_again(link.conn, actions);
         }
-        if let State::Sharing { link } = &self.state {
+        if let State::Sharing { link } | State::Leaving { link, step: Leaving::Finishing } =
+            &self.state
+        {
             self.requests.send_held(now, link.conn, actions);
         }
         self.replay_again(now, actions);

@@ -354,3 +354,29 @@ fn flushes_of_its_own_stay_within_the_window() {
     let flush = last(&alone);
     assert_eq!((flush.op, flush.lowest), (OpCode::Flush, flush.number), "there is room again");
 }
+
+/// [SAFE-3] [CONN-5] What waits for room when its attachment is to end does not wait for ever because one flush could not be
+/// passed on: the next round of keep-alive tries it again, as it does for whoever stays.
+#[test]
+fn what_waits_for_room_is_finished_although_a_flush_was_not_executed() {
+    for leaves in [false, true] {
+        let mut alone = retaining(KEPT);
+        write(&mut alone, 1);
+        let flush = last(&alone);
+        assert_eq!(flush.op, OpCode::Flush);
+        let waits = alone.submit(OpCode::Write, 2);
+        if leaves {
+            alone.handle(Event::Detach { at_once: false });
+        }
+        alone.reply(flush.number, StatusCode::NotExecuted);
+        assert_eq!(last(&alone).number, flush.number, "not at once again");
+        crate::holding::pass(&mut alone, 5 * SECOND);
+        let again = last(&alone);
+        assert!(again.op == OpCode::Flush && again.number > flush.number, "leaves: {leaves}");
+        alone.reply(again.number, StatusCode::Done);
+        let change = last(&alone);
+        assert_eq!((change.op, change.offset), (OpCode::Write, 2 * crate::pair::BLOCK));
+        alone.reply(change.number, StatusCode::Done);
+        assert!(alone.answers().contains(&(waits, StatusCode::Done)));
+    }
+}
