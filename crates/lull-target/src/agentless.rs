@@ -7,7 +7,7 @@ use crate::gauge::Gauge;
 use crate::local::Local;
 use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_frontend::nbd::{self, Closer, Device, Errno, Exports, Geometry, OpenRefused, Reply};
-use lull_proto::target::{Ended, ResourceIndex};
+use lull_proto::target::{Ended, ResourceIndex, Target};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,28 @@ impl Drop for Place {
         let left = Input::AgentlessLeft { id: self.id, resource: self.resource };
         // The machine's thread ends after all others.
         let _ = self.control.send(left);
+    }
+}
+
+/// Clients that have their places and are not told yet.
+#[derive(Default)]
+pub struct Arriving(Vec<(oneshot::Sender<Result<Place, OpenRefused>>, Place)>);
+
+impl Arriving {
+    pub fn push(&mut self, reply: oneshot::Sender<Result<Place, OpenRefused>>, place: Place) {
+        self.0.push((reply, place));
+    }
+
+    /// [SAFE-7] Who may write is let in when it is on stable storage that the one before has lost the right to send again.
+    /// Who does not wait any more gives up its place.
+    pub fn let_in(&mut self, machine: &Target) {
+        let ready = |(reply, place): &mut (oneshot::Sender<_>, Place)| {
+            reply.is_closed() || place.read_only || machine.closed(place.resource).is_none()
+        };
+        for (reply, place) in self.0.extract_if(.., ready) {
+            // Dropped on its way, it is given up like any other.
+            let _ = reply.send(Ok(place));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The daemon: everything that can happen to it is an [`Input`]; each is taken by one turn, which reads the clock once,
 //! asks the machine, and performs what it says (`perform.rs`).
 
-use crate::agentless::{Client, Place};
+use crate::agentless::{Arriving, Client, Place};
 use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::connection::Ended;
@@ -174,6 +174,7 @@ pub struct Core {
     pub missed: BTreeMap<ResourceIndex, (u64, Missed)>,
     pub connections: BTreeMap<ConnId, Link>,
     pub agentless: BTreeMap<u64, Agent>,
+    arriving: Arriving,
     /// The life of each resource in which lanes are opened.
     pub lives: Vec<u64>,
     pub accepting: Vec<AbortHandle>,
@@ -217,6 +218,7 @@ impl Core {
             missed: BTreeMap::new(),
             connections: BTreeMap::new(),
             agentless: BTreeMap::new(),
+            arriving: Arriving::default(),
             accepting: Vec::new(),
             queue: VecDeque::new(),
             plan: Plan::Stop,
@@ -252,6 +254,7 @@ impl Core {
     /// What is done once for all that a turn brought.
     fn turned(&mut self, now: MonoTime) {
         self.chronicle.turned(now, &self.store);
+        self.arriving.let_in(&self.machine);
         self.look.get_or_insert(now + LOOK_REST);
     }
 
@@ -423,9 +426,8 @@ impl Daemon {
         let (id, control) = (core.next_id(), client.control.clone());
         let agent = Agent { resource, read_only, client, since: self.clock.unix_ms(now) };
         core.agentless.insert(id, agent);
-        // Dropped on its way, the place is given up like any other.
         let life = core.lives[resource.0];
-        let _ = reply.send(Ok(Place { id, resource, read_only, life, control }));
+        core.arriving.push(reply, Place { id, resource, read_only, life, control });
         Some(Event::Agentless { resource, now: core.agentless_on(resource) })
     }
 

@@ -2,13 +2,13 @@
 
 use super::restart::{RENEW_EVERY, Restart};
 use super::{
-    Action, Actions, Agentless, Change, Phase, Purpose, Question, Report, ResourceIndex,
+    Action, Actions, Agentless, Change, Phase, Purpose, Question, Report, ResourceIndex, Seat,
     SessionState, Target, Why,
 };
 use crate::MonoTime;
 use alloc::vec::Vec;
 use lull_wire::messages::Name;
-use lull_wire::{DisconnectCode, RestartId};
+use lull_wire::{AttachmentId, DisconnectCode, RestartId, Tenure};
 
 impl Target {
     /// [PAUSE-5] What initiators flushed, and what nobody did, is made durable. [PAUSE-10] A medium that hangs is not
@@ -86,9 +86,32 @@ impl Target {
         count: Agentless,
         actions: &mut Actions,
     ) {
-        self.resources[resource.0].agentless = count;
+        let before = core::mem::replace(&mut self.resources[resource.0].agentless, count);
+        if before.writers == 0 && count.writers > 0 {
+            self.agentless_writes(now, resource, actions);
+        }
         self.check_complete(now, actions);
         self.check_gone(actions);
+    }
+
+    /// [SAFE-7] [SAFE-9] It is a writer as any other: whose reservation is over must not send again, over what it writes.
+    fn agentless_writes(
+        &mut self,
+        now: MonoTime,
+        resource: ResourceIndex,
+        actions: &mut Actions,
+    ) {
+        // Where nobody ever wrote nobody has anything to send again.
+        if self.resources[resource.0].tenure == Tenure(0) {
+            return;
+        }
+        let over = |seat: &&Seat| {
+            seat.entry.resource == resource && seat.entry.access.writes() && seat.is_over(now)
+        };
+        let over = self.roster.values().filter(over).map(|seat| seat.entry.attachment);
+        let over: Vec<AttachmentId> = over.collect();
+        over.iter().for_each(|attachment| _ = self.roster.remove(attachment));
+        self.give_up(resource, over, actions);
     }
 
     /// The last session is closed: the process may go.

@@ -395,6 +395,39 @@ fn agentless_writers_are_in_the_way() {
     pair.finish();
 }
 
+/// [SAFE-7] [SAFE-9] So they do for who was a writer before: where its reservation is over and one of them was let in, nothing
+/// that it has unanswered or unflushed is sent again, over what that one wrote.
+#[test]
+fn who_comes_back_behind_an_agentless_writer_sends_nothing_again() {
+    for comes in [false, true] {
+        let mut pair = Pair::new(1);
+        let config = Config { hold: 10 * SECOND, ..pair.nodes[0].config.clone() };
+        pair.nodes[0] = Node::new(config, 0);
+        pair.begin_all();
+        let before = pair.nodes[0].memory.tenure;
+        pair.nodes[0].mute = true;
+        pair.write(0, 1);
+        pair.cut_now(0);
+        pair.run(11 * SECOND);
+        if comes {
+            let target = pair.target.as_ref().unwrap();
+            assert!(target.admits_agentless(pair.now, ResourceIndex(0), false).is_ok());
+            pair.agentless(0, 1, 0);
+            pair.agentless(0, 2, 0);
+            pair.agentless(0, 0, 0);
+            pair.until(|pair| pair.store.pending.is_empty());
+            assert_eq!(pair.store.tenures[0], before.next(), "on stable storage, and once");
+        }
+        pair.nodes[0].mute = false;
+        if comes {
+            pair.until_phase(0, Phase::Ended(End::Fenced));
+            assert_eq!(refusals(&pair, 0), [RefusalCode::StaleTenure]);
+        } else {
+            pair.until_all_share();
+        }
+    }
+}
+
 /// [PAUSE-5] The roster in memory is the one on stable storage, also where the connection of a first attach ended
 /// while its owner was being written.
 #[test]

@@ -96,6 +96,13 @@ impl World {
             self.after(Duration::from_millis(100), Happening::ConsumeClient { client: at });
             return;
         }
+        let (target, place) = (client.target, ResourceIndex(client.resource));
+        let machine = self.targets[target].daemon.as_ref().map(|daemon| &daemon.machine);
+        // [SAFE-7] It is let in when it is on stable storage that the writer before it has lost the right to send again.
+        if !client.read_only && machine.is_some_and(|machine| machine.closed(place).is_some()) {
+            self.after(Duration::from_millis(1), Happening::ConsumeClient { client: at });
+            return;
+        }
         if client.load.left == 0 {
             self.client_leaves_if_idle(at, true);
             return;
