@@ -140,11 +140,6 @@ impl StateDir {
                 self.roster.remove(attachment);
                 self.outcomes.remove(attachment);
             }
-            Change::Evicted(attachment, resource, tenure) => {
-                self.roster.remove(attachment);
-                self.outcomes.remove(attachment);
-                self.tenures[resource.0] = *tenure;
-            }
             Change::Missed(whom, resource, tenure) => {
                 for attachment in whom {
                     self.roster.remove(attachment);

@@ -114,9 +114,6 @@ impl Daemon {
                 let gone = whom.iter().map(|attachment| Commit::Gone(attachment.to_string()));
                 gone.chain([Commit::Tenure(name(place), tenure.0)]).collect()
             }
-            Change::Evicted(attachment, place, tenure) => {
-                vec![Commit::Gone(attachment.to_string()), Commit::Tenure(name(place), tenure.0)]
-            }
             Change::Incarnation(place, incarnation) => vec![
                 Commit::Incarnation(name(place), incarnation.to_string()),
                 Commit::Dirty(writers(core, |row| row.entry.resource == *place, now), true),

@@ -249,7 +249,7 @@ impl Keeping {
     /// A change of the roster is being written.
     pub fn leaves(&mut self, ticket: Ticket, change: &Change) {
         let whom = match change {
-            Change::Gone(attachment) | Change::Evicted(attachment, ..) => vec![*attachment],
+            Change::Gone(attachment) => vec![*attachment],
             Change::Missed(whom, ..) => whom.clone(),
             Change::Owner(..)
             | Change::Incarnation(..)

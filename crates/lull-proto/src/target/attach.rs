@@ -248,17 +248,12 @@ impl Target {
             }
             self.roster.remove(&attachment);
             self.drop_claims(attachment, actions);
-            if seat.entry.access == Access::Shared {
+            // [SAFE-7] Until it is written a writer might come back to its place after a crash, and send again.
+            if seat.entry.access.writes() {
                 self.give_up(place, alloc::vec![attachment], actions);
-                actions.push(Action::Report(Report::Evicted { entry: seat.entry }));
-                continue;
+            } else {
+                self.record(Change::Gone(attachment), actions);
             }
-            let shared = &mut self.resources[place.0];
-            if seat.entry.access == Access::ReadWrite {
-                shared.tenure = shared.tenure.next();
-            }
-            let tenure = shared.tenure;
-            self.record(Change::Evicted(attachment, place, tenure), actions);
             actions.push(Action::Report(Report::Evicted { entry: seat.entry }));
         }
         self.fenced(now, actions);

@@ -213,7 +213,7 @@ impl Target {
         }
     }
 
-    /// Sharers have lost their places. [SAFE-7] The tenure tells them so; [RESUME-2] nobody goes on before it is
+    /// Writers have lost their places. [SAFE-7] The tenure tells them so; [RESUME-2] no sharer goes on before it is
     /// written, or what they have unanswered would be sent again after a crash, over what others write now.
     pub(super) fn give_up(
         &mut self,

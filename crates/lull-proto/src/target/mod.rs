@@ -165,10 +165,8 @@ pub enum Change {
     Owner(Entry, Tenure),
     /// This attachment is off the roster.
     Gone(AttachmentId),
-    /// This attachment was evicted from this resource, which has a new tenure.
-    Evicted(AttachmentId, ResourceIndex, Tenure),
-    /// These sharers lost their places, and with them the right to send again what is unanswered [RESUME-2]; the
-    /// resource has a new tenure.
+    /// These writers lost their places, and with them the right to send again what is unanswered or unflushed [RESUME-2]
+    /// [SAFE-7]; the resource has a new tenure.
     Missed(Vec<AttachmentId>, ResourceIndex, Tenure),
     /// This resource has a new incarnation: every writer on its roster may have to replay.
     Incarnation(ResourceIndex, Incarnation),

@@ -95,12 +95,7 @@ impl Target {
     }
 
     /// [SAFE-7] [SAFE-9] It is a writer as any other: whose reservation is over must not send again, over what it writes.
-    fn agentless_writes(
-        &mut self,
-        now: MonoTime,
-        resource: ResourceIndex,
-        actions: &mut Actions,
-    ) {
+    fn agentless_writes(&mut self, now: MonoTime, resource: ResourceIndex, actions: &mut Actions) {
         // Where nobody ever wrote nobody has anything to send again.
         if self.resources[resource.0].tenure == Tenure(0) {
             return;

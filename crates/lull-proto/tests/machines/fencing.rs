@@ -380,6 +380,23 @@ fn an_eviction_voids_the_claim_under_way() {
     assert!(pair.store.roster.is_empty());
 }
 
+/// [SAFE-7] An eviction that could not be written is written as soon as that can be: from a state without it the evicted one
+/// would have its place again after a crash, and with it the right to replay.
+#[test]
+fn an_eviction_that_was_not_written_is_tried_again() {
+    let mut pair = Pair::sharing(1);
+    let before = pair.store.tenures[0];
+    pair.nodes[0].mute = true;
+    pair.cut_now(0);
+    pair.store.fails = |_| true;
+    pair.evict(0);
+    pair.run(3 * SECOND);
+    assert_eq!(pair.store.roster.len(), 1, "it could not be written");
+    pair.store.fails = |_| false;
+    pair.run(3 * SECOND);
+    assert_eq!((pair.store.roster.len(), pair.store.tenures[0]), (0, before.next()));
+}
+
 /// [SAFE-9] Clients without an agent that write count as writers.
 #[test]
 fn agentless_writers_are_in_the_way() {

@@ -201,7 +201,6 @@ impl World {
                 }
             }
             Change::Gone(_)
-            | Change::Evicted(..)
             | Change::Missed(..)
             | Change::Incarnation(..)
             | Change::Intent(_)

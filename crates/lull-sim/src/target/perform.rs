@@ -109,11 +109,9 @@ impl World {
             Change::Intent(_) => self.sings(Canary::NoIntent),
             Change::Clean(_) => self.sings(Canary::NoCleanRecord),
             Change::Owner(..) => self.sings(Canary::NoOwnerRecord),
-            Change::Gone(_)
-            | Change::Evicted(..)
-            | Change::Missed(..)
-            | Change::Incarnation(..)
-            | Change::Revoked(_) => false,
+            Change::Gone(_) | Change::Missed(..) | Change::Incarnation(..) | Change::Revoked(_) => {
+                false
+            }
         };
         if forgotten {
             if let Some(daemon) = &mut self.targets[at].daemon {

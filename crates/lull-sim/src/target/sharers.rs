@@ -152,7 +152,7 @@ impl World {
     /// Who has lost its place for good sends nothing again.
     pub(super) fn forget_sharers(&mut self, at: usize, change: &Change) {
         let gone = match change {
-            Change::Gone(attachment) | Change::Evicted(attachment, ..) => vec![*attachment],
+            Change::Gone(attachment) => vec![*attachment],
             Change::Missed(whom, ..) => whom.clone(),
             Change::Owner(..)
             | Change::Incarnation(..)

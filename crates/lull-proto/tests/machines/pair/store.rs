@@ -55,10 +55,6 @@ impl Store {
             Change::Gone(attachment) => {
                 self.roster.remove(attachment);
             }
-            Change::Evicted(attachment, resource, tenure) => {
-                self.roster.remove(attachment);
-                self.tenures[resource.0] = *tenure;
-            }
             Change::Missed(whom, resource, tenure) => {
                 whom.iter().for_each(|attachment| {
                     self.roster.remove(attachment);
