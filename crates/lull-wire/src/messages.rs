@@ -276,7 +276,7 @@ messages! {
     Stall = 0x14 "STALL" from Initiator payload None tail false {
         /// The restart that RESUME names; 0 for none.
         restart: RestartId,
-        /// The age of the oldest unanswered request of a consumer at RESUME, in microseconds.
+        /// The longest that a request of a consumer had waited at RESUME, or until it was answered in the replay, in microseconds.
         longest_us: u64,
         /// How many requests were held and not sent before.
         held: u32,

@@ -335,7 +335,8 @@ impl Initiator {
         restart: RestartId,
         actions: &mut Actions,
     ) {
-        let (longest, held) = (self.requests.longest_wait(now), self.requests.held());
+        let longest = outage.waited.max(self.requests.longest_wait(now));
+        let held = self.requests.held();
         let conn = link.conn;
         self.state = State::Sharing { link };
         self.end_hold(now, actions);

@@ -336,11 +336,18 @@ impl Initiator {
     fn replied(&mut self, now: MonoTime, conn: ConnId, reply: &Reply, actions: &mut Actions) {
         let Some(link) = self.link_mut().filter(|link| link.conn == conn) else { return };
         link.beat.heard();
-        let taken = if link.incarnation == reply.incarnation {
+        let incarnation = link.incarnation;
+        let asked = self.requests.asked(reply.number);
+        let taken = if incarnation == reply.incarnation {
             self.requests.replied(reply, actions)
         } else {
             Err(Violation::Incarnation)
         };
+        if let State::Replaying { outage, .. } = &mut self.state
+            && let Some(asked) = asked
+        {
+            outage.waited = outage.waited.max(now.since(asked));
+        }
         match taken {
             Ok(took) => self.took(now, took, actions),
             Err(violation) => self.violated(now, violation, actions),

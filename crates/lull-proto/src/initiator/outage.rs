@@ -98,6 +98,8 @@ pub struct Outage {
     pub(super) gentle_until: MonoTime,
     /// What happened when.
     pub marks: Marks,
+    /// The longest that a consumer has waited for an answer that came before the end of it, in the replay.
+    pub(super) waited: Duration,
     /// Dials since it began, but for those in vain that a knock brought about.
     pub attempts: u32,
 }
@@ -123,6 +125,7 @@ impl Outage {
             back_by: (!downtime.is_zero()).then(|| now + downtime),
             gentle_until: now + gentle,
             marks,
+            waited: Duration::ZERO,
             attempts: 0,
         }
     }

@@ -93,14 +93,24 @@ fn rename_state(state: &mut State, longest: Duration, names: &mut impl Renaming)
 }
 
 fn rename_outage(outage: &mut Outage, longest: Duration, names: &mut impl Renaming) {
-    let Outage { why: _, since, deadline, expiry: _, back_by, gentle_until, marks, attempts } =
-        outage;
+    let Outage {
+        why: _,
+        since,
+        deadline,
+        expiry: _,
+        back_by,
+        gentle_until,
+        marks,
+        waited,
+        attempts,
+    } = outage;
     *since = names.ago(*since, longest);
     *deadline = deadline.map(|at| names.deadline(at));
     // It is only shown.
     *back_by = None;
     *gentle_until = names.deadline(*gentle_until);
     *marks = Marks::default();
+    *waited = Duration::ZERO;
     // Whether there was one is all that a wait of a second or more can tell.
     *attempts = (*attempts).min(1);
 }

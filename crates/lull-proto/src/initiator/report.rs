@@ -15,7 +15,7 @@ pub struct Interruption {
     pub marks: Marks,
     /// When RESUME came.
     pub resumed: MonoTime,
-    /// The longest that one consumer's request had waited at RESUME.
+    /// The longest that one consumer's request had waited at RESUME, or before it until the replay brought its answer.
     pub longest: Duration,
     /// Requests that were held at RESUME.
     pub held: u32,

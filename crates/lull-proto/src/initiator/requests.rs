@@ -567,6 +567,13 @@ impl Requests {
         sent.min().map_or(Duration::ZERO, |since| now.since(since))
     }
 
+    /// When the consumer of an outstanding request asked for it; `None` where none waits.
+    pub fn asked(&self, number: RequestNumber) -> Option<MonoTime> {
+        let at = usize::try_from(number.0.checked_sub(self.lowest)?).ok()?;
+        let sent = self.window.get(at)?.as_ref()?;
+        matches!(sent.origin, Origin::Consumer(_)).then_some(sent.since)
+    }
+
     /// The age of the oldest request of a consumer, held or sent: at RESUME, the longest stall.
     pub fn longest_wait(&self, now: MonoTime) -> Duration {
         let held = self.held.front().map_or(Duration::ZERO, |held| now.since(held.since));

@@ -1,6 +1,6 @@
 //! PAUSE that is said again, and the figures of one that was said once.
 
-use crate::alone::{Alone, pause};
+use crate::alone::{Alone, pause, resume};
 use crate::holding::{comes_back, pass};
 use lull_proto::initiator::{Phase, Report, Why};
 use lull_wire::messages::{Pause, PauseComplete};
@@ -129,4 +129,31 @@ fn what_was_in_flight_at_the_first_pause_is_named() {
     let alone = paused();
     assert_eq!(complete(&alone)[0].in_flight_at_pause, 0);
     assert!(alone.sent(Kind::PauseProgress).is_empty());
+}
+
+/// [TIMER-6] What the replay after a crash answers has waited as long as what RESUME finds: it is what the crash cost.
+#[test]
+fn a_wait_that_the_replay_ended_is_told_of_with_resume() {
+    let mut alone = Alone::sharing();
+    alone.submit(OpCode::Write, 1);
+    pass(&mut alone, 3 * SECOND);
+    comes_back(&mut alone, 2);
+    let again = alone.transmitted().pop().expect("it is sent again before READY");
+    alone.reply(again.number, StatusCode::Done);
+    pass(&mut alone, 2 * SECOND);
+    alone.receive(resume(0));
+    let told = alone.sent(Kind::Stall);
+    let longest = |message: &Message| match message {
+        Message::Stall(told) => Duration::from_micros(told.longest_us),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told.iter().map(longest).collect::<Vec<_>>(), [3 * SECOND], "not until RESUME");
+    let reported =
+        |report: &Report| matches!(report, Report::Sharing(one) if one.longest == 3 * SECOND);
+    assert!(alone.reported(reported));
+
+    // And it is of this outage alone.
+    comes_back(&mut alone, 3);
+    alone.receive(resume(0));
+    assert_eq!(longest(&alone.sent(Kind::Stall)[1]), Duration::ZERO);
 }
