@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use lull_e2e::tools::run;
 use lull_e2e::{
     Initiator, Load, PROMPT, Shape, Signal, Target, Use, World, limit_files, lull, open_files,
     wait_until,
 };
+use rustix::fs::{Mode, OFlags};
 
 /// How every successor begins that does not end well: it passes its check. `take()` is the next parcel's message.
 const BEGINS: &str = r#"#!/usr/bin/env python3
@@ -185,6 +187,28 @@ fn a_state_that_cannot_be_written_pauses_nobody() {
     assert!(!scene.web.log().contains("the new process is ready"), "{}", scene.web.log());
     assert_eq!(scene.web.pid(), pid);
     std::fs::remove_dir(&tried).expect("a directory that is empty");
+    scene.succeeds();
+}
+
+/// [PAUSE-9] [TIMER-5] A state directory that hangs is no reason to freeze anybody: the lock on it is the successor's to have, and
+/// whoever went on in its place would wait for the same write.
+#[test]
+fn a_state_that_is_written_without_end_keeps_the_old_process_at_work() {
+    let world = World::new();
+    let mut scene = Scene::new(&world);
+    let (pid, new) = (scene.web.pid(), scene.web.state_dir().join("db1.json.new"));
+    // Whoever opens it to write waits for a reader.
+    run("mkfifo", &[&new.display().to_string()]).ok();
+    scene.target.kill();
+    scene.target.start();
+    scene.load.wait_progress(100);
+    scene.web.lull(&["restart", "initiator"]).code(3).says("has its state written");
+    assert_eq!(scene.web.pid(), pid, "the same process");
+    scene.load.wait_progress(100);
+    let reader = rustix::fs::open(&new, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+    std::fs::remove_file(&new).expect("a pipe that is there");
+    wait_until("the disk answers", PROMPT, || scene.web.log().contains("is written again"));
+    drop(reader.expect("a pipe"));
     scene.succeeds();
 }
 

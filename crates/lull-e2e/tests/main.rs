@@ -3,6 +3,7 @@
 
 mod agentless;
 mod alerts;
+mod awaited;
 mod bad_input;
 mod chain;
 mod comings;

@@ -25,7 +25,7 @@ use crate::connection::Connection;
 use crate::daemon::News;
 use crate::front_end::Face;
 use crate::journal::Journal;
-use crate::kernel_nbd;
+use crate::note::Note;
 use crate::outstanding::Carries;
 use crate::receive::{Carried, Over};
 use crate::shutdown::{Host, Shutdown};
@@ -33,6 +33,7 @@ use crate::slots::{Duty, Slots};
 use crate::state_file::Kept;
 use crate::state_writer::StateWriter;
 use crate::timer::{self, Alarm};
+use crate::unserved;
 use crate::vault::Guard;
 
 /// What all attachments of a daemon share, and what each was made from.
@@ -67,6 +68,8 @@ pub struct Made {
     pub news: mpsc::UnboundedSender<News>,
     /// Whoever keeps what was acknowledged and not flushed, where that is not this attachment: it is to be written again.
     pub life_lost: Option<Box<dyn Fn()>>,
+    /// Where the next life finds what consumers wait for; `None`: none of them outlives this process.
+    pub note: Option<Note>,
 }
 
 /// A log, in which incarnation it is settled, and who sees to it that it is kept.
@@ -231,7 +234,7 @@ impl Attachment {
         let promised = self.core.borrow().geometry;
         match promised {
             Some(geometry) => self.face.open(self, geometry),
-            None => kernel_nbd::begin_early(self),
+            None => unserved::begin(self),
         }
         tokio::task::spawn_local(timer::run(Rc::clone(self)));
         if let Some(writer) = &*self.writer.borrow() {
@@ -244,6 +247,14 @@ impl Attachment {
             });
         }
         self.handle(Event::Begin);
+        self.note_awaited(&self.core.borrow());
+    }
+
+    /// Somebody waits for it of whom nothing else is known.
+    pub fn awaited(&self) {
+        let mut core = self.core.borrow_mut();
+        core.machine.awaited(self.made.clock.now());
+        self.alarm.set(core.machine.deadline());
     }
 
     /// Gives the machine what happened and does at once what it wants done. Nothing that is done calls back in

@@ -108,21 +108,19 @@ impl Beginning<'_> {
             }
         }
         let settled = log.settled();
-        let keeps = settled.is_some() || config.fuse.is_some();
+        let keeps = settled.is_some() || log.note.is_some();
         let guard = keeps.then(|| log.vault.guard(Rc::clone(self.chronicle), log.fault));
         let (node, instance) = (&self.config.node, self.instance);
         let mut settings = machine_config(node, config, instance, &kept, log.retain)?;
         settings.callback = self.callback.clone();
         let machine = Initiator::inheriting(settings, log.legacy);
-        let (mount, fuse) = (log.mount, log.fuse);
+        let (mount, fuse, awaited, note) = (log.mount, log.fuse, log.awaited, log.note);
         let log = (log.journal, settled, guard);
         let writer = StateWriter::start(file, config.name.clone(), Rc::clone(self.chronicle));
-        let made = self.made(config, kept, fresh)?;
+        let made = Made { note, ..self.made(config, kept, fresh)? };
         let attachment = Attachment::new(made, machine, writer, log);
         attachment.core.borrow_mut().told.log_lost = lost;
-        if let Some(found) = mount {
-            attachment.take_mount(found);
-        }
+        attachment.take_awaited(awaited, mount);
         if let Some(estate) = estate {
             let left = &mut estate.document.attachments;
             if let Some(own) = left.iter().position(|left| left.name == config.name) {
@@ -151,6 +149,7 @@ impl Beginning<'_> {
             alone: all.attachments.len() == 1,
             news: self.news.clone(),
             life_lost: None,
+            note: None,
         })
     }
 }

@@ -11,10 +11,9 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that begins now.
-    #[expect(clippy::disallowed_methods, reason = "this is the daemon's one clock")]
+    /// A clock that began with the host's own: a life before this one may have waited already, which is no time before it.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self::begun(0)
     }
 
     /// A clock that began when another process's did, which said so by [`Clock::began`].
@@ -28,6 +27,16 @@ impl Clock {
     /// When it began, in nanoseconds of the host's own clock, which all of its processes share until it boots.
     pub fn began(&self) -> u64 {
         host_ns().saturating_sub(self.now().0)
+    }
+
+    /// `at`, in nanoseconds of the host's own clock.
+    pub fn at_host(&self, at: MonoTime) -> u64 {
+        self.began().saturating_add(at.0)
+    }
+
+    /// What another process calls so many nanoseconds of the host's own clock.
+    pub fn of_host(&self, at: u64) -> MonoTime {
+        MonoTime(at.saturating_sub(self.began()))
     }
 
     /// The time since the start.

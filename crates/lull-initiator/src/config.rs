@@ -229,6 +229,11 @@ impl AttachmentConfig {
         nbd.len() + others.into_iter().filter(|there| *there).count()
     }
 
+    /// Whether consumers may outlive a daemon that is killed, and wait for the next one.
+    pub(crate) fn is_outlived(&self) -> bool {
+        self.is_device() || self.fuse.is_some() || self.vhost_user.is_some()
+    }
+
     /// Whether this host's own kernel has a disk of it.
     pub(crate) fn is_device(&self) -> bool {
         self.nbd_device.is_some() || self.ublk.is_some()

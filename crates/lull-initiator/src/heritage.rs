@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use lull_admin::Access;
 use lull_proto::initiator::Legacy;
 use lull_wire::Incarnation;
 
+use crate::awaited::{self, Awaited};
 use crate::config::{AttachmentConfig, Config};
 use crate::error::RunError;
 use crate::journal::{Damage, Found, Journal, Saved};
 use crate::mounted;
+use crate::note::Note;
 use crate::overtaken::Left;
 use crate::state_file::Kept;
 use crate::vault::{self, Vault, not_kept};
@@ -38,6 +40,10 @@ pub struct Log {
     pub mount: Option<mounted::Found>,
     /// The end of the mounted file of a life that has handed it over.
     pub fuse: Option<OwnedFd>,
+    /// Where the next life finds what consumers wait for; `None`: none of them outlives this one.
+    pub note: Option<Note>,
+    /// What those of a life that was killed wait for.
+    pub awaited: Option<Awaited>,
 }
 
 impl Log {
@@ -71,6 +77,16 @@ pub fn open(
         (Some(fuse), Some(note)) => (mounted::Found::of(fuse, note), None),
         (Some(_) | None, _) => (None, None),
     };
+    let note = match left.remove(vault::AWAITED) {
+        Some(fd) => Some(Note::of(fd)),
+        None => attachment.is_outlived().then(Note::new).transpose()?,
+    };
+    let awaited = note.as_ref().and_then(|note| awaited::read(note, kept.attachment));
+    let awaited = awaited.filter(|_| attachment.is_outlived() && !attachment.adopt && !handed_over);
+    if let (Some(note), None, false) = (&note, awaited, handed_over) {
+        // Another attachment's, or another disk's.
+        awaited::clear(note, kept.attachment);
+    }
     let mount = match mount {
         Some(found) if found.is_at(attachment.fuse.as_deref()) && !attachment.adopt => Some(found),
         Some(found) => {
@@ -108,7 +124,7 @@ pub fn open(
             told.extend(found_words(&legacy));
             told.extend(damaged.map(|damage| ("log_damaged", damage_words(&damage))));
             let retain = retain.min(journal.retains());
-            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse }
+            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse, note, awaited }
         }
         None => {
             let mut journal = Journal::create(kept.attachment, retain)?;
@@ -119,7 +135,7 @@ pub fn open(
                 }
                 None => Legacy::None,
             };
-            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse }
+            Log { journal, legacy, retain, vault, fault: None, told, mount, fuse, note, awaited }
         }
     };
     Ok(log)
@@ -156,10 +172,10 @@ fn ours(
 impl Log {
     /// From here on the next life finds it there. That it would not keeps nobody from serving.
     pub fn keep(&mut self) {
-        if self.settled().is_none() {
-            return;
-        }
-        if let Err(error) = self.vault.keep(vault::LOG, std::os::fd::AsFd::as_fd(&self.journal)) {
+        let log = self.settled().map(|_| (vault::LOG, self.journal.as_fd()));
+        let note = self.note.as_ref().map(|note| (vault::AWAITED, note.as_fd()));
+        let all: Vec<_> = log.into_iter().chain(note).collect();
+        if let Err(error) = self.vault.keep(&all) {
             let why = not_kept(&error);
             self.told.push(("log_not_kept", why.clone()));
             self.fault = Some(why);

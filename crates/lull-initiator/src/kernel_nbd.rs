@@ -46,15 +46,18 @@ enum Line {
     New(Stream),
     /// That the process before has handed over, with what it owes.
     Handed(Box<Resumed<Bytes>>),
+    /// None: its requests are with the kernel, which gets them back as those of any long wait.
+    Later,
 }
 
 impl Line {
-    async fn serve(self, disk: Rc<Disk>, closer: Closer) -> Result<(), ServeEnd> {
+    async fn serve(self, disk: Rc<Disk>, closer: Closer) -> Over {
         let limits = Limits { linger: LINGER, ..Limits::default() };
-        match self {
+        Over::Left(match self {
             Self::New(stream) => nbd::transmit(stream, disk, limits, closer).await,
             Self::Handed(resumed) => resumed.serve(disk, closer).await,
-        }
+            Self::Later => return Over::GivenBack,
+        })
     }
 }
 
@@ -113,6 +116,13 @@ impl KernelNbd {
                 return Ok(Self { held, waited: true, line: Line::New(empty) });
             }
             held.leave();
+        }
+        // Whoever killed the life before, and however long the target is away: the kernel has asked all of it already.
+        if attachment.holds()
+            && let Some(held) = resume(&device, &name).await?
+        {
+            let held = UnlessParting::new(held, attachment.face.closer());
+            return Ok(Self { held, waited: true, line: Line::Later });
         }
         let geometry = Disk::new(attachment, geometry).geometry();
         let (ours, theirs) = UnixStream::pair()?;
@@ -231,6 +241,15 @@ pub fn begin_early(attachment: &Rc<Attachment>) {
     attachment.face.early_line.replace(Some(EarlyLine(giving)));
 }
 
+/// Whether an earlier life has left the device.
+pub async fn is_left(attachment: &Attachment) -> bool {
+    let path = attachment.config().nbd_device.as_deref();
+    let Some(Ok(device)) = path.map(NbdDevice::new) else { return false };
+    let left = resume(&device, &name(attachment)).await;
+    // Whatever becomes of this life, the device is an earlier one's.
+    left.is_ok_and(|left| left.map(ManuallyDrop::new).is_some())
+}
+
 /// Disconnects what an earlier life has left, where this one has never come to serve it; where it was.
 ///
 /// # Errors
@@ -307,7 +326,7 @@ async fn turn(line: Line, attachment: &Rc<Attachment>, disk: &Rc<Disk>) -> Over 
         tokio::select! {
             biased;
             () = faces.when(|now| now != stage) => {}
-            ended = serving.as_mut() => return Over::Left(ended),
+            over = serving.as_mut() => return over,
             () = held.as_mut() => return Over::GivenBack,
         }
     }

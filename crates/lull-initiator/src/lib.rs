@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod attachment;
+mod awaited;
 mod beginning;
 mod block_device;
 mod buffer;
@@ -35,6 +36,7 @@ mod life;
 mod medium;
 mod missing_place;
 mod mounted;
+mod note;
 #[doc(hidden)]
 pub mod outside;
 mod outstanding;

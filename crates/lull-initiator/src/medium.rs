@@ -119,6 +119,7 @@ impl Medium {
             alone: false,
             news,
             life_lost: Some(Box::new(life_lost)),
+            note: None,
         };
         // Whoever asks keeps what was written.
         let log = (Journal::create(made.kept.attachment, 0)?, None, None);

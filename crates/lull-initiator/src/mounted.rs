@@ -1,10 +1,8 @@
 //! An attachment as a mounted file. Where the kernel asks again for what a dead server left unanswered, the mount outlives
 //! the daemon [INIT-1]: its end is kept with the log, and beside it, in a page of memory, what the next life has to know.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,16 +11,14 @@ use lull_admin::Access;
 use lull_frontend::fuse::{self, Channel, MountError, Owner, Record, ServeEnd};
 use lull_frontend::nbd::Stage;
 use lull_proto::geometry::Geometry;
-use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::Attachment;
 use crate::front_end::Disk;
+use crate::note::Note;
 use crate::succession::estate;
 use crate::vault::{FUSE, MOUNT};
 
-/// Bytes of the memory that says what the next life has to know.
-const NOTE: usize = 4096;
 /// How long a file that is mounted already may take to say whose it is.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,10 +49,7 @@ pub struct Found {
 impl Found {
     /// What was kept of it, if it is there still.
     pub fn of(fd: OwnedFd, note: OwnedFd) -> Option<Self> {
-        let mut text = vec![0; NOTE];
-        let read = File::from(note).read_at(&mut text, 0).ok()?;
-        text.truncate(read);
-        let mount: Mount = serde_json::from_slice(&text).ok()?;
+        let mount: Mount = Note::of(note).read()?;
         let there = fuse::mount::device_at(&mount.path).is_some_and(|found| found == mount.device);
         there.then_some(Self { mount, fd })
     }
@@ -168,7 +161,7 @@ impl Mounted {
         if attachment.config().access == Access::RwShared {
             return;
         }
-        let (mount, file) = (self.note(promised), note_file());
+        let (mount, note) = (self.note(promised), Note::new());
         let (attachment, channel) = (Rc::downgrade(attachment), Rc::downgrade(&self.channel));
         let kept = std::cell::Cell::new(false);
         self.channel.watch(move |record| {
@@ -187,12 +180,12 @@ impl Mounted {
                 }
                 return;
             }
-            let noted = file.as_ref().map_err(|error| error.to_string()).and_then(|file| {
-                write_note(file, &Mount { record: *record, ..mount.clone() })
+            let noted = note.as_ref().map_err(|error| error.to_string()).and_then(|note| {
+                note.write(&Mount { record: *record, ..mount.clone() })
                     .map_err(|error| error.to_string())?;
-                let fds = (channel.to_owned_fd(), file.try_clone());
+                let fds = (channel.to_owned_fd(), note.to_owned_fd());
                 let (Ok(fuse), Ok(note)) = fds else { return Err("no descriptor".to_owned()) };
-                Ok(vec![(FUSE.to_owned(), fuse), (MOUNT.to_owned(), OwnedFd::from(note))])
+                Ok(vec![(FUSE.to_owned(), fuse), (MOUNT.to_owned(), note)])
             });
             match (noted, first) {
                 (Ok(fds), true) => {
@@ -250,22 +243,6 @@ impl Mounted {
             Err(error) => attachment.fail(format!("{path}: {error}")),
         }
     }
-}
-
-fn note_file() -> io::Result<File> {
-    let file = rustix::fs::memfd_create("lull-mount", MemfdFlags::CLOEXEC)?;
-    rustix::fs::ftruncate(&file, NOTE as u64)?;
-    Ok(file.into())
-}
-
-/// All of it in one call, within one page: whoever is killed has written it or not.
-fn write_note(file: &File, mount: &Mount) -> io::Result<()> {
-    let mut text = serde_json::to_vec(mount)?;
-    if text.len() > NOTE {
-        return Err(io::Error::other("its path is too long to be noted"));
-    }
-    text.resize(NOTE, b' ');
-    file.write_all_at(&text, 0)
 }
 
 /// Where blocking hurts nobody.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use lull_admin::Fault;
-use lull_proto::initiator::{Action, End, Origin, Report, Slot, Why};
+use lull_proto::initiator::{self as proto, Action, End, Origin, Report, Slot, Why};
 use lull_proto::{MonoTime, says_the_same};
 use lull_wire::messages::Request;
 use lull_wire::{Digest, Message, OpCode, StatusCode};
@@ -72,6 +72,7 @@ impl Attachment {
             }
             Action::Open(geometry) => {
                 core.geometry = Some(geometry);
+                self.note_awaited(core);
                 self.turned.notify_one();
                 // Whoever shares a medium on is a front end itself.
                 if self.made.life_lost.is_none() {
@@ -82,6 +83,7 @@ impl Attachment {
                 if let Some(geometry) = &mut core.geometry {
                     geometry.size = size;
                 }
+                self.note_awaited(core);
                 self.face.grown().notify_waiters();
                 let text = format!("the resource has grown to {}", lull_admin::show_bytes(size));
                 self.tell("resized", text);
@@ -102,6 +104,9 @@ impl Attachment {
             Action::CancelShutdown => self.cancel_shutdown(core),
             Action::ShutDown => self.shut_down(core, now),
             Action::Report(report) => {
+                if ends_or_begins_a_wait(&report) {
+                    self.note_awaited(core);
+                }
                 self.report(core, report);
                 self.turned.notify_one();
             }
@@ -200,6 +205,12 @@ impl Attachment {
                 let (since, why) = (self.made.chronicle.wall_ms(), words.text.clone());
                 core.told.log_lost = Some(Fault { since, why });
             }
+            Report::Expired { policy: proto::Policy::Error | proto::Policy::Shutdown, .. }
+                if core.geometry.is_none() =>
+            {
+                let attachment = Rc::clone(self);
+                tokio::task::spawn_local(async move { unserved::take_away(&attachment).await });
+            }
             Report::Ended(end) => {
                 self.depart(core, end);
                 // What ends a daemon is what it says last.
@@ -229,6 +240,7 @@ impl Attachment {
     /// The attachment is over: its state is settled, its consumers leave, then the daemon is told.
     fn depart(self: &Rc<Self>, core: &mut Core, end: End) {
         self.face.close();
+        self.note_unawaited();
         self.alarm().wake();
         // [SAFE-10] What its target still waits for is left to the next life, and what this one found and could not use.
         let leaves = end == End::Left
@@ -247,7 +259,9 @@ impl Attachment {
             }
         }
         let saving = (leaves && self.made.outlives).then(|| self.save(core)).flatten();
-        let never_served = core.geometry.is_none();
+        // Whoever could not serve them may have a next life that can.
+        let fails = core.told.failure.is_some();
+        let never_served = core.geometry.is_none() || !fails && self.face.served().is_empty();
         let attachment = Rc::clone(self);
         tokio::task::spawn_local(async move {
             if let Some(saving) = saving {
@@ -267,6 +281,17 @@ impl Attachment {
             let _ = attachment.made.news.send(News::Departed { name, end });
         });
     }
+}
+
+/// Whether consumers wait from here on, or no more, or until another time.
+fn ends_or_begins_a_wait(report: &Report) -> bool {
+    matches!(
+        report,
+        Report::Away { .. }
+            | Report::Expired { .. }
+            | Report::Sharing(_)
+            | Report::PauseAborted { .. }
+    )
 }
 
 /// Sends a request, a write with its payload, which stays where it is as well.

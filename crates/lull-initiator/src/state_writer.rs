@@ -1,6 +1,6 @@
 //! Writes an attachment's state beside the data path.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +33,24 @@ pub struct StateWriter {
     wanted: watch::Sender<Wanted>,
     written: Rc<Notify>,
     fault: Rc<RefCell<Option<Fault>>>,
+    tries: Rc<Tries>,
     task: JoinHandle<()>,
+}
+
+/// Wishes that came, and which of them were tried.
+#[derive(Debug, Default)]
+struct Tries {
+    wished: Cell<u64>,
+    tried: Cell<u64>,
+    /// One is under way: the first of a wish, or one more.
+    trying: Cell<bool>,
+    over: Notify,
+}
+
+impl Tries {
+    fn is_over(&self) -> bool {
+        !self.trying.get() && self.wished.get() == self.tried.get()
+    }
 }
 
 impl StateWriter {
@@ -42,10 +59,11 @@ impl StateWriter {
         let (wanted, wishes) = watch::channel(Wanted::AsIs);
         let written = Rc::new(Notify::new());
         let fault = Rc::default();
+        let tries = Rc::default();
         let telling = Telling { name, chronicle, fault: Rc::clone(&fault) };
-        let keeping = keep(Arc::new(file), wishes, telling, Rc::clone(&written));
-        let task = tokio::task::spawn_local(keeping);
-        Self { wanted, written, fault, task }
+        let (told, count) = (Rc::clone(&written), Rc::clone(&tries));
+        let task = tokio::task::spawn_local(keep(Arc::new(file), wishes, telling, told, count));
+        Self { wanted, written, fault, tries, task }
     }
 
     /// Why the file cannot be written, and since when; none: the last wish came true.
@@ -55,7 +73,27 @@ impl StateWriter {
 
     /// The file should hold this, soon.
     pub fn write(&self, kept: Kept) {
-        self.wanted.send_replace(Wanted::Written(kept));
+        self.wish(Wanted::Written(kept));
+    }
+
+    fn wish(&self, wanted: Wanted) {
+        self.tries.wished.set(self.tries.wished.get() + 1);
+        self.wanted.send_replace(wanted);
+    }
+
+    /// Whether the disk takes its time for a wish: [`StateWriter::finish`] would wait for it.
+    pub fn is_busy(&self) -> bool {
+        !self.tries.is_over()
+    }
+
+    /// Ends when a wish was tried that has not been when this was called, or is at once over where there is none.
+    pub fn tried(&self) -> impl Future<Output = ()> + use<> {
+        let tries = Rc::clone(&self.tries);
+        async move {
+            if !tries.is_over() {
+                tries.over.notified().await;
+            }
+        }
     }
 
     /// Ends when a wish to write has come true since the last time.
@@ -66,7 +104,7 @@ impl StateWriter {
 
     /// The file should be gone, soon.
     pub fn remove(&self) {
-        self.wanted.send_replace(Wanted::Removed);
+        self.wish(Wanted::Removed);
     }
 
     /// Ends when the last wish has been tried; the lock is free then.
@@ -94,6 +132,7 @@ async fn keep(
     mut wishes: watch::Receiver<Wanted>,
     telling: Telling,
     told: Rc<Notify>,
+    tries: Rc<Tries>,
 ) {
     loop {
         let news = if telling.failed() {
@@ -105,13 +144,19 @@ async fn keep(
             return;
         }
         let (wanted, file) = (wishes.borrow_and_update().clone(), Arc::clone(&file));
+        let wished = tries.wished.get();
+        tries.trying.set(true);
         let writes = matches!(wanted, Wanted::Written(_));
         let written = tokio::task::spawn_blocking(move || match wanted {
             Wanted::AsIs => Ok(()),
             Wanted::Written(kept) => file.write(&kept),
             Wanted::Removed => file.remove(),
         });
-        match written.await {
+        let written = written.await;
+        tries.tried.set(wished);
+        tries.trying.set(false);
+        tries.over.notify_waiters();
+        match written {
             Ok(Ok(())) => {
                 if telling.fault.take().is_some() {
                     let text = "its state is written again".to_owned();

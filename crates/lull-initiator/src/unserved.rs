@@ -1,8 +1,10 @@
-//! Devices of this host's kernel that a life which was killed has left to one that ends before it has met its target, and so
-//! has never served them: whoever uses them would wait for nobody.
+//! Devices of this host's kernel that a life which was killed has left to one that knows nothing else of it, since whoever kept
+//! that was killed as well. Until it has met its target it cannot serve them. Where it ends before, or the policy gives errors,
+//! whoever uses them would wait for nobody.
 
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use lull_frontend::ublk::{BlockDevice, UblkError};
@@ -26,6 +28,22 @@ enum LeftError {
     Slow,
 }
 
+/// Looks for them. [TIMER-5] Their users wait no longer than those whom this life knows.
+pub fn begin(attachment: &Rc<Attachment>) {
+    if !attachment.config().is_device() {
+        return;
+    }
+    kernel_nbd::begin_early(attachment);
+    let attachment = Rc::clone(attachment);
+    tokio::task::spawn_local(async move {
+        let left = kernel_nbd::is_left(&attachment).await
+            || left_by_ublk(&attachment).await.is_ok_and(|left| left.is_some());
+        if left {
+            attachment.awaited();
+        }
+    });
+}
+
 /// Takes them away: what their users wait for fails.
 pub async fn take_away(attachment: &Attachment) {
     let both = async {
@@ -39,7 +57,7 @@ pub async fn take_away(attachment: &Attachment) {
             Ok(Some(path)) => {
                 let path = path.display();
                 let text =
-                    format!("{path} has waited for this process, which ends: its users get errors");
+                    format!("{path} has waited for this process in vain: its users get errors");
                 attachment.tell("cut_off", text);
             }
             Err(error) => {
@@ -51,12 +69,16 @@ pub async fn take_away(attachment: &Attachment) {
     }
 }
 
-async fn of_ublk(attachment: &Attachment) -> Result<Option<PathBuf>, LeftError> {
+async fn left_by_ublk(attachment: &Attachment) -> io::Result<Option<BlockDevice>> {
     let Some(number) = attachment.config().ublk else { return Ok(None) };
     // As it was made under.
     let mark =
         attachment.made.kept.attachment.0.first_chunk().map_or(0, |id| u64::from_be_bytes(*id));
-    let left = aside(move || BlockDevice::left(number, mark)).await?;
+    aside(move || BlockDevice::left(number, mark)).await
+}
+
+async fn of_ublk(attachment: &Attachment) -> Result<Option<PathBuf>, LeftError> {
+    let left = left_by_ublk(attachment).await?;
     let Some(left) = left else { return Ok(None) };
     let (path, stopping) = (left.path().to_owned(), left.clone());
     // This is what its users notice. It is gone when the last of them has closed it, for which nobody waits.

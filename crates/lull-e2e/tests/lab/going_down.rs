@@ -1,11 +1,13 @@
 //! Operating systems with a file system on a device of their kernel's: systemd replaces the daemon behind it, and they go
 //! down while its target is away. What is to be unmounted waits then, and not for ever.
 
-use lull_e2e::lab::{Guest, GuestBuilder, Kernel, Lab};
-use lull_e2e::{now, outcome, wait_until};
+use lull_admin::AttachmentPhase;
+use lull_e2e::lab::{Guest, GuestBuilder, Kernel, Lab, Order};
+use lull_e2e::{now, outcome, wait_for, wait_until};
 
 use crate::cast::{
-    Door, SOON, daemon_status, device, device_line, never_write_back, target, wait_sharing,
+    Door, SOON, daemon_status, device, device_line, initiator_status, never_write_back, target,
+    wait_sharing,
 };
 
 /// What takes a device of the kernel's: root, and a little more than the unit grants.
@@ -156,16 +158,17 @@ fn systems_go_down_in_time_while_the_target_of_their_disks_is_away() {
     }
 }
 
-/// [TIMER-5] A daemon that is stopped takes its device away, also where the one before it was killed and it has not met its
-/// target since: nobody goes on waiting for a disk that nobody serves.
+/// [TIMER-1] [TIMER-5] [INIT-1] Behind a device whose daemon was killed while its target is away the policy acts all the same. Where
+/// whoever kept what that one knew is gone as well, the device goes: with the policy, or with a daemon that is stopped.
 #[test]
-fn a_device_goes_with_a_daemon_that_has_not_met_its_target() {
+fn nobody_waits_without_end_behind_a_device_whose_daemon_was_killed() {
     let lab = Lab::new();
     let disks = "db1=file:/data/db1.img,size=64M db2=file:/data/db2.img,size=64M";
     let mut stor = target(&lab, "stor", disks).prepare();
     let doors = [(Door::KernelNbd, "db1"), (Door::Ublk, "db2")];
     let mut webs = doors.map(|(door, disk)| {
-        let guest = device(&lab, &format!("web-{disk}"), "stor", disk, door);
+        let words = format!("{disk} --on-timeout error --restart-timeout 20s");
+        let guest = device(&lab, &format!("web-{disk}"), "stor", &words, door);
         (guest.kernel(Kernel::V6_12).prepare(), door.device())
     });
     stor.power_on();
@@ -175,20 +178,45 @@ fn a_device_goes_with_a_daemon_that_has_not_met_its_target() {
     webs.iter().for_each(|(guest, _)| _ = wait_sharing(guest));
     stor.cut();
     for (guest, device) in &webs {
-        // Past the page cache, for which a device that is gone is an empty one.
-        let reader = guest.begin(&format!(
-            "dd if={device} of=/dev/null bs=4k skip=1000 count=1 iflag=direct 2>&1"
-        ));
-        let pid = || daemon_status(guest).map(|daemon| daemon.pid);
-        let killed = pid().expect("a daemon that answers");
-        guest.say(&format!("kill -KILL {killed}"));
-        wait_until("another daemon is there", SOON, || pid().is_some_and(|now| now != killed));
-        assert!(!reader.has_ended());
-        guest.say(&format!("kill -TERM {}", pid().expect("a daemon that answers")));
-        let read = reader.finish(SOON);
-        assert!(!read.status.success(), "{device}: {}", read.stdout);
+        let reader = begin_read(guest, device);
+        let pid = another_daemon(guest, "kill -KILL $PID");
+        wait_fails(reader, device);
+        let status = initiator_status(guest).expect("a daemon that answers");
+        let [attachment] = &status.attachments[..] else { panic!("{status:#?}") };
+        assert_eq!(attachment.phase, AttachmentPhase::Expired, "{attachment:#?}");
+        assert!(attachment.errors > 0, "it was answered, and not cut off: {attachment:#?}");
+        assert_eq!(daemon_status(guest).map(|daemon| daemon.pid), Some(pid), "it goes on");
+        // Its keeper with it.
+        another_daemon(guest, "kill -KILL $(pidof lull)");
+    }
+    let [(nbd, of_nbd), (ublk, of_ublk)] = &webs;
+    let readers = [begin_read(nbd, of_nbd), begin_read(ublk, of_ublk)];
+    nbd.say(&format!("kill -TERM {}", daemon_status(nbd).expect("a daemon").pid));
+    for (reader, (guest, device)) in readers.into_iter().zip(&webs) {
+        wait_fails(reader, device);
         wait_until("it is told", SOON, || {
-            guest.services().contains("which ends: its users get errors")
+            guest.services().contains("in vain: its users get errors")
         });
     }
+}
+
+/// Reads past the page cache, for which a device that is gone is an empty one.
+fn begin_read(guest: &Guest, device: &str) -> Order {
+    guest.begin(&format!("dd if={device} of=/dev/null bs=4k skip=1000 count=1 iflag=direct 2>&1"))
+}
+
+/// Ends a guest's daemon, `$PID`, by this; returns when another one is there, with its number.
+#[track_caller]
+fn another_daemon(guest: &Guest, by: &str) -> u32 {
+    let pid = || daemon_status(guest).map(|daemon| daemon.pid);
+    let before = pid().expect("a daemon that answers");
+    guest.say(&by.replace("$PID", &before.to_string()));
+    wait_for("another daemon is there", SOON, || pid().filter(|now| *now != before))
+}
+
+/// Whoever reads gets an error.
+#[track_caller]
+fn wait_fails(reader: Order, device: &str) {
+    let read = reader.finish(SOON);
+    assert!(!read.status.success(), "{device}: {}", read.stdout);
 }

@@ -77,7 +77,7 @@ pub struct Span {
 }
 
 /// What a resource measures.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Geometry {
     size: u64,
     block: u32,

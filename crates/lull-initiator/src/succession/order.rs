@@ -24,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Descriptors that a life has to open when it begins, at most: its own, and of each attachment.
 const ROOM: usize = 12;
-const ROOM_EACH: usize = 8;
+const ROOM_EACH: usize = 9;
 /// Restarts that are remembered, from process to process.
 const MOST_REMEMBERED: usize = 16;
 

@@ -17,7 +17,8 @@ use crate::attachment::Attachment;
 use crate::block_device::Parked;
 use crate::buffer::Shared;
 use crate::slots::{Data, Duty, Entry};
-use crate::vault::{self, FUSE, LOG};
+use crate::state_writer::StateWriter;
+use crate::vault::{self, AWAITED, FUSE, Guard, LOG};
 
 /// Descriptors under their names.
 type Fds = HashMap<String, OwnedFd>;
@@ -52,7 +53,15 @@ impl Attachment {
     /// Returns when nothing is outstanding that may be answered soon.
     pub async fn drained(&self) {
         while !self.is_drained() {
-            self.answered.notified().await;
+            let written =
+                self.writer.borrow().as_ref().filter(|one| one.is_busy()).map(StateWriter::tried);
+            match written {
+                Some(written) => tokio::select! {
+                    () = written => {}
+                    () = self.answered.notified() => {}
+                },
+                None => self.answered.notified().await,
+            }
         }
     }
 
@@ -61,8 +70,16 @@ impl Attachment {
         view.in_flight == 0 && self.lingers().is_none()
     }
 
-    /// What must be answered before anybody else can go on, and is not; as a phrase behind the attachment's name.
+    /// What must be over before anybody else can go on, and is not; as a phrase behind the attachment's name.
     pub fn lingers(&self) -> Option<String> {
+        // Once nobody takes anything any more it would be waited for without end, by whoever goes on: the lock is on it.
+        if self.writer.borrow().as_ref().is_some_and(StateWriter::is_busy) {
+            let dir = self.made.state_dir.display();
+            return Some(format!("has its state written, which the disk of {dir} takes long for"));
+        }
+        if self.guard.borrow().as_ref().is_some_and(Guard::is_busy) {
+            return Some("has a keeper started for its log, which takes long".to_owned());
+        }
         let left = self.core.borrow().machine.bequeath(self.clock().now());
         let unanswered = self.config().access == Access::RwShared
             && left.is_some_and(|left| !left.sent.is_empty());
@@ -94,6 +111,9 @@ impl Attachment {
         let (id, core) = (self.made.kept.attachment, self.core.borrow());
         if core.settled.is_some() {
             fds.insert(vault::label(id, LOG), core.journal.as_fd().try_clone_to_owned()?);
+        }
+        if let Some(note) = &self.made.note {
+            fds.insert(vault::label(id, AWAITED), note.to_owned_fd()?);
         }
         let fuse = self.face.mount_end()?;
         fds.extend(fuse.map(|fd| (vault::label(id, FUSE), fd)));

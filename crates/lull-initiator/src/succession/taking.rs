@@ -12,6 +12,7 @@ use lull_proto::initiator::{Slot, Succession};
 use super::estate::{self, Client, Estate, Left, Payload, Request};
 use super::face::Inherited;
 use crate::attachment::Attachment;
+use crate::awaited::Awaited;
 use crate::buffer::Bytes;
 use crate::front_end;
 use crate::mounted::Found;
@@ -97,14 +98,16 @@ impl Attachment {
         Ok(slots)
     }
 
-    /// Goes on with the mounted file of a process that was killed; to be called before it begins.
-    pub fn take_mount(self: &Rc<Self>, found: Found) {
-        let Some(promised) = found.mount.promised.known() else { return found.give_up() };
-        let since = self.clock().now();
-        let (sent, held) = Default::default();
-        let (whole, deadline, expired) = (false, None, false);
-        let succession = Succession { promised, sent, held, whole, since, deadline, expired };
-        self.succeed(succession, Inherited { mount: Some(found), ..Inherited::default() });
+    /// Goes on for the consumers of a process that was killed, if any of them wait: as it was noted, or as its mounted file
+    /// says. To be called before it begins.
+    pub fn take_awaited(&self, noted: Option<Awaited>, mount: Option<Found>) {
+        let told = mount.as_ref().map(|found| Awaited::of(found.mount.promised));
+        match noted.or(told).and_then(|awaited| awaited.succession(self.clock())) {
+            Some(succession) => {
+                self.succeed(succession, Inherited { mount, ..Inherited::default() })
+            }
+            None => mount.into_iter().for_each(Found::give_up),
+        }
     }
 
     fn succeed(&self, succession: Succession, inherited: Inherited) {

@@ -4,7 +4,7 @@
 mod process;
 mod program;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -46,6 +46,8 @@ pub const LOG: &str = "log";
 pub const FUSE: &str = "fuse";
 /// What is to be known of the mounted file.
 pub const MOUNT: &str = "mount";
+/// What is to be known of all who wait.
+pub const AWAITED: &str = "awaited";
 
 /// Descriptors under their names.
 pub type Kept = Vec<(String, OwnedFd)>;
@@ -105,7 +107,7 @@ impl Vault {
                 self.kept = kept;
             }
         }
-        for name in [LOG, FUSE, MOUNT] {
+        for name in [LOG, FUSE, MOUNT, AWAITED] {
             if let Some(fd) = passed.remove(&label(self.id, name)) {
                 if let Keeping::ServiceManager = &self.keeping {
                     self.kept.push((name.to_owned(), fd.try_clone()?));
@@ -116,18 +118,22 @@ impl Vault {
         Ok(found)
     }
 
-    /// From here on the next life finds this.
+    /// From here on the next life finds these.
     ///
     /// # Errors
-    /// Nobody keeps it.
-    pub fn keep(&mut self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
-        if self.kept.iter().any(|(kept, _)| kept == name) {
+    /// Nobody keeps them.
+    pub fn keep(&mut self, fds: &[(&str, BorrowedFd<'_>)]) -> io::Result<()> {
+        let is_new = |(name, _): &&(&str, _)| self.kept.iter().all(|(kept, _)| kept != name);
+        let fds: Vec<_> = fds.iter().filter(is_new).copied().collect();
+        if fds.is_empty() {
             return Ok(());
         }
-        self.kept.push((name.to_owned(), fd.try_clone_to_owned()?));
+        for (name, fd) in &fds {
+            self.kept.push(((*name).to_owned(), fd.try_clone_to_owned()?));
+        }
         match &self.keeping {
             Keeping::Nowhere => Ok(()),
-            Keeping::ServiceManager => store(self.id, &[(name, fd)]),
+            Keeping::ServiceManager => store(self.id, &fds),
             Keeping::Process(starter) => {
                 let keeper = program::start(starter, &self.dir, &self.attachment, &self.kept)?;
                 self.keeper = Some(keeper);
@@ -186,8 +192,10 @@ impl Vault {
         let (wanted, wishes) = watch::channel(Wish::Keep);
         let (more, comes) = mpsc::unbounded_channel();
         let fault = Rc::clone(&self.fault);
-        let task = tokio::task::spawn_local(guard(self, comes, wishes, chronicle));
-        Guard { wanted, more, fault, task }
+        let busy = Rc::default();
+        let task =
+            tokio::task::spawn_local(guard(self, comes, wishes, chronicle, Rc::clone(&busy)));
+        Guard { wanted, more, fault, busy, task }
     }
 }
 
@@ -226,10 +234,16 @@ pub struct Guard {
     wanted: watch::Sender<Wish>,
     more: mpsc::UnboundedSender<Kept>,
     fault: Rc<RefCell<Option<Fault>>>,
+    busy: Rc<Cell<bool>>,
     task: JoinHandle<()>,
 }
 
 impl Guard {
+    /// Whether somebody is just given what is kept: [`Guard::finish`] would wait for that.
+    pub fn is_busy(&self) -> bool {
+        self.busy.get()
+    }
+
     /// Why nobody keeps it, and since when; none: somebody does.
     pub fn fault(&self) -> Option<Fault> {
         self.fault.borrow().clone()
@@ -254,6 +268,7 @@ async fn guard(
     mut comes: mpsc::UnboundedReceiver<Kept>,
     mut wishes: watch::Receiver<Wish>,
     chronicle: Rc<Chronicle>,
+    busy: Rc<Cell<bool>>,
 ) {
     let (name, fault) = (vault.attachment.clone(), Rc::clone(&vault.fault));
     loop {
@@ -263,7 +278,16 @@ async fn guard(
             biased;
             changed = wishes.changed() => match (changed.is_err(), *wishes.borrow_and_update()) {
                 (true, _) | (false, Wish::Leave) => return,
-                (false, Wish::Forget) => return vault.forget(),
+                (false, Wish::Forget) => {
+                    let keeper = vault.keeper.take();
+                    vault.forget();
+                    // It is given some time to end, which nobody else of this process waits for.
+                    let ending = keeper.map(|keeper| tokio::task::spawn_blocking(|| keeper.end()));
+                    if let Some(ending) = ending {
+                        let _ = ending.await;
+                    }
+                    return;
+                }
                 (false, Wish::Keep) => continue,
             },
             Some(more) = comes.recv() => {
@@ -286,7 +310,10 @@ async fn guard(
             }
             (kept, keeper)
         });
-        let Ok((kept, started)) = started.await else { return };
+        busy.set(true);
+        let started = started.await;
+        busy.set(false);
+        let Ok((kept, started)) = started else { return };
         vault.kept = kept;
         match started {
             Ok(keeper) => {

@@ -10,9 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lull_transport::handover::{self, Channel, Parcel, ParcelError, recv_fds, send_fds};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Kept;
 use crate::config::Starter;
@@ -26,6 +28,8 @@ pub const VARIABLE: &str = "LULL_LOG_KEEPER";
 const LOWEST: i32 = 50;
 /// How long an answer may take; what it costs is a start of the command.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one may take to end that has nothing to keep any more. One that is stopped, or hangs, is killed then.
+const LAST_PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// What a keeper is told first, with what it is to keep; the number of the file at which it listens follows, and its path.
 pub const KEEP: &[u8] = b"keep ";
@@ -50,12 +54,20 @@ impl Keeper {
     }
 
     /// It forgets everything and ends.
-    pub fn end(mut self) {
+    pub fn end(self) {
         // One that is gone has forgotten everything.
         let _ = send_fds(&self.line, &[], FORGET);
-        if let Some(child) = &mut self.child {
-            let _ = child.wait();
+        let Some(mut child) = self.child else { return };
+        let told = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        let ended = told.is_ok_and(|told| {
+            poll(&mut [PollFd::new(&told, PollFlags::IN)], Some(&LAST_PATIENCE)) == Ok(1)
+        });
+        if !ended {
+            // Whatever it keeps, another one does, or nobody wants it.
+            tracing::warn!("a keeper (pid {}) does not end by itself, and is killed", child.id());
+            let _ = child.kill();
         }
+        let _ = child.wait();
     }
 }
 
@@ -215,5 +227,33 @@ pub fn find(dir: &Path, attachment: &str) -> io::Result<Option<(Keeper, Kept)>> 
         // It ended in this moment.
         Err(ParcelError::Closed) => Ok(None),
         Err(error) => Err(said(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, kill_process, test_kill_process};
+    use std::sync::mpsc;
+
+    /// [SAFE-10] A keeper that was stopped keeps nobody from ending, or from going on with another one: it is told to forget, and
+    /// where it does not end it is ended.
+    #[test]
+    fn a_keeper_that_does_not_end_by_itself_is_ended() {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::STOP).unwrap();
+        let (line, _theirs) = handover::socketpair().unwrap();
+        bounded(&line, PATIENCE).unwrap();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            Keeper { line, child: Some(child) }.end();
+            tell.send(()).unwrap();
+        });
+        let ended = told.recv_timeout(6 * PATIENCE);
+        // Where it fails, too, nobody is left behind.
+        let _ = kill_process(pid, Signal::KILL);
+        ended.expect("it is waited for without end");
+        assert!(test_kill_process(pid).is_err(), "it is there still");
     }
 }

@@ -4,7 +4,7 @@
 use super::legacy::Heritage;
 use super::outage::{Course, Expiry};
 use super::requests::{Held, Origin, Requests, Sent};
-use super::{Ask, Initiator, Marks, Outage, Policy, Slot, Why};
+use super::{Ask, Initiator, Marks, Outage, Policy, Slot, State, Why};
 use crate::MonoTime;
 use crate::geometry::Geometry;
 use alloc::vec::Vec;
@@ -75,6 +75,21 @@ impl Initiator {
             });
         }
         self.before = Some(outage);
+    }
+
+    /// Consumers of a life before wait, and nothing of them is known but that. They were told of a disk that this one knows
+    /// nothing of yet, so that it cannot hold or answer what they ask; but their wait has an end, as if it had begun now
+    /// [TIMER-5]. Of no effect where there is one already, or nothing to wait for.
+    pub fn awaited(&mut self, now: MonoTime) {
+        let deadline = now + self.config.restart_timeout;
+        if let State::Away { outage, .. }
+        | State::Dialling { outage, .. }
+        | State::Attaching { outage, .. }
+        | State::Replaying { outage, .. }
+        | State::Ready { outage, .. } = &mut self.state
+        {
+            outage.deadline.get_or_insert(deadline);
+        }
     }
 }
 

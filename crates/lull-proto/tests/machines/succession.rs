@@ -3,7 +3,7 @@
 use crate::alone::{Alone, attached, connect, resume, welcome};
 use crate::pair::config;
 use core::time::Duration;
-use lull_proto::initiator::{self, Action, Event, Phase, Retain, Succession};
+use lull_proto::initiator::{self, Action, Event, Phase, Report, Retain, Succession};
 use lull_wire::messages::Request;
 use lull_wire::{Incarnation, Kind, OpCode, RequestFlags, StatusCode};
 
@@ -130,4 +130,30 @@ fn an_heir_that_retains_nothing_has_what_was_sent_made_durable() {
     let flush = ((OpCode::Flush, 0), false);
     let write = |block| ((OpCode::Write, block), true);
     assert_eq!(seen, [flush, write(2), write(3), ((OpCode::Read, 1), false)]);
+}
+
+/// [TIMER-1] [TIMER-5] [INIT-1] Whoever waits, of whom nothing else is known, waits as long as after a loss; nobody is waited for
+/// where there is nobody, as before the first RESUME ever.
+#[test]
+fn a_wait_of_which_nothing_is_known_has_an_end() {
+    let expired = |alone: &Alone| {
+        let is_it = |action: &Action| matches!(action, Action::Report(Report::Expired { .. }));
+        alone.actions.iter().any(is_it)
+    };
+    let timeout = config(0, "disk-a").restart_timeout;
+    let mut nobody = Alone::new(config(0, "disk-a"));
+    let mut alone = Alone::new(config(0, "disk-a"));
+    for one in [&mut nobody, &mut alone] {
+        one.handle(Event::Begin);
+        one.pass(Duration::from_secs(3));
+    }
+    alone.machine.awaited(alone.now);
+    alone.pass(timeout / 2);
+    alone.machine.awaited(alone.now);
+    for one in [&mut nobody, &mut alone] {
+        one.pass(timeout / 2 + Duration::from_secs(20));
+    }
+    assert!(expired(&alone), "the end is not put off");
+    nobody.pass(2 * timeout);
+    assert!(!expired(&nobody));
 }

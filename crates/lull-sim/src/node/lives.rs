@@ -5,7 +5,8 @@ use crate::canary::Canary;
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_history::Outcome;
-use lull_proto::initiator::{Config, Event, Initiator, Legacy, Succession};
+use lull_proto::MonoTime;
+use lull_proto::initiator::{Config, Event, Initiator, Legacy, Policy, Succession};
 use lull_wire::{Incarnation, InstanceId};
 
 impl World {
@@ -22,7 +23,20 @@ impl World {
             return;
         }
         self.hosts[node.host].up = true;
-        self.begin_life(at, None);
+        let now = self.now;
+        let left = self.attachments[at].awaited.take();
+        // When the life before ended nobody knows.
+        let left = left.map(|left| match left.deadline {
+            Some(_) => left,
+            None => Succession { since: now, ..left },
+        });
+        if let Some(left) = &left {
+            let node = &mut self.attachments[at];
+            node.geometry = Some(left.promised);
+            node.watch.gone = Some(left.since);
+            node.watch.failing = left.expired && node.config.policy == Policy::Error;
+        }
+        self.begin_life(at, left);
     }
 
     /// One life after another; `left`: what consumers of the one before wait for, where they outlive it.
@@ -59,10 +73,12 @@ impl World {
 
     /// The process dies, or with `power` its operating system: its consumers are cut off.
     pub fn kill_node(&mut self, at: usize, power: bool) {
+        let now = self.now;
         let node = &mut self.attachments[at];
-        if node.machine.take().is_none() {
-            return;
-        }
+        node.awaited.take_if(|_| power);
+        let Some(machine) = node.machine.take() else { return };
+        node.awaited = noted(&machine, now)
+            .filter(|_| !power && node.log.is_kept && node.serves.is_none() && !node.watch.ended);
         (node.frozen, node.rests) = (false, false);
         node.backlog.clear();
         node.geometry = None;
@@ -98,6 +114,19 @@ impl World {
         }
         drop(connection);
     }
+}
+
+/// What the next life knows of consumers who outlive this one: models `awaited.rs`.
+fn noted(machine: &Initiator, now: MonoTime) -> Option<Succession> {
+    let left = machine.bequeath(now)?;
+    let waits = machine.view(now).outage.is_some();
+    Some(Succession {
+        sent: Vec::new(),
+        held: Vec::new(),
+        whole: false,
+        deadline: left.deadline.filter(|_| waits),
+        ..left
+    })
 }
 
 /// What a new life finds of the one before: models `heritage.rs`.

@@ -15,7 +15,7 @@ use crate::world::queue::Happening;
 use crate::world::wire::Payload;
 use load::Load;
 use lull_history::Op;
-use lull_proto::initiator::{Ask, Config, Event, Initiator, Memory, Phase, Slot};
+use lull_proto::initiator::{Ask, Config, Event, Initiator, Memory, Phase, Slot, Succession};
 use lull_proto::{ConnId, Geometry, MonoTime, Upstream};
 use lull_wire::messages::{PauseComplete, Reply};
 use lull_wire::{Incarnation, InstanceId, Message, OpCode, RequestFlags, RestartId, StatusCode};
@@ -159,6 +159,8 @@ pub struct Attachment {
     pub(crate) deaf_until: MonoTime,
     /// Nothing is taken from its consumers: its daemon is to be replaced.
     rests: bool,
+    /// What the daemon that was killed has noted of consumers who outlive it.
+    awaited: Option<Succession>,
     armed: Option<MonoTime>,
 }
 
@@ -216,6 +218,7 @@ impl Attachment {
             stays_away: false,
             deaf_until: MonoTime(0),
             rests: false,
+            awaited: None,
             armed: None,
         }
     }

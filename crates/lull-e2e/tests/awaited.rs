@@ -1,0 +1,79 @@
+//! Daemons of initiators that are killed while their target is away: whoever outlives them waits no longer than for the one
+//! before, and is given what the policy says.
+
+use lull_admin::{AttachmentPhase, Outage};
+use lull_e2e::tools::{run, start};
+use lull_e2e::{Initiator, PROMPT, Signal, Use, World, wait_for, wait_until};
+
+/// Kills its daemon and starts another one, which waits for its target.
+#[track_caller]
+fn another(web: &mut Initiator) -> Outage {
+    web.kill();
+    web.spawn();
+    web.wait_phase(AttachmentPhase::Away).outage.expect("an outage")
+}
+
+/// [TIMER-1] [TIMER-5] [INIT-1] However often a daemon is killed, the restart timer is the one that runs. Where nothing of an
+/// outage was known there is one all the same. Who was stopped in good order has left nobody who waits.
+#[test]
+fn those_who_outlive_a_daemon_wait_for_the_next_one_until_the_same_deadline() {
+    let world = World::new();
+    let mut target = world.target("stor").file("db1", "16M").start();
+    let socket = world.path("db1.vhost");
+    let one = Use::of(&target, "db1").set("vhost-user", &socket.display().to_string());
+    let mut web = world.initiator("web1").uses(one).start();
+    web.kill();
+    target.kill();
+    web.spawn();
+    let begun = web.wait_phase(AttachmentPhase::Away).outage.expect("an outage");
+    let deadline = begun.deadline.expect("a restart timer");
+    wait_until("a monitor finds it", PROMPT, || socket.exists());
+    target.start();
+    web.wait_sharing();
+    target.kill();
+    let begun_again = web.wait_phase(AttachmentPhase::Away).outage.expect("another outage");
+    let until = begun_again.deadline.expect("a restart timer");
+    assert!(until > deadline, "the first one is over");
+    for _ in 0..2 {
+        let outage = another(&mut web);
+        assert!(outage.since.abs_diff(begun_again.since) < 100, "{outage:?} {begun_again:?}");
+        assert!(outage.deadline.is_some_and(|at| at.abs_diff(until) < 100), "{outage:?} {until}");
+    }
+    // The second one does not wait for the target.
+    (0..2).for_each(|_| web.process().signal(Signal::TERM));
+    wait_until("it has ended", PROMPT, || web.process().ended().is_some());
+    web.spawn();
+    let status = web.wait_phase(AttachmentPhase::Dialling);
+    assert_eq!(status.outage.and_then(|outage| outage.deadline), None, "nobody waits");
+}
+
+/// [TIMER-1] [TIMER-3] [INIT-1] The policy acts for a mounted file whose daemon was killed, and has acted for the one after that.
+#[test]
+fn a_policy_acts_for_the_users_of_a_daemon_that_was_killed() {
+    let world = World::new();
+    let mut target = world.target("stor").file("db1", "16M").start();
+    let file = world.path("db1.disk");
+    let one = Use::of(&target, "db1").mounted(&file);
+    let one = one.set("on-timeout", "error").set("restart-timeout", "6s");
+    let mut web = world.initiator("web1").uses(one).start();
+    wait_until("the file is there", PROMPT, || file.metadata().is_ok_and(|meta| meta.len() > 0));
+    web.wait_mount_kept();
+    target.kill();
+    let input = format!("if={}", file.display());
+    let read = ["of=/dev/null", "bs=4k", "count=1", "iflag=direct", &input];
+    let reader = start("dd", &read);
+    wait_until("it is held", PROMPT, || web.attachment().held > 0);
+    another(&mut web);
+    let failed = reader.finish(PROMPT);
+    assert!(failed.stderr.contains("Input/output error"), "{failed:?}");
+    let expired = |web: &Initiator| web.wait_phase(AttachmentPhase::Expired).outage.expect("one");
+    let first = expired(&web);
+    web.wait_mount_kept();
+    web.kill();
+    web.spawn();
+    assert!(expired(&web).since.abs_diff(first.since) < 100);
+    assert!(run("dd", &read).stderr.contains("Input/output error"), "{}", web.log());
+    target.start();
+    web.wait_sharing();
+    wait_for("it is read again", PROMPT, || run("dd", &read).status.success().then_some(()));
+}
