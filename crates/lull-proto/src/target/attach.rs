@@ -83,9 +83,10 @@ impl Target {
                 self.refuse(conn, refusal, actions);
                 continue;
             }
+            self.write_before(now, resource, actions);
             for rival in self.over(now, &claim.entry) {
                 self.roster.remove(&rival);
-                self.record(Change::Gone(rival), actions);
+                self.end_place(resource, rival, actions);
             }
             let ticket = self.record(Change::Owner(claim.entry.clone(), claim.tenure), actions);
             if let Some(session) = self.sessions.get_mut(&conn) {
@@ -252,7 +253,7 @@ impl Target {
             if seat.entry.access.writes() {
                 self.give_up(place, alloc::vec![attachment], actions);
             } else {
-                self.record(Change::Gone(attachment), actions);
+                self.end_place(place, attachment, actions);
             }
             actions.push(Action::Report(Report::Evicted { entry: seat.entry }));
         }

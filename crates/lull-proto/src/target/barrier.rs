@@ -28,8 +28,15 @@ const RECORD_AGAIN: Duration = Duration::from_secs(2);
 pub(super) struct Barrier {
     /// The end of the span, while somebody is back and another is waited for.
     pub(super) until: Option<MonoTime>,
-    /// Sharers lose their places: until that is written they might come back to them after a crash.
+    /// Writers lose their places: until that is written they might come back to them after a crash.
     pub(super) written: Vec<Pending>,
+}
+
+impl Barrier {
+    /// Whether others wait for what is to be written.
+    fn waits(&self) -> bool {
+        self.written.iter().any(|pending| matches!(pending.change, Change::Missed(..)))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +61,7 @@ impl Target {
     pub fn closed(&self, resource: ResourceIndex) -> Option<Closed<'_>> {
         let missing: Vec<&Seat> = self.missing(resource).collect();
         let barrier = &self.barriers[resource.0];
-        let open = missing.is_empty() && barrier.written.is_empty();
+        let open = missing.is_empty() && !barrier.waits();
         (!open).then_some(Closed { until: barrier.until, missing })
     }
 
@@ -71,7 +78,7 @@ impl Target {
     }
 
     fn is_closed(&self, resource: ResourceIndex) -> bool {
-        !self.barriers[resource.0].written.is_empty() || self.missing(resource).next().is_some()
+        self.barriers[resource.0].waits() || self.missing(resource).next().is_some()
     }
 
     fn places(&self) -> impl Iterator<Item = ResourceIndex> + use<> {
@@ -85,7 +92,7 @@ impl Target {
         let waits = |seat: &&Seat| seat.entry.access == Access::Shared && !seat.settled;
         let missing = self.roster.values().filter(waits);
         let missing = missing.map(|seat| &self.barriers[seat.entry.resource.0]);
-        let unwritten = self.barriers.iter().filter(|barrier| !barrier.written.is_empty());
+        let unwritten = self.barriers.iter().filter(|barrier| barrier.waits());
         missing.chain(unwritten).map(left).max().unwrap_or_default()
     }
 
@@ -182,7 +189,7 @@ impl Target {
             return again;
         }
         let ends = self.waited_on().into_iter();
-        let ends = ends.filter(|place| self.barriers[place.0].written.is_empty());
+        let ends = ends.filter(|place| !self.barriers[place.0].waits());
         earliest(ends.map(|place| self.barriers[place.0].until).chain([again]))
     }
 
@@ -194,7 +201,7 @@ impl Target {
         }
         for place in self.waited_on() {
             let barrier = &self.barriers[place.0];
-            if barrier.until.is_none_or(|until| until > now) || !barrier.written.is_empty() {
+            if barrier.until.is_none_or(|until| until > now) || barrier.waits() {
                 continue;
             }
             let missing: Vec<Seat> = self.missing(place).cloned().collect();
@@ -223,9 +230,35 @@ impl Target {
     ) {
         let tenure = self.resources[place.0].tenure.next();
         self.resources[place.0].tenure = tenure;
-        let change = Change::Missed(whom, place, tenure);
+        self.write(place, Change::Missed(whom, place, tenure), actions);
+    }
+
+    /// [SAFE-7] A place is kept no longer, for which nobody waits. From a state in which it is still kept its owner would come
+    /// back after a crash as who wrote last, whoever has written since.
+    pub(super) fn end_place(
+        &mut self,
+        place: ResourceIndex,
+        attachment: AttachmentId,
+        actions: &mut Actions,
+    ) {
+        self.write(place, Change::Gone(attachment), actions);
+    }
+
+    fn write(&mut self, place: ResourceIndex, change: Change, actions: &mut Actions) {
         let ticket = self.record(change.clone(), actions);
         self.barriers[place.0].written.push(Pending { ticket, change, again: None });
+    }
+
+    /// Somebody is about to be let in: what could not be written is to be before that is.
+    pub(super) fn write_before(
+        &mut self,
+        now: MonoTime,
+        place: ResourceIndex,
+        actions: &mut Actions,
+    ) {
+        let failed = self.barriers[place.0].written.iter_mut().filter_map(|one| one.again.as_mut());
+        failed.for_each(|again| *again = now);
+        self.write_again(now, actions);
     }
 
     /// Whether this was the record of lost places.
@@ -252,26 +285,30 @@ impl Target {
 
     fn write_again(&mut self, now: MonoTime, actions: &mut Actions) {
         for place in self.places() {
-            for at in 0..self.barriers[place.0].written.len() {
-                let pending = &self.barriers[place.0].written[at];
-                if pending.again.is_some_and(|at| at <= now) {
-                    let change = self.still_lost(place, pending.change.clone());
-                    let ticket = self.record(change.clone(), actions);
-                    self.barriers[place.0].written[at] = Pending { ticket, change, again: None };
+            let is_due = |pending: &mut Pending| pending.again.is_some_and(|at| at <= now);
+            let due: Vec<_> = self.barriers[place.0].written.extract_if(.., is_due).collect();
+            for pending in due {
+                if let Some(change) = self.still_lost(place, pending.change) {
+                    self.write(place, change, actions);
                 }
             }
         }
     }
 
     /// Who has come back since has a place anew, which is written already: it stays. [SAFE-7] And no tenure falls.
-    fn still_lost(&self, place: ResourceIndex, mut change: Change) -> Change {
-        if let Change::Missed(whom, _, tenure) = &mut change {
-            whom.retain(|one| !self.roster.contains_key(one) && !self.is_claimed(*one));
-            let claims = self.claims().filter(|claim| claim.entry.resource == place);
-            let claimed = claims.map(|claim| claim.tenure).max().unwrap_or_default();
-            *tenure = self.resources[place.0].tenure.max(claimed);
+    fn still_lost(&self, place: ResourceIndex, change: Change) -> Option<Change> {
+        let is_back = |one: &AttachmentId| self.roster.contains_key(one) || self.is_claimed(*one);
+        match change {
+            Change::Gone(one) if is_back(&one) => None,
+            Change::Missed(mut whom, _, _) => {
+                whom.retain(|one| !is_back(one));
+                let claims = self.claims().filter(|claim| claim.entry.resource == place);
+                let claimed = claims.map(|claim| claim.tenure).max().unwrap_or_default();
+                let tenure = self.resources[place.0].tenure.max(claimed);
+                Some(Change::Missed(whom, place, tenure))
+            }
+            change => Some(change),
         }
-        change
     }
 
     /// A pause was aborted before its resource had opened: RESUME would let its sharers go on too early, and without

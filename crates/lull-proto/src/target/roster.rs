@@ -1,6 +1,6 @@
 //! Who has a place at a resource, and who may be given one.
 
-use super::{Action, Actions, Change, Refusal, Report, Resource, ResourceIndex, Target};
+use super::{Action, Actions, Refusal, Report, Resource, ResourceIndex, Target};
 use crate::target::session::Claim;
 use crate::{ConnId, MonoTime};
 use alloc::collections::BTreeSet;
@@ -297,7 +297,7 @@ impl Target {
             if entry.access == Access::Shared {
                 self.give_up(entry.resource, alloc::vec![entry.attachment], actions);
             } else {
-                self.record(Change::Gone(entry.attachment), actions);
+                self.end_place(entry.resource, entry.attachment, actions);
             }
             actions.push(Action::Report(Report::Over { entry }));
         }

@@ -397,6 +397,43 @@ fn an_eviction_that_was_not_written_is_tried_again() {
     assert_eq!((pair.store.roster.len(), pair.store.tenures[0]), (0, before.next()));
 }
 
+/// [SAFE-7] Nor does a place that was kept for long enough come back with a crash because its end could not be written: its
+/// owner would replay over what was written since.
+#[test]
+fn the_end_of_a_reservation_that_was_not_written_is_tried_again() {
+    for letting_in in [false, true] {
+        let mut pair = Pair::new(2);
+        let config = Config { hold: 10 * SECOND, ..pair.nodes[0].config.clone() };
+        pair.nodes[0] = Node::new(config, 0);
+        let config = Config {
+            resource: pair.nodes[0].config.resource.clone(),
+            ..pair.nodes[1].config.clone()
+        };
+        pair.nodes[1] = Node::new(config, 0);
+        pair.tell(0, Event::Begin);
+        pair.until_phase(0, Phase::Sharing);
+        pair.nodes[0].mute = true;
+        pair.cut_now(0);
+        pair.store.fails = |change| matches!(change, Change::Gone(_));
+        pair.run(11 * SECOND);
+        let gone = pair.nodes[0].config.attachment;
+        assert!(pair.store.roster.contains_key(&gone), "it could not be written");
+        assert_eq!(
+            pair.target.as_ref().unwrap().closed(ResourceIndex(0)),
+            None,
+            "nobody waits for it"
+        );
+        pair.store.fails = |_| false;
+        if letting_in {
+            pair.tell(1, Event::Begin);
+            pair.until_phase(1, Phase::Sharing);
+        } else {
+            pair.run(3 * SECOND);
+        }
+        assert!(!pair.store.roster.contains_key(&gone));
+    }
+}
+
 /// [SAFE-9] Clients without an agent that write count as writers.
 #[test]
 fn agentless_writers_are_in_the_way() {
