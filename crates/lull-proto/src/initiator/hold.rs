@@ -68,6 +68,8 @@ impl Initiator {
         self.end_hold(now, actions);
         let (State::Sharing { link } | State::Leaving { link, .. }) = &self.state else { return };
         let conn = link.conn;
+        // [CHAIN-1] What could not be passed on can be now.
+        self.requests.flush_may_be_tried();
         self.requests.send_again(conn, actions);
         self.requests.send_held(now, conn, actions);
         self.leave(now, actions);

@@ -240,7 +240,7 @@ impl Requests {
         }
     }
 
-    /// A round of keep-alive: what failed may be tried again.
+    /// A round of keep-alive, or RESUME after a hold: what failed may be tried again.
     pub fn flush_may_be_tried(&mut self) {
         self.flush_failed = false;
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn hold(span: Duration) -> Message {
+pub fn hold(span: Duration) -> Message {
     let nodes = ["middle/disk-a", "above/disk"].map(Text::clipped).to_vec();
     let path = Path::new(nodes).unwrap();
     Hold { span_ms: span.as_millis() as u64, path, reason: Prose::clipped("restarts") }.into()

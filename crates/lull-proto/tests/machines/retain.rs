@@ -380,3 +380,18 @@ fn what_waits_for_room_is_finished_although_a_flush_was_not_executed() {
         assert!(alone.answers().contains(&(waits, StatusCode::Done)));
     }
 }
+
+/// [SAFE-3] [CHAIN-1] Where the flush was not executed because the target holds, RESUME is when it is tried again.
+#[test]
+fn what_waits_for_room_through_a_hold_goes_on_with_resume() {
+    let mut alone = retaining(KEPT);
+    write(&mut alone, 1);
+    let flush = last(&alone);
+    alone.submit(OpCode::Write, 2);
+    alone.receive(crate::holding::hold(60 * SECOND));
+    alone.reply(flush.number, StatusCode::NotExecuted);
+    assert_eq!(last(&alone).number, flush.number, "it holds");
+    alone.receive(crate::alone::resume(0));
+    let again = last(&alone);
+    assert!(again.op == OpCode::Flush && again.number > flush.number, "at once");
+}
