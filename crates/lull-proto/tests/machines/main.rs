@@ -7,6 +7,7 @@ mod bring_up;
 mod chains;
 mod cuts;
 mod fencing;
+mod given_up;
 mod holding;
 mod knocks;
 mod leaving;
