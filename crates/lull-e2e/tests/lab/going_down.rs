@@ -69,7 +69,7 @@ fn leave_dirty(guest: &Guest) {
 }
 
 /// [SAFE-10] [INIT-1] Its daemon is replaced, and is killed: the device stays, and what was acknowledged is found again,
-/// since systemd has kept it.
+/// since a process in a unit of its own has kept it.
 #[test]
 fn a_device_outlives_the_daemons_that_systemd_starts_for_it() {
     let lab = Lab::new();

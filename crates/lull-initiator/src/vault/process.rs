@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use lull_transport::handover::{self, ParcelError, recv_fds, send_fds};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::SocketFlags;
+use rustix::net::{SocketFlags, sockopt};
+use rustix::process::Uid;
 
 use super::program::{FORGET, GIVE, KEEP, KEPT, SOCKET, VARIABLE, bounded};
 
@@ -34,6 +35,9 @@ pub fn keep_log() -> io::Result<()> {
         io::Error::other("a daemon starts this when it needs it; there is nothing to do by hand")
     })?;
     let line = line.map_err(io::Error::other)?;
+    if !serves(sockopt::socket_peercred(&line)?.uid, rustix::process::geteuid()) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
     bounded(&line, PATIENCE)?;
     // What ends the daemon, an interrupt from its terminal too, must not end its keeper.
     let _ = rustix::process::setsid();
@@ -48,6 +52,11 @@ pub fn keep_log() -> io::Result<()> {
     let (_, socket) = given.fds.swap_remove(at);
     send_fds(&line, &[], KEPT).map_err(io::Error::other)?;
     Place { socket, path, number }.serve(&given.fds, line)
+}
+
+/// Whether this process works for whoever is at the other end: it takes the file away at which it listens, as its own user.
+fn serves(peer: Uid, own: Uid) -> bool {
+    peer == own || peer.is_root()
 }
 
 /// Its place in the state directory.
@@ -112,5 +121,18 @@ impl Place {
             // It may not look.
             Err(_) => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Members of the group may connect: what they would have removed is not theirs.
+    #[test]
+    fn a_keeper_serves_nobody_but_its_own_user_and_root() {
+        let (own, other) = (Uid::from_raw(107), Uid::from_raw(108));
+        assert!(serves(own, own) && serves(Uid::ROOT, own));
+        assert!(!serves(other, own) && !serves(own, Uid::ROOT));
     }
 }
