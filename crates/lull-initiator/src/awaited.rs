@@ -4,12 +4,13 @@
 
 use lull_frontend::nbd::Stage;
 use lull_proto::initiator::{Course, Expiry, Succession};
-use lull_wire::AttachmentId;
+use lull_wire::InstanceId;
 use serde::{Deserialize, Serialize};
 
-use crate::attachment::{Attachment, Core};
+use crate::attachment::{Attachment, Core, Made};
 use crate::clock::Clock;
 use crate::note::Note;
+use crate::state_file::Kept;
 use crate::succession::estate;
 
 /// What is noted of an attachment's consumers.
@@ -31,29 +32,34 @@ struct Waiting {
     expired: bool,
 }
 
-/// The words of the note: whose they are, and what is known; `None` where nobody waits any more.
+/// The words of the note: whose they are, and what is known.
 #[derive(Serialize, Deserialize)]
 struct Words {
     attachment: String,
-    awaited: Option<Awaited>,
+    /// The life that says it, and the last one before it that had been let in.
+    life: [String; 2],
+    awaited: Awaited,
 }
 
-/// What the life before has noted for attachment `id`.
-pub fn read(note: &Note, id: AttachmentId) -> Option<Awaited> {
-    let Words { attachment, awaited } = note.read()?;
-    awaited.filter(|_| attachment == id.to_string())
+impl Words {
+    fn of(instance: InstanceId, kept: &Kept, awaited: Awaited) -> Self {
+        let life = [instance, kept.instance].map(|one| one.to_string());
+        Self { attachment: kept.attachment.to_string(), life, awaited }
+    }
+}
+
+/// What the life before has noted for this attachment. A life that did not find the note may have served since, and left
+/// other consumers, who wait for something else: as with a log, the state names it.
+pub fn read(note: &Note, kept: &Kept) -> Option<Awaited> {
+    let Words { attachment, life, awaited } = note.read()?;
+    let is_last = life.contains(&kept.instance.to_string());
+    (attachment == kept.attachment.to_string() && is_last).then_some(awaited)
 }
 
 /// Nobody waits for the next life.
-pub fn clear(note: &Note, id: AttachmentId) {
-    say(note, id, None);
-}
-
-fn say(note: &Note, id: AttachmentId, awaited: Option<Awaited>) {
-    let words = Words { attachment: id.to_string(), awaited };
-    if let Err(error) = note.write(&words) {
-        // A few numbers always have room, and the memory is there.
-        tracing::warn!("{id}: what consumers wait for is not noted: {error}");
+pub fn clear(note: &Note) {
+    if let Err(error) = note.write(&()) {
+        tracing::warn!("that nobody waits is not noted: {error}");
     }
 }
 
@@ -94,14 +100,50 @@ impl Attachment {
             // [TIMER-2] A shutdown that died on its way is begun again: otherwise the host would wait for what is held.
             expired: matches!(outage.expiry, Expiry::Ran(Course::Holding | Course::Failing)),
         });
-        let awaited = Awaited { promised: promised.into(), outage };
-        say(note, self.made.kept.attachment, Some(awaited));
+        let Made { kept, instance, .. } = &self.made;
+        let words = Words::of(*instance, kept, Awaited { promised: promised.into(), outage });
+        if let Err(error) = note.write(&words) {
+            // A few numbers always have room, and the memory is there.
+            tracing::warn!("{}: what consumers wait for is not noted: {error}", kept.attachment);
+        }
     }
 
     /// Nobody waits any more.
     pub(crate) fn note_unawaited(&self) {
         if let Some(note) = &self.made.note {
-            clear(note, self.made.kept.attachment);
+            clear(note);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lull_proto::geometry::Geometry;
+    use lull_proto::initiator::Memory;
+    use lull_wire::{AttachmentId, Features};
+
+    /// [TIMER-5] [INIT-1] What a life noted before another one served, which did not find it, is no wait that goes on: its
+    /// deadline is long over, and its policy would run at once.
+    #[test]
+    fn a_note_is_of_the_last_life_that_was_let_in_or_of_one_that_was_not() {
+        let features = Features::default();
+        let promised =
+            Geometry { size: 1 << 20, block: 512, preferred: 4096, max_length: 1 << 20, features };
+        let awaited = Awaited::of(promised.into());
+        let kept = |attachment, last| {
+            let (attachment, instance) = (AttachmentId([attachment; 16]), InstanceId([last; 16]));
+            Kept { attachment, instance, noted: Vec::new(), memory: Memory::default(), log: None }
+        };
+        let note = Note::new().unwrap();
+        let found = |kept: &Kept| read(&note, kept).is_some();
+        assert!(!found(&kept(7, 2)), "nothing was said");
+        note.write(&Words::of(InstanceId([2; 16]), &kept(7, 1), awaited)).unwrap();
+        assert!(found(&kept(7, 2)), "it was let in, and killed");
+        assert!(found(&kept(7, 1)), "it was killed before");
+        assert!(!found(&kept(7, 3)), "another one has served since");
+        assert!(!found(&kept(8, 2)), "of another attachment");
+        clear(&note);
+        assert!(!found(&kept(7, 2)));
     }
 }

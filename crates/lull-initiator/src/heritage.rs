@@ -81,11 +81,11 @@ pub fn open(
         Some(fd) => Some(Note::of(fd)),
         None => attachment.is_outlived().then(Note::new).transpose()?,
     };
-    let awaited = note.as_ref().and_then(|note| awaited::read(note, kept.attachment));
+    let awaited = note.as_ref().and_then(|note| awaited::read(note, kept));
     let awaited = awaited.filter(|_| attachment.is_outlived() && !attachment.adopt && !handed_over);
     if let (Some(note), None, false) = (&note, awaited, handed_over) {
         // Another attachment's, or another disk's.
-        awaited::clear(note, kept.attachment);
+        awaited::clear(note);
     }
     let mount = match mount {
         Some(found) if found.is_at(attachment.fuse.as_deref()) && !attachment.adopt => Some(found),
@@ -100,10 +100,15 @@ pub fn open(
     };
     let mut told = Vec::new();
     let saved = Saved::of(&config.state_dir, &attachment.name);
-    let in_file = saved.read().map_err(|error| {
-        unusable(format!("in {} cannot be read: {error}", saved.path().display()))
-    })?;
-    let found = ours(left.remove(vault::LOG), in_file, kept, &mut vault, &saved, &mut told);
+    let in_memory = left.remove(vault::LOG);
+    let in_file = match saved.read() {
+        // It is a copy of what is there, or older.
+        Err(_) if in_memory.is_some() => None,
+        read => read.map_err(|error| {
+            unusable(format!("in {} cannot be read: {error}", saved.path().display()))
+        })?,
+    };
+    let found = ours(in_memory, in_file, kept, &mut vault, &saved, &mut told);
     let found = found.map_err(|error| unusable(error.to_string()))?;
     // [SAFE-8] It was kept for another disk: none of it may ever be sent to this one.
     let found = match found {
@@ -321,6 +326,11 @@ mod tests {
             matches!(&log.legacy, Legacy::Kept { settled: ONE, changes } if changes.len() == 1)
         );
         assert_eq!(log.told[0].0, "log_found");
+
+        // A copy that cannot be read is in nobody's way.
+        std::fs::create_dir(Saved::of(dir.path(), "db1").path()).unwrap();
+        assert_eq!(opened(Some(&one_change()), &kept()).legacy, log.legacy);
+        std::fs::remove_dir(Saved::of(dir.path(), "db1").path()).unwrap();
 
         let gone = opened(None, &kept());
         assert_eq!(gone.legacy, Legacy::Lost { settled: ONE });

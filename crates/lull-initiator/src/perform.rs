@@ -240,7 +240,11 @@ impl Attachment {
     /// The attachment is over: its state is settled, its consumers leave, then the daemon is told.
     fn depart(self: &Rc<Self>, core: &mut Core, end: End) {
         self.face.close();
-        self.note_unawaited();
+        // Whoever could not serve consumers may have a next life that can, as long as it is the same attachment.
+        let goes_on = end == End::Left && core.told.failure.is_some();
+        if !goes_on {
+            self.note_unawaited();
+        }
         self.alarm().wake();
         // [SAFE-10] What its target still waits for is left to the next life, and what this one found and could not use.
         let leaves = end == End::Left
@@ -259,9 +263,7 @@ impl Attachment {
             }
         }
         let saving = (leaves && self.made.outlives).then(|| self.save(core)).flatten();
-        // Whoever could not serve them may have a next life that can.
-        let fails = core.told.failure.is_some();
-        let never_served = core.geometry.is_none() || !fails && self.face.served().is_empty();
+        let never_served = core.geometry.is_none() || !goes_on && self.face.served().is_empty();
         let attachment = Rc::clone(self);
         tokio::task::spawn_local(async move {
             if let Some(saving) = saving {
@@ -288,6 +290,7 @@ fn ends_or_begins_a_wait(report: &Report) -> bool {
     matches!(
         report,
         Report::Away { .. }
+            | Report::Holding { .. }
             | Report::Expired { .. }
             | Report::Sharing(_)
             | Report::PauseAborted { .. }

@@ -153,7 +153,7 @@ impl Journal {
     /// It is something else.
     pub fn recover(file: OwnedFd) -> Result<Found, JournalError> {
         let memory = Memory::map(file)?;
-        let whole = memory.len() > 2 * FRONT && memory.len().is_multiple_of(FRONT);
+        let whole = memory.len() >= 2 * FRONT && memory.len().is_multiple_of(FRONT);
         if !whole || memory.load(AT_MAGIC) != MAGIC {
             return Err(JournalError::Other);
         }

@@ -202,3 +202,11 @@ fn a_log_that_was_brought_in_has_all_of_its_memory_and_nothing_else() {
     assert!(taken(&journal) >= 1 << 20);
     assert_eq!(journal.copy(0).map(|(payload, _)| payload), Some(payload_of(0)));
 }
+
+/// [SAFE-10] A log that keeps nothing is one all the same: to take it for something else would be to tell of a loss.
+#[test]
+fn a_log_without_room_is_found() {
+    let mut journal = Journal::create(ID, 0).unwrap();
+    journal.settle(Incarnation([1; 16]));
+    assert_eq!(changes(&found(&journal)), (Incarnation([1; 16]), Vec::new()));
+}

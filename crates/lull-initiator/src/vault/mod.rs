@@ -135,6 +135,9 @@ impl Vault {
             Keeping::Nowhere => Ok(()),
             Keeping::ServiceManager => store(self.id, &fds),
             Keeping::Process(starter) => {
+                // One that was found has not all of it. It stays until another one has its place, and is not waited for: that
+                // is tried again.
+                self.keeper = None;
                 let keeper = program::start(starter, &self.dir, &self.attachment, &self.kept)?;
                 self.keeper = Some(keeper);
                 Ok(())
@@ -400,5 +403,19 @@ mod tests {
         let found = vault.find(&mut passed).unwrap();
         assert!(found.contains_key(FUSE));
         keeper.join().unwrap();
+    }
+
+    /// [SAFE-10] Where a second keeper cannot be started, the one that was found is no reason not to try again.
+    #[test]
+    fn a_keeper_that_has_not_all_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let starter = Starter::Daemon(dir.path().join("not there"));
+        let id = AttachmentId([7; 16]);
+        let mut vault = Vault::new(&Keeping::Process(starter), dir.path(), "db1", id);
+        let (line, _theirs) = handover::socketpair().unwrap();
+        vault.keeper = Some(program::Keeper::of_others(line));
+        let file = tempfile::tempfile().unwrap();
+        assert!(vault.keep(&[(LOG, file.as_fd())]).is_err());
+        assert!(vault.keeper.is_none(), "its guard would wait for its end");
     }
 }

@@ -48,6 +48,11 @@ pub struct Keeper {
 }
 
 impl Keeper {
+    /// One that this life has not started.
+    pub fn of_others(line: OwnedFd) -> Self {
+        Self { line, child: None }
+    }
+
     /// The line to it: it ends with the keeper.
     pub fn channel(&self) -> io::Result<Channel> {
         Channel::new(self.line.try_clone()?)
@@ -148,7 +153,7 @@ fn process(starter: &Starter, dir: &Path, attachment: &str) -> io::Result<Keeper
                     format!("nobody starts a keeper at {}: {error}", socket.display()),
                 )
             })?;
-            return Ok(Keeper { line, child: None });
+            return Ok(Keeper::of_others(line));
         }
     };
     let (line, theirs) = handover::socketpair()?;
@@ -223,7 +228,7 @@ pub fn find(dir: &Path, attachment: &str) -> io::Result<Option<(Keeper, Kept)>> 
     }
     let given = send_fds(&line, &[], GIVE).and_then(|()| recv_fds(&line));
     match given {
-        Ok(parcel) => Ok(Some((Keeper { line, child: None }, parcel.fds))),
+        Ok(parcel) => Ok(Some((Keeper::of_others(line), parcel.fds))),
         // It ended in this moment.
         Err(ParcelError::Closed) => Ok(None),
         Err(error) => Err(said(error)),

@@ -448,7 +448,8 @@ impl Initiator {
         // [TIMER-4] What was announced by PAUSE has the time of a restart, whatever went before.
         let span = if self.pause().is_some() { timeout } else { Duration::ZERO };
         let held = self.link().and_then(|link| link.held.as_ref()).map(|held| held.until);
-        let outage = match self.outage() {
+        // Whom it is asked for waits no longer than some seconds from now, whatever went before.
+        let outage = match self.outage().filter(|_| !leaving) {
             Some(before) => {
                 let mut outage = before.clone();
                 if outage.announced(now, span, downtime) {

@@ -105,7 +105,15 @@ impl Target {
         };
         let over = self.roster.values().filter(over).map(|seat| seat.entry.attachment);
         let over: Vec<AttachmentId> = over.collect();
-        over.iter().for_each(|attachment| _ = self.roster.remove(attachment));
+        // [SEC-4] Whoever came before and was not let in, since it could not be written, has raised it already.
+        if over.is_empty() && self.closed(resource).is_some() {
+            return;
+        }
+        for attachment in &over {
+            if let Some(seat) = self.roster.remove(attachment) {
+                actions.push(Action::Report(Report::Over { entry: seat.entry }));
+            }
+        }
         self.give_up(resource, over, actions);
     }
 

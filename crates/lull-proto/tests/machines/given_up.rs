@@ -96,3 +96,23 @@ fn who_comes_back_behind_an_agentless_writer_sends_nothing_again() {
         }
     }
 }
+
+/// [SEC-4] Who comes again and again while it cannot be written adds nothing to what is to be written.
+#[test]
+fn agentless_writers_that_were_not_let_in_raise_the_tenure_once() {
+    let mut pair = Pair::sharing(1);
+    pair.evict(0);
+    pair.until(|pair| pair.store.pending.is_empty());
+    let before = pair.store.tenures[0];
+    pair.store.fails = |_| true;
+    for _ in 0..5 {
+        pair.agentless(0, 1, 0);
+        pair.agentless(0, 0, 0);
+        pair.run(SECOND);
+    }
+    pair.store.fails = |_| false;
+    pair.agentless(0, 1, 0);
+    pair.run(3 * SECOND);
+    assert_eq!(pair.store.tenures[0], before.next());
+    assert_eq!(pair.target.as_ref().unwrap().closed(ResourceIndex(0)), None, "it is let in");
+}

@@ -246,3 +246,27 @@ fn the_first_ready_of_a_life_waits_for_stable_storage() {
     back.receive(attached(2).into());
     assert_eq!(back.sent(Kind::Ready).len(), 2, "resuming waits for no storage");
 }
+
+/// [CONN-5] The seconds for which it is asked once more begin with that, however long the target was away before.
+#[test]
+fn who_leaves_at_the_end_of_a_long_outage_asks_for_some_seconds_too() {
+    let mut alone = Alone::sharing();
+    alone.lose();
+    for _ in 0..60 {
+        alone.handle(Event::DialFailed { conn: alone.dialled() });
+        alone.pass(Duration::from_secs(1));
+    }
+    alone.connects();
+    alone.receive(welcome());
+    alone.receive(connect());
+    alone.handle(Event::Detach { at_once: false });
+    alone.lose();
+    let since = alone.now;
+    while ended(&alone).is_none() {
+        alone.pass(alone.machine.deadline().map_or(Duration::ZERO, |at| at.since(alone.now)));
+        alone.handle(Event::DialFailed { conn: alone.dialled() });
+    }
+    assert_eq!(ended(&alone), Some(End::Left));
+    let tried = alone.now.since(since);
+    assert!(tried >= Duration::from_secs(1) && tried <= Duration::from_secs(6), "{tried:?}");
+}
