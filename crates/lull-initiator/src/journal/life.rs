@@ -6,7 +6,8 @@
 //!  │ life   │ let in before   │ settled's mark │ checksum    │
 //! ```
 //! The mark is that of the incarnation: a release that goes on with a log and knows nothing of this settles it, and the
-//! two marks differ from there on. Then it is his, whatever is written here.
+//! two marks differ from there on. Then it is his, whatever is written here. Who is handed a log while its target lives need
+//! not settle it: whoever hands it over says before that it is nobody's.
 
 use lull_wire::{Digest, InstanceId};
 
@@ -41,9 +42,15 @@ impl Journal {
         self.sign();
     }
 
+    /// It is given away. Without a checksum it is nobody's, which is no reason not to send it.
+    pub fn belongs_to_nobody(&mut self) {
+        self.life = None;
+        self.memory.store(AT_LIFE + COVERED, 0);
+    }
+
     pub(super) fn sign(&mut self) {
         let Some(Life { instance, before }) = self.life else { return };
-        // Without a checksum it is nobody's, which is no reason not to send it.
+        // As above, should this life be killed meanwhile.
         self.memory.store(AT_LIFE + COVERED, 0);
         let bytes = self.memory.bytes_mut(AT_LIFE, COVERED);
         bytes[..16].copy_from_slice(&instance.0);

@@ -166,6 +166,9 @@ fn a_log_is_the_last_lifes_that_had_it() {
     let mut older = found(&journal).journal;
     older.settle(Incarnation([2; 16]));
     assert_eq!(found(&older).life, None, "a release that knows nothing of it has gone on");
+    journal.belongs_to_nobody();
+    journal.settle(Incarnation([3; 16]));
+    assert_eq!(found(&journal).life, None, "such a one may be handed it");
 }
 
 #[test]

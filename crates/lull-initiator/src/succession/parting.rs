@@ -125,7 +125,11 @@ impl Attachment {
     pub fn freeze(&self) {
         self.frozen.set(true);
         self.alarm().wake();
-        let connection = self.core.borrow_mut().connection.take();
+        let mut core = self.core.borrow_mut();
+        // [SAFE-10] Whoever takes it over goes on with this log, be it of a release that does not say so.
+        core.journal.belongs_to_nobody();
+        let connection = core.connection.take();
+        drop(core);
         drop(connection);
     }
 

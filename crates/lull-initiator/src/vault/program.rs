@@ -178,13 +178,14 @@ pub fn start(
 ) -> io::Result<Keeper> {
     let dir = fs::canonicalize(dir)?;
     let place = dir.join(socket_name(attachment));
-    let mut keeper = process(starter, &dir, attachment)?;
     let listening =
         Listening::at(&place).and_then(|one| Ok((fs::metadata(&one.young)?.ino(), one)));
     let (number, listening) = listening.map_err(|error| {
         let why = format!("no keeper can listen in {}: {error}", dir.display());
         io::Error::new(error.kind(), why)
     })?;
+    // Last: it does not wait long for what it is told.
+    let mut keeper = process(starter, &dir, attachment)?;
     let message = [KEEP, &number.to_le_bytes(), place.as_os_str().as_bytes()].concat();
     let mut given: Vec<_> = kept.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
     given.push((SOCKET.to_owned(), listening.socket.as_fd()));
