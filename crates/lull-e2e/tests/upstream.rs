@@ -88,6 +88,22 @@ fn a_server_that_is_killed_and_comes_back_fails_nothing() {
     assert!(log.contains("the connection was lost") && log.contains("back after"), "{log}");
 }
 
+/// [SAFE-2] A server that has lost what nobody had flushed is not read before that is there again.
+#[test]
+fn what_a_server_forgot_is_sent_again_before_it_is_read() {
+    let world = World::new();
+    let mut server = ForeignServer::forgetful(&world, "8M");
+    let (target, web) = shared(&world, &server.uri());
+    fio("layout", &web).lay_out("8M").run();
+    server.kill();
+    wait_until("the status says so", PROMPT, || target.status().resources[0].waits_for.is_some());
+    server.again();
+    let report = fio("verify", &web).verify_all("8M").run();
+    assert_eq!((report.reads, web.attachment().errors), (8 * 256, 0));
+    let log = target.log();
+    assert!(log.contains("whoever writes it replays"), "{log}");
+}
+
 /// [PAUSE-10] [CHAIN-1] What it holds it gives back, and whoever asked keeps it.
 #[test]
 fn a_target_whose_server_is_away_ends_at_the_first_word() {

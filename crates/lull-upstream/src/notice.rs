@@ -63,8 +63,8 @@ impl fmt::Display for Notice {
             Self::Unflushed { uri } => write!(
                 f,
                 "{uri}: changes were acknowledged and not flushed when the connection was lost, and its server cannot \
-                 say whether it still has them: flushes fail from here on until this target is started anew; check \
-                 what is on the disk, or use write-through"
+                 say whether it still has them: with the next read or flush initiators send them again, and who is no \
+                 initiator gets an error; write-through avoids that"
             ),
             Self::NeverFlushes { uri, durable_writes: true } => {
                 write!(

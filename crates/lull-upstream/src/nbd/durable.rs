@@ -5,7 +5,8 @@
 //! nothing is called durable any more until the medium is renewed or opened again.
 //!
 //! The same holds after a connection was lost while acknowledged changes waited for a flush: the server may have lost
-//! them with its memory, and NBD gives it no way to say so.
+//! them with its memory, and NBD gives it no way to say so. Nothing is read then either: it might be older than what was
+//! acknowledged.
 
 use super::link::Ended;
 use lull_block::IoStatus;
@@ -80,7 +81,7 @@ impl Durable {
         state.covered = state.acknowledged;
     }
 
-    /// Whether anything may still be called durable.
+    /// Whether anything may still be called durable, and what is read there the last that was acknowledged.
     pub(super) fn sound(&self) -> Result<(), Ended> {
         let mut state = self.state.borrow_mut();
         match state.trust {

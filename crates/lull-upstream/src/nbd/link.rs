@@ -303,6 +303,8 @@ impl Link {
         let (offset, length) = (request.offset, request.length);
         match request.op {
             Op::Read => {
+                // [SAFE-2] What is found there may be older than what was acknowledged: first that is sent again.
+                self.durable.sound()?;
                 let mut memory = Memory::Fill(mem::take(&mut request.buffer));
                 let result = conn.fill(offset, &mut memory).await;
                 request.buffer = memory.into_buffer();

@@ -162,9 +162,27 @@ fn a_flush_after_a_loss_with_unflushed_changes_claims_nothing() {
     assert_eq!(case.bench.plain(Op::Flush, 0, 0), Err(IoStatus::WriteBackFailed));
     assert_eq!(case.bench.plain(Op::Flush, 0, 0), Err(IoStatus::Faulted));
     assert_eq!(case.bench.write(0, &[2; 4096], true), Err(IoStatus::Faulted));
-    assert_eq!(case.bench.write(0, &[3; 4096], false), Ok(()), "the rest goes on");
+    assert_eq!(case.bench.write(0, &[3; 4096], false), Ok(()), "it promises nothing");
+    case.bench.backend.renew();
     assert_eq!(case.bench.read(0, 4096).unwrap(), [3; 4096]);
+    assert_eq!(case.bench.plain(Op::Flush, 0, 0), Ok(()));
     assert_eq!(case.noticed(|notice| matches!(notice, Notice::Unflushed { .. })), 1);
+}
+
+#[test]
+fn a_read_after_a_loss_with_unflushed_changes_finds_nothing_older() {
+    // [SAFE-2] Whoever wrote sends it again first.
+    let mut case = Case::new("");
+    case.bench.write(0, &[1; 4096], false).unwrap();
+    case.kill();
+    case.wait_away();
+    case.disk.state().bytes.fill(0);
+    case.start();
+    assert_eq!(case.bench.read(0, 4096).err(), Some(IoStatus::WriteBackFailed));
+    assert_eq!(case.bench.read(0, 4096).err(), Some(IoStatus::Faulted), "nobody has begun anew");
+    case.bench.backend.renew();
+    case.bench.write(0, &[1; 4096], false).unwrap();
+    assert_eq!(case.bench.read(0, 4096).unwrap(), [1; 4096]);
 }
 
 #[test]
@@ -176,6 +194,7 @@ fn a_flush_after_a_loss_with_everything_flushed_succeeds() {
     case.kill();
     case.wait_away();
     case.start();
+    assert!(case.bench.read(0, 4096).is_ok());
     assert_eq!(case.bench.plain(Op::Flush, 0, 0), Ok(()));
     assert_eq!(case.bench.write(0, &[2; 4096], true), Ok(()));
 }
