@@ -101,13 +101,9 @@ pub fn open(
     let mut told = Vec::new();
     let saved = Saved::of(&config.state_dir, &attachment.name);
     let in_memory = left.remove(vault::LOG);
-    let in_file = match saved.read() {
-        // It is a copy of what is there, or older.
-        Err(_) if in_memory.is_some() => None,
-        read => read.map_err(|error| {
-            unusable(format!("in {} cannot be read: {error}", saved.path().display()))
-        })?,
-    };
+    let in_file = saved.read().map_err(|error| {
+        unusable(format!("in {} cannot be read: {error}", saved.path().display()))
+    })?;
     let found = ours(in_memory, in_file, kept, &mut vault, &saved, &mut told);
     let found = found.map_err(|error| unusable(error.to_string()))?;
     // [SAFE-8] It was kept for another disk: none of it may ever be sent to this one.
@@ -326,11 +322,6 @@ mod tests {
             matches!(&log.legacy, Legacy::Kept { settled: ONE, changes } if changes.len() == 1)
         );
         assert_eq!(log.told[0].0, "log_found");
-
-        // A copy that cannot be read is in nobody's way.
-        std::fs::create_dir(Saved::of(dir.path(), "db1").path()).unwrap();
-        assert_eq!(opened(Some(&one_change()), &kept()).legacy, log.legacy);
-        std::fs::remove_dir(Saved::of(dir.path(), "db1").path()).unwrap();
 
         let gone = opened(None, &kept());
         assert_eq!(gone.legacy, Legacy::Lost { settled: ONE });
