@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The tests, and what one round of each is.
-const TESTS: [(&str, &str); 17] = [
+const TESTS: [(&str, &str); 18] = [
     ("many_restarts_in_a_row_fail_nothing_over_unix_sockets", "restart under three fios, unix"),
     ("many_restarts_in_a_row_fail_nothing_over_tcp", "restart under three fios, TCP"),
     ("a_killed_target_is_resumed_when_it_is_back", "target killed under load"),
@@ -47,6 +47,10 @@ const TESTS: [(&str, &str); 17] = [
     (
         "a_kernels_requests_outlive_a_long_hold_and_the_daemon_that_holds_them",
         "the daemon replaced and killed while its target has no power, half as often, after an outage of ten minutes",
+    ),
+    (
+        "a_killed_daemon_costs_under_three_seconds_through_every_door",
+        "the daemon killed under a file system, one guest at a time",
     ),
     (
         "a_device_that_is_asked_all_the_time_outlives_every_process_that_serves_it",

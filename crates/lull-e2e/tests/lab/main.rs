@@ -1,5 +1,6 @@
 //! Whole operating systems: they boot, they reboot, their power is cut.
 
+mod alone;
 mod cast;
 mod doors;
 mod flood;
