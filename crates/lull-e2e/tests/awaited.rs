@@ -1,7 +1,7 @@
 //! Daemons of initiators that are killed while their target is away: whoever outlives them waits no longer than for the one
 //! before, and is given what the policy says.
 
-use lull_admin::{AttachmentPhase, Outage};
+use lull_admin::{AttachmentPhase, Outage, SessionPhase};
 use lull_e2e::tools::{run, start};
 use lull_e2e::{Initiator, PROMPT, Signal, Use, World, wait_for, wait_until};
 
@@ -45,6 +45,30 @@ fn those_who_outlive_a_daemon_wait_for_the_next_one_until_the_same_deadline() {
     web.spawn();
     let status = web.wait_phase(AttachmentPhase::Dialling);
     assert_eq!(status.outage.and_then(|outage| outage.deadline), None, "nobody waits");
+}
+
+/// [TIMER-4] [INIT-1] A daemon that is killed in a pause has heard how long its target will be away, and the next one knows it,
+/// although it finds that target gone.
+#[test]
+fn a_downtime_that_was_announced_is_waited_for_by_the_next_daemon() {
+    let world = World::new();
+    let stor = world.target("stor").set("keep-alive", "30s");
+    let mut target = stor.file("db1", "16M").file("db2", "16M").start();
+    let socket = world.path("db1.vhost");
+    let one = Use::of(&target, "db1").set("vhost-user", &socket.display().to_string());
+    let one = one.set("on-timeout", "error").set("restart-timeout", "2s");
+    let mut web = world.initiator("web1").uses(one).start();
+    let other = world.initiator("web2").uses(Use::of(&target, "db2")).start();
+    // It is waited for, so that the target does not go yet.
+    other.freeze();
+    let _stop = target.begin(&["restart", "--stop", "--expect", "20s"]);
+    target.wait_session("web1", SessionPhase::Paused);
+    web.kill();
+    target.kill();
+    web.spawn();
+    let outage = web.wait_phase(AttachmentPhase::Away).outage.expect("an outage");
+    let span = outage.deadline.expect("a deadline") - outage.since;
+    assert!(span >= 59_000, "three times what was announced: {span} ms");
 }
 
 /// [TIMER-1] [TIMER-3] [INIT-1] The policy acts for a mounted file whose daemon was killed, and has acted for the one after that.

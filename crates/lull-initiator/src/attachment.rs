@@ -297,7 +297,12 @@ impl Attachment {
             welcome.keep_alive_ms = welcome.keep_alive_ms.min(self.made.silence_ms.div_ceil(4));
             self.core.borrow_mut().told.target = Some(welcome.node.as_str().to_owned());
         }
+        let announces = matches!(message, Message::Pause(_));
         self.hear(Event::Received { conn, message });
+        // Said again, it may announce another downtime.
+        if announces {
+            self.note_awaited(&self.core.borrow());
+        }
     }
 
     /// A consumer asks. `rest`: bytes behind `ask` that belong to the same request. [CONN-3]

@@ -2,6 +2,8 @@
 //! when and until when they wait. With that it goes on for them before its target is back, under the timers that run already
 //! [INIT-1].
 
+use std::time::Duration;
+
 use lull_frontend::nbd::Stage;
 use lull_proto::initiator::{Course, Expiry, Succession};
 use lull_wire::InstanceId;
@@ -20,6 +22,9 @@ pub struct Awaited {
     pub promised: estate::Geometry,
     /// Nothing is shared.
     outage: Option<Waiting>,
+    /// The downtime that a pause announces which is under way.
+    #[serde(default)]
+    announced: Option<Duration>,
 }
 
 /// Since when and until when, in nanoseconds of the host's own clock.
@@ -66,7 +71,7 @@ pub fn clear(note: &Note) {
 impl Awaited {
     /// What is known where nothing of an outage is.
     pub fn of(promised: estate::Geometry) -> Self {
-        Self { promised, outage: None }
+        Self { promised, outage: None, announced: None }
     }
 
     /// As a machine goes on with it: what was asked of the life that was killed is asked again by whoever asked it.
@@ -81,7 +86,8 @@ impl Awaited {
             // When the life before ended nobody knows.
             None => (clock.now(), None, false),
         };
-        Some(Succession { promised, sent, held, whole, since, deadline, expired })
+        let announced = self.announced;
+        Some(Succession { promised, sent, held, whole, since, deadline, expired, announced })
     }
 }
 
@@ -90,7 +96,8 @@ impl Attachment {
     /// request.
     pub(crate) fn note_awaited(&self, core: &Core) {
         let (Some(note), Some(promised)) = (&self.made.note, core.geometry) else { return };
-        if self.face.closer().stage() == Stage::Closed {
+        // Another process may have the page as well, and say more than this one knows.
+        if self.face.closer().stage() == Stage::Closed || self.frozen.get() {
             return;
         }
         let clock = self.clock();
@@ -100,8 +107,11 @@ impl Attachment {
             // [TIMER-2] A shutdown that died on its way is begun again: otherwise the host would wait for what is held.
             expired: matches!(outage.expiry, Expiry::Ran(Course::Holding | Course::Failing)),
         });
+        // [TIMER-4] Who is killed in a pause does not hear the DISCONNECT that says it again.
+        let announced = core.machine.announced();
         let Made { kept, instance, .. } = &self.made;
-        let words = Words::of(*instance, kept, Awaited { promised: promised.into(), outage });
+        let awaited = Awaited { promised: promised.into(), outage, announced };
+        let words = Words::of(*instance, kept, awaited);
         if let Err(error) = note.write(&words) {
             // A few numbers always have room, and the memory is there.
             tracing::warn!("{}: what consumers wait for is not noted: {error}", kept.attachment);

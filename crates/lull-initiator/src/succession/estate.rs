@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use lull_admin::{Fault, RestartRecord};
 use lull_frontend::nbd;
@@ -59,6 +60,9 @@ pub struct Left {
     pub deadline: Option<u64>,
     /// The policy has run.
     pub expired: bool,
+    /// The downtime that a pause announces which was under way.
+    #[serde(default)]
+    pub announced: Option<Duration>,
     /// The requests, by their slots.
     pub requests: Vec<Request>,
     /// Connections of NBD clients, the kernel among them; the descriptor of each has its place in this list as its number.

@@ -190,7 +190,8 @@ impl Attachment {
         if mount.is_none() {
             fds.remove(&vault::label(self.made.kept.attachment, FUSE));
         }
-        let Succession { promised, sent, held, whole, since: away, deadline, expired } = succession;
+        let Succession { promised, sent, held, whole, since: away, deadline, expired, announced } =
+            succession;
         let lost = asked_again || sent.iter().any(|one| gone.contains(&one.slot.0));
         Some(Left {
             name: self.config().name.clone(),
@@ -202,6 +203,7 @@ impl Attachment {
             since: away.min(since).0,
             deadline: deadline.map(|at| at.0),
             expired,
+            announced,
             requests,
             clients,
             mount,

@@ -60,6 +60,7 @@ impl Attachment {
             since: MonoTime(left.since),
             deadline: left.deadline.map(MonoTime),
             expired: left.expired,
+            announced: left.announced,
         };
         let own = estate::listeners_of(&left.id);
         let listeners = estate.fds.extract_if(|name, _| name.starts_with(&own));
@@ -114,7 +115,7 @@ impl Attachment {
         let mut core = self.core.borrow_mut();
         core.geometry = Some(succession.promised);
         core.told.shared_once = true;
-        core.machine.succeed(succession);
+        core.machine.succeed(self.clock().now(), succession);
         self.face.inherited.replace(inherited);
     }
 }

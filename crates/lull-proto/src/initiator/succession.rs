@@ -40,6 +40,8 @@ pub struct Succession {
     pub deadline: Option<MonoTime>,
     /// It has ended, and the policy has run.
     pub expired: bool,
+    /// The downtime that a pause announces which was under way.
+    pub announced: Option<Duration>,
 }
 
 impl Initiator {
@@ -53,14 +55,20 @@ impl Initiator {
             }
             None => (now, Some(now + self.config.restart_timeout), false),
         };
-        let whole = self.requests.heritage == Heritage::Settled;
-        Some(Succession { promised, sent, held, whole, since, deadline, expired })
+        let (whole, announced) = (self.requests.heritage == Heritage::Settled, self.announced());
+        Some(Succession { promised, sent, held, whole, since, deadline, expired, announced })
+    }
+
+    /// The downtime that a pause under way announces; `None`: there is none.
+    pub fn announced(&self) -> Option<Duration> {
+        self.pause().map(|pause| pause.downtime)
     }
 
     /// Goes on for the consumers of the life before, from [`Event::Begin`](super::Event::Begin) on. To be called before
     /// that, and once.
-    pub fn succeed(&mut self, succession: Succession) {
-        let Succession { promised, sent, held, whole, since, deadline, expired } = succession;
+    pub fn succeed(&mut self, now: MonoTime, succession: Succession) {
+        let Succession { promised, sent, held, whole, since, deadline, expired, announced } =
+            succession;
         self.promised = Some(promised);
         self.requests.succeed(sent, held, whole);
         let marks = Marks { gone: Some(since), ..Marks::default() };
@@ -73,6 +81,10 @@ impl Initiator {
                 Policy::Error => Course::Failing,
                 Policy::Wait | Policy::Hook | Policy::Shutdown => Course::Holding,
             });
+        }
+        // [TIMER-4] Its target may have gone meanwhile, as it had said: for this life that is a loss in a pause.
+        if let Some(downtime) = announced {
+            outage.announced(now, timeout, downtime);
         }
         self.before = Some(outage);
     }

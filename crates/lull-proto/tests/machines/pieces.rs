@@ -225,7 +225,7 @@ fn a_successor_asks_for_what_is_left_of_a_long_request() {
     assert_eq!((left.sent[0].ask, left.sent[0].rest), (ask(OpCode::Discard, 2), BLOCK));
     let retain = Retain::UpTo(0);
     let mut heir = Alone::new(Config { retain, ..config(0, "disk-a") });
-    heir.machine.succeed(left);
+    heir.machine.succeed(alone.now, left);
     heir.handle(Event::Begin);
     heir.connects();
     heir.attaches(1);

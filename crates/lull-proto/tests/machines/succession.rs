@@ -1,11 +1,11 @@
 //! A machine that goes on for the consumers of a life before it [INIT-1].
 
-use crate::alone::{Alone, attached, connect, resume, welcome};
+use crate::alone::{Alone, attached, connect, pause, resume, welcome};
 use crate::pair::config;
 use core::time::Duration;
 use lull_proto::initiator::{self, Action, Event, Phase, Report, Retain, Succession};
-use lull_wire::messages::Request;
-use lull_wire::{Incarnation, Kind, OpCode, RequestFlags, StatusCode};
+use lull_wire::messages::{self, Request};
+use lull_wire::{Incarnation, Kind, Message, OpCode, RequestFlags, StatusCode};
 
 /// A life with one change that was acknowledged, one that was sent, and two requests that were never sent.
 fn left(alone: &mut Alone) -> Succession {
@@ -26,7 +26,7 @@ fn heir_that_retains(retain: Retain, mut succession: Succession, whole: bool) ->
     let kept = crate::legacy::one_change();
     let mut alone = Alone::inheriting(initiator::Config { retain, ..config(0, "disk-a") }, kept);
     succession.whole = whole;
-    alone.machine.succeed(succession);
+    alone.machine.succeed(alone.now, succession);
     alone.handle(Event::Begin);
     alone
 }
@@ -107,6 +107,36 @@ fn a_hold_keeps_its_begin_and_its_deadline() {
     let outage = view.outage.expect("the same outage");
     assert_eq!((outage.since, outage.deadline), (begun.since, begun.deadline));
     assert_eq!((alone.machine.phase(), view.held), (Phase::Dialling, 1));
+}
+
+/// [TIMER-4] [INIT-1] Whoever ends in a pause does not hear how it goes on: the target may be away by then for as long as it
+/// has said. An aborted pause announces nothing.
+#[test]
+fn an_heir_waits_as_long_as_the_pause_announced_in_which_the_life_before_ended() {
+    let timeout = config(0, "disk-a").restart_timeout;
+    let downtime = 2 * timeout;
+    for in_an_outage in [false, true] {
+        let mut before = Alone::sharing();
+        if in_an_outage {
+            before.lose();
+            before.connects();
+            before.attaches(2);
+        }
+        let Message::Pause(told) = pause(7) else { unreachable!() };
+        let downtime_ms = downtime.as_millis() as u64;
+        before.receive(messages::Pause { downtime_ms, ..*told }.into());
+        before.pass(Duration::from_secs(1));
+        let mut left = before.machine.bequeath(before.now).expect("consumers were told of it");
+        // Where it was killed, nobody knows when.
+        left.deadline = left.deadline.filter(|_| in_an_outage);
+        let alone = heir(left, false);
+        let outage = alone.machine.view(alone.now).outage.expect("nothing is shared");
+        assert_eq!(outage.deadline, Some(alone.now + 3 * downtime), "in an outage: {in_an_outage}");
+        assert_eq!(outage.back_by, Some(alone.now + downtime));
+        before.receive(resume(7));
+        let left = before.machine.bequeath(before.now).expect("consumers were told of it");
+        assert_eq!(left.announced, None, "it was aborted");
+    }
 }
 
 /// [INIT-1] [SAFE-3] What was sent to be kept, and cannot be kept any more, is durable before it is answered, and is not

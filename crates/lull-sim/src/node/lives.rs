@@ -60,7 +60,7 @@ impl World {
         node.config = Config { instance, predecessors, memory, seed, ..node.config.clone() };
         let mut machine = Initiator::inheriting(node.config.clone(), legacy);
         if let Some(left) = left {
-            machine.succeed(left);
+            machine.succeed(self.now, left);
         }
         node.machine = Some(machine);
         node.remembered = None;

@@ -3,6 +3,7 @@
 use crate::scene::Scene;
 use lull_proto::initiator::{Config, DIAL_LIMIT, Phase, Policy};
 use lull_sim::disk::Death;
+use lull_sim::world::queue::Happening;
 use std::time::Duration;
 
 fn impatient(config: Config) -> Config {
@@ -42,4 +43,25 @@ fn a_restart_may_be_faster_than_announced_and_slower_than_a_timer() {
         assert!(scene.attachments.iter().all(|node| !node.watch.failing));
         scene.verify();
     }
+}
+
+/// [TIMER-4] [INIT-1] The same for those whose daemon is killed before it hears that its target goes, and finds it gone.
+#[test]
+fn a_daemon_that_is_killed_in_a_pause_leaves_word_of_how_long_its_target_stays_away() {
+    let mut scene = Scene::with(1, impatient);
+    scene.restart(false);
+    scene.targets[0].after.downtime = Duration::from_millis(2800);
+    scene.until_target("sealing");
+    scene.0.kill_node(0, false);
+    scene.0.after(Duration::from_millis(500), Happening::StartNode { attachment: 0 });
+    scene.pass(Duration::from_secs(1));
+    let node = &scene.attachments[0];
+    let outage = node.machine.as_ref().and_then(|machine| machine.view(scene.now).outage);
+    let outage = outage.expect("its target is away");
+    let span = outage.deadline.map(|deadline| deadline.since(outage.since));
+    assert!(span >= Some(Duration::from_secs(3)), "three times what was announced: {span:?}");
+    scene.write(0, 1, 4);
+    scene.until_quiet();
+    assert!(!scene.attachments[0].watch.failing);
+    scene.verify();
 }
