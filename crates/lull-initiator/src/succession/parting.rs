@@ -55,12 +55,11 @@ impl Attachment {
         while !self.is_drained() {
             let written =
                 self.writer.borrow().as_ref().filter(|one| one.is_busy()).map(StateWriter::tried);
-            match written {
-                Some(written) => tokio::select! {
-                    () = written => {}
-                    () = self.answered.notified() => {}
-                },
-                None => self.answered.notified().await,
+            let kept = self.guard.borrow().as_ref().filter(|one| one.is_busy()).map(Guard::idle);
+            tokio::select! {
+                () = over(written) => {}
+                () = over(kept) => {}
+                () = self.answered.notified() => {}
             }
         }
     }
@@ -209,6 +208,14 @@ impl Attachment {
             mount,
             log_lost,
         })
+    }
+}
+
+/// Ends with what is under way; never where nothing is.
+async fn over(under_way: Option<impl Future<Output = ()>>) {
+    match under_way {
+        Some(under_way) => under_way.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,7 +4,7 @@
 mod process;
 mod program;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -195,9 +195,8 @@ impl Vault {
         let (wanted, wishes) = watch::channel(Wish::Keep);
         let (more, comes) = mpsc::unbounded_channel();
         let fault = Rc::clone(&self.fault);
-        let busy = Rc::default();
-        let task =
-            tokio::task::spawn_local(guard(self, comes, wishes, chronicle, Rc::clone(&busy)));
+        let busy = watch::Sender::new(false);
+        let task = tokio::task::spawn_local(guard(self, comes, wishes, chronicle, busy.clone()));
         Guard { wanted, more, fault, busy, task }
     }
 }
@@ -237,14 +236,21 @@ pub struct Guard {
     wanted: watch::Sender<Wish>,
     more: mpsc::UnboundedSender<Kept>,
     fault: Rc<RefCell<Option<Fault>>>,
-    busy: Rc<Cell<bool>>,
+    busy: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Guard {
-    /// Whether somebody is just given what is kept: [`Guard::finish`] would wait for that.
+    /// Whether somebody is just given what is kept, or is to be: [`Guard::finish`] would wait for that, or not have it done.
     pub fn is_busy(&self) -> bool {
-        self.busy.get()
+        *self.busy.borrow()
+    }
+
+    /// Ends when nobody is.
+    pub fn idle(&self) -> impl Future<Output = ()> + use<> {
+        let mut busy = self.busy.subscribe();
+        // The other end is here: where it is gone nobody waits for this.
+        async move { _ = busy.wait_for(|busy| !busy).await }
     }
 
     /// Why nobody keeps it, and since when; none: somebody does.
@@ -255,7 +261,9 @@ impl Guard {
     /// The next life is to find this too, in place of what it would find under the same names.
     pub fn keep(&self, more: Kept) {
         // A guard that is over has nothing to keep any more.
-        let _ = self.more.send(more);
+        if self.more.send(more).is_ok() {
+            self.busy.send_replace(true);
+        }
     }
 
     /// Ends when the next life will find nothing, or with `leave` what is there now.
@@ -271,7 +279,7 @@ async fn guard(
     mut comes: mpsc::UnboundedReceiver<Kept>,
     mut wishes: watch::Receiver<Wish>,
     chronicle: Rc<Chronicle>,
-    busy: Rc<Cell<bool>>,
+    busy: watch::Sender<bool>,
 ) {
     let (name, fault) = (vault.attachment.clone(), Rc::clone(&vault.fault));
     loop {
@@ -313,9 +321,9 @@ async fn guard(
             }
             (kept, keeper)
         });
-        busy.set(true);
+        busy.send_replace(true);
         let started = started.await;
-        busy.set(false);
+        busy.send_replace(!comes.is_empty());
         let Ok((kept, started)) = started else { return };
         vault.kept = kept;
         match started {
@@ -402,6 +410,45 @@ mod tests {
         let mut passed = HashMap::from([(label(id, FUSE), fuse)]);
         let found = vault.find(&mut passed).unwrap();
         assert!(found.contains_key(FUSE));
+        keeper.join().unwrap();
+    }
+
+    /// [INIT-1] Nobody takes a daemon's place between a mounted file's first user and the keeper of its end, and whoever waits for
+    /// that is told when it is over.
+    #[tokio::test]
+    async fn a_guard_is_busy_from_the_wish_to_the_keepers_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("starter");
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        let (asked, hears) = tokio::sync::oneshot::channel();
+        let (answer, may_answer) = std::sync::mpsc::channel::<()>();
+        let keeper = std::thread::spawn(move || {
+            let line = rustix::net::accept(&socket).unwrap();
+            let given = handover::recv_fds(&line).unwrap();
+            asked.send(given.fds.into_iter().map(|(name, _)| name).collect::<Vec<_>>()).unwrap();
+            may_answer.recv().unwrap();
+            handover::send_fds(&line, &[], program::KEPT).unwrap();
+            line
+        });
+        let chronicle = Chronicle::new(crate::clock::Clock::start(), "web-1", "one");
+        let keeping = Keeping::Process(Starter::ServiceManager(path));
+        let vault = Vault::new(&keeping, dir.path(), "db1", AttachmentId([7; 16]));
+        let kept = async {
+            let guard = vault.guard(Rc::new(chronicle), None);
+            assert!(!guard.is_busy());
+            guard.keep(vec![(FUSE.to_owned(), tempfile::tempfile().unwrap().into())]);
+            assert!(guard.is_busy(), "it is to be kept");
+            assert_eq!(hears.await.unwrap(), [FUSE, program::SOCKET]);
+            assert!(guard.is_busy(), "nobody has said that it is kept");
+            answer.send(()).unwrap();
+            guard.idle().await;
+            assert!(!guard.is_busy() && guard.fault().is_none());
+            guard.finish(true).await;
+        };
+        tokio::task::LocalSet::new().run_until(kept).await;
         keeper.join().unwrap();
     }
 
