@@ -32,6 +32,7 @@ use crate::missing_place::had;
 use crate::mounted::{Found, Mount, Mounted};
 use crate::slots::Duty;
 use crate::succession::face::{Inherited, Leaving};
+use crate::unserved::Turn;
 
 /// Consumers that may be connected to one attachment at a time; further ones wait to be accepted.
 const MOST_CLIENTS: u64 = 256;
@@ -61,6 +62,8 @@ pub struct Face {
     pub inherited: RefCell<Inherited>,
     /// What the kernel's NBD waits on until it is opened.
     pub early_line: RefCell<Option<EarlyLine>>,
+    /// With the devices that an earlier life left.
+    turn: Turn,
     /// What this one leaves, from its parting on.
     leaving: RefCell<Leaving>,
 }
@@ -104,6 +107,11 @@ impl Face {
     /// What closes it.
     pub fn closer(&self) -> &Closer {
         &self.closer
+    }
+
+    /// Whose turn it is with the devices that an earlier life left.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
     }
 
     /// Notified when the resource has grown.
@@ -345,6 +353,7 @@ async fn open(attachment: Rc<Attachment>, geometry: Geometry) {
     for client in std::mem::take(&mut inherited.clients) {
         tokio::task::spawn_local(go_on(Rc::clone(&attachment), client, geometry));
     }
+    let _turn = attachment.face.turn().to_serve().await;
     let places = match Places::take(&attachment, geometry, inherited).await {
         Ok(places) => places,
         Err(error) => return attachment.fail(no_front_end(&*error)),

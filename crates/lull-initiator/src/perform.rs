@@ -209,7 +209,10 @@ impl Attachment {
                 if core.geometry.is_none() =>
             {
                 let attachment = Rc::clone(self);
-                tokio::task::spawn_local(async move { unserved::take_away(&attachment).await });
+                tokio::task::spawn_local(async move {
+                    let is_unserved = |one: &Attachment| one.core.borrow().geometry.is_none();
+                    unserved::take_away(&attachment, is_unserved).await;
+                });
             }
             Report::Ended(end) => {
                 self.depart(core, end);
@@ -271,7 +274,7 @@ impl Attachment {
             }
             attachment.face.closed().await;
             if never_served {
-                unserved::take_away(&attachment).await;
+                unserved::take_away(&attachment, |_| true).await;
             }
             if let Some(writer) = writer {
                 writer.finish().await;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lull_frontend::ublk::{BlockDevice, UblkError};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::attachment::Attachment;
 use crate::kernel_nbd::{self, KernelNbdError};
@@ -28,6 +29,24 @@ enum LeftError {
     Slow,
 }
 
+/// Whose turn it is with what an earlier life has left: to serve it, or to take it away. Either takes its time in the kernel,
+/// and what one of them has begun the other finds done.
+#[derive(Debug, Default)]
+pub struct Turn(Mutex<()>);
+
+impl Turn {
+    /// For whoever serves it: from here on nobody takes it away who would see that it is served.
+    pub async fn to_serve(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().await
+    }
+
+    /// For whoever takes it away; `None`: it is served by now, or about to be.
+    async fn to_take_away(&self, is_unserved: impl FnOnce() -> bool) -> Option<MutexGuard<'_, ()>> {
+        let turn = self.0.lock().await;
+        is_unserved().then_some(turn)
+    }
+}
+
 /// Looks for them. [TIMER-5] Their users wait no longer than those whom this life knows.
 pub fn begin(attachment: &Rc<Attachment>) {
     if !attachment.config().is_device() {
@@ -44,27 +63,36 @@ pub fn begin(attachment: &Rc<Attachment>) {
     });
 }
 
-/// Takes them away: what their users wait for fails.
-pub async fn take_away(attachment: &Attachment) {
-    let both = async {
-        let of_nbd = kernel_nbd::give_up(attachment).await;
-        [of_nbd.map_err(LeftError::from), of_ublk(attachment).await]
-    };
-    let both = tokio::time::timeout(PATIENCE, both).await;
-    for taken in both.unwrap_or([Err(LeftError::Slow), Ok(None)]) {
-        match taken {
-            Ok(None) => {}
-            Ok(Some(path)) => {
-                let path = path.display();
-                let text =
-                    format!("{path} has waited for this process in vain: its users get errors");
-                attachment.tell("cut_off", text);
-            }
-            Err(error) => {
-                let text =
-                    format!("a device that waits for this process may be left behind: {error}");
-                attachment.tell("not_deleted", text);
-            }
+/// Takes them away, unless they are served once it is time for that: what their users wait for fails.
+pub async fn take_away(
+    attachment: &Rc<Attachment>,
+    is_unserved: impl FnOnce(&Attachment) -> bool + 'static,
+) {
+    let taking = Rc::clone(attachment);
+    // To its end, however long somebody waits for it: the kernel does what it has begun, and nobody may serve before.
+    let taking = tokio::task::spawn_local(async move {
+        let turn = taking.face.turn().to_take_away(|| is_unserved(&taking)).await;
+        if turn.is_some() {
+            tell(&taking, kernel_nbd::give_up(&taking).await.map_err(LeftError::from));
+            tell(&taking, of_ublk(&taking).await);
+        }
+    });
+    if tokio::time::timeout(PATIENCE, taking).await.is_err() {
+        tell(attachment, Err(LeftError::Slow));
+    }
+}
+
+fn tell(attachment: &Attachment, taken: Result<Option<PathBuf>, LeftError>) {
+    match taken {
+        Ok(None) => {}
+        Ok(Some(path)) => {
+            let path = path.display();
+            let text = format!("{path} has waited for this process in vain: its users get errors");
+            attachment.tell("cut_off", text);
+        }
+        Err(error) => {
+            let text = format!("a device that waits for this process may be left behind: {error}");
+            attachment.tell("not_deleted", text);
         }
     }
 }
@@ -90,4 +118,34 @@ async fn of_ublk(attachment: &Attachment) -> Result<Option<PathBuf>, LeftError> 
 /// Where blocking hurts nobody.
 async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(act).await.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn waits(one: Pin<&mut impl Future>) -> bool {
+        one.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// [TIMER-3] [INIT-1] A target that comes while the policy runs finds its device served, or a new one: none is taken away from
+    /// under a process that serves it, and none is served that is just taken away.
+    #[tokio::test]
+    async fn a_device_is_served_or_taken_away_and_never_both() {
+        let (turn, served) = (Turn::default(), Cell::new(false));
+        let taking = turn.to_take_away(|| !served.get()).await;
+        assert!(taking.is_some(), "nobody serves it");
+        served.set(true);
+        assert!(waits(pin!(turn.to_serve())), "what was begun is waited for");
+        drop(taking);
+        let serving = turn.to_serve().await;
+        let mut late = pin!(turn.to_take_away(|| !served.get()));
+        assert!(waits(late.as_mut()));
+        drop(serving);
+        assert!(late.await.is_none(), "it would be taken from whoever serves it");
+    }
 }
