@@ -174,17 +174,14 @@ impl KernelNbd {
                     attachment.face.leave_kernel(parted);
                     break;
                 }
-                Over::GivenBack => {
-                    tokio::time::sleep(BREATH).await;
-                    match given_back(&held, attachment).await {
-                        Ok(Some(next)) => {
-                            line = Line::New(next);
-                            continue;
-                        }
-                        Ok(None) => break,
-                        Err(error) => warn(attachment, &path, &error),
+                Over::GivenBack => match given_back(&held, attachment).await {
+                    Ok(Some(next)) => {
+                        line = Line::New(next);
+                        continue;
                     }
-                }
+                    Ok(None) => break,
+                    Err(error) => warn(attachment, &path, &error),
+                },
                 Over::Left(Err(error)) => warn(attachment, &path, &error),
                 Over::Left(Ok(())) => {}
             }

@@ -44,14 +44,17 @@ pub struct Found {
     pub mount: Mount,
     /// Its end.
     pub fd: OwnedFd,
+    /// Where that life has noted it, which is kept for the next one, as the end is; `None`: neither was found there.
+    pub note: Option<Note>,
 }
 
 impl Found {
     /// What was kept of it, if it is there still.
     pub fn of(fd: OwnedFd, note: OwnedFd) -> Option<Self> {
-        let mount: Mount = Note::of(note).read()?;
+        let note = Note::of(note);
+        let mount: Mount = note.read()?;
         let there = fuse::mount::device_at(&mount.path).is_some_and(|found| found == mount.device);
-        there.then_some(Self { mount, fd })
+        there.then_some(Self { mount, fd, note: Some(note) })
     }
 
     /// Whether this is where the file is to be, and this release knows what its users were told.
@@ -74,6 +77,8 @@ pub struct Mounted {
     mount: fuse::Mount,
     channel: Rc<Channel>,
     device: String,
+    /// As [`Found::note`].
+    kept: Option<Note>,
 }
 
 /// Why there is no file.
@@ -110,7 +115,7 @@ impl Mounted {
         };
         let device = fuse::mount::device_at(mount.path()).unwrap_or_default();
         match Channel::new(fd, owner) {
-            Ok(channel) => Ok(Self { mount, channel: Rc::new(channel), device }),
+            Ok(channel) => Ok(Self { mount, channel: Rc::new(channel), device, kept: None }),
             Err(error) => {
                 // Its end is closed, so that nobody can have it open.
                 let _ = mount.remove();
@@ -124,9 +129,9 @@ impl Mounted {
     /// # Errors
     /// The system refuses.
     pub fn take_over(found: Found) -> Result<Self, MountedError> {
-        let Found { mount: Mount { path, ours, device, record, .. }, fd } = found;
+        let Found { mount: Mount { path, ours, device, record, .. }, fd, note: kept } = found;
         let channel = Rc::new(Channel::take_over(fd, record)?);
-        Ok(Self { mount: fuse::Mount::of_earlier(path, ours), channel, device })
+        Ok(Self { mount: fuse::Mount::of_earlier(path, ours), channel, device, kept })
     }
 
     /// Where it is.
@@ -156,14 +161,16 @@ impl Mounted {
     }
 
     /// From the kernel's first word on the next life finds it, where that one could go on with it.
-    fn keep(&self, attachment: &Rc<Attachment>, promised: Geometry) {
+    fn keep(&mut self, attachment: &Rc<Attachment>, promised: Geometry) {
         // [SAFE-11] What others may have overwritten since must not be asked again.
         if attachment.config().access == Access::RwShared {
             return;
         }
-        let (mount, note) = (self.note(promised), Note::new());
+        let mount = self.note(promised);
         let (attachment, channel) = (Rc::downgrade(attachment), Rc::downgrade(&self.channel));
-        let kept = std::cell::Cell::new(false);
+        // Where that is kept already, nobody is started to keep it while its users wait.
+        let kept = std::cell::Cell::new(self.kept.is_some());
+        let note = self.kept.take().map_or_else(Note::new, Ok);
         self.channel.watch(move |record| {
             let (Some(attachment), Some(channel)) = (attachment.upgrade(), channel.upgrade()) else {
                 return;
@@ -204,7 +211,7 @@ impl Mounted {
 
     /// Serves it until the face closes, somebody unmounts it, or another process takes it over; then takes it away, or
     /// leaves it with the face.
-    pub async fn serve(self, attachment: &Rc<Attachment>, geometry: Geometry) {
+    pub async fn serve(mut self, attachment: &Rc<Attachment>, geometry: Geometry) {
         self.keep(attachment, geometry);
         let disk = Rc::new(Disk::new(attachment, geometry));
         let closer = attachment.face.closer().clone();

@@ -69,7 +69,7 @@ impl Attachment {
             listeners: listeners.collect(),
             kernel: of_device.and_then(|number| clients.remove(&number)),
             clients: clients.into_values().collect(),
-            mount: left.mount.zip(fuse).map(|(mount, fd)| Found { mount, fd }),
+            mount: left.mount.zip(fuse).map(|(mount, fd)| Found { mount, fd, note: None }),
             block: estate.blocks.remove(&left.id),
         };
         self.core.borrow_mut().told.log_lost = left.log_lost;
