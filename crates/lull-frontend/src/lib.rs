@@ -8,6 +8,7 @@ pub mod fuse;
 pub mod nbd;
 #[doc(hidden)]
 pub mod outside;
+mod turns;
 pub mod ublk;
 pub mod vhost_user;
 mod watch;

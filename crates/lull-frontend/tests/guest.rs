@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use lull_frontend::nbd::{Errno, Op};
 use lull_frontend::vhost_user::{Identity, SERIAL, Told};
-use machine::{Board, DATA, Data, FEATURES, INDIRECT, Machine, NEXT, WRITE, descriptor, words};
+use machine::{
+    Board, DATA, Data, FEATURES, INDIRECT, Machine, NEXT, SIZE, WRITE, descriptor, words,
+};
 use support::{Answers, MIB, Memory, local};
 use tokio::task::yield_now;
 
@@ -377,6 +379,27 @@ fn a_quiet_disk_answers_what_it_took_and_takes_the_rest_later() {
         machine.closer.go_on();
         assert_eq!(machine.wait_used(0, 1).await.len(), 1);
         assert_eq!((machine.status(DATA + 4096), disk.ops.borrow().len()), (0, 2));
+    });
+}
+
+/// [SEC-4] One thread serves all guests, and what is answered at once waits for nothing.
+#[test]
+fn a_guest_whose_requests_are_answered_at_once_leaves_others_their_turn() {
+    local(async {
+        let disk = Rc::new(Memory::new(MIB));
+        let mut machine = Machine::up(&Board::new(), &disk, 1).await;
+        let head = machine.ask(0, IN, 0, DATA, Data::In(0));
+        (1..SIZE).for_each(|_| machine.post(0, head));
+        machine.kick(0);
+        let mut used = Vec::new();
+        while used.is_empty() {
+            yield_now().await;
+            used = machine.used(0);
+        }
+        let first = used.len();
+        assert!(first < SIZE.into(), "nobody else has come to anything meanwhile");
+        assert_eq!(machine.wait_used(0, usize::from(SIZE) - first).await.len() + first, 64);
+        assert!(disk.ops.borrow().is_empty());
     });
 }
 

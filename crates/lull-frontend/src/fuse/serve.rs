@@ -12,11 +12,10 @@ use super::reply::{Duty, Form};
 use super::seek::seek;
 use crate::device::{self, Device, Op, Reply};
 use crate::nbd::{Closer, Geometry, Stage};
+use crate::turns::Turns;
 
 /// The most bytes that the kernel is let ask for in one request. More makes it no faster.
 const MOST: u32 = 1 << 20;
-/// Requests that are taken before others on this thread have their turn.
-const BATCH: usize = 32;
 
 /// Who owns the file, and who may open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +56,7 @@ pub async fn serve<D: Device + 'static>(
     let geometry = device.geometry();
     let mut file = File { channel, device, geometry, closer: closer.clone() };
     let mut buffer = vec![0; 4096 + MOST as usize];
-    let mut taken = 0;
+    let mut turns = Turns::default();
     let parting = || closer.when(|stage| stage == Stage::Parting);
     let end = loop {
         let received = match closer.stage() {
@@ -91,10 +90,7 @@ pub async fn serve<D: Device + 'static>(
             Ok(None) => break Err(ServeEnd::Unmounted),
             Err(error) => break Err(ServeEnd::Lost(error)),
         }
-        taken += 1;
-        if taken % BATCH == 0 {
-            tokio::task::yield_now().await;
-        }
+        turns.one_more().await;
     };
     tokio::select! {
         () = file.channel.idle() => end,

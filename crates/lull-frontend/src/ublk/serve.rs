@@ -11,6 +11,7 @@ use super::queue::Queue;
 use super::reply::Duty;
 use crate::device::{self, Device, Op, Reply};
 use crate::nbd::{Closer, Stage};
+use crate::turns::Turns;
 
 /// A result for what is refused: a failed input or output.
 const IO: i32 = -5;
@@ -28,7 +29,9 @@ const BREATH: Duration = Duration::from_millis(10);
 pub async fn serve<D: Device>(queue: Rc<Queue>, device: Rc<D>, closer: Closer) -> io::Result<()> {
     // Tags of requests that are to be handed out, one bit each.
     let mut next = queue.owed.get();
+    let mut turns = Turns::default();
     loop {
+        turns.one_more().await;
         let shown = queue.ring.borrow_mut().submit()?;
         let rests = closer.stage() == Stage::Quiet;
         let mut starved = false;

@@ -210,19 +210,17 @@ impl Live {
         self.shared.closer.halfway()
     }
 
-    /// The next thing to ask a device; `None` while there is none.
-    pub fn next(&self) -> Option<Job> {
+    /// Takes the next request, or goes on with one; `None` while there is none.
+    pub fn next(&self) -> Option<Step> {
         let memory = self.memory();
         let state = &mut *self.state.borrow_mut();
-        while state.fault.is_none() {
-            match self.step(state, &memory) {
-                Ok(Some(Step::Ask(job))) => return Some(job),
-                Ok(Some(Step::Done)) => {}
-                Ok(None) => return None,
-                Err(fault) => state.fault = Some(fault),
-            }
+        if state.fault.is_some() {
+            return None;
         }
-        None
+        self.step(state, &memory).unwrap_or_else(|fault| {
+            state.fault = Some(fault);
+            None
+        })
     }
 
     fn step(&self, state: &mut State, memory: &Memory) -> Result<Option<Step>, Fault> {
@@ -472,7 +470,10 @@ impl Live {
     }
 }
 
-enum Step {
+/// What a request that was taken comes to at first.
+#[derive(Debug)]
+pub enum Step {
+    /// This is to be asked of a device.
     Ask(Job),
     /// It was answered at once.
     Done,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tokio::task::JoinHandle;
 
-use super::live::{Duty, Job, Live};
+use super::live::{Duty, Job, Live, Step};
 use super::memory::Fault;
 use super::record::Record;
 use super::ring::Layout;
@@ -12,9 +12,7 @@ use super::serve::Told;
 use super::signal::{Kick, Signal};
 use crate::device::{self, Device, Op, Reply};
 use crate::nbd::Errno;
-
-/// Requests that are taken before others on this thread have their turn.
-const BATCH: usize = 32;
+use crate::turns::Turns;
 
 /// From where on a ring is served.
 #[derive(Debug)]
@@ -82,15 +80,16 @@ async fn take<D: Device>(
     }
     // It may have missed what was told by a life that has ended since.
     signal.call();
+    // Whatever the guest's processors do meanwhile: what they ask, take back, and say between two looks.
+    let mut turns = Turns::default();
     loop {
-        let mut taken = 0usize;
-        while let Some(job) = live.next() {
-            ask(live, device, job).await;
-            taken += 1;
-            if taken.is_multiple_of(BATCH) {
-                tokio::task::yield_now().await;
+        while let Some(step) = live.next() {
+            if let Step::Ask(job) = step {
+                ask(live, device, job).await;
             }
+            turns.one_more().await;
         }
+        turns.one_more().await;
         if let Some(fault) = live.fault() {
             return fault;
         }
