@@ -25,7 +25,7 @@ use crate::state_file::Kept;
 use crate::state_writer::StateWriter;
 use crate::states::Opened;
 use crate::succession::estate::{ADMIN, CALLBACK, Estate};
-use crate::vault;
+use crate::vault::{self, Guard};
 
 /// The logs of all attachments, found where the life before left them. `first`: nothing that a service manager keeps
 /// was taken yet.
@@ -109,7 +109,7 @@ impl Beginning<'_> {
         }
         let settled = log.settled();
         let keeps = settled.is_some() || log.note.is_some();
-        let guard = keeps.then(|| log.vault.guard(Rc::clone(self.chronicle), log.fault));
+        let guard = keeps.then(|| Guard::over(log.vault, Rc::clone(self.chronicle), log.fault));
         let (node, instance) = (&self.config.node, self.instance);
         let mut settings = machine_config(node, config, instance, &kept, log.retain)?;
         settings.callback = self.callback.clone();

@@ -1,31 +1,23 @@
 //! Who keeps the log's memory over the end of this daemon [SAFE-10]: the service manager, or a small process of our own
 //! that holds a descriptor and does nothing. Neither ever looks at it, and no request passes them.
 
+mod guard;
 mod process;
 mod program;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::time::Duration;
 
-use lull_admin::Fault;
-use lull_transport::handover::{self, Channel};
+use lull_transport::handover;
 use lull_wire::AttachmentId;
 use sd_notify::NotifyState;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
-use crate::chronicle::Chronicle;
 use crate::config::Keeping;
 
+pub use guard::{Guard, not_kept};
 pub use process::keep_log;
-
-/// After a keeper could not be started it is tried again so much later.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Descriptors that a service manager kept for this process, by the names that were given to them.
 pub fn passed() -> HashMap<String, OwnedFd> {
@@ -52,6 +44,35 @@ pub const AWAITED: &str = "awaited";
 /// Descriptors under their names.
 pub type Kept = Vec<(String, OwnedFd)>;
 
+/// Which process the next life finds.
+#[derive(Debug, Default)]
+enum Place {
+    #[default]
+    Empty,
+    /// It has what is kept.
+    Good(program::Keeper),
+    /// It has something else, or nothing any more: it is not waited for. It keeps its place until another one takes it, or
+    /// nothing is to be found there.
+    Old(program::Keeper),
+}
+
+impl Place {
+    fn age(&mut self) {
+        *self = match std::mem::take(self) {
+            Self::Good(keeper) | Self::Old(keeper) => Self::Old(keeper),
+            Self::Empty => Self::Empty,
+        };
+    }
+
+    /// The next life finds this one; the one before, if any, has nothing to keep any more.
+    fn give(&mut self, next: Option<program::Keeper>) {
+        match std::mem::replace(self, next.map_or(Self::Empty, Self::Good)) {
+            Self::Good(before) | Self::Old(before) => before.end(),
+            Self::Empty => {}
+        }
+    }
+}
+
 /// Where what one attachment leaves is to be found by the next life.
 #[derive(Debug)]
 pub struct Vault {
@@ -59,11 +80,9 @@ pub struct Vault {
     dir: PathBuf,
     attachment: String,
     id: AttachmentId,
-    keeper: Option<program::Keeper>,
+    place: Place,
     /// What is kept.
     kept: Kept,
-    /// Why nobody has it.
-    fault: Rc<RefCell<Option<Fault>>>,
 }
 
 impl Vault {
@@ -74,9 +93,8 @@ impl Vault {
             dir: dir.to_owned(),
             attachment: name.to_owned(),
             id,
-            keeper: None,
+            place: Place::default(),
             kept: Kept::new(),
-            fault: Rc::default(),
         }
     }
 
@@ -100,7 +118,7 @@ impl Vault {
                 found => found?,
             };
             if let Some((keeper, kept)) = kept {
-                self.keeper = Some(keeper);
+                self.place = Place::Good(keeper);
                 for (name, fd) in &kept {
                     found.insert(name.clone(), fd.try_clone()?);
                 }
@@ -124,25 +142,21 @@ impl Vault {
     /// Nobody keeps them.
     pub fn keep(&mut self, fds: &[(&str, BorrowedFd<'_>)]) -> io::Result<()> {
         let is_new = |(name, _): &&(&str, _)| self.kept.iter().all(|(kept, _)| kept != name);
-        let fds: Vec<_> = fds.iter().filter(is_new).copied().collect();
-        if fds.is_empty() {
+        let new = fds.iter().filter(is_new);
+        let new = new.map(|(name, fd)| Ok(((*name).to_owned(), fd.try_clone_to_owned()?)));
+        let new = new.collect::<io::Result<Kept>>()?;
+        if new.is_empty() {
             return Ok(());
         }
-        for (name, fd) in &fds {
-            self.kept.push(((*name).to_owned(), fd.try_clone_to_owned()?));
-        }
-        match &self.keeping {
-            Keeping::Nowhere => Ok(()),
-            Keeping::ServiceManager => store(self.id, &fds),
-            Keeping::Process(starter) => {
-                // One that was found has not all of it. It stays until another one has its place, and is not waited for: that
-                // is tried again.
-                self.keeper = None;
-                let keeper = program::start(starter, &self.dir, &self.attachment, &self.kept)?;
-                self.keeper = Some(keeper);
-                Ok(())
-            }
-        }
+        let from = self.kept.len();
+        self.kept.extend(new);
+        self.settle(from)
+    }
+
+    /// These are to be found too, in place of what was under the same names; [`Vault::settle`] sees to it.
+    fn take_in(&mut self, new: Kept) {
+        self.kept.retain(|(name, _)| new.iter().all(|(new, _)| new != name));
+        self.kept.extend(new);
     }
 
     /// The next life finds these no more.
@@ -150,54 +164,56 @@ impl Vault {
     /// # Errors
     /// Nobody keeps the others.
     pub fn drop_some(&mut self, names: &[&str]) -> io::Result<()> {
-        let mut rest = std::mem::take(&mut self.kept);
-        let gone = rest.extract_if(.., |(name, _)| names.contains(&name.as_str())).collect();
-        (self.kept, rest) = (gone, rest);
-        let before = self.keeper.take();
-        if let (Keeping::Process(starter), false) = (&self.keeping, rest.is_empty()) {
-            self.keeper = Some(program::start(starter, &self.dir, &self.attachment, &rest)?);
+        let is_meant = |(name, _): &mut (String, OwnedFd)| names.contains(&name.as_str());
+        let gone: Kept = self.kept.extract_if(.., is_meant).collect();
+        if gone.is_empty() {
+            return Ok(());
         }
-        let after = std::mem::replace(&mut self.keeper, before);
-        self.forget();
-        (self.keeper, self.kept) = (after, rest);
-        Ok(())
+        self.remove(&gone);
+        self.settle(self.kept.len())
     }
 
-    /// The next life finds nothing any more.
+    /// The next life finds nothing any more. It may take the time that a keeper has to end.
     pub fn forget(&mut self) {
-        let keeper = self.keeper.take();
-        let kept = std::mem::take(&mut self.kept);
-        match &self.keeping {
-            Keeping::Nowhere => {}
-            Keeping::ServiceManager => {
-                for (name, _) in kept {
-                    let label = label(self.id, &name);
-                    let said = NotifyState::FdName(&label);
-                    if let Err(error) = sd_notify::notify(&[NotifyState::FdStoreRemove, said]) {
-                        tracing::warn!(
-                            "the service manager was not told that {label} is over: {error}"
-                        );
-                    }
-                }
-            }
-            Keeping::Process(_) => {
-                if let Some(keeper) = keeper {
-                    keeper.end();
+        let gone = std::mem::take(&mut self.kept);
+        self.remove(&gone);
+        self.place.give(None);
+    }
+
+    /// The service manager has no use for these any more; a process is told with what it is to have.
+    fn remove(&self, gone: &Kept) {
+        if let Keeping::ServiceManager = &self.keeping {
+            for (name, _) in gone {
+                let label = label(self.id, name);
+                let said = NotifyState::FdName(&label);
+                if let Err(error) = sd_notify::notify(&[NotifyState::FdStoreRemove, said]) {
+                    tracing::warn!(
+                        "the service manager was not told that {label} is over: {error}"
+                    );
                 }
             }
         }
     }
 
-    /// Watches over it from now on; must be called in a `LocalSet`.
-    /// `fault`: why nobody does, so far.
-    pub fn guard(self, chronicle: Rc<Chronicle>, fault: Option<String>) -> Guard {
-        *self.fault.borrow_mut() = fault.map(|why| Fault { since: chronicle.wall_ms(), why });
-        let (wanted, wishes) = watch::channel(Wish::Keep);
-        let (more, comes) = mpsc::unbounded_channel();
-        let fault = Rc::clone(&self.fault);
-        let busy = watch::Sender::new(false);
-        let task = tokio::task::spawn_local(guard(self, comes, wishes, chronicle, busy.clone()));
-        Guard { wanted, more, fault, busy, task }
+    /// What is kept is to be found, and nothing else; a service manager does not have yet what is behind `from` of it.
+    ///
+    /// # Errors
+    /// Nobody keeps it.
+    fn settle(&mut self, from: usize) -> io::Result<()> {
+        match &self.keeping {
+            Keeping::Nowhere => Ok(()),
+            Keeping::ServiceManager => store(self.id, &self.kept[from..]),
+            Keeping::Process(starter) => {
+                // [SAFE-10] Where no other one can be started it is no reason not to try again, and is told to forget all the
+                // same when the attachment is over.
+                self.place.age();
+                let next = (!self.kept.is_empty())
+                    .then(|| program::start(starter, &self.dir, &self.attachment, &self.kept))
+                    .transpose()?;
+                self.place.give(next);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -211,182 +227,25 @@ pub fn is_label(name: &str) -> bool {
     name.starts_with("lull-")
 }
 
-fn store(id: AttachmentId, fds: &[(&str, BorrowedFd<'_>)]) -> io::Result<()> {
+/// What it has already under a name stays with it, beside the same once more.
+fn store(id: AttachmentId, fds: &[(String, OwnedFd)]) -> io::Result<()> {
     for (name, fd) in fds {
         let label = label(id, name);
         let name = NotifyState::FdName(&label);
-        sd_notify::notify_with_fds(&[NotifyState::FdStore, name], &[*fd])?;
+        sd_notify::notify_with_fds(&[NotifyState::FdStore, name], &[fd.as_fd()])?;
     }
     Ok(())
-}
-
-/// What is to become of what is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    Keep,
-    /// The attachment is over, and so is its log.
-    Forget,
-    /// The daemon ends, and the next life is to find it.
-    Leave,
-}
-
-/// The one who sees to it that all is kept while the daemon runs: a keeper that was ended is started again.
-#[derive(Debug)]
-pub struct Guard {
-    wanted: watch::Sender<Wish>,
-    more: mpsc::UnboundedSender<Kept>,
-    fault: Rc<RefCell<Option<Fault>>>,
-    busy: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Guard {
-    /// Whether somebody is just given what is kept, or is to be: [`Guard::finish`] would wait for that, or not have it done.
-    pub fn is_busy(&self) -> bool {
-        *self.busy.borrow()
-    }
-
-    /// Ends when nobody is.
-    pub fn idle(&self) -> impl Future<Output = ()> + use<> {
-        let mut busy = self.busy.subscribe();
-        // The other end is here: where it is gone nobody waits for this.
-        async move { _ = busy.wait_for(|busy| !busy).await }
-    }
-
-    /// Why nobody keeps it, and since when; none: somebody does.
-    pub fn fault(&self) -> Option<Fault> {
-        self.fault.borrow().clone()
-    }
-
-    /// The next life is to find this too, in place of what it would find under the same names.
-    pub fn keep(&self, more: Kept) {
-        // A guard that is over has nothing to keep any more.
-        if self.more.send(more).is_ok() {
-            self.busy.send_replace(true);
-        }
-    }
-
-    /// Ends when the next life will find nothing, or with `leave` what is there now.
-    pub async fn finish(self, leave: bool) {
-        self.wanted.send_replace(if leave { Wish::Leave } else { Wish::Forget });
-        // It has no result, and nobody ends it before.
-        let _ = self.task.await;
-    }
-}
-
-async fn guard(
-    mut vault: Vault,
-    mut comes: mpsc::UnboundedReceiver<Kept>,
-    mut wishes: watch::Receiver<Wish>,
-    chronicle: Rc<Chronicle>,
-    busy: watch::Sender<bool>,
-) {
-    let (name, fault) = (vault.attachment.clone(), Rc::clone(&vault.fault));
-    loop {
-        let failed = fault.borrow().is_some();
-        let keeper = vault.keeper.as_ref().map(|keeper| keeper.channel());
-        let before = tokio::select! {
-            biased;
-            changed = wishes.changed() => match (changed.is_err(), *wishes.borrow_and_update()) {
-                (true, _) | (false, Wish::Leave) => return,
-                (false, Wish::Forget) => {
-                    let keeper = vault.keeper.take();
-                    vault.forget();
-                    // It is given some time to end, which nobody else of this process waits for.
-                    let ending = keeper.map(|keeper| tokio::task::spawn_blocking(|| keeper.end()));
-                    if let Some(ending) = ending {
-                        let _ = ending.await;
-                    }
-                    return;
-                }
-                (false, Wish::Keep) => continue,
-            },
-            Some(more) = comes.recv() => {
-                vault.kept.retain(|(name, _)| more.iter().all(|(new, _)| new != name));
-                vault.kept.extend(more);
-                vault.keeper.take()
-            }
-            () = gone(keeper, failed) => {
-                vault.keeper = None;
-                None
-            }
-        };
-        // What is sent to the thread that starts a process has no part in this loop.
-        let (keeping, dir, id) = (vault.keeping.clone(), vault.dir.clone(), vault.id);
-        let (attachment, kept) = (name.clone(), std::mem::take(&mut vault.kept));
-        let started = tokio::task::spawn_blocking(move || {
-            let keeper = restart(&keeping, &dir, &attachment, id, &kept);
-            if let (Ok(_), Some(before)) = (&keeper, before) {
-                before.end();
-            }
-            (kept, keeper)
-        });
-        busy.send_replace(true);
-        let started = started.await;
-        busy.send_replace(!comes.is_empty());
-        let Ok((kept, started)) = started else { return };
-        vault.kept = kept;
-        match started {
-            Ok(keeper) => {
-                vault.keeper = keeper;
-                if fault.take().is_some() {
-                    let text = "the log of unflushed writes is kept again".to_owned();
-                    chronicle.record(&name, "log_kept", text, None);
-                }
-            }
-            Err(error) => {
-                if !failed {
-                    let why = not_kept(&error);
-                    chronicle.warn(&name, "log_not_kept", why.clone());
-                    *fault.borrow_mut() = Some(Fault { since: chronicle.wall_ms(), why });
-                }
-            }
-        }
-    }
-}
-
-fn restart(
-    keeping: &Keeping,
-    dir: &Path,
-    attachment: &str,
-    id: AttachmentId,
-    kept: &Kept,
-) -> io::Result<Option<program::Keeper>> {
-    match keeping {
-        Keeping::Process(starter) => program::start(starter, dir, attachment, kept).map(Some),
-        Keeping::Nowhere => Ok(None),
-        // What it has already under a name stays with it, beside the same once more.
-        Keeping::ServiceManager => {
-            let fds: Vec<_> = kept.iter().map(|(name, fd)| (&**name, fd.as_fd())).collect();
-            store(id, &fds).map(|()| None)
-        }
-    }
-}
-
-/// Why, with what follows from it.
-pub fn not_kept(error: &io::Error) -> String {
-    format!(
-        "nobody keeps the log of unflushed writes over the end of this process ({error}); they are lost if it is \
-         killed and the target loses its memory too"
-    )
-}
-
-/// Ends when the keeper has, or when it is to be tried again to start one.
-async fn gone(keeper: Option<io::Result<Channel>>, failed: bool) {
-    match keeper {
-        // It says nothing but what it is asked.
-        Some(Ok(channel)) => drop(channel.recv().await),
-        Some(Err(_)) => tokio::time::sleep(TRY_AGAIN).await,
-        None if failed => tokio::time::sleep(TRY_AGAIN).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chronicle::Chronicle;
+    use crate::clock::Clock;
     use crate::config::Starter;
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    use std::rc::Rc;
+    use tokio::task::LocalSet;
 
     /// [INIT-1] Who goes on with a mounted file whose disk keeps no log has its end from the process before.
     #[test]
@@ -433,11 +292,11 @@ mod tests {
             handover::send_fds(&line, &[], program::KEPT).unwrap();
             line
         });
-        let chronicle = Chronicle::new(crate::clock::Clock::start(), "web-1", "one");
+        let chronicle = Chronicle::new(Clock::start(), "web-1", "one");
         let keeping = Keeping::Process(Starter::ServiceManager(path));
         let vault = Vault::new(&keeping, dir.path(), "db1", AttachmentId([7; 16]));
         let kept = async {
-            let guard = vault.guard(Rc::new(chronicle), None);
+            let guard = Guard::over(vault, Rc::new(chronicle), None);
             assert!(!guard.is_busy());
             guard.keep(vec![(FUSE.to_owned(), tempfile::tempfile().unwrap().into())]);
             assert!(guard.is_busy(), "it is to be kept");
@@ -448,21 +307,65 @@ mod tests {
             assert!(!guard.is_busy() && guard.fault().is_none());
             guard.finish(true).await;
         };
-        tokio::task::LocalSet::new().run_until(kept).await;
+        LocalSet::new().run_until(kept).await;
         keeper.join().unwrap();
+    }
+
+    /// A vault whose keeper was found, and where no other one can be started; the keeper's end.
+    fn without_another(dir: &Path) -> (Vault, OwnedFd) {
+        let starter = Starter::Daemon(dir.join("not there"));
+        let mut vault = Vault::new(&Keeping::Process(starter), dir, "db1", AttachmentId([7; 16]));
+        let (line, theirs) = handover::socketpair().unwrap();
+        vault.place = Place::Good(program::Keeper::of_others(line));
+        (vault, theirs)
+    }
+
+    fn is_told_to_forget(keeper: &OwnedFd) -> bool {
+        handover::recv_fds(keeper).is_ok_and(|told| told.message == program::FORGET)
     }
 
     /// [SAFE-10] Where a second keeper cannot be started, the one that was found is no reason not to try again.
     #[test]
     fn a_keeper_that_has_not_all_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let starter = Starter::Daemon(dir.path().join("not there"));
-        let id = AttachmentId([7; 16]);
-        let mut vault = Vault::new(&Keeping::Process(starter), dir.path(), "db1", id);
-        let (line, _theirs) = handover::socketpair().unwrap();
-        vault.keeper = Some(program::Keeper::of_others(line));
+        let (mut vault, _theirs) = without_another(dir.path());
         let file = tempfile::tempfile().unwrap();
         assert!(vault.keep(&[(LOG, file.as_fd())]).is_err());
-        assert!(vault.keeper.is_none(), "its guard would wait for its end");
+        assert!(matches!(vault.place, Place::Old(_)), "its guard would wait for its end");
+    }
+
+    /// [SAFE-10] What it has is old once the attachment is over: another one of that name would find it.
+    #[test]
+    fn a_keeper_that_has_not_all_is_told_to_forget_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = || OwnedFd::from(tempfile::tempfile().unwrap());
+        let (mut vault, theirs) = without_another(dir.path());
+        assert!(vault.keep(&[(LOG, file().as_fd())]).is_err());
+        vault.forget();
+        assert!(is_told_to_forget(&theirs), "where something came to it");
+
+        let (mut vault, theirs) = without_another(dir.path());
+        vault.kept = vec![(LOG.to_owned(), file()), (FUSE.to_owned(), file())];
+        assert!(vault.drop_some(&[LOG]).is_err());
+        vault.forget();
+        assert!(is_told_to_forget(&theirs), "where something was to go");
+    }
+    /// [SAFE-10] The same of one that is to have more in the middle of a life.
+    #[tokio::test]
+    async fn a_keeper_that_cannot_be_replaced_forgets_with_its_attachment() {
+        let dir = tempfile::tempdir().unwrap();
+        let (vault, theirs) = without_another(dir.path());
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let chronicle = Chronicle::new(Clock::start(), "web1", "1").told_by(move |event| {
+            tell.send(event.what).unwrap();
+        });
+        let watching = async {
+            let guard = Guard::over(vault, Rc::new(chronicle), None);
+            guard.keep(vec![(FUSE.to_owned(), tempfile::tempfile().unwrap().into())]);
+            assert_eq!(told.recv().await.unwrap(), "log_not_kept");
+            guard.finish(false).await;
+        };
+        LocalSet::new().run_until(watching).await;
+        assert!(is_told_to_forget(&theirs));
     }
 }
