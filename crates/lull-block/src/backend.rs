@@ -69,10 +69,11 @@ pub trait Backend: Send + Sync {
     /// Waits for nothing, promises nothing and consumes no error ([SAFE-4]).
     fn start_write_back(&self);
 
-    /// Begins anew after a flush, or a durable change, was answered with
-    /// [`IoStatus::WriteBackFailed`](crate::IoStatus::WriteBackFailed): from here on a flush is
-    /// worth something again, for what is written from here on. The caller sees to it that
-    /// nothing is outstanding, and that whatever may be lost is written again ([SAFE-4]).
+    /// Begins anew after a request was answered with
+    /// [`IoStatus::WriteBackFailed`](crate::IoStatus::WriteBackFailed) or
+    /// [`IoStatus::Forgotten`](crate::IoStatus::Forgotten): from here on a flush is worth something again, for what is
+    /// written from here on. The caller sees to it that nothing is outstanding, and that whatever may be lost is written
+    /// again ([SAFE-4]).
     fn renew(&self) {}
 
     /// With `on`, requests that cannot be passed on because somebody is [waited for](Backend::waiting) are answered with

@@ -16,6 +16,10 @@ pub enum IoStatus {
     /// acknowledged since the last successful flush may be lost, and the kernel has forgotten it.
     #[error("write-back failed: unflushed data may be lost")]
     WriteBackFailed,
+    /// Any change acknowledged since the last successful flush may be lost, at no fault of the medium: the connection to
+    /// where it lies was, and nobody can say ([SAFE-4]).
+    #[error("unflushed data may be lost with the connection")]
+    Forgotten,
     /// The medium, its file system or a quota is full.
     #[error("no space left")]
     NoSpace,

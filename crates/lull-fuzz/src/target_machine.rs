@@ -147,7 +147,7 @@ impl World {
                 Event::Agentless { resource, now: Agentless { writers, readers } }
             }
             6 => {
-                let why = if from.coin() { Ended::Upstream } else { Ended::WriteBack };
+                let why = [Ended::WriteBack, Ended::Upstream, Ended::Forgotten][from.below(3)];
                 Event::LifeEnded { resource, why }
             }
             _ if self.machine.resources()[resource.0].chained => {

@@ -2,12 +2,12 @@
 //! away; they cannot be paused.
 
 use crate::daemon::{Input, Shared};
-use crate::executor::Executor;
+use crate::executor::{Executor, ended_by};
 use crate::gauge::Gauge;
 use crate::local::Local;
 use lull_block::{Buffer, Completion, IoStatus, Op};
 use lull_frontend::nbd::{self, Closer, Device, Errno, Exports, Geometry, OpenRefused, Reply};
-use lull_proto::target::{Ended, ResourceIndex, Target};
+use lull_proto::target::{ResourceIndex, Target};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -283,11 +283,11 @@ impl Runner {
     /// A part is done: the next one, one after the other, or the answer.
     fn carry_on(&self, mut part: Part, mut done: Completion) {
         let life = &self.local.shared[self.resource.0].life;
-        if let Err(IoStatus::WriteBackFailed | IoStatus::Faulted) = done.result
+        if let Some(why) = ended_by(done.result)
             && life.end(self.life)
         {
             // [SAFE-4] This client is told by the error.
-            self.local.tell(Input::LifeEnded { resource: self.resource, why: Ended::WriteBack });
+            self.local.tell(Input::LifeEnded { resource: self.resource, why });
         } else if !life.lasts(self.life) {
             // What it wrote may be lost, and no answer says so: it finds its connection ended.
             return part.reply.abandon();
@@ -317,9 +317,11 @@ impl Runner {
 
 fn errno(status: IoStatus) -> Errno {
     match status {
-        IoStatus::Io | IoStatus::WriteBackFailed | IoStatus::NotExecuted | IoStatus::Faulted => {
-            Errno::Io
-        }
+        IoStatus::Io
+        | IoStatus::WriteBackFailed
+        | IoStatus::Forgotten
+        | IoStatus::NotExecuted
+        | IoStatus::Faulted => Errno::Io,
         IoStatus::NoSpace | IoStatus::OutOfRange => Errno::NoSpace,
         IoStatus::ReadOnly => Errno::Perm,
         IoStatus::Invalid => Errno::Inval,

@@ -2,7 +2,8 @@
 
 use crate::daemon::Shared;
 use crate::toll::Toll;
-use lull_block::{Backend, Buffer, Completion, Completions, Op, Request};
+use lull_block::{Backend, Buffer, Completion, Completions, IoStatus, Op, Request};
+use lull_proto::target::Ended;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -16,6 +17,16 @@ pub struct Executor<T> {
 
 /// Places that are kept while nothing is under way; what had more gives all of them back then.
 const KEPT: usize = 64;
+
+/// Why a request that was answered so ends its resource's life [SAFE-4]; `None`: it does not. What a lost connection may have
+/// taken along is no failure of the medium.
+pub fn ended_by(result: Result<(), IoStatus>) -> Option<Ended> {
+    match result {
+        Err(IoStatus::WriteBackFailed | IoStatus::Faulted) => Some(Ended::WriteBack),
+        Err(IoStatus::Forgotten) => Some(Ended::Forgotten),
+        _ => None,
+    }
+}
 
 /// A slab: places are found again by their number, which is the request's tag.
 struct Waiting<T> {

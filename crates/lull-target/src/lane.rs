@@ -2,7 +2,7 @@
 //! not see them any more.
 
 use crate::daemon::{Input, Life};
-use crate::executor::Executor;
+use crate::executor::{Executor, ended_by};
 use crate::gauge::{Gauge, Watch};
 use crate::local::Local;
 use crate::sharers::{Calls, Sharing};
@@ -75,9 +75,9 @@ impl Open {
     }
 
     /// [SAFE-4] A flush failed: nothing of this life is answered any more, by nobody.
-    fn fail(&self) {
+    fn end(&self, why: Ended) {
         if self.life().end(self.terms.life) {
-            self.local.tell(Input::LifeEnded { resource: self.resource, why: Ended::WriteBack });
+            self.local.tell(Input::LifeEnded { resource: self.resource, why });
         }
     }
 }
@@ -427,8 +427,8 @@ impl Lane {
 
     fn answer(&self, open: &Open, ticket: Ticket, done: Completion) {
         self.free(ticket.bytes);
-        if let Err(IoStatus::WriteBackFailed | IoStatus::Faulted) = done.result {
-            open.fail();
+        if let Some(why) = ended_by(done.result) {
+            open.end(why);
         }
         let lasts = open.life().lasts(open.terms.life);
         let status = done.result.map_or_else(status_code, |()| StatusCode::Done);
@@ -462,9 +462,11 @@ impl Lane {
 /// What a failure is called on the wire.
 fn status_code(status: IoStatus) -> StatusCode {
     match status {
-        IoStatus::Io | IoStatus::WriteBackFailed | IoStatus::NoMemory | IoStatus::Faulted => {
-            StatusCode::Io
-        }
+        IoStatus::Io
+        | IoStatus::WriteBackFailed
+        | IoStatus::Forgotten
+        | IoStatus::NoMemory
+        | IoStatus::Faulted => StatusCode::Io,
         IoStatus::NotExecuted => StatusCode::NotExecuted,
         IoStatus::NoSpace => StatusCode::NoSpace,
         IoStatus::ReadOnly => StatusCode::ReadOnly,

@@ -1,7 +1,7 @@
 //! The one place where what the machine says becomes input and output.
 
 use crate::daemon::{Core, Daemon, Input};
-use crate::executor::Executor;
+use crate::executor::{Executor, ended_by};
 use crate::lane::Terms;
 use crate::local::Command;
 use crate::refusal;
@@ -153,18 +153,21 @@ impl Daemon {
         let mut all = true;
         for (resource, flush) in flushes.into_iter().enumerate() {
             // Nobody aborts these tasks; one that panicked has flushed nothing.
-            let good = flush.await.unwrap_or(false);
-            if !good && self.shared[resource].life.end(lives[resource]) {
+            let Err(why) = flush.await.unwrap_or(Err(Ended::WriteBack)) else { continue };
+            if self.shared[resource].life.end(lives[resource]) {
                 let resource = ResourceIndex(resource);
-                self.input(Input::LifeEnded { resource, why: Ended::WriteBack });
+                self.input(Input::LifeEnded { resource, why });
             }
-            all &= good;
+            all = false;
         }
         all
     }
 
-    /// Flushes one backend; whether it could be. While a restart waits for it, it is named.
-    async fn flush(&self, resource: usize, restart: Option<RestartId>) -> bool {
+    /// Flushes one backend. While a restart waits for it, it is named.
+    ///
+    /// # Errors
+    /// It could not be, which ends its life.
+    async fn flush(&self, resource: usize, restart: Option<RestartId>) -> Result<(), Ended> {
         let shared = &self.shared[resource];
         let executor = Executor::new(shared);
         let started = executor.start(Op::Flush, 0, 0, Buffer::empty(), ());
@@ -186,7 +189,7 @@ impl Daemon {
                 self.core.borrow_mut().chronicle.flushed(restart, resource);
             }
         }
-        let mut good = true;
+        let mut flushed = Ok(());
         for done in &done {
             executor.ticket(done);
             match done.result {
@@ -197,11 +200,11 @@ impl Daemon {
                 }
                 Err(status) => {
                     tracing::error!("{} could not be flushed: {status}", shared.backend.describe());
-                    good = false;
+                    flushed = Err(ended_by(done.result).unwrap_or(Ended::WriteBack));
                 }
             }
         }
-        good
+        flushed
     }
 
     /// A successor that is not wanted is ended without waiting for it here.

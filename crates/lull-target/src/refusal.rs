@@ -143,7 +143,7 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
             )
         }
         Refusal::WriteBackFailed { resource, failures: 0, .. } => {
-            format!("\"{resource}\" begins anew, since the resource did on which it lies")
+            format!("\"{resource}\" begins anew, since what it lies on may have lost what was not flushed")
         }
         Refusal::WriteBackFailed { resource, failures: 1, .. } => {
             format!("\"{resource}\" could not be written back and begins anew")

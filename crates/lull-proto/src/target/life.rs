@@ -39,6 +39,8 @@ pub enum Ended {
     WriteBack,
     /// The target on which the resource lies began a new one [CHAIN-4].
     Upstream,
+    /// The connection to where the medium lies was lost, and with it perhaps what was not flushed: nothing has failed.
+    Forgotten,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -86,6 +88,7 @@ impl Target {
         actions.push(Action::Report(match why {
             Ended::WriteBack => Report::WriteBackFailed { resource, failures: life.fail(now) },
             Ended::Upstream => Report::UpstreamBeganAnew { resource },
+            Ended::Forgotten => Report::MediumForgot { resource },
         }));
         // [RESUME-2] Sharers wait for each other anew.
         self.barrier_begins(resource);

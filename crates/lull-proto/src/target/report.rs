@@ -197,6 +197,9 @@ pub enum Report {
     WriteBackFailed { resource: ResourceIndex, failures: u32 },
     /// A resource begins a new life because the target on which it lies did. Everybody on it replays.
     UpstreamBeganAnew { resource: ResourceIndex },
+    /// A resource begins a new life because the connection to where its medium lies was lost, and with it perhaps what was not
+    /// flushed. Everybody on it replays.
+    MediumForgot { resource: ResourceIndex },
     /// The target on which a resource lies takes no request: who uses it is told to hold, and why.
     Holding { resource: ResourceIndex, reason: Prose, path: Path },
     /// The target on which a resource lies has fenced this one: nobody is let in any more.

@@ -266,12 +266,16 @@ fn target_event() -> impl Strategy<Value = target::Event> {
         1 => decision.prop_map(target::Event::Decide),
         1 => Just(target::Event::Evict { node: Name::new("a").unwrap(), resource: None }),
         2 => upstream(),
-        1 => (0..2usize, any::<bool>()).prop_map(|(place, above)| target::Event::LifeEnded {
-            resource: ResourceIndex(place),
-            why: if above { target::Ended::Upstream } else { target::Ended::WriteBack },
+        1 => (0..2usize, ended()).prop_map(|(place, why)| target::Event::LifeEnded {
+            resource: ResourceIndex(place), why,
         }),
         4 => Just(target::Event::Tick),
     ]
+}
+
+fn ended() -> impl Strategy<Value = target::Ended> {
+    use target::Ended::{Forgotten, Upstream, WriteBack};
+    proptest::sample::select(vec![WriteBack, Upstream, Forgotten])
 }
 
 fn upstream() -> impl Strategy<Value = target::Event> {

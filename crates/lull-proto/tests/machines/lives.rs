@@ -3,7 +3,7 @@
 
 use crate::pair::{Pair, Seen, config, restart};
 use lull_proto::initiator::{self, Phase};
-use lull_proto::target::{Change, Ended, Refusal, Report, ResourceIndex};
+use lull_proto::target::{self, Change, Ended, Refusal, Report, ResourceIndex};
 use lull_wire::{Access, DisconnectCode};
 use std::time::Duration;
 
@@ -150,6 +150,30 @@ fn a_medium_that_keeps_failing_rests() {
         matches!(report, Report::Refused { refusal: Refusal::WriteBackFailed { .. }, .. })
     };
     assert!(pair.reports.iter().filter(rests).count() >= 3);
+}
+
+/// [SAFE-4] A connection to the medium that is lost is no failure of it: however often, a new life begins and nobody waits for
+/// it any longer; and what fails after that has failed once.
+#[test]
+fn a_medium_that_may_have_forgotten_does_not_rest() {
+    let mut pair = Pair::sharing(1);
+    let resource = ResourceIndex(0);
+    for life in 1..=5 {
+        pair.write(0, life);
+        let forgot = target::Event::LifeEnded { resource, why: Ended::Forgotten };
+        pair.tell_target(forgot);
+        pair.until(|pair| pair.count(&Seen::Renewed(0)) == life as usize);
+        pair.until_within(SECOND / 2, Pair::all_share);
+    }
+    pair.lanes.failing = 1;
+    pair.submit(0, initiator::Ask::FLUSH);
+    pair.finish();
+    assert_eq!(pair.nodes[0].errors(), 0);
+    let failures = pair.reports.iter().filter_map(|report| match report {
+        Report::WriteBackFailed { failures, .. } => Some(*failures),
+        _ => None,
+    });
+    assert_eq!(failures.collect::<Vec<_>>(), [1]);
 }
 
 /// [SAFE-4] Where the next life cannot be recorded nobody is let in, and it is recorded later.

@@ -141,6 +141,11 @@ pub fn say(
             let text = "the resource on which it lies begins anew: whoever writes it replays";
             (name, "upstream_began_anew", text.to_owned())
         }
+        Report::MediumForgot { resource } => {
+            let name = machine.resources()[resource.0].name.to_string();
+            let text = "may have lost what was not flushed, with the connection to its server: whoever writes it replays";
+            (name, "medium_forgot", text.to_owned())
+        }
         Report::Holding { resource, reason, path } => {
             let name = machine.resources()[resource.0].name.to_string();
             let whom = path.as_slice().last().map(ToString::to_string).unwrap_or_default();

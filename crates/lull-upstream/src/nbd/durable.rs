@@ -41,10 +41,10 @@ struct State {
 enum Trust {
     #[default]
     Sound,
-    /// Acknowledged changes may be lost, and nobody has been told.
+    /// Acknowledged changes may be lost with a connection: no fault of the server's, as far as anybody knows.
     Lost,
-    /// Whoever asked first has been told.
-    Told,
+    /// The server could not make them durable.
+    Failed,
 }
 
 /// The right to have the one request outstanding that could consume an error.
@@ -83,14 +83,11 @@ impl Durable {
 
     /// Whether anything may still be called durable, and what is read there the last that was acknowledged.
     pub(super) fn sound(&self) -> Result<(), Ended> {
-        let mut state = self.state.borrow_mut();
-        match state.trust {
+        match self.state.borrow().trust {
             Trust::Sound => Ok(()),
-            Trust::Lost => {
-                state.trust = Trust::Told;
-                Err(Ended::Failed(IoStatus::WriteBackFailed))
-            }
-            Trust::Told => Err(Ended::Failed(IoStatus::Faulted)),
+            Trust::Lost => Err(Ended::Failed(IoStatus::Forgotten)),
+            // Whoever asked first has been told.
+            Trust::Failed => Err(Ended::Failed(IoStatus::Faulted)),
         }
     }
 
@@ -106,6 +103,7 @@ impl Durable {
             let waiting = self.turn.notified();
             {
                 let mut state = self.state.borrow_mut();
+                // A connection is lost only where nobody waits here.
                 if state.trust != Trust::Sound {
                     return Err(Ended::Failed(IoStatus::WriteBackFailed));
                 }
@@ -147,7 +145,7 @@ impl Durable {
         let ended = Ended::of(error);
         let Ended::Failed(_) = ended else { return ended };
         // Before others have their turn.
-        self.state.borrow_mut().trust = Trust::Told;
+        self.state.borrow_mut().trust = Trust::Failed;
         drop(turn);
         Ended::Failed(IoStatus::WriteBackFailed)
     }
@@ -169,6 +167,7 @@ mod tests {
 
     const WRITE_BACK: Result<(), Ended> = Err(Ended::Failed(IoStatus::WriteBackFailed));
     const FAULTED: Result<(), Ended> = Err(Ended::Failed(IoStatus::Faulted));
+    const FORGOTTEN: Result<(), Ended> = Err(Ended::Failed(IoStatus::Forgotten));
 
     /// Flushes that end when the test says so, and with what it says.
     #[derive(Default)]
@@ -255,9 +254,9 @@ mod tests {
         }
         assert!(durable.connection_lost());
         assert!(!durable.connection_lost(), "said once");
-        for told in [WRITE_BACK, FAULTED, FAULTED] {
+        for _ in 0..3 {
             let mut flush = pin!(durable.flush(async || server.flush().await));
-            assert_eq!(poll(flush.as_mut()), Poll::Ready(told));
+            assert_eq!(poll(flush.as_mut()), Poll::Ready(FORGOTTEN), "it has not failed");
         }
     }
 

@@ -159,9 +159,9 @@ fn a_flush_after_a_loss_with_unflushed_changes_claims_nothing() {
     case.kill();
     case.wait_away();
     case.start();
-    assert_eq!(case.bench.plain(Op::Flush, 0, 0), Err(IoStatus::WriteBackFailed));
-    assert_eq!(case.bench.plain(Op::Flush, 0, 0), Err(IoStatus::Faulted));
-    assert_eq!(case.bench.write(0, &[2; 4096], true), Err(IoStatus::Faulted));
+    assert_eq!(case.bench.plain(Op::Flush, 0, 0), Err(IoStatus::Forgotten));
+    assert_eq!(case.bench.plain(Op::Flush, 0, 0), Err(IoStatus::Forgotten));
+    assert_eq!(case.bench.write(0, &[2; 4096], true), Err(IoStatus::Forgotten));
     assert_eq!(case.bench.write(0, &[3; 4096], false), Ok(()), "it promises nothing");
     case.bench.backend.renew();
     assert_eq!(case.bench.read(0, 4096).unwrap(), [3; 4096]);
@@ -178,8 +178,8 @@ fn a_read_after_a_loss_with_unflushed_changes_finds_nothing_older() {
     case.wait_away();
     case.disk.state().bytes.fill(0);
     case.start();
-    assert_eq!(case.bench.read(0, 4096).err(), Some(IoStatus::WriteBackFailed));
-    assert_eq!(case.bench.read(0, 4096).err(), Some(IoStatus::Faulted), "nobody has begun anew");
+    assert_eq!(case.bench.read(0, 4096).err(), Some(IoStatus::Forgotten));
+    assert_eq!(case.bench.read(0, 4096).err(), Some(IoStatus::Forgotten), "nobody has begun anew");
     case.bench.backend.renew();
     case.bench.write(0, &[1; 4096], false).unwrap();
     assert_eq!(case.bench.read(0, 4096).unwrap(), [1; 4096]);
