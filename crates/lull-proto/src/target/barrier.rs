@@ -9,6 +9,7 @@
 //!
 //! Who is clean, because it completed the pause before a planned restart, has nothing unanswered and is not waited for.
 
+use super::session::Claim;
 use super::{
     Action, Actions, Change, Holder, Phase, Report, ResourceIndex, Seat, SessionState, Target,
     Ticket,
@@ -18,7 +19,7 @@ use crate::{ConnId, MonoTime};
 use alloc::vec::Vec;
 use core::time::Duration;
 use lull_wire::messages::Resume;
-use lull_wire::{Access, AttachmentId, RestartId};
+use lull_wire::{Access, AttachmentId, RestartId, Tenure};
 
 /// When the loss of places is recorded once more, after that failed.
 const RECORD_AGAIN: Duration = Duration::from_secs(2);
@@ -30,12 +31,28 @@ pub(super) struct Barrier {
     pub(super) until: Option<MonoTime>,
     /// Writers lose their places: until that is written they might come back to them after a crash.
     pub(super) written: Vec<Pending>,
+    /// What clients without an agent have raised the tenure to. As long as that is the present one nobody was let in since who
+    /// could write.
+    pub(super) raised: Tenure,
 }
 
 impl Barrier {
     /// Whether others wait for what is to be written.
     fn waits(&self) -> bool {
         self.written.iter().any(|pending| matches!(pending.change, Change::Missed(..)))
+    }
+}
+
+/// Whose places are lost with it.
+fn losers(change: &Change) -> &[AttachmentId] {
+    match change {
+        Change::Gone(one) => core::slice::from_ref(one),
+        Change::Missed(whom, ..) => whom,
+        Change::Owner(..)
+        | Change::Incarnation(..)
+        | Change::Intent(_)
+        | Change::Clean(_)
+        | Change::Revoked(_) => &[],
     }
 }
 
@@ -288,16 +305,29 @@ impl Target {
             let is_due = |pending: &mut Pending| pending.again.is_some_and(|at| at <= now);
             let due: Vec<_> = self.barriers[place.0].written.extract_if(.., is_due).collect();
             for pending in due {
-                if let Some(change) = self.still_lost(place, pending.change) {
+                if losers(&pending.change).iter().any(|one| self.is_recording(*one)) {
+                    let again = Some(now + RECORD_AGAIN);
+                    self.barriers[place.0].written.push(Pending { again, ..pending });
+                } else if let Some(change) = self.still_lost(place, pending.change) {
                     self.write(place, change, actions);
                 }
             }
         }
     }
 
+    /// Whether its place is just being written: what is written behind that would take away a place that it has anew. Before
+    /// it is, and where it cannot be, the old one is written off like any other [SAFE-7].
+    fn is_recording(&self, attachment: AttachmentId) -> bool {
+        let mine = |claim: &Claim| claim.entry.attachment == attachment;
+        self.orphans.values().any(mine)
+            || self.sessions.values().any(|session| {
+                matches!(&session.state, SessionState::Recording { claim, .. } if mine(claim))
+            })
+    }
+
     /// Who has come back since has a place anew, which is written already: it stays. [SAFE-7] And no tenure falls.
     fn still_lost(&self, place: ResourceIndex, change: Change) -> Option<Change> {
-        let is_back = |one: &AttachmentId| self.roster.contains_key(one) || self.is_claimed(*one);
+        let is_back = |one: &AttachmentId| self.roster.contains_key(one);
         match change {
             Change::Gone(one) if is_back(&one) => None,
             Change::Missed(mut whom, _, _) => {

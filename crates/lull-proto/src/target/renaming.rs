@@ -172,7 +172,7 @@ impl Upper {
 
 impl Barrier {
     fn rename(&mut self, names: &mut impl Renaming) {
-        let Self { until, written } = self;
+        let Self { until, written, raised: _ } = self;
         *until = until.map(|at| names.deadline(at));
         for Pending { ticket, change: _, again } in written {
             *ticket = names.ticket(*ticket);

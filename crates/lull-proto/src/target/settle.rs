@@ -105,8 +105,10 @@ impl Target {
         };
         let over = self.roster.values().filter(over).map(|seat| seat.entry.attachment);
         let over: Vec<AttachmentId> = over.collect();
-        // [SEC-4] Whoever came before and was not let in, since it could not be written, has raised it already.
-        if over.is_empty() && self.closed(resource).is_some() {
+        // [SEC-4] Whoever came before has raised it already, let in or not, and since then nobody was who could write: of
+        // those who come while it cannot be written only the first adds to what is to be.
+        let present = self.resources[resource.0].tenure;
+        if over.is_empty() && self.barriers[resource.0].raised == present {
             return;
         }
         for attachment in &over {
@@ -115,6 +117,7 @@ impl Target {
             }
         }
         self.give_up(resource, over, actions);
+        self.barriers[resource.0].raised = self.resources[resource.0].tenure;
     }
 
     /// The last session is closed: the process may go.
