@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 
 use lull_frontend::fuse::{Channel, Mount, MountError, Owner, ServeEnd, serve};
-use lull_frontend::nbd::{Closer, Op};
+use lull_frontend::nbd::{Closer, Device as _, Op};
 use support::{Answers, MIB, Memory, local, patterned, tool};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
 /// What a mount left behind.
 struct Left {
@@ -227,6 +228,46 @@ fn a_loop_device_on_it_carries_a_file_system() {
     tool("losetup", &["--detach", device]);
     assert!(again == std::fs::read(patterned(mounted.directory.path(), "same", 8 * MIB)).unwrap());
     assert!(mounted.end().ops.contains(&Op::Flush));
+}
+
+/// [INIT-1] What was taken and waits for memory is with nobody but this process: a kernel that does not ask again would wait for
+/// it without end if that one were replaced.
+#[test]
+fn a_request_that_waits_for_memory_is_one_that_is_not_answered() {
+    local(async {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        let (mount, fd) = Mount::new(&path, "a disk in memory").unwrap();
+        let owner = Owner { uid: 0, gid: 0, mode: 0o600 };
+        let channel = Rc::new(Channel::new(fd, owner).unwrap());
+        let mut disk = Memory::new(MIB);
+        disk.most_buffers = 1;
+        let disk = Rc::new(disk);
+        let closer = Closer::new();
+        let serving = serve(Rc::clone(&channel), Rc::clone(&disk), closer.clone());
+        let serving = tokio::task::spawn_local(serving);
+        let anothers = disk.buffer(512);
+        let user = std::thread::spawn(move || {
+            File::open(path).unwrap().read_exact_at(&mut [0; 512], 0).unwrap();
+        });
+        while closer.is_whole() {
+            yield_now().await;
+        }
+        closer.quiet();
+        assert!(!channel.is_idle(), "it was taken");
+        drop(anothers);
+        while !channel.is_idle() {
+            yield_now().await;
+        }
+        closer.go_on();
+        while !user.is_finished() {
+            yield_now().await;
+        }
+        user.join().unwrap();
+        closer.close();
+        serving.await.unwrap().unwrap();
+        tokio::task::spawn_blocking(|| mount.remove()).await.unwrap().unwrap();
+    });
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Channel {
     watcher: RefCell<Option<Watcher>>,
     /// Requests that a device has and has not answered.
     in_flight: Cell<usize>,
+    /// One was taken that may not have come to a device yet.
+    taking: Cell<bool>,
     /// Whoever waits for none of them.
     waiting: RefCell<Option<Waker>>,
 }
@@ -67,9 +69,9 @@ impl Channel {
     fn with(fd: OwnedFd, record: Record) -> io::Result<Channel> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         let fd = watch(fd)?;
-        let (record, in_flight) = (Cell::new(record), Cell::new(0));
-        let (watcher, waiting) = Default::default();
-        Ok(Channel { fd, record, watcher, in_flight, waiting })
+        let record = Cell::new(record);
+        let (watcher, in_flight, taking, waiting) = Default::default();
+        Ok(Channel { fd, record, watcher, in_flight, taking, waiting })
     }
 
     /// What its next server has to know.
@@ -135,9 +137,15 @@ impl Channel {
         self.update(|record| record.users = record.users.saturating_sub(1));
     }
 
-    /// Whether no request is unanswered that a device has.
+    /// Whether no request is unanswered that a device has, or is to have once there is memory for it.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.get() == 0
+        self.in_flight.get() == 0 && !self.taking.get()
+    }
+
+    /// A request was taken, and is not with a device until what this returns is dropped.
+    pub(super) fn taking(&self) -> Taking<'_> {
+        self.taking.set(true);
+        Taking(self)
     }
 
     pub(super) fn begin(&self) {
@@ -177,6 +185,15 @@ impl Channel {
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// A request that was taken. There is one at a time.
+pub(super) struct Taking<'a>(&'a Channel);
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.0.taking.set(false);
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn serve<D: Device + 'static>(
     closer: Closer,
 ) -> Result<(), ServeEnd> {
     let geometry = device.geometry();
-    let mut file = File { channel, device, geometry, closer: closer.clone() };
+    let mut file = File { channel: Rc::clone(&channel), device, geometry, closer: closer.clone() };
     let mut buffer = vec![0; 4096 + MOST as usize];
     let mut turns = Turns::default();
     let parting = || closer.when(|stage| stage == Stage::Parting);
@@ -76,7 +76,7 @@ pub async fn serve<D: Device + 'static>(
             Ok(Some(length)) => {
                 if let Some(request) = Request::decode(&buffer[..length]) {
                     // It may be asked for in several steps, or wait for memory.
-                    let _halfway = closer.halfway();
+                    let _taken = (closer.halfway(), channel.taking());
                     let done = tokio::select! {
                         biased;
                         done = file.take(request) => done,
