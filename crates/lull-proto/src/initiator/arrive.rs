@@ -432,12 +432,7 @@ impl Initiator {
             return;
         }
         // [CONN-5] The target may have let it in, or may not have let it go: it is asked once more.
-        let leaving = self.intent == Intent::Leave
-            && self.has_nothing_to_lose()
-            && matches!(
-                self.state,
-                State::Leaving { step: super::Leaving::Asked, .. } | State::Attaching { .. }
-            );
+        let leaving = self.intent == Intent::Leave && self.has_nothing_to_lose();
         if leaving {
             self.intent = Intent::LeaveOnceMore;
         }

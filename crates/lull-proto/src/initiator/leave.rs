@@ -10,12 +10,9 @@ impl Initiator {
         if self.intent == Intent::Stay {
             self.intent = Intent::Leave;
         }
-        let once_more = self.intent == Intent::LeaveOnceMore;
         match &self.state {
             State::Idle => self.end(End::Left, actions),
-            State::Away { .. } | State::Dialling { .. }
-                if at_once || (self.has_nothing_to_lose() && !once_more) =>
-            {
+            State::Away { .. } | State::Dialling { .. } if at_once => {
                 self.end(End::Left, actions);
             }
             // [CONN-5] Where ATTACH is sent a place may be reserved already: it is given back once it is granted.
@@ -43,6 +40,14 @@ impl Initiator {
             | State::Flushing { .. }
             | State::Leaving { .. }
             | State::Ended(_) => {}
+        }
+    }
+
+    /// [CONN-5] Without a session nobody is waited for on behalf of what was answered meanwhile, by the policy too.
+    pub(super) fn leave_unheard(&mut self, actions: &mut Actions) {
+        let unheard = matches!(self.state, State::Away { .. } | State::Dialling { .. });
+        if unheard && self.intent == Intent::Leave && self.has_nothing_to_lose() {
+            self.end(End::Left, actions);
         }
     }
 

@@ -228,6 +228,7 @@ impl Initiator {
             let held = self.link().is_some_and(|link| link.held.is_some());
             self.requests.give_back(held, actions);
         }
+        self.leave_unheard(actions);
     }
 
     fn submit(&mut self, now: MonoTime, slot: Slot, ask: Ask, rest: u64, actions: &mut Actions) {

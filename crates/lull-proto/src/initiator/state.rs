@@ -112,8 +112,8 @@ pub enum Leaving {
 /// | | DETACHED | `Ended` |
 ///
 /// `Ended` also follows
-/// * where an operator ends the attachment and it has not begun, or is without a session and has nothing to lose; or
-///   ends it at once, from `Ready` on only while no request is left;
+/// * where an operator ends the attachment and it has not begun, or is without a session and has nothing to lose, or not
+///   any more once its policy has answered the rest; or ends it at once, from `Ready` on only while no request is left;
 /// * where DISCONNECT says that it was taken over or evicted;
 /// * from `Dialling` and `Attaching` where REFUSED is final for it: at first, when it leaves (what it retains stays for its
 ///   next life), and when it is fenced;

@@ -74,8 +74,9 @@ impl Initiator {
         let marks = Marks { gone: Some(since), ..Marks::default() };
         let (none, timeout) = (Duration::ZERO, self.config.restart_timeout);
         let mut outage = Outage::new(since, Why::Successor, none, timeout, marks);
-        // [TIMER-5] The hold is the one that it was: a restart of the daemon neither ends nor extends it.
-        outage.deadline = deadline.or(outage.deadline);
+        // [TIMER-5] The hold is the one that it was: a restart of the daemon neither ends nor extends it. Where it had no end, or
+        // none is known, it is as if it had begun now.
+        outage.deadline = deadline.or(Some(now + timeout));
         if expired {
             outage.expiry = Expiry::Ran(match self.config.policy {
                 Policy::Error => Course::Failing,

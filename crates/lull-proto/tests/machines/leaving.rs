@@ -2,7 +2,7 @@
 
 use crate::alone::{Alone, attached, connect, disconnect, pause, resume, welcome};
 use crate::pair::config;
-use lull_proto::initiator::{Action, End, Event, Phase, Report};
+use lull_proto::initiator::{Action, Config, End, Event, Phase, Policy, Report};
 use lull_wire::messages::{Detached, Refused};
 use lull_wire::{
     DisconnectCode, Epoch, Kind, Message, OpCode, RefusalCode, Retry, StatusCode, Tenure,
@@ -269,4 +269,67 @@ fn who_leaves_at_the_end_of_a_long_outage_asks_for_some_seconds_too() {
     assert_eq!(ended(&alone), Some(End::Left));
     let tried = alone.now.since(since);
     assert!(tried >= Duration::from_secs(1) && tried <= Duration::from_secs(6), "{tried:?}");
+}
+
+/// Nobody answers a dial until it has ended; how long that took.
+fn in_vain(alone: &mut Alone) -> Duration {
+    let since = alone.now;
+    while ended(alone).is_none() {
+        alone.handle(Event::DialFailed { conn: alone.dialled() });
+        alone.pass(alone.machine.deadline().map_or(Duration::ZERO, |at| at.since(alone.now)));
+        assert!(alone.now.since(since) < Duration::from_secs(3600), "it dials on");
+    }
+    alone.now.since(since)
+}
+
+/// [CONN-5] [TIMER-1] Once the policy has answered the last that was waited for, nothing is left to wait for.
+#[test]
+fn a_detach_without_a_session_ends_when_the_policy_has_answered_the_last() {
+    for policy in [Policy::Error, Policy::Shutdown] {
+        let mut alone = Alone::new(Config { policy, ..config(0, "disk-a") });
+        alone.handle(Event::Begin);
+        alone.connects();
+        alone.attaches(1);
+        alone.receive(resume(0));
+        alone.lose();
+        let held = alone.submit(OpCode::Read, 1);
+        alone.handle(Event::Detach { at_once: false });
+        assert_eq!(ended(&alone), None, "it waits");
+        in_vain(&mut alone);
+        assert_eq!(alone.answers(), [(held, StatusCode::Io)]);
+        assert_eq!(ended(&alone), Some(End::Left), "{policy:?}");
+    }
+}
+
+/// [CONN-5] Nor where a front end had begun something of which nothing came.
+#[test]
+fn a_detach_without_a_session_ends_when_nothing_is_half_asked_any_more() {
+    let mut alone = Alone::sharing();
+    alone.handle(Event::Halfway { on: true });
+    alone.handle(Event::Detach { at_once: false });
+    alone.lose();
+    assert_eq!(ended(&alone), None);
+    alone.handle(Event::Halfway { on: false });
+    assert_eq!(ended(&alone), Some(End::Left));
+}
+
+/// [CONN-5] A target that is lost before RESUME keeps a place too: it is asked for some seconds, and no longer.
+#[test]
+fn a_detach_before_resume_outlives_a_loss_for_some_seconds() {
+    let mut alone = attaching();
+    alone.receive(attached(1).into());
+    alone.handle(Event::Remembered);
+    assert_eq!(alone.machine.phase(), Phase::Ready);
+    alone.handle(Event::Detach { at_once: false });
+    alone.lose();
+    let mut back = alone.clone();
+    let tried = in_vain(&mut alone);
+    assert_eq!(ended(&alone), Some(End::Left));
+    assert!((1..10).contains(&tried.as_secs()), "{tried:?}");
+
+    back.pass(Duration::from_millis(100));
+    back.connects();
+    back.attaches(2);
+    back.receive(resume(0));
+    assert_eq!(back.sent(Kind::Detach).len(), 1);
 }

@@ -139,6 +139,22 @@ fn an_heir_waits_as_long_as_the_pause_announced_in_which_the_life_before_ended()
     }
 }
 
+/// [TIMER-5] [INIT-1] Before the first RESUME no restart timer ran: what the heir begins is a whole one, however long the
+/// target had been away.
+#[test]
+fn a_wait_that_had_no_deadline_has_a_whole_one_from_the_heir_on() {
+    let mut before = Alone::sharing();
+    let since = before.now;
+    let succession = Succession { deadline: None, since, ..left(&mut before) };
+    let mut alone = Alone::new(config(0, "disk-a"));
+    alone.now = since + Duration::from_secs(86_400);
+    alone.machine.succeed(alone.now, succession);
+    alone.handle(Event::Begin);
+    let outage = alone.machine.view(alone.now).outage.expect("the same outage");
+    assert_eq!(outage.since, since);
+    assert_eq!(outage.deadline, Some(alone.now + config(0, "disk-a").restart_timeout));
+}
+
 /// [INIT-1] [SAFE-3] What was sent to be kept, and cannot be kept any more, is durable before it is answered, and is not
 /// sent before what could be replayed over it is flushed.
 #[test]
