@@ -187,6 +187,8 @@ pub struct AttachmentStatus {
     pub refused: Option<String>,
     /// Why its state cannot be written, where it cannot.
     pub state_fault: Option<Fault>,
+    /// What its device in the kernel waits for, where that takes long, and since when.
+    pub device_waits: Option<Fault>,
     /// Why nobody keeps its unflushed changes over the end of the daemon, where nobody does.
     pub log_fault: Option<Fault>,
     /// What is known of unflushed changes that were lost with an earlier process of the daemon.

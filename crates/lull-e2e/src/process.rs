@@ -161,7 +161,8 @@ pub(crate) fn mentioning(text: &str) -> Vec<u32> {
     let named = |number: &u32| {
         let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
         let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
-        name.trim() == "lull" && line.windows(text.len()).any(|some| some == text.as_bytes())
+        let ours = ["lull", "lull-target", "lull-initiator"].contains(&name.trim());
+        ours && line.windows(text.len()).any(|some| some == text.as_bytes())
     };
     running(|_, _| true).into_iter().filter(|number| *number != own).filter(named).collect()
 }

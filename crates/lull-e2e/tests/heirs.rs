@@ -89,7 +89,7 @@ fn a_successor_that_cannot_take_over_leaves_the_old_process_at_work() {
     refused(&good.replace("\"disk\"", "\"other\""), "`lull detach disk` first");
     // It passes its check, and cannot listen where it is to.
     refused(&good.replace("web1-admin.sock", "web1.toml/admin.sock"), "the old process goes on");
-    refused(&good.replace("keep-alive", "keep-alove"), "successor");
+    refused(&good.replace("keep-alive", "keep-alove"), "; did you mean `keep-alive`?");
     world.write("web1.toml", &good);
     web.restart();
     load.wait_progress(100);

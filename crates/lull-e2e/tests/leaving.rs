@@ -1,7 +1,7 @@
 //! What an operator is told who ends attachments, at either side, and what is told when one cannot begin.
 
 use lull_admin::SessionPhase;
-use lull_e2e::{PROMPT, Target, Use, World, wait_until};
+use lull_e2e::{PROMPT, Shape, Target, Use, World, check_disk, wait_until};
 
 fn target(world: &World) -> Target {
     world.target("stor").file("db1", "16M").start()
@@ -29,7 +29,7 @@ fn who_detaches_while_the_target_is_away_is_told_that_its_place_stays_reserved()
 fn who_is_connected_is_evicted_by_force_only() {
     let world = World::new();
     let target = target(&world);
-    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let mut web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
     let told = target.lull(&["evict", "web1", "--yes"]).code(1);
     assert!(
         told.stderr.contains("is connected") && told.stderr.contains("--force"),
@@ -41,6 +41,13 @@ fn who_is_connected_is_evicted_by_force_only() {
     assert_eq!(web.process().wait(PROMPT).code(), Some(1), "it ends");
     let log = target.log();
     assert!(log.contains("web1: told to disconnect"), "events name the node: {log}");
+    // What it says is what lets it in again.
+    let state = web.state_dir().join("db1.json");
+    let log = web.log();
+    assert!(log.contains(&state.display().to_string()), "it says what to remove: {log}");
+    std::fs::remove_file(&state).expect("what it named is there");
+    web.start();
+    check_disk(&web.nbd(), Shape::default());
 }
 
 /// [SAFE-9] A refusal that ends a daemon is told once.

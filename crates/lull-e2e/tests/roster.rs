@@ -54,6 +54,9 @@ fn a_lost_writers_disk_is_kept_for_it_until_it_is_evicted() {
     let why = "another writer was let in";
     wait_until("web1 is told why it is refused", PROMPT, || web1.log().contains(why));
     assert_eq!(web1.process().wait(PROMPT).code(), Some(1), "a final refusal ends it");
+    let state = web1.state_dir().join("db1.json");
+    let log = web1.log();
+    assert!(log.contains(&state.display().to_string()), "it says what to remove: {log}");
     assert_eq!(target.session("web2").map(|one| one.phase), Some(SessionPhase::Sharing));
     target.lull(&["evict", "nobody"]).code(1);
 }
@@ -293,4 +296,19 @@ fn events_tell_every_coming_and_going() {
     assert!(listed.contains("completed"), "{listed}");
     let drawn = target.lull(&["history", "1"]).ok().stdout;
     assert!(drawn.contains("PAUSE COMPLETE"), "{drawn}");
+}
+
+/// On one host both daemons bear its name, unless they are told otherwise.
+#[test]
+fn an_initiator_of_its_targets_own_name_is_told_apart_from_it() {
+    let world = World::new();
+    let target = target(&world);
+    let web = world.initiator("stor").place("user").uses(Use::of(&target, "db1")).start();
+    target.restart(&["--daemon"]);
+    let told = target.lull(&["history", "1"]).ok().stdout;
+    assert!(told.contains(" stor (initiator): paused: "), "{told}");
+    assert!(told.contains("  stor (initiator)\n"), "a column of its own: {told}");
+    let process = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    assert_eq!(process(target.pid()).expect("a process"), "lull-target\n");
+    assert_eq!(process(web.pid()).expect("a process"), "lull-initiator\n");
 }

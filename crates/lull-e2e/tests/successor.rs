@@ -29,7 +29,7 @@ fn replace(path: &Path, script: &str) {
 }
 
 /// A restart whose successor does not pass its own check: exit status 1 with `reason`, and nobody was paused.
-fn refused_before_the_pause(target: &Target, load: &Load, reason: &str) {
+fn refused_before_the_pause(target: &Target, load: &Load, reason: &str) -> String {
     let pid = target.pid();
     load.take_window();
     let said = target.lull(&["restart", "--daemon"]).code(1).says(reason);
@@ -44,6 +44,7 @@ fn refused_before_the_pause(target: &Target, load: &Load, reason: &str) {
     target.wait_all_sharing();
     load.wait_progress(100);
     assert!(target.children().is_empty(), "no successor is left");
+    said.stderr
 }
 
 /// [PAUSE-9]
@@ -74,8 +75,14 @@ fn a_configuration_that_became_wrong_pauses_nobody() {
     let load = Load::start(&web.nbd(), Shape::default());
     let good = std::fs::read_to_string(world.path("stor.toml")).expect("its configuration");
     world.write("stor.toml", &good.replace("pause-timeout", "pause-timeuot"));
-    refused_before_the_pause(&target, &load, "successor");
-    assert!(target.log().contains("pause-timeuot"), "the log names the key: {}", target.log());
+    let place = format!("{}:7: ", world.path("stor.toml").display());
+    let said = refused_before_the_pause(&target, &load, &place);
+    assert!(said.contains("`pause-timeuot`"), "what is wrong: {said}");
+    assert!(said.contains("did you mean `pause-timeout`?"), "the next step: {said}");
+    assert!(target.log().contains("pause-timeuot"), "the log shows the line: {}", target.log());
+    // What a file may hold, and this host has not.
+    world.write("stor.toml", &good.replace("db1.img,size=16M", "db9.img"));
+    refused_before_the_pause(&target, &load, "db9.img does not exist");
     world.write("stor.toml", &good);
     target.restart(&["--daemon"]);
     load.finish().clean();

@@ -30,7 +30,7 @@ use crate::outstanding::Carries;
 use crate::receive::{Carried, Over};
 use crate::shutdown::{Host, Shutdown};
 use crate::slots::{Duty, Slots};
-use crate::state_file::Kept;
+use crate::state_file::{self, Kept};
 use crate::state_writer::StateWriter;
 use crate::timer::{self, Alarm};
 use crate::unserved;
@@ -116,6 +116,8 @@ pub(crate) struct Core {
 /// What people are told about it.
 #[derive(Debug)]
 pub(crate) struct Told {
+    /// Where its state is.
+    pub state: PathBuf,
     pub phase: Phase,
     pub since: MonoTime,
     /// Name of the target, from WELCOME.
@@ -143,6 +145,8 @@ pub(crate) struct Told {
     pub tally: Tally,
     /// Why the last replay failed, and when.
     pub replay_fault: Option<(MonoTime, String)>,
+    /// What a device of the kernel's waits for, and since when.
+    pub device_waits: Option<Fault>,
     /// When a change was last answered with "no space left".
     pub full_at: Option<MonoTime>,
     /// Whether RESUME ever came.
@@ -180,6 +184,7 @@ impl Attachment {
     pub fn new(made: Made, machine: Initiator, writer: StateWriter, log: Log) -> Rc<Self> {
         let (journal, settled, guard) = log;
         let told = Told {
+            state: state_file::place(&made.state_dir, &made.config.name),
             phase: machine.phase(),
             since: made.clock.now(),
             target: None,
@@ -196,6 +201,7 @@ impl Attachment {
             shutdown: None,
             tally: Tally::default(),
             replay_fault: None,
+            device_waits: None,
             full_at: None,
             shared_once: false,
             known_there: !made.fresh,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use lull_admin::Fault;
 use lull_frontend::device::Device as _;
 use lull_frontend::nbd::{self, Stage};
 use lull_frontend::ublk::{self, BlockDevice, Number, Queue, UblkError};
@@ -176,7 +177,7 @@ async fn take(
     let mark =
         attachment.made.kept.attachment.0.first_chunk().map_or(0, |id| u64::from_be_bytes(*id));
     let alone = attachment.config().front_ends() == 1;
-    let mut tries = 0;
+    let (mut tries, mut waits) = (0, None);
     loop {
         tries += 1;
         let told = told.clone();
@@ -185,9 +186,9 @@ async fn take(
             Err(error @ UblkError::Kept(..))
                 if (alone || tries < TRIES) && !attachment.face.closer().is_closed() =>
             {
-                if tries == 1 {
-                    warn(attachment, format!("{error}; this is tried again and again"));
-                }
+                waits.get_or_insert_with(|| {
+                    Waits::new(attachment, format!("{error}; this is tried again and again"))
+                });
             }
             ended => return Ok(ended?),
         }
@@ -195,7 +196,7 @@ async fn take(
 }
 
 /// Where blocking hurts nobody. The kernel sets itself no time for `what` it does there; whoever looks why nothing goes on
-/// finds it in the log.
+/// finds it in the log, and while it lasts among the alerts.
 async fn aside<T: Send + 'static>(
     attachment: &Attachment,
     what: &str,
@@ -205,14 +206,35 @@ async fn aside<T: Send + 'static>(
     let ended = match tokio::time::timeout(PATIENCE, &mut acting).await {
         Ok(ended) => ended,
         Err(_) => {
-            let waits = PATIENCE.as_secs();
-            warn(attachment, format!("the kernel takes more than {waits} s {what}"));
+            let limit = PATIENCE.as_secs();
+            let text = format!("the kernel takes more than {limit} s {what}");
+            let _waits = Waits::new(attachment, text);
             acting.await
         }
     };
     ended.map_err(io::Error::other)
 }
 
-fn warn(attachment: &Attachment, text: String) {
-    attachment.made.chronicle.warn(&attachment.config().name, "device_waits", text);
+/// [TIMER-5] Somebody waits for the kernel, or for what it keeps for another process: told when it begins, and as long as
+/// this lives.
+struct Waits<'a> {
+    attachment: &'a Attachment,
+    /// What was waited for before, and is still.
+    before: Option<Fault>,
+}
+
+impl<'a> Waits<'a> {
+    fn new(attachment: &'a Attachment, text: String) -> Self {
+        let chronicle = &attachment.made.chronicle;
+        let fault = Fault { since: chronicle.wall_ms(), why: text.clone() };
+        let before = attachment.core.borrow_mut().told.device_waits.replace(fault);
+        chronicle.warn(&attachment.config().name, "device_waits", text);
+        Self { attachment, before }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.attachment.core.borrow_mut().told.device_waits = self.before.take();
+    }
 }

@@ -45,11 +45,16 @@ pub fn take(config: &Config) {
     let footing = TAKEN.get_or_init(|| try_all(config));
     for missing in &footing.missing {
         // A service is there for others, a program in a terminal is looked at.
-        match std::env::var_os("NOTIFY_SOCKET") {
-            Some(_) => tracing::warn!("{missing}"),
-            None => tracing::debug!("{missing}"),
+        match is_service() {
+            true => tracing::warn!("{missing}"),
+            false => tracing::debug!("{missing}"),
         }
     }
+}
+
+/// Whether a service manager has started this process, whose unit says what it may.
+fn is_service() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 /// How far it has come; none: this process has not tried.
@@ -101,23 +106,26 @@ fn try_all(config: &Config) -> Footing {
     // First: what is locked is brought in, and that takes memory.
     let flusher = configure_io_flusher_behavior(true);
     let io_flusher = is_io_flusher().unwrap_or(false);
-    if !io_flusher {
+    let own: Vec<_> = config.attachments.iter().filter(|one| one.is_device()).collect();
+    let next = Next::here();
+    if let (false, Some(next)) = (io_flusher, next.flusher(!own.is_empty())) {
         let why = flusher.err().map_or_else(String::new, |error| format!(" ({error})"));
         missing.push(format!(
-            "memory that it allocates may have to wait for a disk that it serves{why}: give it CAP_SYS_RESOURCE"
+            "memory that it allocates may have to wait for a disk that it serves{why}: {next}"
         ));
     }
-    let own: Vec<_> = config.attachments.iter().filter(|one| one.is_device()).collect();
     let entered = if own.is_empty() { Ok(()) } else { realtime::enter() };
     if let Err(error) = entered {
         missing.push(format!(
-            "programs of this host may take the memory that it needs to send and receive ({error}): set LimitRTPRIO=1 and RestrictRealtime=no"
+            "programs of this host may take the memory that it needs to send and receive ({error}): {}",
+            next.realtime()
         ));
     }
     let locked = lock();
     if let Err(why) = &locked {
         missing.push(format!(
-            "its memory may be swapped out or dropped, and is then read from a disk ({why}): set LimitMEMLOCK=infinity"
+            "its memory may be swapped out or dropped, and is then read from a disk ({why}): {}",
+            next.locked()
         ));
     }
     if !own.is_empty() {
@@ -130,6 +138,46 @@ fn try_all(config: &Config) -> Footing {
     let oom_score_adj = oom_score_adj.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let (locked, realtime) = (locked.is_ok(), realtime::is_entered());
     Footing { locked, io_flusher, realtime, oom_score_adj, missing }
+}
+
+/// Who is to grant what is missing, in words that somebody can act on where this process was started.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// The unit of a service.
+    Unit,
+    /// A shell: its user has limits to raise, and no capability to give.
+    Shell,
+}
+
+impl Next {
+    fn here() -> Self {
+        if is_service() { Self::Unit } else { Self::Shell }
+    }
+
+    /// None: nothing that can be done here is worth it. `own`: a disk of this host's own is served.
+    fn flusher(self, own: bool) -> Option<&'static str> {
+        match self {
+            Self::Unit => Some("give it CAP_SYS_RESOURCE"),
+            Self::Shell if own => Some("start it as a service, whose unit grants what that takes"),
+            Self::Shell => None,
+        }
+    }
+
+    fn realtime(self) -> &'static str {
+        match self {
+            Self::Unit => "set LimitRTPRIO=1 and RestrictRealtime=no",
+            Self::Shell => "start it after `ulimit -r 1`",
+        }
+    }
+
+    fn locked(self) -> &'static str {
+        match self {
+            Self::Unit => "set LimitMEMLOCK=infinity",
+            Self::Shell => {
+                "start it after `ulimit -l unlimited`, or as a service with LimitMEMLOCK=infinity"
+            }
+        }
+    }
 }
 
 /// What is wrong with so much of a host's memory kept free; unknown is not wrong.
@@ -212,6 +260,16 @@ mod tests {
             told.starts_with("swap may retain 256 MiB,") && told.contains("--retain"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn who_starts_it_in_a_terminal_is_told_of_limits_and_not_of_capabilities() {
+        assert_eq!(Next::Unit.flusher(false), Some("give it CAP_SYS_RESOURCE"));
+        assert_eq!(Next::Shell.flusher(false), None);
+        for said in [Next::Shell.flusher(true).unwrap_or_default(), Next::Shell.locked()] {
+            assert!(!said.contains("CAP_"), "{said}");
+        }
+        assert!(Next::Shell.locked().contains("`ulimit -l unlimited`"));
     }
 
     #[test]

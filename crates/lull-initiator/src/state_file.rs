@@ -234,12 +234,17 @@ pub struct Stored {
     pub incarnation: String,
 }
 
+/// Where the state of attachment `name` is.
+pub fn place(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.json"))
+}
+
 /// Reads the state of attachment `name` without taking it.
 ///
 /// # Errors
 /// A file that is not there, cannot be read, or is not what was written.
 pub fn read_stored(dir: &Path, name: &str) -> Result<Stored, StateError> {
-    let path = dir.join(format!("{name}.json"));
+    let path = place(dir, name);
     match read_written(&path)? {
         Some(Written { node, epoch, incarnation, .. }) => Ok(Stored { node, epoch, incarnation }),
         None => Err(StateError::Unreadable { path, source: io::ErrorKind::NotFound.into() }),
@@ -270,7 +275,7 @@ pub fn try_writing(dir: &Path, name: &str) -> Result<(), StateError> {
     });
     // Another one overwrites what stays behind.
     let _ = fs::remove_file(&path);
-    let path = dir.join(format!("{name}.json"));
+    let path = place(dir, name);
     match tried {
         // Where there is no directory yet it is made.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -339,7 +344,7 @@ impl StateFile {
         fs::create_dir_all(dir)
             .map_err(|source| StateError::Directory { dir: dir.to_owned(), source })?;
         let lock = lock(dir.join(format!("{name}.lock")), dir)?;
-        let path = dir.join(format!("{name}.json"));
+        let path = place(dir, name);
         let file = Self { dir: dir.to_owned(), path, node: node.to_owned(), _lock: lock };
         let kept = file.read()?;
         Ok((file, kept))

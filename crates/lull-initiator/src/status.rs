@@ -76,6 +76,7 @@ impl Attachment {
             refused: core.told.refusal.clone().filter(|_| core.told.trouble.is_none()),
             log_fault: self.guard.borrow().as_ref().and_then(Guard::fault),
             log_lost: core.told.log_lost.clone(),
+            device_waits: core.told.device_waits.clone(),
             state_fault: self.writer.borrow().as_ref().and_then(StateWriter::fault),
             longest_stall_ms: core.told.longest_stall_ms,
             errors: core.told.errors,
@@ -93,6 +94,7 @@ impl Attachment {
             || core.told.log_lost.is_some()
             || self.guard.borrow().as_ref().is_some_and(|guard| guard.fault().is_some())
             || core.told.full_at.is_some()
+            || core.told.device_waits.is_some()
             || core.told.missed.is_some()
             || core.machine.is_held_above()
             || self.writer.borrow().as_ref().is_some_and(|writer| writer.fault().is_some())

@@ -1,5 +1,6 @@
 //! A machine's reports in words.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lull_admin::{ApiError, ErrorCode, show_bytes};
@@ -107,7 +108,7 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::Away { why, in_flight, deadline, leaving: false } => {
             away(*why, *in_flight, deadline.is_some(), told, config)
         }
-        Report::Refused { refused, .. } => ("refused", refusal(refused)),
+        Report::Refused { refused, .. } => ("refused", refusal(refused, &told.state)),
         Report::Unusable => {
             let text = "the target's resource is another one, is smaller, or can do less than the one that consumers know; \
                         give them that one back, or end this daemon and start it with --adopt";
@@ -373,18 +374,18 @@ pub fn ended_text(end: End, told: &Told) -> String {
         return failure.clone();
     }
     match (end, &told.refusal) {
-        (End::Fenced, None) => {
-            "another instance took the attachment over, or an operator evicted it; to attach anew, \
-             remove its .json from the state directory or give another --state"
-                .to_owned()
-        }
+        (End::Fenced, None) => format!(
+            "another instance took the attachment over, or an operator evicted it; to attach anew, remove {} or give \
+             another --state",
+            told.state.display()
+        ),
         (End::Refused | End::Fenced, Some(refusal)) => refusal.clone(),
         (End::Refused, None) => "the target refused it".to_owned(),
         (End::Detached | End::Left, _) => "it ended".to_owned(),
     }
 }
 
-fn refusal(refused: &Refused) -> String {
+fn refusal(refused: &Refused, state: &Path) -> String {
     let mut text = match refused.detail.as_str() {
         "" => format!("refused: {}", refused.code),
         detail => format!("refused: {detail}"),
@@ -393,6 +394,10 @@ fn refusal(refused: &Refused) -> String {
         (Retry::Later | Retry::Unknown(_), _) => text += "; trying again",
         (Retry::Final, RefusalCode::OtherInstance) if refused.detail.as_str().is_empty() => {
             text += "; with --take-over it is let in";
+        }
+        // A target says what to remove, and cannot know where that is.
+        (Retry::Final, RefusalCode::StaleTenure) => {
+            text += &format!(" (here it is {})", state.display());
         }
         (Retry::Final, _) => {}
     }

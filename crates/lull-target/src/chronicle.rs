@@ -358,11 +358,10 @@ impl Chronicle {
         self.draw(now, from, to, message);
     }
 
-    /// Whose column of the drawing a connection belongs to, also when the machine has let its session go. On one host
-    /// both sides may bear its name.
+    /// Whose column of the drawing a connection belongs to, also when the machine has let its session go.
     fn drawn(&self, machine: &Target, conn: ConnId) -> String {
         let name = self.peers.get(&conn).cloned().unwrap_or_else(|| words::name_of(machine, conn));
-        if name == self.node { format!("{name} (initiator)") } else { name }
+        words::told_apart(&self.node, name)
     }
 
     /// A connection is gone, and nothing more is said of it.

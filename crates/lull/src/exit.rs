@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use lull_admin::{ClientError, ErrorCode};
+use lull_transport::handover::Predecessor;
 
 use crate::config::ConfigError;
 use crate::daemon::AdminArgs;
@@ -45,6 +46,18 @@ impl Failure {
             Self::NotReady(text) => Self::NotReady(admin.in_full(&text)),
             Self::Unreachable(text) => Self::Unreachable(admin.in_full(&text)),
         }
+    }
+
+    /// Of what keeps a daemon from being one: where this process is to take over from another one, that one, and with it
+    /// whoever ordered it, hears why, in one line.
+    #[must_use]
+    pub fn declined(self) -> Self {
+        let text = match &self {
+            Self::Config(error) => error.line(),
+            other => other.to_string().replace("\n  next: ", "; "),
+        };
+        Predecessor::decline(text.strip_prefix("lull: ").unwrap_or(&text));
+        self
     }
 
     /// The exit status.

@@ -15,10 +15,16 @@ mod units;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use lull_transport::handover::Predecessor;
 
 /// Does what the command line says.
 pub fn lull() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = args::Cli::try_parse().unwrap_or_else(|error| {
+        // A release that does not know a flag of the one before it.
+        let text = error.to_string();
+        Predecessor::decline(text.lines().next().unwrap_or_default().trim_start_matches("error: "));
+        error.exit()
+    });
     exit::report(commands::run(cli.command, cli.volume))
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use lull_admin::Moment;
+use lull_admin::{Moment, Role};
 use lull_initiator::{Keeping, Starter};
 use sd_notify::NotifyState;
 
@@ -30,6 +30,17 @@ pub fn keeping() -> Keeping {
             Keeping::Nowhere
         }
     }
+}
+
+/// Gives this process the name that lists of processes show, by which the daemons of one host are told apart. To be called
+/// before it has another thread: those that it starts then have the name too.
+pub fn name_process(role: Role) {
+    let name = match role {
+        Role::Target => c"lull-target",
+        Role::Initiator => c"lull-initiator",
+    };
+    // Nothing but a list depends on it.
+    let _ = rustix::thread::set_name(name);
 }
 
 /// Tells the service manager that started this process, where one did and asked for it.

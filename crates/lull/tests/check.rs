@@ -151,3 +151,25 @@ fn all_that_is_wrong_is_shown_at_once() {
             + &attachment("access = \"all\"\nhold = \"0\"");
     insta::assert_snapshot!(said(&text));
 }
+
+#[test]
+fn a_medium_that_is_not_there_is_told_as_a_start_would_and_is_no_mistake_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(dir.path().join("here.img"), [0; 4096]).unwrap();
+    let (missing, here) = (path("missing.img"), path("here.img"));
+    let media =
+        [format!("file:{missing}"), format!("file:{here}"), format!("file:{}", path("a/b"))];
+    let text = resources(&media.each_ref().map(String::as_str));
+    let mut lull: Command = assert_cmd::cargo::cargo_bin_cmd!("lull");
+    let output = lull.args(["check", "-"]).write_stdin(text).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert!(err.contains("good: target"), "{err}");
+    assert!(
+        err.contains(&format!("db0: not to be started here as it is: {missing} does not exist")),
+        "{err}"
+    );
+    assert!(err.contains("size=") && !err.contains("db1: "), "the next step: {err}");
+    assert!(err.contains("db2: ") && err.lines().count() == 3, "{err}");
+}

@@ -206,7 +206,7 @@ impl Day {
         let initiator = self.main("lull-initiator")?;
         self.apt_remove("remove")?;
         self.said("lull-initiator", &initiator, "detached")?;
-        let running = self.machine.run("grep --quiet --no-messages ^lull$ /proc/[0-9]*/comm")?;
+        let running = self.machine.run("grep --quiet --no-messages ^lull /proc/[0-9]*/comm")?;
         ensure!(!running.status.success(), "a daemon outlived the package");
         self.word("test ! -e /usr/bin/lull -a ! -e /run/lull")?;
         self.word(

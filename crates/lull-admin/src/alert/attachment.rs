@@ -19,6 +19,7 @@ const RULES: &[(AlertKind, Rule)] = &[
     (AlertKind::HookRunning, hook_running),
     (AlertKind::HookFailed, hook_failed),
     (AlertKind::StateNotWritten, state_not_written),
+    (AlertKind::DeviceWaits, device_waits),
     (AlertKind::LogLost, log_lost),
     (AlertKind::LogNotKept, log_not_kept),
     (AlertKind::ReplayFailed, replay_failed),
@@ -113,6 +114,12 @@ fn state_not_written(of: &AttachmentStatus, _at: u64) -> Found {
     let next = "free space there or mend its file system: until then a restart of this daemon may \
                 be refused by the target";
     Some((fault.since, text, next.to_owned()))
+}
+
+fn device_waits(of: &AttachmentStatus, _at: u64) -> Found {
+    let wait = of.device_waits.as_ref()?;
+    let next = "see who has the device (`fuser -v` with its path), and the kernel's log; it goes on by itself when that is over";
+    Some((wait.since, wait.why.clone(), next.to_owned()))
 }
 
 fn log_lost(of: &AttachmentStatus, _at: u64) -> Found {

@@ -34,6 +34,8 @@ words! {
         ShuttingDown = "shutting_down",
         /// The state directory cannot be written.
         StateNotWritten = "state_not_written",
+        /// A block device of the kernel's is not to be had, or does not go.
+        DeviceWaits = "device_waits",
         /// Unflushed changes were lost with a daemon that was killed.
         LogLost = "log_lost",
         /// Unflushed changes would be lost with the daemon.

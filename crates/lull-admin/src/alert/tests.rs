@@ -94,6 +94,7 @@ fn each_trouble_of_an_attachment_is_one_alert_with_its_begin_and_a_next_step() {
             },
         ),
         (AlertKind::StateNotWritten, AttachmentStatus { state_fault: fault(), ..with() }),
+        (AlertKind::DeviceWaits, AttachmentStatus { device_waits: fault(), ..with() }),
         (AlertKind::LogLost, AttachmentStatus { log_lost: fault(), ..with() }),
         (AlertKind::LogNotKept, AttachmentStatus { log_fault: fault(), ..with() }),
         (AlertKind::ReplayFailed, AttachmentStatus { replay_fault: fault(), ..with() }),
@@ -138,6 +139,20 @@ fn each_trouble_of_a_target_is_one_alert_with_its_begin_and_a_next_step() {
     for (kind, of) in cases {
         complete(kind, &of_target(of));
     }
+}
+
+#[test]
+fn the_table_of_alerts_names_every_kind_and_no_other() {
+    let page = include_str!("../../../../docs/operating.md");
+    let (_, section) = page.split_once("\n## Alerts\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let firsts = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let named = firsts.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`'));
+    let mut named: Vec<_> = named.collect();
+    let mut kinds: Vec<_> = AlertKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    named.sort_unstable();
+    kinds.sort_unstable();
+    assert_eq!(named, kinds);
 }
 
 fn complete(kind: AlertKind, alerts: &[Alert]) {

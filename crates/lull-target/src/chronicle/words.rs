@@ -21,8 +21,21 @@ pub fn name_of(machine: &Target, conn: ConnId) -> String {
 fn name(machine: &Target, attachment: AttachmentId) -> String {
     machine.seat(attachment).map_or_else(
         || "an initiator that left the roster".to_owned(),
-        |seat| seat.entry.node.to_string(),
+        |seat| peer(machine, &seat.entry.node),
     )
+}
+
+fn speaker(machine: &Target, conn: ConnId) -> String {
+    told_apart(machine.name().as_str(), name_of(machine, conn))
+}
+
+fn peer(machine: &Target, node: &Name) -> String {
+    told_apart(machine.name().as_str(), node.to_string())
+}
+
+/// A node that uses disks of the target `own`, in lists where both are named: on one host both may bear its name.
+pub fn told_apart(own: &str, node: String) -> String {
+    if node == own { format!("{node} (initiator)") } else { node }
 }
 
 /// What of a message matters to somebody who looks at a restart; `None`: not drawn.
@@ -61,7 +74,7 @@ pub fn say(
 ) -> Option<(String, &'static str, String)> {
     Some(match report {
         Report::Refused { node, refusal } => (
-            node.to_string(),
+            peer(machine, node),
             "refused",
             format!("refused: {}", refusal::words(refusal, now, clock)),
         ),
@@ -86,26 +99,26 @@ pub fn say(
             "its connection is lost, its place is kept".to_owned(),
         ),
         Report::Silent { conn } => {
-            (name_of(machine, *conn), "silent", "silent for too long".to_owned())
+            (speaker(machine, *conn), "silent", "silent for too long".to_owned())
         }
         Report::Violation { conn, violation } => {
-            (name_of(machine, *conn), "violation", format!("broke the protocol: {violation}"))
+            (speaker(machine, *conn), "violation", format!("broke the protocol: {violation}"))
         }
         Report::Detached { entry } => {
-            (entry.node.to_string(), "detached", "left the roster".to_owned())
+            (peer(machine, &entry.node), "detached", "left the roster".to_owned())
         }
         Report::Evicted { entry } => (
-            entry.node.to_string(),
+            peer(machine, &entry.node),
             "evicted",
             "evicted: what it has not replayed is lost".to_owned(),
         ),
         Report::Over { entry } => (
-            entry.node.to_string(),
+            peer(machine, &entry.node),
             "over",
             "lost for longer than its place is kept: its place is forgotten".to_owned(),
         ),
         Report::Missed { entry } => (
-            entry.node.to_string(),
+            peer(machine, &entry.node),
             "missed",
             "was not back in time: the other sharers go on without what it has unanswered"
                 .to_owned(),
@@ -170,7 +183,7 @@ pub fn say(
                 DisconnectCode::WriteBackFailed => "what is not flushed has to be sent again",
                 ref other => &other.to_string(),
             };
-            (node.to_string(), "away", format!("told to disconnect: {why}"))
+            (peer(machine, node), "away", format!("told to disconnect: {why}"))
         }
         Report::Stall { attachment, stall } => (
             name(machine, *attachment),

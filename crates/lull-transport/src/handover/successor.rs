@@ -2,7 +2,7 @@
 //! and is given the sockets when the predecessor has closed everything else. Until the predecessor has heard that it serves
 //! and has let it go on, it touches nothing that it was given: whichever of the two fails by then, the other one has all.
 
-use super::{Channel, MAX_FDS, ParcelError, inherit, inherited, socketpair};
+use super::{Channel, MAX_FDS, ParcelError, inherit, inherited, send_fds, socketpair};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub enum SuccessorError {
     Start { binary: PathBuf, source: io::Error },
     #[error("the successor could not be spoken to: {0}")]
     Channel(#[from] io::Error),
-    #[error("the successor's check failed: {0}")]
+    #[error("the successor's check failed, and nobody was paused: {0}")]
     Check(String),
     #[error("the successor could not take over: {0}")]
     Refused(String),
@@ -192,6 +192,11 @@ fn own_path() -> PathBuf {
     }
 }
 
+fn end_of_this_process() -> Result<Option<OwnedFd>, SuccessorError> {
+    let number = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
+    Ok(number.map(inherited).transpose().map_err(io::Error::other)?)
+}
+
 /// The process that this one is to succeed.
 #[derive(Debug)]
 pub struct Predecessor {
@@ -204,11 +209,17 @@ impl Predecessor {
     /// # Errors
     /// Where the variable names no such descriptor.
     pub fn of_this_process() -> Result<Option<Self>, SuccessorError> {
-        let Some(number) = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok()) else {
-            return Ok(None);
-        };
-        let end: OwnedFd = inherited(number).map_err(io::Error::other)?;
+        let Some(end) = end_of_this_process()? else { return Ok(None) };
         Ok(Some(Self { channel: Channel::new(end)? }))
+    }
+
+    /// Of a process that ends before it is a daemon, because of its command line or its configuration: where it was
+    /// started as a successor, the one that started it hears why. In place of [`Self::of_this_process`]; needs no runtime.
+    pub fn decline(why: &str) {
+        if let Ok(Some(end)) = end_of_this_process() {
+            // Who does not hear it sees the end of this process.
+            let _ = send_fds(&end, &[], why.as_bytes());
+        }
     }
 
     /// Says whether the check went well, and waits for what is handed over: descriptors under the names that the

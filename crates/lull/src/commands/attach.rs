@@ -169,7 +169,7 @@ pub fn resolve(args: Args) -> Result<InitiatorConfig, Failure> {
 /// Runs the daemon until it is stopped.
 pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
     let (take_over, adopt, format) = (args.take_over, args.adopt, args.log.log_format);
-    let mut config = initiator::daemon_config(resolve(args)?);
+    let mut config = initiator::daemon_config(resolve(args).map_err(Failure::declined)?);
     for attachment in &mut config.attachments {
         (attachment.take_over, attachment.adopt) = (take_over, adopt);
     }

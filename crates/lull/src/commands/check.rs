@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use lull_block::BackendSpec;
+
 use crate::config;
 use crate::exit::Failure;
 
@@ -14,7 +16,7 @@ pub struct Args {
     pub file: PathBuf,
 }
 
-/// Says what the file means, or everything that is wrong in it.
+/// Says what the file means, or everything that is wrong in it; and of what is shared, what is not there on this host.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let piped = args.file == Path::new("-");
     let (name, config) = if piped {
@@ -32,5 +34,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         parts.push(format!("initiator {} using {}", initiator.name, names.join(", ")));
     }
     eprintln!("{name}: good: {}", parts.join("; "));
+    for resource in config.target.iter().flat_map(|target| &target.resources) {
+        // It may be written for another host, or before the disk is there: that is no mistake in it.
+        if let Some(why) = refused_here(&resource.backend) {
+            eprintln!("  {}: not to be started here as it is: {why}", resource.name);
+        }
+    }
     Ok(())
+}
+
+/// What a start on this host would say of a medium, as far as that is seen without opening it.
+fn refused_here(backend: &str) -> Option<String> {
+    let spec: BackendSpec = backend.parse().ok()?;
+    lull_block::check(&spec).err().map(|error| error.to_string())
 }

@@ -9,7 +9,7 @@ use lull_admin::RestartRecord;
 use crate::daemon::{AdminArgs, Which, find};
 use crate::exit::Failure;
 use crate::offline;
-use crate::output::{Zone, print_json, record_list, record_text, size_of};
+use crate::output::{Zone, print_json, record_list, record_text, width_of};
 
 /// The flags of `lull history`.
 #[derive(Debug, clap::Args)]
@@ -109,14 +109,14 @@ fn show_all(records: &[RestartRecord], json: bool) -> Result<(), Failure> {
     if json {
         return Ok(print_json(&records)?);
     }
-    Ok(std::io::stdout().write_all(record_list(records, &Zone::local()).as_bytes())?)
+    let text = record_list(records, &Zone::local(), width_of(std::io::stdout()));
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 fn show_one(record: &RestartRecord, json: bool) -> Result<(), Failure> {
     if json {
         return Ok(print_json(record)?);
     }
-    let (width, _) = size_of(std::io::stdout());
-    let text = record_text(record, &Zone::local(), width);
+    let text = record_text(record, &Zone::local(), width_of(std::io::stdout()));
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lull_admin::Role;
 use lull_initiator::{Policy, ShutdownConfig};
 
 use crate::config::{self, AttachmentConfig, InitiatorConfig, OnTimeout};
@@ -40,12 +41,12 @@ pub fn resolve(args: &Args) -> Result<InitiatorConfig, Failure> {
 
 /// Runs the daemon until it is stopped.
 pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
-    let mut config = daemon_config(resolve(&args)?);
+    let mut config = daemon_config(resolve(&args).map_err(Failure::declined)?);
     for name in &args.adopt {
-        named(&mut config, name)?.adopt = true;
+        named(&mut config, name).map_err(Failure::declined)?.adopt = true;
     }
     for name in &args.take_over {
-        named(&mut config, name)?.take_over = true;
+        named(&mut config, name).map_err(Failure::declined)?.take_over = true;
     }
     serve(config, volume, args.log.log_format)
 }
@@ -67,6 +68,7 @@ pub fn serve(
     volume: log::Volume,
     format: log::Format,
 ) -> Result<(), Failure> {
+    service::name_process(Role::Initiator);
     log::to_stderr(volume, format);
     let served = lull_initiator::run(config, service::tell);
     served.map_err(|error| Failure::failed(error.to_string()))

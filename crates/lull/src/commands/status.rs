@@ -9,7 +9,7 @@ use lull_admin::{Client, Status};
 use crate::daemon::{AdminArgs, Which, find_all, roles};
 use crate::exit::Failure;
 use crate::offline;
-use crate::output::{Screen, Zone, fit, print_json, size_of, status_text};
+use crate::output::{Screen, Zone, fit, print_json, size_of, status_text, width_of};
 
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -100,7 +100,8 @@ fn show(all: &[Status], args: &Args, zone: &Zone) -> Result<(), Failure> {
 
 /// Its next steps are commands that are typed as this one was.
 fn text(all: &[Status], args: &Args, zone: &Zone) -> String {
-    let texts: Vec<_> = all.iter().map(|status| status_text(status, zone)).collect();
+    let width = width_of(std::io::stdout());
+    let texts: Vec<_> = all.iter().map(|status| status_text(status, zone, width)).collect();
     args.admin.in_full(&texts.join("\n"))
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lull_admin::{AdminAddr, Moment, OnPauseTimeout};
+use lull_admin::{AdminAddr, Moment, OnPauseTimeout, Role};
 use lull_transport::{Addr, Admitted};
 
 use crate::config::{self, ResourceConfig, TargetConfig};
@@ -147,8 +147,9 @@ pub fn resolve(args: Args) -> Result<TargetConfig, Failure> {
 /// # Errors
 /// Whatever keeps it from serving, with the next step.
 pub fn run(args: Args, volume: log::Volume) -> Result<(), Failure> {
+    service::name_process(Role::Target);
     let (format, adopt) = (args.log.log_format, args.adopt.clone());
-    let config = daemon_config(resolve(args)?)?;
+    let config = resolve(args).and_then(daemon_config).map_err(Failure::declined)?;
     log::to_stderr(volume, format);
     let adopted = lull_target::adopt(&config, &adopt);
     for sentence in adopted.map_err(|error| Failure::failed(error.to_string()))? {

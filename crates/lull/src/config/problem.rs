@@ -55,6 +55,21 @@ impl ConfigError {
         Self { name: name.to_owned(), text: text.to_owned(), problems }
     }
 
+    /// The first problem in one line: where, what, and what to do; and how many more there are.
+    pub fn line(&self) -> String {
+        let Some(first) = self.problems.first() else { return self.name.clone() };
+        let before = self.text.get(..first.span.start).unwrap_or_default();
+        let place = match self.text.is_empty() {
+            true => String::new(),
+            false => format!(":{}", before.matches('\n').count() + 1),
+        };
+        let more = match self.problems.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more: `lull check` shows all)"),
+        };
+        format!("{}{place}: {}; {}{more}", self.name, first.message, first.help)
+    }
+
     fn report(&self, problem: &Problem) -> Report {
         if self.text.is_empty() {
             // There is no line to show, so the file is named in words.

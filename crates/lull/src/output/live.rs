@@ -2,6 +2,7 @@
 
 use lull_admin::{Question, RestartKind, RestartPhase, RestartRow, RestartStatus, RowPhase};
 
+use super::clock_time::Zone;
 use super::fit::cut;
 use crate::units::show_ms;
 use lull_admin::show_bytes;
@@ -134,19 +135,14 @@ fn details(row: &RestartRow) -> String {
 }
 
 /// The question of an ended pause timer, the last line without its end: the answer goes there.
-pub fn question_lines(question: &Question, at: u64) -> Vec<String> {
+pub fn question_lines(question: &Question, zone: &Zone) -> Vec<String> {
     let mut lines = vec!["The pause timer has ended, and not everything is ready:".to_owned()];
     lines.extend(question.not_ready.iter().map(|who| format!("  {who}")));
     lines.push("  wait     another pause timer's span".to_owned());
     lines.push("  proceed  restart without it; initiators hold, and replay afterwards".to_owned());
     lines.push("  abort    do not restart; everybody goes on".to_owned());
-    lines.push(question_prompt(question, at));
+    // A time that stays: a countdown would be drawn over what is being typed.
+    let end = zone.time(question.deadline);
+    lines.push(format!("wait, proceed or abort? (abort at {end}) "));
     lines
-}
-
-/// The question's last line. Its length does not change while its time runs, so that it can be written over beside
-/// what is being typed.
-pub fn question_prompt(question: &Question, at: u64) -> String {
-    let left = question.deadline.saturating_sub(at).div_ceil(1000);
-    format!("wait, proceed or abort? (abort in {left:>3} s) ")
 }

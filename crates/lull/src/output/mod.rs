@@ -11,9 +11,9 @@ mod table;
 
 pub use clock_time::Zone;
 pub use fit::fit;
-pub use live::{RestartView, question_lines, question_prompt};
+pub use live::{RestartView, question_lines};
 pub use record::{record_list, record_text, summary};
-pub use screen::{Screen, size_of};
+pub use screen::{Screen, size_of, width_of};
 pub use status::status_text;
 pub use table::{indented, table};
 

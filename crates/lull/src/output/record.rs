@@ -2,26 +2,25 @@
 
 use std::fmt::Write as _;
 
-use lull_admin::{Outcome, OutcomeKind, PhaseSpan, RestartPhase, RestartRecord};
+use lull_admin::{Outcome, OutcomeKind, PhaseSpan, RecordRow, RestartPhase, RestartRecord};
 
 use super::clock_time::Zone;
 use super::event_line;
 use super::sequence::sequence;
-use super::table::{indented, or_dash, table};
+use super::table::{or_dash, within};
 use crate::units::show_ms;
 
-/// All restarts, one line each, the newest last.
-pub fn record_list(records: &[RestartRecord], zone: &Zone) -> String {
+/// All restarts, one line each, the newest last, at most `width` characters long where that is said.
+pub fn record_list(records: &[RestartRecord], zone: &Zone, width: Option<usize>) -> String {
     if records.is_empty() {
         return "no restart yet\n".to_owned();
     }
     let heads =
         ["ID>", "WHEN", "KIND", "OUTCOME", "TOOK>", "LONGEST STALL>", "INITIATORS>", "REASON"];
-    let mut rows = table(&heads);
-    for record in records {
+    let row = |record: &RestartRecord| {
         let took = record.ended.map(|ended| show_ms(ended.saturating_sub(record.started)));
         let stall = record.rows.iter().filter_map(|row| row.stall_ms).max().map(show_ms);
-        rows.add_row([
+        vec![
             record.id.to_string(),
             format!("{} {}", zone.date(record.started), zone.time(record.started)),
             record.kind.to_string(),
@@ -30,22 +29,26 @@ pub fn record_list(records: &[RestartRecord], zone: &Zone) -> String {
             stall.unwrap_or_else(|| "-".to_owned()),
             record.rows.len().to_string(),
             or_dash(&record.reason).to_owned(),
-        ]);
-    }
-    indented(&rows)
+        ]
+    };
+    let spared = ["INITIATORS", "TOOK", "KIND", "LONGEST STALL", "REASON"];
+    within(&heads, records.iter().map(row).collect(), &spared, width)
 }
 
 fn outcome_word(outcome: Option<&Outcome>) -> &str {
     outcome.map_or("no outcome", |outcome| outcome.kind.as_str())
 }
 
+/// Characters of a line where nobody knows how many there may be.
+const PAPER: usize = 100;
+
 /// One restart in full: phases, what each initiator saw, every transition, the sequence drawn.
-pub fn record_text(record: &RestartRecord, zone: &Zone, width: usize) -> String {
+pub fn record_text(record: &RestartRecord, zone: &Zone, width: Option<usize>) -> String {
     let mut text = String::new();
     let when = format!("{} {}", zone.date(record.started), zone.time(record.started));
     let _ = writeln!(text, "restart {} of {} ({}), {when}", record.id, record.node, record.kind);
     let _ = writeln!(text, "reason: {}", or_dash(&record.reason));
-    text.push_str(&summary(record));
+    text.push_str(&summary(record, width));
     if !record.transitions.is_empty() {
         text.push_str("\ntransitions\n");
         for event in &record.transitions {
@@ -54,7 +57,7 @@ pub fn record_text(record: &RestartRecord, zone: &Zone, width: usize) -> String 
     }
     if !record.messages.is_empty() {
         text.push_str("\nmessages, by the time since the order\n");
-        for line in sequence(&record.messages, &record.node, width).lines() {
+        for line in sequence(&record.messages, &record.node, width.unwrap_or(PAPER)).lines() {
             let _ = writeln!(text, "{}", line.trim_end());
         }
     }
@@ -62,7 +65,7 @@ pub fn record_text(record: &RestartRecord, zone: &Zone, width: usize) -> String 
 }
 
 /// How it ended, how long each phase took, and what each initiator saw.
-pub fn summary(record: &RestartRecord) -> String {
+pub fn summary(record: &RestartRecord, width: Option<usize>) -> String {
     let mut text = format!("{}\n", outcome_sentence(record));
     if !record.phases.is_empty() {
         let phases: Vec<_> = record.phases.iter().map(phase_time).collect();
@@ -73,10 +76,8 @@ pub fn summary(record: &RestartRecord) -> String {
         return text;
     }
     let heads = ["INITIATOR", "RESOURCE", "IN FLIGHT AT PAUSE>", "PAUSED AFTER>", "STALL>", ""];
-    let mut rows = table(&heads);
-    for row in &record.rows {
+    let row = |row: &RecordRow| {
         let span = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), show_ms);
-        let stall = span(row.stall_ms);
         let remark = match (&row.not_completed_because, row.resumed_ms) {
             (Some(why), _) => format!("not ready: {why}"),
             // Who went on after a pause was never away, and told what it cost.
@@ -85,16 +86,18 @@ pub fn summary(record: &RestartRecord) -> String {
             }
             (None, _) => String::new(),
         };
-        rows.add_row([
+        vec![
             row.initiator.clone(),
             row.resource.clone(),
             row.in_flight_at_pause.to_string(),
             span(row.pause_complete_ms),
-            stall,
+            span(row.stall_ms),
             remark,
-        ]);
-    }
-    let _ = write!(text, "\n{}", indented(&rows));
+        ]
+    };
+    let rows = record.rows.iter().map(row).collect();
+    let spared = ["IN FLIGHT AT PAUSE", "PAUSED AFTER", "RESOURCE"];
+    let _ = write!(text, "\n{}", within(&heads, rows, &spared, width));
     text
 }
 

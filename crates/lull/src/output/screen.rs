@@ -59,3 +59,8 @@ pub fn size_of(fd: impl AsFd) -> (usize, usize) {
         _ => (100, 24),
     }
 }
+
+/// The width of the terminal `fd`, as [`size_of`] has it; none: it is no terminal, and who reads it knows no width.
+pub fn width_of(fd: impl AsFd) -> Option<usize> {
+    rustix::termios::isatty(&fd).then(|| size_of(fd).0)
+}

@@ -3,22 +3,23 @@
 use std::fmt::Write as _;
 
 use lull_admin::{
-    Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, RestartStatus, RetainingStatus,
-    SessionStatus, ShutdownPhase, Status, TargetStatus, Wait, show_bytes,
+    AgentlessStatus, Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, ResourceStatus,
+    RestartStatus, RetainingStatus, SessionStatus, ShutdownPhase, Status, TargetStatus, Wait,
+    show_bytes,
 };
 
 use super::clock_time::Zone;
-use super::table::{indented, or_dash, table};
+use super::table::{or_dash, within};
 use crate::units::{counted, show_ms};
 
-/// The whole document as text, each line with its end.
-pub fn status_text(status: &Status, zone: &Zone) -> String {
+/// The whole document as text, each line with its end. `width`: the most characters of a line of a table.
+pub fn status_text(status: &Status, zone: &Zone, width: Option<usize>) -> String {
     let mut text = String::new();
     if let Some(target) = &status.target {
-        target_text(&mut text, status, target, zone);
+        target_text(&mut text, status, target, zone, width);
     }
     if let Some(initiator) = &status.initiator {
-        initiator_text(&mut text, status, initiator, zone);
+        initiator_text(&mut text, status, initiator, zone, width);
     }
     text
 }
@@ -38,7 +39,13 @@ fn process(status: &Status) -> String {
     }
 }
 
-fn target_text(text: &mut String, status: &Status, target: &TargetStatus, zone: &Zone) {
+fn target_text(
+    text: &mut String,
+    status: &Status,
+    target: &TargetStatus,
+    zone: &Zone,
+    width: Option<usize>,
+) {
     let name = or_dash(&target.name);
     let _ = match status.pid {
         0 => writeln!(text, "target {name}: not running"),
@@ -51,9 +58,9 @@ fn target_text(text: &mut String, status: &Status, target: &TargetStatus, zone: 
         let _ = writeln!(text, "  without agent, over NBD, on {}", target.nbd.join(", "));
     }
     alerts(text, status, |alert| alert.attachment.is_none());
-    resources(text, target);
-    sessions(text, status, &target.initiators);
-    agentless(text, status, target);
+    resources(text, target, width);
+    sessions(text, status, &target.initiators, width);
+    agentless(text, status, target, width);
     let session_waits = target.initiators.iter().filter_map(|session| session.waits_for.as_ref());
     let resource_waits = target.resources.iter().filter_map(|one| one.waits_for.as_ref());
     let all: Vec<_> = target.waits.iter().chain(resource_waits).chain(session_waits).collect();
@@ -80,27 +87,28 @@ fn alerts(text: &mut String, status: &Status, of: impl Fn(&Alert) -> bool) {
     }
 }
 
-fn resources(text: &mut String, target: &TargetStatus) {
+fn resources(text: &mut String, target: &TargetStatus, width: Option<usize>) {
     if target.resources.is_empty() {
         return;
     }
     let heads = ["RESOURCE", "SIZE>", "BACKEND", "HELD BY", "INCARNATION", "ENGINE"];
-    let mut rows = table(&heads);
-    for resource in &target.resources {
+    let row = |resource: &ResourceStatus| {
         let held = match &resource.faulted {
             Some(why) => format!("faulted: {why}"),
             None => or_dash(&resource.held_by.join(", ")).to_owned(),
         };
-        rows.add_row([
+        vec![
             resource.name.clone(),
             show_bytes(resource.size),
             resource.backend.clone(),
             held,
             short(&resource.incarnation).to_owned(),
             resource.engine.clone(),
-        ]);
-    }
-    let _ = write!(text, "\n{}", indented(&rows));
+        ]
+    };
+    let rows = target.resources.iter().map(row).collect();
+    let spared = ["ENGINE", "INCARNATION", "BACKEND", "SIZE"];
+    let _ = write!(text, "\n{}", within(&heads, rows, &spared, width));
     for resource in &target.resources {
         path_text(text, &resource.name, &resource.path);
     }
@@ -113,11 +121,11 @@ fn path_text(text: &mut String, name: &str, path: &[String]) {
     }
 }
 
-fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
+fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus], width: Option<usize>) {
     if sessions.is_empty() {
         return;
     }
-    let mut rows = table(&[
+    let heads = [
         "INITIATOR",
         "RESOURCE",
         "ACCESS",
@@ -128,12 +136,12 @@ fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
         "UNFLUSHED>",
         "FROM",
         "EPOCH>",
-    ]);
-    for session in sessions {
+    ];
+    let row = |session: &SessionStatus| {
         let known = |text: String| if session.since == 0 { or_dash("").to_owned() } else { text };
         let oldest =
             if session.in_flight == 0 { String::new() } else { show_ms(session.oldest_ms) };
-        rows.add_row([
+        vec![
             session.initiator.clone(),
             session.resource.clone(),
             session.access.to_string(),
@@ -144,26 +152,29 @@ fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus]) {
             known(show_bytes(session.unflushed)),
             or_dash(&session.peer).to_owned(),
             session.epoch.to_string(),
-        ]);
-    }
-    let _ = write!(text, "\n{}", indented(&rows));
+        ]
+    };
+    let rows = sessions.iter().map(row).collect();
+    let spared = ["EPOCH", "FROM", "OLDEST", "ACCESS", "UNFLUSHED", "IN FLIGHT", "FOR"];
+    let _ = write!(text, "\n{}", within(&heads, rows, &spared, width));
 }
 
-fn agentless(text: &mut String, status: &Status, target: &TargetStatus) {
+fn agentless(text: &mut String, status: &Status, target: &TargetStatus, width: Option<usize>) {
     if target.agentless.is_empty() {
         return;
     }
-    let mut rows = table(&["CANNOT BE PAUSED", "RESOURCE", "ACCESS", "FOR>", "IN FLIGHT>"]);
-    for client in &target.agentless {
-        rows.add_row([
+    let heads = ["CANNOT BE PAUSED", "RESOURCE", "ACCESS", "FOR>", "IN FLIGHT>"];
+    let row = |client: &AgentlessStatus| {
+        vec![
             client.peer.clone(),
             client.resource.clone(),
             client.access.to_string(),
             age(status, client.since),
             client.in_flight.to_string(),
-        ]);
-    }
-    let _ = write!(text, "\n{}", indented(&rows));
+        ]
+    };
+    let rows = target.agentless.iter().map(row).collect();
+    let _ = write!(text, "\n{}", within(&heads, rows, &["IN FLIGHT", "ACCESS", "FOR"], width));
 }
 
 fn restart_text(text: &mut String, status: &Status, restart: &RestartStatus, zone: &Zone) {
@@ -210,7 +221,13 @@ fn waits<'a>(text: &mut String, status: &Status, all: impl Iterator<Item = &'a W
     }
 }
 
-fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatus, zone: &Zone) {
+fn initiator_text(
+    text: &mut String,
+    status: &Status,
+    initiator: &InitiatorStatus,
+    zone: &Zone,
+    width: Option<usize>,
+) {
     if !text.is_empty() {
         text.push('\n');
     }
@@ -219,27 +236,7 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
         let _ = writeln!(text, "  not safe in the way of I/O: {missing}");
     }
     alerts(text, status, |alert| alert.attachment.is_some());
-    if !initiator.attachments.is_empty() {
-        let mut rows = table(&[
-            "ATTACHMENT",
-            "TARGET",
-            "PHASE",
-            "FOR>",
-            "IN FLIGHT>",
-            "HELD>",
-            "ERRORS>",
-            "UNFLUSHED>",
-            "LONGEST STALL>",
-            "CLIENTS>",
-            "ACCESS",
-            "SIZE>",
-            "AT",
-        ]);
-        for attachment in &initiator.attachments {
-            rows.add_row(attachment_row(status, attachment));
-        }
-        let _ = write!(text, "\n{}", indented(&rows));
-    }
+    attachments(text, status, initiator, width);
     let holds = |one: &AttachmentStatus| {
         let waits = one.outage.is_some() || one.waits_for.is_some();
         let keeps = one.retaining
@@ -258,6 +255,46 @@ fn initiator_text(text: &mut String, status: &Status, initiator: &InitiatorStatu
         retaining_text(text, attachment);
         policy_text(text, status, attachment);
     }
+}
+
+fn attachments(
+    text: &mut String,
+    status: &Status,
+    initiator: &InitiatorStatus,
+    width: Option<usize>,
+) {
+    if initiator.attachments.is_empty() {
+        return;
+    }
+    let heads = [
+        "ATTACHMENT",
+        "TARGET",
+        "PHASE",
+        "FOR>",
+        "IN FLIGHT>",
+        "HELD>",
+        "ERRORS>",
+        "UNFLUSHED>",
+        "LONGEST STALL>",
+        "CLIENTS>",
+        "ACCESS",
+        "SIZE>",
+        "AT",
+    ];
+    let spared = [
+        "AT",
+        "SIZE",
+        "ACCESS",
+        "CLIENTS",
+        "LONGEST STALL",
+        "UNFLUSHED",
+        "IN FLIGHT",
+        "ERRORS",
+        "TARGET",
+        "FOR",
+    ];
+    let rows = initiator.attachments.iter().map(|one| attachment_row(status, one)).collect();
+    let _ = write!(text, "\n{}", within(&heads, rows, &spared, width));
 }
 
 /// What the policy of an attachment does, or did.
@@ -288,10 +325,10 @@ fn policy_text(text: &mut String, status: &Status, attachment: &AttachmentStatus
     }
 }
 
-fn attachment_row(status: &Status, attachment: &AttachmentStatus) -> [String; 13] {
+fn attachment_row(status: &Status, attachment: &AttachmentStatus) -> Vec<String> {
     // What is kept while its daemon is down, a process of its own knows; a 0 would be an invitation to give it up.
     let known = |text: String| if attachment.since == 0 { or_dash("").to_owned() } else { text };
-    [
+    vec![
         attachment.name.clone(),
         or_dash(attachment.target.as_ref().unwrap_or(&attachment.uri)).to_owned(),
         attachment.phase.to_string(),

@@ -27,7 +27,64 @@ pub fn indented(table: &Table) -> String {
         .collect()
 }
 
+/// A table of these column heads and rows that is at most `width` characters wide, where there is such a bound: the
+/// columns named in `spared` are left out for it, the first of them first, which is said below.
+pub fn within(
+    heads: &[&str],
+    mut rows: Vec<Vec<String>>,
+    spared: &[&str],
+    width: Option<usize>,
+) -> String {
+    let mut heads = heads.to_vec();
+    let mut out = Vec::new();
+    for name in spared {
+        let fits = width.is_none_or(|width| widest(&heads, &rows) <= width);
+        let place = heads.iter().position(|head| head.trim_end_matches('>') == *name);
+        let (false, Some(place)) = (fits, place) else { continue };
+        heads.remove(place);
+        rows.iter_mut().for_each(|row| _ = row.remove(place));
+        out.push(*name);
+    }
+    let mut shown = table(&heads);
+    rows.into_iter().for_each(|row| _ = shown.add_row(row));
+    let mut text = indented(&shown);
+    if !out.is_empty() {
+        // In the order in which they are there on a wider one.
+        out.reverse();
+        text += &format!("  (not shown: {})\n", out.join(", "));
+    }
+    text
+}
+
+/// How wide the table would be, without the blanks at its lines' ends.
+fn widest(heads: &[&str], rows: &[Vec<String>]) -> usize {
+    let cell = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count());
+        cells.max().unwrap_or(0).max(heads[column].trim_end_matches('>').chars().count())
+    };
+    (0..heads.len()).map(|column| cell(column) + 2).sum()
+}
+
 /// A dash where there is nothing to show.
 pub fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_table_leaves_out_the_least_important_columns_and_says_which() {
+        let rows = || vec![vec!["web-1".to_owned(), "db1".to_owned(), "12".to_owned()]];
+        let heads = ["INITIATOR", "RESOURCE", "EPOCH>"];
+        let whole = "  INITIATOR  RESOURCE  EPOCH\n  web-1      db1          12\n";
+        let spared = ["EPOCH", "RESOURCE"];
+        assert_eq!(within(&heads, rows(), &spared, None), whole);
+        assert_eq!(within(&heads, rows(), &spared, Some(28)), whole);
+        let narrow = "  INITIATOR  RESOURCE\n  web-1      db1\n  (not shown: EPOCH)\n";
+        assert_eq!(within(&heads, rows(), &spared, Some(27)), narrow);
+        let least = "  INITIATOR\n  web-1\n  (not shown: RESOURCE, EPOCH)\n";
+        assert_eq!(within(&heads, rows(), &spared, Some(5)), least);
+    }
 }

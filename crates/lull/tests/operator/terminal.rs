@@ -75,7 +75,7 @@ fn the_question_is_asked_at_a_terminal_until_it_is_answered() {
     let mut lull = AtTerminal::run(&["restart", "--admin", &admin]);
     lull.until("restart 7 of store-1 (daemon)");
     lull.until("web-2 (db1): 3 writes in flight, the oldest for 12 s");
-    lull.until("wait, proceed or abort? (abort in  60 s)");
+    lull.until("wait, proceed or abort? (abort at ");
     lull.type_line("perhaps");
     lull.until("please type one of the three words");
     lull.type_line("proceed");

@@ -3,17 +3,9 @@
 use std::io::{self, IsTerminal as _, Stderr, Write as _};
 use std::time::Duration;
 
-use crossterm::cursor::{MoveToColumn, RestorePosition, SavePosition};
-use crossterm::queue;
-use crossterm::style::Print;
 use lull_admin::{Event, Question};
 
-use crate::output::{
-    RestartView, Screen, Zone, event_line, question_lines, question_prompt, size_of,
-};
-
-/// Room for an answer behind the prompt: on a narrower terminal it would wrap, and the countdown stands still.
-const TYPED: usize = 10;
+use crate::output::{RestartView, Screen, Zone, event_line, question_lines, size_of};
 
 /// One of the two; both write to standard error.
 pub enum Face {
@@ -75,12 +67,12 @@ impl Face {
     }
 
     /// Somebody is not ready: says who and why, and asks if `typed` an answer can be given here.
-    pub fn question(&mut self, question: &Question, at: u64, typed: bool) -> io::Result<()> {
+    pub fn question(&mut self, question: &Question, typed: bool) -> io::Result<()> {
         if let Self::Live(live) = self {
             live.screen.keep();
             live.asking = typed;
         }
-        let mut lines = question_lines(question, at);
+        let mut lines = question_lines(question, &Zone::local());
         let prompt = lines.pop().unwrap_or_default();
         if let Self::Live(live) = self {
             live.prompt.clone_from(&prompt);
@@ -92,17 +84,6 @@ impl Face {
         if typed {
             write!(err, "{prompt}")?;
         }
-        err.flush()
-    }
-
-    /// The question stands still unanswered: its countdown goes on, beside what is being typed.
-    pub fn tick(&mut self, question: &Question, at: u64) -> io::Result<()> {
-        let prompt = question_prompt(question, at);
-        if !self.is_asking() || size_of(io::stderr()).0 < prompt.len() + TYPED {
-            return Ok(());
-        }
-        let mut err = io::stderr();
-        queue!(err, SavePosition, MoveToColumn(0), Print(prompt), RestorePosition)?;
         err.flush()
     }
 

@@ -140,23 +140,22 @@ impl Follower {
     async fn state(&mut self, view: RestartView) -> Result<Option<Followed>, Failure> {
         self.phase = view.restart.phase;
         let question = view.restart.question.clone();
-        let at = view.at;
         let id = view.restart.id;
         self.face.state(view)?;
         match question {
-            Some(question) => self.question(&question, at).await?,
+            Some(question) => self.question(&question).await?,
             None => self.close_question("the question was answered elsewhere")?,
         }
         let reached = self.goal == Goal::Paused && self.phase == RestartPhase::Paused;
         Ok(reached.then_some(Followed::Paused(id)))
     }
 
-    async fn question(&mut self, question: &Question, at: u64) -> Result<(), Failure> {
+    async fn question(&mut self, question: &Question) -> Result<(), Failure> {
         if self.open == Some(question.since) {
-            return Ok(self.face.tick(question, at)?);
+            return Ok(());
         }
         self.open = Some(question.since);
-        self.face.question(question, at, self.typed)?;
+        self.face.question(question, self.typed)?;
         if self.order.yes {
             return self.answer(Decision::Proceed, "answered: proceed (--yes)").await;
         }

@@ -5,7 +5,7 @@ use lull_admin::{Outcome, OutcomeKind, RestartKind, RestartRecord, Role};
 use super::follow::Followed;
 use crate::daemon::{AdminArgs, Which};
 use crate::exit::Failure;
-use crate::output::{print_json, summary};
+use crate::output::{print_json, summary, width_of};
 
 /// Says what came of it.
 ///
@@ -20,7 +20,8 @@ pub fn conclude(
 ) -> Result<(), Failure> {
     match followed {
         Followed::Ended(record) => {
-            eprint!("restart {}: {}", record.id, summary(&record));
+            let width = width_of(std::io::stderr());
+            eprint!("restart {}: {}", record.id, summary(&record, width));
             if json {
                 print_json(&record)?;
             }
