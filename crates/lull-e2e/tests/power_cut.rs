@@ -80,6 +80,16 @@ fn a_reader_waits_for_the_writers_replay() {
     wait_until("the reader is told for whom it waits", PROMPT, || {
         reader.log().contains("waits for web1")
     });
+    // Another attachment of the same name is told that it is not meant.
+    let namesake = world.initiator("web1").place("web1-reader");
+    let namesake = namesake.uses(Use::of(&target, "db1").set("access", "ro"));
+    let mut namesake = namesake.prepare();
+    namesake.spawn();
+    wait_until("it is told for whom it waits", PROMPT, || {
+        let log = namesake.log();
+        log.contains("which is this node's name") && log.contains("--attachment-name")
+    });
+    namesake.kill();
     web.thaw();
     reader.wait_sharing();
     assert_eq!(Consumer::connect(&reader.nbd()).lost(200), 0);

@@ -49,14 +49,15 @@ pub(crate) fn logs(
     Ok(logs)
 }
 
-/// Where targets knock, if anywhere.
+/// Where targets knock, if anywhere, and whether this process is the first that listens there.
 pub(crate) async fn door(
     config: &Config,
     estate: Option<&mut Estate>,
-) -> Result<Option<Rc<Door>>, RunError> {
-    let Some(callback) = &config.callback else { return Ok(None) };
+) -> Result<(Option<Rc<Door>>, bool), RunError> {
+    let Some(callback) = &config.callback else { return Ok((None, false)) };
     let inherited = estate.and_then(|estate| estate.take(CALLBACK));
-    Ok(Some(Rc::new(Door::open(callback, inherited).await?)))
+    let is_own = inherited.is_none();
+    Ok((Some(Rc::new(Door::open(callback, inherited).await?)), is_own))
 }
 
 /// Where operators ask, and whether this process is the first that listens there.

@@ -152,6 +152,22 @@ impl Daemon {
         mut estate: Option<Estate>,
         first: bool,
     ) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
+        let (door, is_own) = beginning::door(&config, estate.as_mut()).await?;
+        let started = Self::start_behind(door.clone(), listener, config, states, estate, first);
+        if let (true, Some(door)) = (is_own && started.is_err(), door) {
+            door.close();
+        }
+        started
+    }
+
+    fn start_behind(
+        door: Option<Rc<Door>>,
+        listener: AdminListener,
+        config: Config,
+        states: States,
+        mut estate: Option<Estate>,
+        first: bool,
+    ) -> Result<(Self, mpsc::Receiver<Call>), RunError> {
         let States { instance, opened, noted } = states;
         let clock = match &estate {
             Some(estate) => Clock::begun(estate.document.clock),
@@ -159,7 +175,6 @@ impl Daemon {
         };
         let chronicle = Rc::new(Chronicle::new(clock, &config.node, &instance.to_string()));
         let (teller, news) = mpsc::unbounded_channel();
-        let door = beginning::door(&config, estate.as_mut()).await?;
         let admin_socket = listener.try_clone()?;
         for attachment in config.attachments.iter().filter(|_| !noted) {
             state_file::try_writing(&config.state_dir, &attachment.name)?;

@@ -383,6 +383,24 @@ mod tests {
         assert!(saved.path().exists());
     }
 
+    /// [CONN-1] Nobody would be heard there.
+    #[tokio::test]
+    async fn a_start_that_fails_leaves_no_place_to_be_knocked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.keeping = Keeping::Nowhere;
+        let door = dir.path().join("door.sock");
+        config.attachments[0].nbd = vec![Addr::Unix(dir.path().join("db1.nbd"))];
+        config.callback = Some(Addr::Unix(door.clone()));
+        // Where the state's own file is to be tried.
+        std::fs::create_dir(dir.path().join("db1.json.try")).unwrap();
+        let (_stop, stops) = mpsc::unbounded_channel();
+        let failed = LocalSet::new().run_until(life::serve(config, stops, |_| {})).await;
+        let error = failed.expect_err("its state cannot be written").to_string();
+        assert!(error.contains("db1.json"), "{error}");
+        assert!(!door.exists());
+    }
+
     /// [SAFE-8] Who takes what is there now for the disk on an operator's word sends nothing of what it kept for another
     /// one, and comes like a stranger under a higher epoch.
     #[test]

@@ -41,11 +41,19 @@ impl Door {
             Addr::Unix(path) => std::path::absolute(path).map(Addr::Unix),
             Addr::Tcp { .. } | Addr::Vsock { .. } => Ok(callback.clone()),
         };
-        let io = |source| BindError::Io { addr: callback.clone(), source };
-        let address = Address::new(&told.map_err(io)?.to_string());
-        let too_long =
-            || io(std::io::Error::other("it is longer than the 256 bytes of a callback"));
-        Ok(Self { address: address.ok_or_else(too_long)?, listener })
+        let address = told.and_then(|told| {
+            let too_long =
+                || std::io::Error::other("it is longer than the 256 bytes of a callback");
+            Address::new(&told.to_string()).ok_or_else(too_long)
+        });
+        match address {
+            Ok(address) => Ok(Self { address, listener }),
+            Err(source) => {
+                // Nobody is to knock there. What is in the way is said, and not that this is as well.
+                let _ = listener.remove_file();
+                Err(BindError::Io { addr: callback.clone(), source })
+            }
+        }
     }
 
     /// Tells of each knock, for as long as it is polled and somebody hears it.

@@ -131,12 +131,20 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
             "\"{resource}\" has as many attachments as a target keeps ({SEATS_LIMIT}); lull evict at the target ends \
              those that are lost for good"
         ),
-        Refusal::NotReplayed { resource, node, since, reserved } => {
+        Refusal::NotReplayed { resource, node, namesake, since, reserved } => {
             let lost = match reserved {
                 Some(Some(until)) => format!(", lost {}, for another {}", ago(now.since(*since)), span(until.since(now))),
                 Some(None) => format!(", lost {}", ago(now.since(*since))),
                 None => String::new(),
             };
+            if *namesake {
+                return format!(
+                    "\"{resource}\" waits for {node}{lost}, which is this node's name, but another attachment: what that \
+                     one wrote may have to be written again first; start it from its own state directory (--state) and \
+                     under its own --attachment-name, or, where that is gone for good, lull evict {node} --resource \
+                     {resource} at the target declares it lost"
+                );
+            }
             format!(
                 "\"{resource}\" waits for {node}{lost}: what it wrote may have to be written again first (lull evict \
                  {node} at the target declares it lost)"

@@ -76,9 +76,10 @@ impl Target {
     pub(super) fn fenced(&mut self, now: MonoTime, actions: &mut Actions) {
         while let Some((conn, claim)) = self.next_fenced() {
             let Entry { attachment, resource, access, .. } = claim.entry;
+            let asks = (attachment, &claim.entry.node);
             // [SAFE-2] A life may have begun since it asked, in which somebody has to replay.
             if !access.writes()
-                && let Err(refusal) = self.check_replayed(now, resource, Some(attachment))
+                && let Err(refusal) = self.check_replayed(now, resource, Some(asks))
             {
                 self.refuse(conn, refusal, actions);
                 continue;

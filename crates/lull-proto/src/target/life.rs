@@ -7,6 +7,7 @@ use super::{
 use crate::MonoTime;
 use alloc::vec::Vec;
 use core::time::Duration;
+use lull_wire::messages::Name;
 use lull_wire::{AttachmentId, DisconnectCode, Incarnation};
 
 /// A write-back that fails again within this time is the medium's lasting fault.
@@ -174,16 +175,16 @@ impl Target {
         })
     }
 
-    /// [SAFE-2] Who only reads is let in when every writer has replayed, or never will.
+    /// [SAFE-2] Who only reads is let in when every writer has replayed, or never will. `of`: who asks, and the node's name.
     pub(super) fn check_replayed(
         &self,
         now: MonoTime,
         resource: ResourceIndex,
-        of: Option<AttachmentId>,
+        of: Option<(AttachmentId, &Name)>,
     ) -> Result<(), Refusal> {
         let waits = |seat: &&Seat| {
             seat.entry.resource == resource
-                && Some(seat.entry.attachment) != of
+                && of.is_none_or(|(of, _)| seat.entry.attachment != of)
                 && !seat.settled
                 && !seat.is_over(now)
         };
@@ -192,6 +193,7 @@ impl Target {
             Some(seat) => Err(Refusal::NotReplayed {
                 resource: self.resources[resource.0].name.clone(),
                 node: seat.entry.node.clone(),
+                namesake: of.is_some_and(|(_, node)| seat.entry.node == *node),
                 since: seat.since,
                 reserved: (seat.holder == Holder::Lost).then(|| seat.until()),
             }),

@@ -42,8 +42,14 @@ pub enum Refusal {
     StaleTenure { current: Tenure },
     /// The others were not kept waiting for this sharer any longer: what it has unanswered is not executed any more.
     Missed { current: Tenure },
-    /// A writer may have something to replay; who only reads waits for it.
-    NotReplayed { resource: Name, node: Name, since: MonoTime, reserved: Option<Option<MonoTime>> },
+    /// A writer may have something to replay; who only reads waits for it. A namesake has the name of who asks.
+    NotReplayed {
+        resource: Name,
+        node: Name,
+        namesake: bool,
+        since: MonoTime,
+        reserved: Option<Option<MonoTime>>,
+    },
     /// Its medium lost what it was given: it begins a new life, or rests after so many failures in a row.
     WriteBackFailed { resource: Name, failures: u32, rest: Duration },
     /// The resource would lie on itself, or on more targets in a row than a path may name [CHAIN-3].

@@ -165,7 +165,7 @@ impl Target {
         attach: &Attach,
     ) -> Result<(), Refusal> {
         if !attach.access.writes() {
-            return self.check_replayed(now, place, Some(attach.attachment));
+            return self.check_replayed(now, place, Some((attach.attachment, asks)));
         }
         let agentless = self.resources[place.0].agentless.writers;
         if agentless > 0 {
