@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use crate::error::ApiError;
 use crate::event::{EventFeed, EventPosition};
 use crate::record::RestartRecord;
-use crate::restart::{Decision, PauseOrder, RestartOrder, RestartStarted};
+use crate::restart::{Decision, GivenUp, PauseOrder, RestartOrder, RestartStarted};
 use crate::status::Status;
 
 /// Where a call's answer goes. Dropping it unanswered tells the caller that the daemon goes away.
@@ -48,12 +48,12 @@ pub enum Call {
     /// `POST /v1/resume`: end a pause of [`Call::Pause`].
     Resume {
         /// Accepted, or nothing is paused.
-        reply: Reply<()>,
+        reply: Reply<GivenUp>,
     },
     /// `POST /v1/abort`: give up the restart or pause that is under way.
     Abort {
         /// Accepted, or there is none, or it is past the point of no return.
-        reply: Reply<()>,
+        reply: Reply<GivenUp>,
     },
     /// `POST /v1/attachments/{name}/detach`, at an initiator. Answered when it is off the roster; `not_ready`: it has
     /// ended, and its place at the target stays reserved.

@@ -17,7 +17,7 @@ use crate::documents::{DecisionOrder, Done, EvictOrder, Evicted};
 use crate::error::{ApiError, ErrorCode};
 use crate::event::EventPosition;
 use crate::record::RestartRecord;
-use crate::restart::{Decision, PauseOrder, RestartOrder, RestartStarted};
+use crate::restart::{Decision, GivenUp, PauseOrder, RestartOrder, RestartStarted};
 use crate::status::Status;
 use crate::stream::EventStream;
 
@@ -152,15 +152,13 @@ impl Client {
     }
 
     /// Ends such a pause.
-    pub async fn resume(&self) -> Result<(), ClientError> {
-        let Done {} = self.post("/v1/resume", &Done {}, PROMPT).await?;
-        Ok(())
+    pub async fn resume(&self) -> Result<GivenUp, ClientError> {
+        self.post("/v1/resume", &Done {}, PROMPT).await
     }
 
     /// Gives up the restart or pause that is under way.
-    pub async fn abort(&self) -> Result<(), ClientError> {
-        let Done {} = self.post("/v1/abort", &Done {}, PROMPT).await?;
-        Ok(())
+    pub async fn abort(&self) -> Result<GivenUp, ClientError> {
+        self.post("/v1/abort", &Done {}, PROMPT).await
     }
 
     /// Ends the attachment `name` after a flush.

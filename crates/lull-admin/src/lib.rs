@@ -47,7 +47,7 @@ pub use listen::{AdminListener, ListenError};
 pub use moment::Moment;
 pub use record::{Message, Outcome, OutcomeKind, PhaseSpan, RecordRow, RestartRecord};
 pub use restart::{
-    Decision, NotReady, OnPauseTimeout, PauseOrder, Question, RestartKind, RestartOrder,
+    Decision, GivenUp, NotReady, OnPauseTimeout, PauseOrder, Question, RestartKind, RestartOrder,
     RestartPhase, RestartRow, RestartStarted, RestartStatus, RowPhase,
 };
 pub use server::{AdminServer, MAX_REQUEST_BYTES, serve};

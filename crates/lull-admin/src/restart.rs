@@ -254,6 +254,14 @@ pub struct Question {
     pub not_ready: Vec<NotReady>,
 }
 
+/// What came of giving a restart or a pause up, beside that everybody goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GivenUp {
+    /// What was begun outside of the daemon, and what becomes of it, as a sentence; none: nothing was.
+    pub outside: Option<String>,
+}
+
 /// One who has not completed the pause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -171,11 +171,11 @@ async fn pause(State(api): State<Api>, body: Body) -> Response {
 }
 
 async fn resume(State(api): State<Api>) -> Response {
-    done(api.ask(|reply| Call::Resume { reply }).await)
+    answer(api.ask(|reply| Call::Resume { reply }).await)
 }
 
 async fn abort(State(api): State<Api>) -> Response {
-    done(api.ask(|reply| Call::Abort { reply }).await)
+    answer(api.ask(|reply| Call::Abort { reply }).await)
 }
 
 async fn detach(State(api): State<Api>, Path(name): Path<String>) -> Response {

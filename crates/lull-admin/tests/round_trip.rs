@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use lull_admin::{
     AdminAddr, AdminListener, AdminServer, ApiError, Call, Client, ClientError, Decision,
-    ErrorCode, Event, EventItem, EventLog, EventPosition, ListenError, MAX_REQUEST_BYTES,
+    ErrorCode, Event, EventItem, EventLog, EventPosition, GivenUp, ListenError, MAX_REQUEST_BYTES,
     OnPauseTimeout, PauseOrder, RestartKind, RestartOrder, RestartRecord, RestartStarted, Status,
     TargetStatus, serve,
 };
@@ -54,8 +54,10 @@ impl FakeDaemon {
                     ApiError::new(ErrorCode::Conflict, "no such question", "look at status");
                 let _ = reply.send(Err(error));
             }
-            Call::Resume { reply } | Call::Abort { reply } => {
-                let _ = reply.send(Ok(()));
+            Call::Resume { reply } => _ = reply.send(Ok(GivenUp::default())),
+            Call::Abort { reply } => {
+                let outside = Some("the host goes".to_owned());
+                let _ = reply.send(Ok(GivenUp { outside }));
             }
             Call::Detach { name, reply } => {
                 let error =
@@ -123,8 +125,8 @@ async fn every_call_arrives_and_is_answered() {
     assert_eq!((error.code, &*error.message), (ErrorCode::Conflict, "no such question"));
     let pause = PauseOrder { reason: "by hand".into(), ..Default::default() };
     assert_eq!(client.pause(&pause).await.unwrap().initiators, ["by hand"]);
-    client.resume().await.unwrap();
-    client.abort().await.unwrap();
+    assert_eq!(client.resume().await.unwrap(), GivenUp::default());
+    assert_eq!(client.abort().await.unwrap().outside.as_deref(), Some("the host goes"));
     let error = api_error(client.detach("a/b c?%").await.unwrap_err());
     assert_eq!((error.code, &*error.message), (ErrorCode::NotFound, "no `a/b c?%`"));
     assert_eq!(

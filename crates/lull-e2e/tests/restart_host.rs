@@ -39,11 +39,33 @@ fn a_restart_of_the_host_that_is_given_up_while_all_are_paused_is_not_completed(
     let target = world.target("stor").file("db1", "1M").set("reboot-command", "true").start();
     let restart = target.begin(&["restart", "--host"]);
     wait_until("all are paused", PROMPT, || target.status().phase == TargetPhase::Paused);
-    target.lull(&["abort"]).ok();
+    let told = target.lull(&["abort"]).ok();
+    assert!(told.stderr.contains("it goes down all the same"), "its command is done: {told:?}");
     let said = restart.finish(PROMPT).code(1);
     assert!(said.stderr.contains("an operator gave it up"), "{said:?}");
     let record = target.history().pop().expect("a restart");
     assert_eq!(record.outcome.map(|outcome| outcome.kind), Some(OutcomeKind::Aborted));
+}
+
+/// [PAUSE-6] What can be taken back of it is.
+#[test]
+fn a_command_that_runs_while_its_restart_is_given_up_is_ended_and_named() {
+    let world = World::new();
+    let done = world.path("done");
+    // The shell has a child, which would go on without it.
+    let command = format!("sleep 600; touch {}", done.display());
+    let target = world.target("stor").file("db1", "1M").set("reboot-command", &command).start();
+    let restart = target.begin(&["restart", "--host"]);
+    let runs = || target.log().contains("running: sleep 600");
+    wait_until("its command runs", PROMPT, runs);
+    wait_until("as a child", PROMPT, || !target.children().is_empty());
+    let told = target.lull(&["abort"]).ok();
+    assert!(told.stderr.contains("was ended before it was done"), "{told:?}");
+    restart.finish(PROMPT).code(1).says("an operator gave it up");
+    wait_until("it has ended", PROMPT, || target.children().is_empty());
+    assert!(!done.exists());
+    let events = target.lull(&["events"]).ok().stdout;
+    assert!(events.contains("`sleep 600; touch"), "it is on record: {events}");
 }
 
 #[test]

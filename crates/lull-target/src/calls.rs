@@ -2,7 +2,7 @@
 
 use crate::daemon::{Daemon, Input, Plan, plan};
 use lull_admin::{
-    ApiError, Call, Decision, ErrorCode, OnPauseTimeout, PauseOrder, Reply, RestartKind,
+    ApiError, Call, Decision, ErrorCode, GivenUp, OnPauseTimeout, PauseOrder, Reply, RestartKind,
     RestartOrder, RestartPhase, RestartStarted,
 };
 use lull_proto::target::{self, Holder, OnTimeout, Order, Purpose, ResourceIndex, Seat};
@@ -166,7 +166,7 @@ impl Daemon {
         let decision = match decision {
             Decision::Wait => target::Decision::Wait,
             Decision::Proceed => target::Decision::Proceed,
-            Decision::Abort => return self.abort(),
+            Decision::Abort => return self.abort().map(drop),
             Decision::Unknown => {
                 return Err(ApiError::new(
                     ErrorCode::BadRequest,
@@ -179,7 +179,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn end_hold(self: &Rc<Self>) -> Result<(), ApiError> {
+    fn end_hold(self: &Rc<Self>) -> Result<GivenUp, ApiError> {
         let holds = {
             let core = self.core.borrow();
             core.machine
@@ -194,11 +194,17 @@ impl Daemon {
                 "`lull status` shows what is under way",
             ));
         }
-        self.input(Input::Decide(target::Decision::Abort));
-        Ok(())
+        Ok(self.give_up())
     }
 
-    fn abort(self: &Rc<Self>) -> Result<(), ApiError> {
+    /// Everybody goes on.
+    fn give_up(self: &Rc<Self>) -> GivenUp {
+        let outside = self.call_back(&mut self.core.borrow_mut());
+        self.input(Input::Decide(target::Decision::Abort));
+        GivenUp { outside }
+    }
+
+    fn abort(self: &Rc<Self>) -> Result<GivenUp, ApiError> {
         let now = self.clock.now();
         {
             let mut core = self.core.borrow_mut();
@@ -206,7 +212,7 @@ impl Daemon {
             if let Some((task, _)) = core.starting.take() {
                 task.abort();
                 core.chronicle.given_up(now, &core.store);
-                return Ok(());
+                return Ok(GivenUp::default());
             }
             match core.stage(now) {
                 None => {
@@ -219,8 +225,7 @@ impl Daemon {
                 Some((id, stage)) => stage.no_abort(id).map_or(Ok(()), Err)?,
             }
         }
-        self.input(Input::Decide(target::Decision::Abort));
-        Ok(())
+        Ok(self.give_up())
     }
 
     fn evict(

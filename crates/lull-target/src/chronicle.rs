@@ -4,18 +4,18 @@
 use crate::clock::Clock;
 use crate::store::{Commit, Store};
 use lull_admin::{
-    Event, EventFeed, EventLog, EventPosition, Message, Outcome, OutcomeKind, PhaseSpan, RecordRow,
+    Event, EventFeed, EventLog, EventPosition, Outcome, OutcomeKind, PhaseSpan, RecordRow,
     RestartKind, RestartPhase, RestartRecord,
 };
 use lull_proto::target::{Phase, Report, Resource, Row, RowState, Seat, Target, Why};
 use lull_proto::{ConnId, MonoTime};
-use lull_wire as wire;
 use lull_wire::AttachmentId;
 use lull_wire::messages::Stall;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod boot;
+mod drawing;
 mod refusals;
 mod storage;
 mod strangers;
@@ -27,8 +27,8 @@ pub use boot::downtime as host_downtime;
 use refusals::Refusals;
 use storage::Unflushed;
 use strangers::Seldom;
+use words::say;
 pub use words::{because, lingering, not_ready, plain};
-use words::{describe, say};
 
 /// How long a started target's record waits for those who have not come back.
 const RETURN_LIMIT: Duration = Duration::from_secs(60);
@@ -51,8 +51,8 @@ pub struct Chronicle {
     peers: BTreeMap<ConnId, String>,
     /// This life is the second half of the current restart; its record is closed then at the latest.
     returning: Option<MonoTime>,
-    /// Why the current restart has failed, although everybody comes back.
-    trouble: Option<String>,
+    /// What the current restart comes to, and why, where no decision of the machine says it.
+    trouble: Option<(OutcomeKind, String)>,
     /// Somebody came back, or told what it cost: whether that was the last one is looked at once for many.
     news: bool,
     /// The restart before has learned something that is not on stable storage.
@@ -236,7 +236,7 @@ impl Chronicle {
         self.current = Some(record);
         if went_down {
             self.returning = Some(now + RETURN_LIMIT);
-            self.trouble = trouble;
+            self.trouble = trouble.map(|why| (OutcomeKind::Failed, why));
             self.phase(now, RestartPhase::Resuming, text);
             self.save(store);
             self.check_returned(now, store);
@@ -247,7 +247,12 @@ impl Chronicle {
 
     /// Something went wrong on the restart's way; whatever ends it now, it has failed.
     pub fn trouble(&mut self, why: String) {
-        self.trouble.get_or_insert(why);
+        self.comes_to(OutcomeKind::Failed, why);
+    }
+
+    /// Something that is nobody's decision ends the restart, with this outcome.
+    pub fn comes_to(&mut self, outcome: OutcomeKind, why: String) {
+        self.trouble.get_or_insert((outcome, why));
     }
 
     /// The restart came to nothing.
@@ -270,7 +275,7 @@ impl Chronicle {
         store: &Store,
     ) {
         let (kind, why) = match self.trouble.take() {
-            Some(trouble) => (OutcomeKind::Failed, Some(trouble)),
+            Some((kind, why)) => (kind, Some(why)),
             None => (kind, why),
         };
         let text = match &why {
@@ -325,8 +330,8 @@ impl Chronicle {
     }
 
     fn end_return(&mut self, now: MonoTime, why: Option<String>, store: &Store) {
-        if let Some(trouble) = self.trouble.take() {
-            return self.failed(now, &trouble, store);
+        if self.trouble.is_some() {
+            return self.finish(now, OutcomeKind::Failed, None, Vec::new(), store);
         }
         let Some(record) = &self.current else { return };
         let left: Vec<_> = record
@@ -348,52 +353,6 @@ impl Chronicle {
             && let Some(record) = &mut self.current
         {
             record.first_accept_us.get_or_insert(at);
-        }
-    }
-
-    /// A message was sent: part of the drawing.
-    pub fn sent(&mut self, now: MonoTime, machine: &Target, conn: ConnId, message: &wire::Message) {
-        let to = self.drawn(machine, conn);
-        let from = self.node.clone();
-        self.draw(now, from, to, message);
-    }
-
-    /// Whose column of the drawing a connection belongs to, also when the machine has let its session go.
-    fn drawn(&self, machine: &Target, conn: ConnId) -> String {
-        let name = self.peers.get(&conn).cloned().unwrap_or_else(|| words::name_of(machine, conn));
-        words::told_apart(&self.node, name)
-    }
-
-    /// A connection is gone, and nothing more is said of it.
-    pub fn forget(&mut self, conn: ConnId) {
-        self.peers.remove(&conn);
-    }
-
-    /// A message came.
-    pub fn received(
-        &mut self,
-        now: MonoTime,
-        machine: &Target,
-        conn: ConnId,
-        message: &wire::Message,
-    ) {
-        if let wire::Message::Hello(hello) = message {
-            self.peers.insert(conn, hello.node.to_string());
-        }
-        let from = self.drawn(machine, conn);
-        let to = self.node.clone();
-        self.draw(now, from, to, message);
-    }
-
-    fn draw(&mut self, now: MonoTime, from: String, to: String, message: &wire::Message) {
-        let now_us = self.clock.unix_us(now);
-        let Some(record) = &mut self.current else { return };
-        let Some(detail) = describe(message) else { return };
-        if record.messages.len() < RECORD_LIMIT {
-            let offset_us = now_us.saturating_sub(record.started * 1000);
-            let name = message.kind().to_string();
-            let [from, to, detail] = [from, to, detail].map(|text| plain(&text).into_owned());
-            record.messages.push(Message { offset_us, from, to, name, detail });
         }
     }
 
@@ -473,7 +432,14 @@ impl Chronicle {
             // To the machine `lull resume` is a pause that is given up; nobody has ordered that.
             let resumes = matches!(report, Report::Decided { .. }) && self.was_held();
             let text = if resumes { "decided: resume".to_owned() } else { text };
-            self.tell(now, &subject, what, text);
+            match (report, &self.trouble) {
+                // What ends it is no operator's word.
+                (Report::Decided { .. }, Some((_, why))) => {
+                    let (node, text) = (self.node.clone(), format!("gives up: {why}"));
+                    self.tell(now, &node, "given_up", text);
+                }
+                _ => self.tell(now, &subject, what, text),
+            }
         }
         match report {
             Report::Aborted { why, rows, .. } => {

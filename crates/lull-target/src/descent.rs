@@ -4,13 +4,14 @@
 use crate::chronicle::plain;
 use crate::daemon::{Core, Daemon, Input, Plan};
 use crate::life::STATE_VARIABLE;
-use lull_admin::{ApiError, Delay, ErrorCode, HostWatch, Reason, RestartKind};
+use lull_admin::{ApiError, Delay, ErrorCode, HostWatch, OutcomeKind, Reason, RestartKind};
 use lull_proto::MonoTime;
 use lull_proto::target::{self, Holder, OnTimeout, Order, Phase, Purpose};
 use lull_transport::Origin;
 use lull_transport::handover::VARIABLE;
 use lull_wire::RestartId;
 use lull_wire::messages::Prose;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,9 +31,20 @@ pub struct Descent {
     pub downtime: Duration,
     /// What brings it down, once everybody is paused for that.
     command: Option<String>,
+    /// What was run for that.
+    sent: Option<Sent>,
     /// The restart in which everybody was paused for that before: a timer runs.
     quiet_in: u64,
     delay: Delay,
+}
+
+/// The command that brings the host down.
+struct Sent {
+    /// The restart for which it was run.
+    restart: u64,
+    command: String,
+    /// Its group, while it runs.
+    running: Option<Pid>,
 }
 
 /// Watches the host, which is asked to wait for a pause; must be called within a runtime.
@@ -49,7 +61,7 @@ pub fn watch(node: &str) -> HostWatch {
 impl Descent {
     pub fn new(downtime: Option<Duration>, delay: Delay) -> Self {
         let downtime = downtime.unwrap_or(FIRST_DOWNTIME);
-        Self { goes: false, downtime, command: None, quiet_in: 0, delay }
+        Self { goes: false, downtime, command: None, sent: None, quiet_in: 0, delay }
     }
 
     /// What a planned end of this process is then: kind, reason, expected downtime.
@@ -73,7 +85,10 @@ impl Daemon {
                 false => (self.config.node.clone(), "host_stays", "this host stays up after all"),
             };
             core.chronicle.tell(now, &node, what, text);
-            if goes { self.pause_early(&mut core, now) } else { self.unpause(&mut core, text) }
+            match goes {
+                true => self.pause_early(&mut core, now),
+                false => self.unpause(&mut core, OutcomeKind::Aborted, text),
+            }
         };
         if let Some(input) = input {
             self.input(input);
@@ -109,13 +124,13 @@ impl Daemon {
     }
 
     /// Everybody who was paused for the host goes on, unless this process is to end all the same.
-    fn unpause(&self, core: &mut Core, why: &str) -> Option<Input> {
+    fn unpause(&self, core: &mut Core, outcome: OutcomeKind, why: &str) -> Option<Input> {
         let is_host = core.chronicle.current().is_some_and(|now| now.kind == RestartKind::Host);
         let restart = core.machine.phase().restart()?;
         if !is_host || restart.order.unstoppable {
             return None;
         }
-        core.chronicle.trouble(why.to_owned());
+        core.chronicle.comes_to(outcome, why.to_owned());
         Some(Input::Decide(target::Decision::Abort))
     }
 
@@ -154,7 +169,7 @@ impl Daemon {
             let limit = if command.is_some() { ORDERED } else { SAID };
             let run = async {
                 match command {
-                    Some(command) => run(&command).await,
+                    Some(command) => daemon.send_down(id, command).await,
                     None => Ok(()),
                 }
             };
@@ -176,7 +191,8 @@ impl Daemon {
             let mut core = self.core.borrow_mut();
             let waits =
                 matches!(core.machine.phase(), Phase::Quiet { restart } if restart.id.0 == id);
-            if waits { self.unpause(&mut core, why) } else { None }
+            let failed = OutcomeKind::Failed;
+            if waits { self.unpause(&mut core, failed, why) } else { None }
         };
         if let Some(input) = input {
             self.input(input);
@@ -197,17 +213,51 @@ impl Daemon {
         names.dedup();
         names
     }
-}
 
-/// Runs what brings the host down; the sentence where that fails.
-async fn run(command: &str) -> Result<(), String> {
-    tracing::info!("running: {command}");
-    let mut shell = tokio::process::Command::new("/bin/sh");
-    shell.arg("-c").arg(command).env_remove(VARIABLE).env_remove(STATE_VARIABLE);
-    let why = match shell.status().await {
-        Ok(status) if status.success() => return Ok(()),
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
-    };
-    Err(format!("the host was not restarted: {command}: {why}"))
+    /// Runs what brings the host down; the sentence where that fails.
+    async fn send_down(&self, restart: u64, command: String) -> Result<(), String> {
+        tracing::info!("running: {command}");
+        let mut shell = tokio::process::Command::new("/bin/sh");
+        shell.arg("-c").arg(&command).env_remove(VARIABLE).env_remove(STATE_VARIABLE);
+        let failed = |why: String| Err(format!("the host was not restarted: {command}: {why}"));
+        let mut shell = match shell.process_group(0).spawn() {
+            Ok(shell) => shell,
+            Err(error) => return failed(error.to_string()),
+        };
+        let group = shell.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        let sent = Sent { restart, command: command.clone(), running: group };
+        self.core.borrow_mut().descent.sent = Some(sent);
+        let ended = shell.wait().await;
+        // In the same turn in which its number became free.
+        if let Some(sent) = &mut self.core.borrow_mut().descent.sent {
+            sent.running = None;
+        }
+        match ended {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => failed(status.to_string()),
+            Err(error) => failed(error.to_string()),
+        }
+    }
+
+    /// What was run to bring the host down, in a restart that is given up, is ended where it has not ended itself; what
+    /// becomes of it, as a sentence. Not everything that it does can be taken back.
+    pub(crate) fn call_back(&self, core: &mut Core) -> Option<String> {
+        let restart = core.machine.phase().restart()?.id.0;
+        let Sent { command, running, .. } =
+            core.descent.sent.take_if(|sent| sent.restart == restart)?;
+        let text = match running {
+            Some(group) => {
+                // Whoever is gone is as good as ended.
+                let _ = kill_process_group(group, Signal::TERM);
+                format!(
+                    "`{command}`, which was to restart this host, was ended before it was done: see whether the host stays"
+                )
+            }
+            None => format!(
+                "this host was told to restart by `{command}`, which nothing here takes back: it goes down all the same"
+            ),
+        };
+        core.chronicle.tell(self.clock.now(), &self.config.node, "reboot_command", &*text);
+        Some(text)
+    }
 }

@@ -128,10 +128,10 @@ impl WaitingRoom {
             Call::Status { reply } => answer(reply, Ok(self.status(target))),
             Call::Restart { reply, .. } => answer(reply, Err(later())),
             Call::Pause { reply, .. } => answer(reply, Err(later())),
-            Call::Decide { reply, .. }
-            | Call::Resume { reply }
-            | Call::Abort { reply }
-            | Call::Detach { reply, .. } => answer(reply, Err(later())),
+            Call::Resume { reply } | Call::Abort { reply } => answer(reply, Err(later())),
+            Call::Decide { reply, .. } | Call::Detach { reply, .. } => {
+                answer(reply, Err(later()));
+            }
             Call::Evict { reply, .. } => answer(reply, Err(later())),
             Call::Histories { reply } => answer(reply, Err(later())),
             Call::History { reply, .. } => answer(reply, Err(later())),

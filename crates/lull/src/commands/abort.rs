@@ -1,6 +1,6 @@
 //! `lull abort`: give up what is under way.
 
-use lull_admin::Role;
+use lull_admin::{GivenUp, Role};
 
 use crate::daemon::{AdminArgs, find};
 use crate::exit::Failure;
@@ -14,7 +14,15 @@ pub struct Args {
 
 /// Gives up the restart or pause; everybody goes on.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    find(Role::Target, &args.admin).await?.abort().await?;
-    eprintln!("given up: everybody goes on");
+    let given_up = find(Role::Target, &args.admin).await?.abort().await?;
+    say("given up", &given_up);
     Ok(())
+}
+
+/// What came of it, with what was begun outside of the daemon.
+pub(super) fn say(done: &str, GivenUp { outside }: &GivenUp) {
+    eprintln!("{done}: everybody goes on");
+    if let Some(outside) = outside {
+        eprintln!("  but {outside}");
+    }
 }

@@ -14,7 +14,7 @@ pub struct Args {
 
 /// Lets everybody go on after `lull pause`.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    find(Role::Target, &args.admin).await?.resume().await?;
-    eprintln!("resumed: everybody goes on");
+    let given_up = find(Role::Target, &args.admin).await?.resume().await?;
+    super::abort::say("resumed", &given_up);
     Ok(())
 }

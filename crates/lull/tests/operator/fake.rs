@@ -3,8 +3,8 @@
 use std::thread::JoinHandle;
 
 use lull_admin::{
-    AdminAddr, AdminListener, ApiError, Call, Decision, ErrorCode, Event, EventLog, NotReady,
-    Outcome, OutcomeKind, PauseOrder, Question, RecordRow, RestartOrder, RestartPhase,
+    AdminAddr, AdminListener, ApiError, Call, Decision, ErrorCode, Event, EventLog, GivenUp,
+    NotReady, Outcome, OutcomeKind, PauseOrder, Question, RecordRow, RestartOrder, RestartPhase,
     RestartRecord, RestartRow, RestartStarted, RestartStatus, RowPhase, Status, TargetStatus,
     serve,
 };
@@ -198,11 +198,11 @@ impl Target {
                 let _ = reply.send(Ok(()));
             }
             Call::Resume { reply } => {
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(Ok(GivenUp::default()));
             }
             Call::Abort { reply } => {
                 self.end(OutcomeKind::Aborted);
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(Ok(GivenUp::default()));
             }
             Call::Detach { name, reply } => {
                 let error = format!("there is no attachment `{name}`");
