@@ -90,9 +90,7 @@ pub fn open(
     let mount = match mount {
         Some(found) if found.is_at(attachment.fuse.as_deref()) && !attachment.adopt => Some(found),
         Some(found) => {
-            vault
-                .drop_some(&[vault::FUSE, vault::MOUNT])
-                .map_err(|error| unusable(error.to_string()))?;
+            let_go(&mut vault, &attachment.name, &[vault::FUSE, vault::MOUNT]);
             found.give_up();
             None
         }
@@ -104,7 +102,8 @@ pub fn open(
     let in_file = saved.read().map_err(|error| {
         unusable(format!("in {} cannot be read: {error}", saved.path().display()))
     })?;
-    let found = ours(in_memory, in_file, kept, &mut vault, &saved, &mut told);
+    let name = &attachment.name;
+    let found = ours(name, (in_memory, in_file), kept, &mut vault, &saved, &mut told);
     let found = found.map_err(|error| unusable(error.to_string()))?;
     // [SAFE-8] It was kept for another disk: none of it may ever be sent to this one.
     let found = match found {
@@ -145,8 +144,8 @@ pub fn open(
 /// The log of which this life is the heir, in memory or in a file, which is a copy of it where there is both. What another
 /// life has overtaken is told and set aside.
 fn ours(
-    in_memory: Option<OwnedFd>,
-    in_file: Option<OwnedFd>,
+    name: &str,
+    (in_memory, in_file): (Option<OwnedFd>, Option<OwnedFd>),
     kept: &Kept,
     vault: &mut Vault,
     saved: &Saved,
@@ -158,7 +157,7 @@ fn ours(
         Some(Left::Ours(ours)) => found = Some(*ours),
         Some(Left::Overtaken(overtaken)) => {
             tell(overtaken.memory(saved)?);
-            vault.drop_some(&[vault::LOG])?;
+            let_go(vault, name, &[vault::LOG]);
         }
         None => {}
     }
@@ -168,6 +167,14 @@ fn ours(
         None => {}
     }
     Ok(found)
+}
+
+/// The next life is not to find these. Should it all the same it does with them what this one did: that nobody can be
+/// started to keep the others is no reason not to serve, and is told with what this life has kept.
+fn let_go(vault: &mut Vault, attachment: &str, names: &[&str]) {
+    if let Err(error) = vault.drop_some(names) {
+        tracing::warn!("{attachment}: what a process before this one had kept stays: {error}");
+    }
 }
 
 impl Log {
@@ -224,7 +231,7 @@ fn damage_words(damage: &Damage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Keeping, Policy, ShutdownConfig};
+    use crate::config::{Keeping, Policy, ShutdownConfig, Starter};
     use crate::life;
     use crate::medium::{MediumConfig, Taken};
     use crate::state_file::StateFile;
@@ -362,6 +369,27 @@ mod tests {
         saved.write(one_change().as_fd()).unwrap();
         let beside = opened(Some(&Journal::create(ID, 1 << 20).unwrap()));
         assert!(matches!(&beside.legacy, Legacy::Kept { changes, .. } if changes.is_empty()));
+    }
+
+    /// [SAFE-10] A log that was overtaken is set aside once, and served beside, where nobody can be had to keep the next one: a
+    /// start that fails for that would be made again and again, with a copy each.
+    #[test]
+    fn an_overtaken_log_keeps_nobody_from_serving_where_no_keeper_can_be_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let starter = Starter::Daemon(dir.path().join("not there"));
+        let mut vault = Vault::new(&Keeping::Process(starter), dir.path(), "db1", ID);
+        let (log, note) = (one_change(), Note::new().unwrap());
+        let left = [(vault::LOG, log.as_fd()), (vault::AWAITED, note.as_fd())];
+        vault.keep(&left).unwrap_err();
+        let saved = Saved::of(dir.path(), "db1");
+        let of_another = Kept { attachment: AttachmentId([8; 16]), ..kept() };
+        let memory = log.as_fd().try_clone_to_owned().unwrap();
+        let mut told = Vec::new();
+        let both = (Some(memory), None);
+        let found = ours("db1", both, &of_another, &mut vault, &saved, &mut told).unwrap();
+        assert!(found.is_none());
+        assert_eq!(told.iter().map(|(what, _)| *what).collect::<Vec<_>>(), [OVERTAKEN]);
+        assert!(dir.path().join("db1.overtaken.1").exists());
     }
 
     /// [SAFE-10] A start that comes to nothing leaves the file: its memory may be gone before there is another one.
