@@ -18,6 +18,8 @@ mod kills;
 mod knocks;
 mod leaving;
 mod log;
+#[path = "../../lull-frontend/tests/support/machine.rs"]
+mod machine;
 mod mounted;
 mod pause_policies;
 mod postgres;
@@ -38,6 +40,7 @@ mod successor;
 mod threads;
 mod timers;
 mod upstream;
+mod virtual_machine;
 
 /// Cargo finds none of them by itself.
 #[test]

@@ -94,6 +94,13 @@ impl Machine {
         Machine { board: Rc::clone(board), stream: ours, closer, task, told, rings: Vec::new() }
     }
 
+    /// The same to one that another process serves.
+    pub fn over(board: &Rc<Board>, stream: Stream) -> Machine {
+        let (closer, told) = Default::default();
+        let task = tokio::task::spawn_local(async { Ok(()) });
+        Machine { board: Rc::clone(board), stream, closer, task, told, rings: Vec::new() }
+    }
+
     /// A machine whose rings run.
     pub async fn up<D: Device + 'static>(
         board: &Rc<Board>,
