@@ -68,6 +68,9 @@ pub async fn take_away(
     attachment: &Rc<Attachment>,
     is_unserved: impl FnOnce(&Attachment) -> bool + 'static,
 ) {
+    if !attachment.config().is_device() {
+        return;
+    }
     let taking = Rc::clone(attachment);
     // To its end, however long somebody waits for it: the kernel does what it has begun, and nobody may serve before.
     let taking = tokio::task::spawn_local(async move {
