@@ -172,7 +172,12 @@ pub fn initiator_status(guest: &Guest) -> Option<InitiatorStatus> {
 
 /// The same with that of its daemon.
 pub fn daemon_status(guest: &Guest) -> Option<Status> {
-    let said = guest.run("lull status --json --admin unix:/run/initiator.sock");
+    status_at(guest, "/run/initiator.sock")
+}
+
+/// The state of the daemon in a guest whose admin socket this is, if it answers.
+pub fn status_at(guest: &Guest, socket: &str) -> Option<Status> {
+    let said = guest.run(&format!("lull status --json --admin unix:{socket}"));
     serde_json::from_str(&said.stdout).ok()
 }
 

@@ -6,8 +6,8 @@ use lull_e2e::lab::{Guest, GuestBuilder, Kernel, Lab, Order};
 use lull_e2e::{now, outcome, wait_for, wait_until};
 
 use crate::cast::{
-    Door, SOON, daemon_status, device, device_line, initiator_status, never_write_back, target,
-    wait_sharing,
+    Door, SOON, daemon_status, device, device_line, initiator_status, never_write_back, status_at,
+    target, wait_sharing,
 };
 
 /// What takes a device of the kernel's: root, and a little more than the unit grants.
@@ -44,11 +44,24 @@ fn debian(lab: &Lab, name: &str, uri: &str) -> GuestBuilder {
 }
 
 /// A guest of busybox's that is of no use without its disk, and reboots when that is gone.
-fn useless_without(lab: &Lab, name: &str, uri: &str) -> GuestBuilder {
+fn useless_without(lab: &Lab, name: &str, uri: &str, timeout: &str) -> GuestBuilder {
     let line = device_line(name, uri, Door::KernelNbd, "/data/initiator");
-    let policy = "--on-timeout shutdown --restart-timeout 3s --shutdown-command reboot --retain";
-    let line = line.replace("--retain", policy);
+    let policy =
+        format!("--on-timeout shutdown --restart-timeout {timeout} --shutdown-command reboot");
+    let line = line.replace("--retain", &format!("{policy} --retain"));
     lab.guest(name).ext4("data", 64).service("initiator", &line)
+}
+
+/// Where the daemon of a guest is asked, and a second one.
+const FIRST: &str = "/run/initiator.sock";
+const SECOND: &str = "/run/second.sock";
+
+/// A shell's line for it: its users wait on, and somebody is told.
+fn told_of_it(uri: &str) -> String {
+    let line = device_line("second", uri, Door::KernelNbd, "/run/second");
+    let policy = "--on-timeout \"hook:echo told >> /run/told\" --restart-timeout 20s --retain";
+    let line = line.replace("--retain", policy).replace("/dev/nbd0", "/dev/nbd1");
+    line.replace(FIRST, SECOND)
 }
 
 /// Blocks that are on the disk, and after that others in their place that nobody flushes: acknowledged, and no more.
@@ -116,7 +129,7 @@ fn systems_go_down_in_time_while_the_target_of_their_disks_is_away() {
     let mut stor = target(&lab, "stor", disks).prepare();
     let uri = |resource: &str| format!("lull://{}/{resource}", stor.address());
     let mut deb = debian(&lab, "deb", &uri("db1")).prepare();
-    let mut web = useless_without(&lab, "web", &uri("db2")).prepare();
+    let mut web = useless_without(&lab, "web", &uri("db2"), "3s").prepare();
     for guest in [&mut stor, &mut deb, &mut web] {
         guest.power_on();
     }
@@ -158,46 +171,62 @@ fn systems_go_down_in_time_while_the_target_of_their_disks_is_away() {
     }
 }
 
-/// [TIMER-1] [TIMER-5] [INIT-1] Behind a device whose daemon was killed while its target is away the policy acts all the same. Where
-/// whoever kept what that one knew is gone as well, the device goes: with the policy, or with a daemon that is stopped.
+/// [TIMER-1] [TIMER-2] [TIMER-5] [INIT-1] Behind a device whose daemon was killed while its target is away the policy acts all the
+/// same. Where whoever kept what that one knew is gone as well, the device goes: with the policy, or with a daemon that is stopped.
 #[test]
 fn nobody_waits_without_end_behind_a_device_whose_daemon_was_killed() {
     let lab = Lab::new();
-    let disks = "db1=file:/data/db1.img,size=64M db2=file:/data/db2.img,size=64M";
-    let mut stor = target(&lab, "stor", disks).prepare();
-    let doors = [(Door::KernelNbd, "db1"), (Door::Ublk, "db2")];
-    let mut webs = doors.map(|(door, disk)| {
+    let disks = (1..5).map(|disk| format!("db{disk}=file:/data/db{disk}.img,size=64M "));
+    let mut stor = target(&lab, "stor", &disks.collect::<String>()).prepare();
+    let uri = |resource: &str| format!("lull://{}/{resource}", stor.address());
+    let failing = |disk: &str, door: Door| {
         let words = format!("{disk} --on-timeout error --restart-timeout 20s");
-        let guest = device(&lab, &format!("web-{disk}"), "stor", &words, door);
-        (guest.kernel(Kernel::V6_12).prepare(), door.device())
-    });
-    stor.power_on();
-    webs.iter_mut().for_each(|(guest, _)| guest.power_on());
-    stor.wait_up();
-    webs.iter().for_each(|(guest, _)| guest.wait_up());
-    webs.iter().for_each(|(guest, _)| _ = wait_sharing(guest));
+        device(&lab, &format!("web-{disk}"), "stor", &words, door).kernel(Kernel::V6_12)
+    };
+    let told = failing("db1", Door::KernelNbd).service("second", &told_of_it(&uri("db3")));
+    let mut webs = [told.prepare(), failing("db2", Door::Ublk).prepare()];
+    let mut down = useless_without(&lab, "down", &uri("db4"), "20s").prepare();
+    webs.iter_mut().chain([&mut stor, &mut down]).for_each(Guest::power_on);
+    webs.iter().chain([&stor, &down]).for_each(Guest::wait_up);
+    webs.iter().chain([&down]).for_each(|guest| _ = wait_sharing(guest));
+    let [nbd, ublk] = &webs;
+    let webs = [(nbd, "/dev/nbd0"), (ublk, "/dev/ublkb0")];
+    let second = || status_at(nbd, SECOND)?.initiator?.attachments.pop();
+    let is = |phase| second().is_some_and(|one| one.phase == phase);
+    wait_until("its second daemon shares", SOON, || is(AttachmentPhase::Sharing));
     stor.cut();
-    for (guest, device) in &webs {
-        let reader = begin_read(guest, device);
-        let pid = another_daemon(guest, "kill -KILL $PID");
+    let boot = down.boot();
+    down.begin("dd if=/dev/nbd0 of=/dev/null bs=4k count=1 iflag=direct 2> /data/read");
+    another_daemon(&down, FIRST, KILLED);
+    let waits = begin_read(nbd, "/dev/nbd1");
+    another_daemon(nbd, SECOND, KILLED);
+    let begun = webs
+        .map(|(guest, device)| (begin_read(guest, device), another_daemon(guest, FIRST, KILLED)));
+    for ((reader, pid), (guest, device)) in begun.into_iter().zip(webs) {
         wait_fails(reader, device);
         let status = initiator_status(guest).expect("a daemon that answers");
         let [attachment] = &status.attachments[..] else { panic!("{status:#?}") };
         assert_eq!(attachment.phase, AttachmentPhase::Expired, "{attachment:#?}");
         assert!(attachment.errors > 0, "it was answered, and not cut off: {attachment:#?}");
         assert_eq!(daemon_status(guest).map(|daemon| daemon.pid), Some(pid), "it goes on");
-        // Its keeper with it.
-        another_daemon(guest, "kill -KILL $(pidof lull)");
     }
-    let [(nbd, of_nbd), (ublk, of_ublk)] = &webs;
-    let readers = [begin_read(nbd, of_nbd), begin_read(ublk, of_ublk)];
+    wait_until("the policy has run", SOON, || is(AttachmentPhase::Expired));
+    wait_until("somebody is told", SOON, || nbd.run("cat /run/told").stdout == "told\n");
+    assert!(!waits.has_ended(), "who is told of it waits on");
+    // Their keepers with them.
+    webs.iter().for_each(|(guest, _)| _ = another_daemon(guest, FIRST, "kill -KILL $(pidof lull)"));
+    let readers = webs.map(|(guest, device)| begin_read(guest, device));
     nbd.say(&format!("kill -TERM {}", daemon_status(nbd).expect("a daemon").pid));
-    for (reader, (guest, device)) in readers.into_iter().zip(&webs) {
+    for (reader, (guest, device)) in readers.into_iter().zip(webs) {
         wait_fails(reader, device);
         wait_until("it is told", SOON, || {
             guest.services().contains("in vain: its users get errors")
         });
     }
+    down.wait_other_boot(boot);
+    let read = down.say("cat /data/read");
+    assert!(read.contains("Input/output error"), "{read} {}", down.services());
+    assert!(down.services().contains("shutting this host down: reboot"), "{}", down.services());
 }
 
 /// Reads past the page cache, for which a device that is gone is an empty one.
@@ -205,10 +234,13 @@ fn begin_read(guest: &Guest, device: &str) -> Order {
     guest.begin(&format!("dd if={device} of=/dev/null bs=4k skip=1000 count=1 iflag=direct 2>&1"))
 }
 
+/// How a daemon ends, and its keeper does not.
+const KILLED: &str = "kill -KILL $PID";
+
 /// Ends a guest's daemon, `$PID`, by this; returns when another one is there, with its number.
 #[track_caller]
-fn another_daemon(guest: &Guest, by: &str) -> u32 {
-    let pid = || daemon_status(guest).map(|daemon| daemon.pid);
+fn another_daemon(guest: &Guest, socket: &str, by: &str) -> u32 {
+    let pid = || status_at(guest, socket).map(|daemon| daemon.pid);
     let before = pid().expect("a daemon that answers");
     guest.say(&by.replace("$PID", &before.to_string()));
     wait_for("another daemon is there", SOON, || pid().filter(|now| *now != before))
