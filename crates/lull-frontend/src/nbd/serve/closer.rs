@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
 
 use super::Parted;
 
@@ -32,7 +34,8 @@ pub struct Closer(Rc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     stage: Cell<Stage>,
-    waiting: RefCell<Vec<Waker>>,
+    /// One place for whoever waits, for as long as it does.
+    waiting: RefCell<Slab<Waker>>,
     parted: RefCell<Vec<Parted>>,
     halfway: Cell<usize>,
 }
@@ -53,8 +56,8 @@ impl Drop for Halfway {
 
 impl Inner {
     fn wake(&self) {
-        for waker in self.waiting.take() {
-            waker.wake();
+        for (_, waker) in &*self.waiting.borrow() {
+            waker.wake_by_ref();
         }
     }
 }
@@ -140,16 +143,98 @@ impl Closer {
     }
 
     async fn once(&self, is_so: impl Fn() -> bool) {
+        let mut place = Place { of: &self.0, number: None };
         poll_fn(|cx| {
             if is_so() {
                 return Poll::Ready(());
             }
-            let mut waiting = self.0.waiting.borrow_mut();
-            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                waiting.push(cx.waker().clone());
-            }
+            place.keep(cx);
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// A place among those who wait. [SEC-4] It ends with the wait, since connections come and go for as long as the
+/// daemon lives.
+struct Place<'a> {
+    of: &'a Inner,
+    number: Option<usize>,
+}
+
+impl Place<'_> {
+    fn keep(&mut self, cx: &Context<'_>) {
+        let mut waiting = self.of.waiting.borrow_mut();
+        match self.number {
+            Some(number) => waiting[number].clone_from(cx.waker()),
+            None => self.number = Some(waiting.insert(cx.waker().clone())),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let waker = self.number.map(|number| self.of.waiting.borrow_mut().remove(number));
+        drop(waker); // it may be the last that is left of its task
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    /// A task's waker: how often it was woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// [SEC-4] A waker keeps the memory of its task, and each one kept is looked at again.
+    #[test]
+    fn nothing_is_kept_of_a_task_that_waits_no_more() {
+        let closer = Closer::new();
+        let staying = Arc::new(Task::default());
+        let mut stays = pin!(closer.closed());
+        let waker = Waker::from(Arc::clone(&staying));
+        assert!(stays.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        for _ in 0..1000 {
+            let task = Arc::new(Task::default());
+            let waker = Waker::from(Arc::clone(&task));
+            {
+                let mut waits = pin!(closer.closed());
+                for _ in 0..2 {
+                    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                }
+            }
+            drop(waker);
+            assert_eq!(Arc::strong_count(&task), 1, "its waker is kept");
+        }
+        closer.close();
+        assert_eq!(staying.0.load(Ordering::Relaxed), 1, "who still waits is told");
+        let mut polled = Context::from_waker(Waker::noop());
+        assert!(stays.as_mut().poll(&mut polled).is_ready());
+    }
+
+    #[test]
+    fn who_waits_in_another_task_than_before_is_woken_there() {
+        let closer = Closer::new();
+        let mut waits = pin!(closer.closed());
+        let tasks: [Arc<Task>; 2] = Default::default();
+        for task in &tasks {
+            let waker = Waker::from(Arc::clone(task));
+            assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        closer.close();
+        assert_eq!(tasks.map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
     }
 }
