@@ -127,6 +127,32 @@ fn a_successor_that_dies_at_any_message_leaves_the_old_process_serving() {
     scene.succeeds();
 }
 
+/// [SAFE-10] Whoever is given a log goes on with it, be it of a release that does not sign it: were it the old process's still,
+/// the one after that would set aside what was kept meanwhile. Where the old process goes on it is its own again.
+#[test]
+fn a_log_that_is_handed_over_says_nothing_of_whose_it_is() {
+    let world = World::new();
+    let scene = Scene::new(&world);
+    let looks = r#"
+given = []
+while True:
+    data, extra, _, _ = end.recvmsg(1 << 18, socket.CMSG_SPACE(4 * 253))
+    fds = [fd for _, _, fds in extra for fd in memoryview(fds).cast("i")]
+    at = 2
+    for fd in fds:
+        given.append((data[at + 1:at + 1 + data[at]].decode(), fd))
+        at += 1 + data[at]
+    if data.endswith(b"take"):
+        break
+logs = [os.pread(fd, 304, 0) for name, fd in given if name.startswith("lull-log-")]
+assert len(logs) == 2 and all(log[:8] == b"lulllog1" for log in logs)
+# The checksum over whose it is.
+sys.exit(7 if not any(any(log[296:304]) for log in logs) else 8)
+"#;
+    scene.fails(looks, "exit status: 7");
+    scene.succeeds();
+}
+
 /// [INIT-1] [PAUSE-9] It is told what the new process said.
 #[test]
 fn a_successor_that_refuses_what_it_is_given_leaves_the_old_process_serving() {

@@ -1,6 +1,5 @@
 //! With what a life begins: its logs, its sockets, its attachments, each new or of the life before.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use crate::state_file::Kept;
 use crate::state_writer::StateWriter;
 use crate::states::Opened;
 use crate::succession::estate::{ADMIN, CALLBACK, Estate};
-use crate::vault::{self, Guard};
+use crate::vault::{self, Guard, Passed};
 
 /// The logs of all attachments, found where the life before left them. `first`: nothing that a service manager keeps
 /// was taken yet.
@@ -35,9 +34,9 @@ pub(crate) fn logs(
     mut estate: Option<&mut Estate>,
     first: bool,
 ) -> Result<Vec<Log>, RunError> {
-    let mut passed = if first { vault::passed() } else { HashMap::new() };
+    let mut passed = if first { Passed::by_service_manager() } else { Passed::default() };
     if let Some(estate) = &mut estate {
-        passed.extend(estate.fds.extract_if(|name, _| vault::is_label(name)));
+        passed.handed_over.extend(estate.fds.extract_if(|name, _| vault::is_label(name)));
     }
     let mut logs = Vec::new();
     for (attachment, (_, kept, _)) in config.attachments.iter().zip(opened) {

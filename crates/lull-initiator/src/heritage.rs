@@ -1,6 +1,5 @@
 //! What a life of an attachment finds of the one before [SAFE-10], and what it leaves to the next.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -16,7 +15,7 @@ use crate::mounted;
 use crate::note::Note;
 use crate::overtaken::Left;
 use crate::state_file::Kept;
-use crate::vault::{self, Vault, not_kept};
+use crate::vault::{self, Passed, Vault, not_kept};
 use crate::wording;
 
 /// What programs know it by that a log was set aside: changes are lost.
@@ -65,7 +64,7 @@ pub fn open(
     config: &Config,
     attachment: &AttachmentConfig,
     kept: &Kept,
-    passed: &mut HashMap<String, OwnedFd>,
+    passed: &mut Passed,
     handed_over: bool,
 ) -> Result<Log, RunError> {
     let mut vault =
@@ -301,9 +300,10 @@ mod tests {
     }
 
     /// What a service manager gives to the next process; nothing without a log.
-    fn passed(journal: Option<&Journal>) -> HashMap<String, OwnedFd> {
+    fn passed(journal: Option<&Journal>) -> Passed {
         let file = |journal: &Journal| journal.as_fd().try_clone_to_owned().unwrap();
-        journal.map(|journal| (format!("lull-log-{ID}"), file(journal))).into_iter().collect()
+        let stored = journal.map(|journal| (format!("lull-log-{ID}"), file(journal)));
+        Passed { stored: stored.into_iter().collect(), ..Passed::default() }
     }
 
     fn one_change() -> Journal {

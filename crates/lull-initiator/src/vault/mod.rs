@@ -19,17 +19,32 @@ use crate::config::Keeping;
 pub use guard::{Guard, not_kept};
 pub use process::keep_log;
 
-/// Descriptors that a service manager kept for this process, by the names that were given to them.
-pub fn passed() -> HashMap<String, OwnedFd> {
-    let all = handover::from_service_manager().into_iter();
-    let taken = all.filter_map(|(name, file)| match file {
-        Ok(file) => Some((name, file)),
-        Err(error) => {
-            tracing::warn!("what the service manager kept as {name} cannot be used: {error}");
-            None
-        }
-    });
-    taken.collect()
+/// What was passed to this process, by the names that were given to it.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// A service manager has it, too.
+    pub stored: HashMap<String, OwnedFd>,
+    /// By the process before, which nobody may have it from but this one.
+    pub handed_over: HashMap<String, OwnedFd>,
+}
+
+impl Passed {
+    /// What a service manager kept for this process.
+    pub fn by_service_manager() -> Self {
+        let all = handover::from_service_manager().into_iter();
+        let stored = all.filter_map(|(name, file)| match file {
+            Ok(file) => Some((name, file)),
+            Err(error) => {
+                tracing::warn!("what the service manager kept as {name} cannot be used: {error}");
+                None
+            }
+        });
+        Self { stored: stored.collect(), ..Self::default() }
+    }
+
+    fn has(&self, label: &str) -> bool {
+        self.stored.contains_key(label) || self.handed_over.contains_key(label)
+    }
 }
 
 /// What is kept, by name: the log's memory.
@@ -40,6 +55,8 @@ pub const FUSE: &str = "fuse";
 pub const MOUNT: &str = "mount";
 /// What is to be known of all who wait.
 pub const AWAITED: &str = "awaited";
+
+const ALL: [&str; 4] = [LOG, FUSE, MOUNT, AWAITED];
 
 /// Descriptors under their names.
 pub type Kept = Vec<(String, OwnedFd)>;
@@ -102,13 +119,10 @@ impl Vault {
     ///
     /// # Errors
     /// There is a keeper, and it does not give it.
-    pub fn find(
-        &mut self,
-        passed: &mut HashMap<String, OwnedFd>,
-    ) -> io::Result<HashMap<String, OwnedFd>> {
+    pub fn find(&mut self, passed: &mut Passed) -> io::Result<HashMap<String, OwnedFd>> {
         let mut found = HashMap::new();
         if let Keeping::Process(_) = &self.keeping {
-            let in_hand = |name| passed.contains_key(&label(self.id, name));
+            let in_hand = |name| passed.has(&label(self.id, name));
             let kept = match program::find(&self.dir, &self.attachment) {
                 // Who has it in his hands does not need one who does not give it: another one will keep it.
                 Err(error) if in_hand(LOG) || in_hand(FUSE) => {
@@ -125,8 +139,13 @@ impl Vault {
                 self.kept = kept;
             }
         }
-        for name in [LOG, FUSE, MOUNT, AWAITED] {
-            if let Some(fd) = passed.remove(&label(self.id, name)) {
+        for name in ALL {
+            let label = label(self.id, name);
+            let stored = passed.stored.remove(&label);
+            if let Some(fd) = passed.handed_over.remove(&label) {
+                // [SAFE-10] Whoever kept it for the process before may be somebody else: it is given to be kept like what is new.
+                found.entry(name.to_owned()).or_insert(fd);
+            } else if let Some(fd) = stored {
                 if let Keeping::ServiceManager = &self.keeping {
                     self.kept.push((name.to_owned(), fd.try_clone()?));
                 }
@@ -155,6 +174,9 @@ impl Vault {
 
     /// These are to be found too, in place of what was under the same names; [`Vault::settle`] sees to it.
     fn take_in(&mut self, new: Kept) {
+        // A service manager would have both, and give either.
+        let names: Vec<&str> = new.iter().map(|(name, _)| &**name).collect();
+        self.remove(&names);
         self.kept.retain(|(name, _)| new.iter().all(|(new, _)| new != name));
         self.kept.extend(new);
     }
@@ -164,26 +186,24 @@ impl Vault {
     /// # Errors
     /// Nobody keeps the others.
     pub fn drop_some(&mut self, names: &[&str]) -> io::Result<()> {
-        let is_meant = |(name, _): &mut (String, OwnedFd)| names.contains(&name.as_str());
-        let gone: Kept = self.kept.extract_if(.., is_meant).collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        self.remove(&gone);
-        self.settle(self.kept.len())
+        let before = self.kept.len();
+        self.remove(names);
+        self.kept.retain(|(name, _)| !names.contains(&name.as_str()));
+        let after = self.kept.len();
+        if before == after { Ok(()) } else { self.settle(after) }
     }
 
     /// The next life finds nothing any more. It may take the time that a keeper has to end.
     pub fn forget(&mut self) {
-        let gone = std::mem::take(&mut self.kept);
-        self.remove(&gone);
+        self.remove(&ALL);
+        self.kept.clear();
         self.place.give(None);
     }
 
     /// The service manager has no use for these any more; a process is told with what it is to have.
-    fn remove(&self, gone: &Kept) {
+    fn remove(&self, names: &[&str]) {
         if let Keeping::ServiceManager = &self.keeping {
-            for (name, _) in gone {
+            for name in names {
                 let label = label(self.id, name);
                 let said = NotifyState::FdName(&label);
                 if let Err(error) = sd_notify::notify(&[NotifyState::FdStoreRemove, said]) {
@@ -266,8 +286,8 @@ mod tests {
         let (id, starter) = (AttachmentId([7; 16]), Starter::Daemon(dir.path().join("lull")));
         let mut vault = Vault::new(&Keeping::Process(starter), dir.path(), "db1", id);
         let fuse = tempfile::tempfile().unwrap().into();
-        let mut passed = HashMap::from([(label(id, FUSE), fuse)]);
-        let found = vault.find(&mut passed).unwrap();
+        let handed_over = HashMap::from([(label(id, FUSE), fuse)]);
+        let found = vault.find(&mut Passed { handed_over, ..Passed::default() }).unwrap();
         assert!(found.contains_key(FUSE));
         keeper.join().unwrap();
     }
@@ -309,6 +329,20 @@ mod tests {
         };
         LocalSet::new().run_until(kept).await;
         keeper.join().unwrap();
+    }
+
+    /// [SAFE-10] The process before had it kept by a process of ours, whose place is gone: a service manager has to be given it.
+    #[test]
+    fn what_is_handed_over_is_not_in_a_service_managers_keeping_yet() {
+        let (id, dir) = (AttachmentId([7; 16]), tempfile::tempdir().unwrap());
+        let log = || HashMap::from([(label(id, LOG), tempfile::tempfile().unwrap().into())]);
+        let lacks = |mut passed: Passed| {
+            let mut vault = Vault::new(&Keeping::ServiceManager, dir.path(), "db1", id);
+            assert!(vault.find(&mut passed).unwrap().contains_key(LOG));
+            vault.kept.is_empty()
+        };
+        assert!(lacks(Passed { handed_over: log(), ..Passed::default() }));
+        assert!(!lacks(Passed { stored: log(), ..Passed::default() }));
     }
 
     /// A vault whose keeper was found, and where no other one can be started; the keeper's end.
