@@ -71,6 +71,35 @@ fn a_downtime_that_was_announced_is_waited_for_by_the_next_daemon() {
     assert!(span >= 59_000, "three times what was announced: {span} ms");
 }
 
+/// [TIMER-1] [CHAIN-1] [INIT-1] While somebody further up is waited for no restart timer ends, nor that of the next daemon,
+/// which may be told so late.
+#[test]
+fn a_hold_in_an_outage_is_waited_out_by_the_next_daemon() {
+    let world = World::new();
+    let mut top = world.target("top").file("d", "16M").start();
+    let middle = world.target("middle").backend("d", &top.uri("d")).start();
+    let socket = world.path("d.vhost");
+    let one = Use::of(&middle, "d").set("vhost-user", &socket.display().to_string());
+    let mut web = world.initiator("web1").uses(one.set("restart-timeout", "20s")).start();
+    // Of one that is late nobody can say until when: it is said again and again that it is waited for.
+    top.lull(&["restart", "--stop", "--expect", "1s"]).ok();
+    top.wait_gone();
+    web.wait_phase(AttachmentPhase::Held);
+    web.kill();
+    web.spawn();
+    let deadline = || {
+        let one = Some(web.attachment()).filter(|one| one.held_above.is_some())?;
+        one.outage?.deadline
+    };
+    let told = wait_for("a hold", PROMPT, deadline);
+    wait_until("it goes on", PROMPT, || deadline().is_some_and(|at| at > told + 1000));
+    middle.signal(Signal::STOP);
+    let until = deadline().expect("a restart timer");
+    let outage = another(&mut web);
+    assert!(outage.deadline.is_some_and(|at| at.abs_diff(until) < 100), "{outage:?} {until}");
+    middle.process().signal(Signal::CONT);
+}
+
 /// [TIMER-1] [TIMER-3] [INIT-1] The policy acts for a mounted file whose daemon was killed, and has acted for the one after that.
 #[test]
 fn a_policy_acts_for_the_users_of_a_daemon_that_was_killed() {

@@ -303,9 +303,9 @@ impl Attachment {
             welcome.keep_alive_ms = welcome.keep_alive_ms.min(self.made.silence_ms.div_ceil(4));
             self.core.borrow_mut().told.target = Some(welcome.node.as_str().to_owned());
         }
-        let announces = matches!(message, Message::Pause(_));
+        let announces = matches!(message, Message::Pause(_) | Message::Hold(_));
         self.hear(Event::Received { conn, message });
-        // Said again, it may announce another downtime.
+        // Said again, it may announce another downtime, or a longer wait for somebody further up [TIMER-1].
         if announces {
             self.note_awaited(&self.core.borrow());
         }

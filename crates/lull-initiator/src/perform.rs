@@ -293,7 +293,6 @@ fn ends_or_begins_a_wait(report: &Report) -> bool {
     matches!(
         report,
         Report::Away { .. }
-            | Report::Holding { .. }
             | Report::Expired { .. }
             | Report::Sharing(_)
             | Report::PauseAborted { .. }
