@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
@@ -73,14 +74,18 @@ pub async fn run(
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(&run.borrow().command).envs(environment.iter().cloned());
     shell.env_remove(handover::VARIABLE).env_remove(VARIABLE);
-    match start(shell) {
+    let mut over = pin!(tokio::time::sleep(limit));
+    match start(shell, &mut over).await {
         Ok((mut child, output)) => {
             let reading = tokio::task::spawn_local(read(output, Rc::clone(run), say));
-            let ended = tokio::time::timeout(limit, child.wait()).await;
+            let ended = tokio::select! {
+                ended = child.wait() => Some(ended),
+                () = &mut over => None,
+            };
             let ending = match ended {
-                Ok(Ok(status)) => of_status(status),
-                Ok(Err(error)) => Ending::Failed(format!("could not be waited for: {error}")),
-                Err(_) => {
+                Some(Ok(status)) => of_status(status),
+                Some(Err(error)) => Ending::Failed(format!("could not be waited for: {error}")),
+                None => {
                     kill(&mut child);
                     let limit = crate::wording::span(limit);
                     Ending::Failed(format!("was killed because it did not end within {limit}"))
@@ -94,11 +99,16 @@ pub async fn run(
     }
 }
 
-fn start(mut shell: Command) -> io::Result<(Child, pipe::Receiver)> {
+/// The shell may lie on a disk of this daemon's, and `over` is its time.
+async fn start(
+    mut shell: Command,
+    over: impl Future<Output = ()>,
+) -> io::Result<(Child, pipe::Receiver)> {
     let (output, both) = io::pipe()?;
     shell.stdin(Stdio::null()).stdout(both.try_clone()?).stderr(both).process_group(0);
     let output = pipe::Receiver::from_owned_fd(OwnedFd::from(output))?;
-    Ok((footing::outside(|| shell.spawn())?, output))
+    let child = handover::start_program(move || footing::outside(|| shell.spawn()), over).await?;
+    Ok((child, output))
 }
 
 /// Ends it and everything in its process group.

@@ -10,12 +10,14 @@ mod channel;
 mod inherit;
 
 mod parcel;
+mod program;
 mod successor;
 
 pub use activation::from_service_manager;
 pub use channel::Channel;
 pub use inherit::{InheritError, inherit, inherited, passed};
 pub use parcel::{MAX_FDS, MAX_MESSAGE, Parcel, ParcelError, recv_fds, send_fds};
+pub use program::start_program;
 pub use successor::{Predecessor, Successor, SuccessorError, VARIABLE};
 
 use std::io;

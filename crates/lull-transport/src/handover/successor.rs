@@ -2,7 +2,9 @@
 //! and is given the sockets when the predecessor has closed everything else. Until the predecessor has heard that it serves
 //! and has let it go on, it touches nothing that it was given: whichever of the two fails by then, the other one has all.
 
-use super::{Channel, MAX_FDS, ParcelError, inherit, inherited, send_fds, socketpair};
+use super::{
+    Channel, MAX_FDS, ParcelError, inherit, inherited, send_fds, socketpair, start_program,
+};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -70,9 +72,9 @@ impl Successor {
         let number = inherit(&mut command, theirs, LOWEST)?;
         command.envs(variables.iter().map(|(name, value)| (*name, value)));
         command.env(VARIABLE, number.to_string());
-        let mut command = Command::from(command);
-        let child = command.spawn().map_err(|source| SuccessorError::Start { binary, source })?;
-        drop(command);
+        let start = move || Command::from(command).spawn();
+        let child = start_program(start, tokio::time::sleep(CHECK_LIMIT)).await;
+        let child = child.map_err(|source| SuccessorError::Start { binary, source })?;
         let mut successor = Self { child, channel: Arc::new(Channel::new(mine)?) };
         match successor.answer(CHECKED, "check itself", CHECK_LIMIT).await {
             Ok(()) => Ok(successor),
