@@ -315,6 +315,29 @@ impl Target {
         }
     }
 
+    /// Whose places are over, of which nothing that is waited for says so yet.
+    pub(super) fn ending(&self, place: ResourceIndex) -> Vec<AttachmentId> {
+        let written = &self.barriers[place.0].written;
+        let is_told = |one: &AttachmentId| {
+            let missed =
+                |change: &Change| matches!(change, Change::Missed(whom, ..) if whom.contains(one));
+            written.iter().any(|pending| missed(&pending.change))
+        };
+        let gone = written.iter().filter_map(|pending| match pending.change {
+            Change::Gone(one) => Some(one),
+            Change::Owner(..)
+            | Change::Missed(..)
+            | Change::Incarnation(..)
+            | Change::Intent(_)
+            | Change::Clean(_)
+            | Change::Revoked(_) => None,
+        });
+        gone.filter(|one| {
+            !(self.roster.contains_key(one) || self.is_recording(*one) || is_told(one))
+        })
+        .collect()
+    }
+
     /// Whether its place is just being written: what is written behind that would take away a place that it has anew. Before
     /// it is, and where it cannot be, the old one is written off like any other [SAFE-7].
     fn is_recording(&self, attachment: AttachmentId) -> bool {

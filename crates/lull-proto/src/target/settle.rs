@@ -108,7 +108,8 @@ impl Target {
         // [SEC-4] Whoever came before has raised it already, let in or not, and since then nobody was who could write: of
         // those who come while it cannot be written only the first adds to what is to be.
         let present = self.resources[resource.0].tenure;
-        if over.is_empty() && self.barriers[resource.0].raised == present {
+        let ending = self.ending(resource);
+        if over.is_empty() && ending.is_empty() && self.barriers[resource.0].raised == present {
             return;
         }
         for attachment in &over {
@@ -116,7 +117,7 @@ impl Target {
                 actions.push(Action::Report(Report::Over { entry: seat.entry }));
             }
         }
-        self.give_up(resource, over, actions);
+        self.give_up(resource, [over, ending].concat(), actions);
         self.barriers[resource.0].raised = self.resources[resource.0].tenure;
     }
 

@@ -122,6 +122,26 @@ fn who_comes_back_behind_an_agentless_writer_sends_nothing_again() {
     }
 }
 
+/// [SAFE-7] Whose place is over by then has none either, although its end could not be written by itself.
+#[test]
+fn an_agentless_writer_is_let_in_when_no_crash_brings_an_older_place_back() {
+    let mut pair = two_of_one_resource([10 * SECOND, Duration::MAX]);
+    pair.tell(0, Event::Begin);
+    pair.until_phase(0, Phase::Sharing);
+    pair.nodes[0].mute = true;
+    pair.cut_now(0);
+    pair.store.fails = |change| matches!(change, Change::Gone(_));
+    pair.run(11 * SECOND);
+    let gone = pair.nodes[0].config.attachment;
+    assert!(pair.store.roster.contains_key(&gone), "it could not be written");
+    for _ in 0..3 {
+        pair.agentless(0, 1, 0);
+        pair.until(|pair| pair.target.as_ref().unwrap().closed(ResourceIndex(0)).is_none());
+        assert!(!pair.store.roster.contains_key(&gone));
+        pair.agentless(0, 0, 0);
+    }
+}
+
 /// [SEC-4] Who comes again and again while it cannot be written adds nothing to what is to be written.
 #[test]
 fn agentless_writers_that_were_not_let_in_raise_the_tenure_once() {
