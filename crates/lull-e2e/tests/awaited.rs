@@ -47,6 +47,32 @@ fn those_who_outlive_a_daemon_wait_for_the_next_one_until_the_same_deadline() {
     assert_eq!(status.outage.and_then(|outage| outage.deadline), None, "nobody waits");
 }
 
+/// [TIMER-1] [INIT-1] Nor does one that cannot serve them end their wait: it may be mended, and the next one goes on.
+#[test]
+fn a_daemon_that_cannot_serve_leaves_those_who_wait_to_the_next_one() {
+    let world = World::new();
+    let mut target = world.target("stor").file("db1", "16M").start();
+    let socket = world.path("db1.vhost");
+    let one = Use::of(&target, "db1").set("vhost-user", &socket.display().to_string());
+    let mut web = world.initiator("web1").uses(one).start();
+    target.kill();
+    let begun = web.wait_phase(AttachmentPhase::Away).outage.expect("an outage");
+    web.kill();
+    let in_the_way = world.path("web1-db1.nbd");
+    std::fs::remove_file(&in_the_way).expect("its socket");
+    std::fs::create_dir(&in_the_way).expect("something else in its place");
+    web.spawn();
+    wait_until("it cannot serve", PROMPT, || web.log().contains("no front end"));
+    (0..2).for_each(|_| web.process().signal(Signal::TERM));
+    wait_until("it has ended", PROMPT, || web.process().ended().is_some());
+    std::fs::remove_dir(&in_the_way).expect("it is out of the way");
+    web.spawn();
+    let outage = web.wait_phase(AttachmentPhase::Away).outage.expect("the same outage");
+    assert!(outage.since.abs_diff(begun.since) < 100, "{outage:?} {begun:?}");
+    let same = outage.deadline.zip(begun.deadline);
+    assert!(same.is_some_and(|(one, other)| one.abs_diff(other) < 100), "{outage:?} {begun:?}");
+}
+
 /// [TIMER-4] [INIT-1] A daemon that is killed in a pause has heard how long its target will be away, and the next one knows it,
 /// although it finds that target gone.
 #[test]
