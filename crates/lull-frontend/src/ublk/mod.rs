@@ -11,6 +11,7 @@ mod kernel;
 mod queue;
 mod reply;
 mod serve;
+mod taken;
 
 pub(crate) use abi::try_reading;
 pub use block_device::{BlockDevice, Number, UblkError};

@@ -55,7 +55,7 @@ impl Queue {
         }
     }
 
-    /// From here on nothing that comes is handed out: it is refused.
+    /// From here on what comes is refused. [CONN-5] What has come before is finished.
     pub fn refuse(&self) {
         self.stopping.set(true);
         self.added.notify_one();

@@ -9,6 +9,7 @@ use super::abi::{Description, Want, data_at};
 use super::kernel::arrived;
 use super::queue::Queue;
 use super::reply::Duty;
+use super::taken::Taken;
 use crate::device::{self, Device, Op, Reply};
 use crate::nbd::{Closer, Stage};
 use crate::turns::Turns;
@@ -27,25 +28,30 @@ const BREATH: Duration = Duration::from_millis(10);
 /// # Errors
 /// What the kernel says of its queue.
 pub async fn serve<D: Device>(queue: Rc<Queue>, device: Rc<D>, closer: Closer) -> io::Result<()> {
-    // Tags of requests that are to be handed out, one bit each.
-    let mut next = queue.owed.get();
+    let mut taken = Taken::new(queue.owed.get(), &closer);
     let mut turns = Turns::default();
     loop {
         turns.one_more().await;
         let shown = queue.ring.borrow_mut().submit()?;
         let rests = closer.stage() == Stage::Quiet;
         let mut starved = false;
-        if !rests && next != 0 {
-            let tag = next.trailing_zeros() as u16;
+        if !rests && let Some(tag) = taken.first() {
             starved = !hand_out(&queue, &*device, tag);
             if !starved {
-                next &= next - 1;
+                taken.goes(tag);
                 continue;
             }
         }
         let came = if rests || starved { None } else { queue.ring.borrow_mut().next() };
         match came {
-            Some((tag, 0)) => next |= queue.takes(tag),
+            Some((tag, 0)) => {
+                let bit = queue.takes(tag);
+                if queue.stopping.get() {
+                    refuse(&queue, tag);
+                } else {
+                    taken.comes(bit, &closer);
+                }
+            }
             // No request comes under this tag any more.
             Some((_, STOPPED)) => {}
             Some((tag, refused)) => return Err(queue.refused(tag, refused)),
@@ -69,7 +75,6 @@ fn hand_out<D: Device>(queue: &Rc<Queue>, device: &D, tag: u16) -> bool {
     let bytes = queue.ring.borrow().description(tag);
     let Description { want, offset, length } = Description::decode(&bytes);
     let (op, data) = match want {
-        _ if queue.stopping.get() => return refuse(queue, tag),
         Want::Read => (Op::Read, true),
         Want::Write { durable } => (Op::Write { fua: durable }, true),
         Want::Flush => (Op::Flush, false),
