@@ -37,6 +37,9 @@ const FLAGS: u64 = 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7;
 /// Any number for a new device.
 pub(super) const ANY: u32 = u32::MAX;
 
+/// The longest block that the kernel can have, in bytes.
+pub(super) const MOST_BLOCK: u32 = 4096;
+
 /// Requests that a queue has.
 pub(super) const DEPTH: u16 = 128;
 
@@ -128,7 +131,7 @@ pub(super) fn parameters(geometry: &Geometry, longest: u32) -> [u8; 60] {
     const READ_ONLY: u32 = 1;
     const VOLATILE_CACHE: u32 = 1 << 2;
     const FUA: u32 = 1 << 3;
-    let block = geometry.block.clamp(512, 4096);
+    let block = geometry.block.clamp(512, MOST_BLOCK);
     let shift = block.trailing_zeros() as u8;
     let whole = geometry.preferred.clamp(block, 1 << 16).trailing_zeros() as u8;
     let attributes = VOLATILE_CACHE | FUA | if geometry.read_only { READ_ONLY } else { 0 };

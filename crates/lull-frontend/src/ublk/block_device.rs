@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::abi::{self, INFO, Info, State, control};
+use super::abi::{self, INFO, Info, MOST_BLOCK, State, control};
 use super::kernel::Control;
 use super::queue::Queue;
 use crate::nbd::Geometry;
@@ -71,6 +71,9 @@ pub enum UblkError {
     /// The server before is not gone for the kernel.
     #[error("{0} waits for this process, and {who}", who = predecessor(*.1))]
     Kept(Number, i32),
+    /// Blocks that the kernel cannot have.
+    #[error("{0} cannot have blocks of {1} bytes: the kernel takes 512 to 4096; use nbd or fuse")]
+    Block(Number, u32),
     /// What the kernel says.
     #[error("{0} cannot be {1}: {2}; it takes root, and Linux 6.5 or later")]
     Refused(Number, &'static str, io::Error),
@@ -106,6 +109,9 @@ impl BlockDevice {
     /// # Errors
     /// What stands in the way. After [`UblkError::Kept`], which comes after some seconds, it can be tried again.
     pub fn open(wanted: Number, mark: u64, geometry: &Geometry) -> Result<BlockDevice, UblkError> {
+        if geometry.block > MOST_BLOCK {
+            return Err(UblkError::Block(wanted, geometry.block));
+        }
         let mut control = Control::open().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => UblkError::NoModule,
             _ => UblkError::Refused(wanted, "had", error),
@@ -305,5 +311,25 @@ mod tests {
         for wrong in ["/dev/ublkb", "/dev/ublkb0p1", "/dev/ublkc0", "0", "/dev/ublkb4294967295"] {
             assert!(wrong.parse::<Number>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_device_whose_blocks_the_kernel_cannot_have_is_refused_by_name() {
+        let geometry = Geometry {
+            size: 1 << 20,
+            block: 8192,
+            preferred: 8192,
+            max_length: 1 << 20,
+            read_only: false,
+            discard: true,
+            write_zeroes: true,
+            fast_zeroes: true,
+            cache: true,
+            extents: true,
+            multi_conn: true,
+            description: String::new(),
+        };
+        let refused = BlockDevice::open(Number::Any, 1, &geometry);
+        assert!(matches!(refused, Err(UblkError::Block(Number::Any, 8192))), "{refused:?}");
     }
 }
