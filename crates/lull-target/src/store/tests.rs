@@ -1,13 +1,14 @@
 //! What the state does when its medium, or somebody else, is not as it should be.
 
 use super::rows::{META, NOTES, ROSTER};
+use super::thread::probe;
 use super::{
     Commit, FILE, Fault, Format, ResourceRow, Store, StoreError, not_opened, open, open_waiting,
 };
 use crate::clock::Clock;
 use lull_admin::RestartRecord;
 use lull_proto::target::Ticket;
-use redb::{Database, ReadableDatabase, StorageBackend};
+use redb::{Database, ReadableDatabase, StorageBackend, TableHandle};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -102,6 +103,25 @@ fn commits_succeed_again_once_the_disk_has_room() {
     drop(store);
     let stored: Vec<_> = super::histories(dir.path()).unwrap().iter().map(|one| one.id).collect();
     assert!(stored.starts_with(&[1]) && stored.ends_with(&[5, 6, 7]), "{stored:?}");
+}
+
+/// [PAUSE-10] What is tried on a medium that has failed tells whether it takes a commit, and nothing stays of it.
+#[test]
+fn a_disk_with_room_for_nothing_new_is_full_to_a_probe_too() {
+    let dir = made();
+    let file = dir.path().join(FILE);
+    let before = format_of(dir.path());
+    let full = Arc::new(AtomicBool::new(false));
+    let database = on_disk(&file, &full).unwrap();
+    probe(&database, 1 << 20).unwrap();
+    let read = database.begin_read().unwrap();
+    assert!(read.list_tables().unwrap().all(|table| table.name() != "probe"));
+    drop(read);
+    full.store(true, SeqCst);
+    assert!(matches!(probe(&database, 4096), Err(Fault::Io(_))));
+    full.store(false, SeqCst);
+    drop(database);
+    assert_eq!(format_of(dir.path()), before);
 }
 
 /// A full disk is no reason to move the state away.

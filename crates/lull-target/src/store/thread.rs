@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use lull_admin::RestartRecord;
 use lull_proto::MonoTime;
 use lull_proto::target::Ticket;
-use redb::{Database, ReadableTable, WriteTransaction};
+use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -138,6 +138,12 @@ impl<R: Fn() -> Result<Database, Fault>> Home<R> {
     }
 }
 
+/// A row that is not looked at more closely, in bytes: it is less.
+const ROW: usize = 1024;
+
+/// There only while a medium that has failed is tried.
+const PROBE: TableDefinition<&str, &[u8]> = TableDefinition::new("probe");
+
 /// How often a state that could not be written is tried again, where nobody asks for a commit.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -149,8 +155,10 @@ struct Health {
 
 #[derive(Default)]
 struct State {
-    /// Why the last commit failed, until one succeeds.
+    /// Why a commit failed, until one succeeds that is as large as it was.
     fault: Option<lull_admin::Fault>,
+    /// Bytes of the largest commit that has failed since then.
+    refused: usize,
     /// Since when one is under way.
     busy: Option<MonoTime>,
 }
@@ -177,21 +185,35 @@ impl Health {
         state.fault.clone().or(hangs)
     }
 
-    /// Commits, and notes the outcome.
-    fn watch(&self, work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    /// Commits so many bytes, and notes the outcome. A medium has recovered when it takes as much as it did not take before:
+    /// on a full disk a small commit goes through every now and then.
+    fn watch(&self, bytes: usize, work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
         self.lock().busy = Some(self.clock.now());
         let outcome = work();
         let mut state = self.lock();
         state.busy = None;
-        match (&outcome, &state.fault) {
-            (Ok(()), _) => state.fault = None,
-            (Err(error), None) => {
+        match &outcome {
+            Ok(()) if bytes >= state.refused => (state.fault, state.refused) = (None, 0),
+            Ok(()) => {}
+            Err(error) => {
+                state.refused = state.refused.max(bytes);
                 let since = self.clock.unix_ms(self.clock.now());
-                state.fault = Some(lull_admin::Fault { since, why: error.to_string() });
+                let fault = || lull_admin::Fault { since, why: error.to_string() };
+                state.fault.get_or_insert_with(fault);
             }
-            (Err(_), Some(_)) => {}
         }
         outcome
+    }
+
+    /// Where the medium has failed, whether it takes again what it did not take; nobody waits for the outcome, which is noted.
+    fn look_again(&self, work: impl FnOnce(usize) -> Result<(), Fault>) {
+        let refused = {
+            let state = self.lock();
+            state.fault.as_ref().map(|_| state.refused)
+        };
+        if let Some(bytes) = refused {
+            let _ = self.watch(bytes, || work(bytes));
+        }
     }
 }
 
@@ -206,8 +228,7 @@ fn run<R: Fn() -> Result<Database, Fault>>(
         let first = match queue.recv_timeout(wait) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
-                // What came of it is noted; nobody waits for it.
-                let _ = health.watch(|| home.with(|database| commit(database, &[])));
+                health.look_again(|bytes| home.with(|database| probe(database, bytes)));
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -225,7 +246,9 @@ fn run<R: Fn() -> Result<Database, Fault>>(
             }
         }
         let ok = changes.is_empty() || {
-            let committed = health.watch(|| home.with(|database| commit(database, &changes)));
+            let bytes = size_of(&changes);
+            let committed =
+                health.watch(bytes, || home.with(|database| commit(database, &changes)));
             if let Err(fault) = &committed {
                 tracing::error!(
                     "the state could not be written: {fault}; free space or mend its file system"
@@ -234,6 +257,9 @@ fn run<R: Fn() -> Result<Database, Fault>>(
             committed.is_ok()
         };
         tickets.into_iter().for_each(|ticket| done((ticket, ok)));
+        if ok {
+            health.look_again(|bytes| home.with(|database| probe(database, bytes)));
+        }
         for reply in readers {
             let records = home.with(read::records);
             if let Err(fault) = &records {
@@ -249,6 +275,37 @@ fn commit(database: &Database, changes: &[Commit]) -> Result<(), Fault> {
     for change in changes {
         apply(&transaction, change)?;
     }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// About how many bytes they write.
+fn size_of(changes: &[Commit]) -> usize {
+    let text = |row: serde_json::Result<String>| row.map_or(ROW, |text| ROW + text.len());
+    let size = |change: &Commit| match change {
+        Commit::Restart(record) => text(serde_json::to_string(record)),
+        Commit::Outcomes(_, row) => text(serde_json::to_string(row)),
+        Commit::Resources(rows) => ROW * rows.len(),
+        Commit::Dirty(attachments, _) => ROW * attachments.len(),
+        Commit::Seat(..)
+        | Commit::Gone(_)
+        | Commit::Tenure(..)
+        | Commit::Incarnation(..)
+        | Commit::Upgrade => ROW,
+    };
+    changes.iter().map(size).sum()
+}
+
+/// Commits so many bytes that mean nothing, and takes them away again.
+pub(super) fn probe(database: &Database, bytes: usize) -> Result<(), Fault> {
+    let mut ballast = vec![0; bytes];
+    // What a file system cannot make smaller. Without it the probe says less, and no more.
+    let _ = getrandom::fill(&mut ballast);
+    let transaction = database.begin_write()?;
+    transaction.open_table(PROBE)?.insert("ballast", ballast.as_slice())?;
+    transaction.commit()?;
+    let transaction = database.begin_write()?;
+    transaction.delete_table(PROBE)?;
     transaction.commit()?;
     Ok(())
 }
@@ -327,12 +384,32 @@ mod tests {
     fn a_commit_that_does_not_end_is_a_fault() {
         let health = Health { clock: Clock::start(), state: Mutex::default() };
         let after = |seconds| health.clock.now() + Duration::from_secs(seconds);
-        let done = health.watch(|| {
+        let done = health.watch(1, || {
             assert!(health.fault(after(0)).is_none(), "one that is under way is none");
             let fault = health.fault(after(6)).expect("it takes too long");
             assert!(fault.why.contains("hangs"), "{fault:?}");
             Ok(())
         });
         assert!(done.is_ok() && health.fault(after(6)).is_none());
+    }
+
+    /// [PAUSE-10] [TIMER-5] It is not over, and begins anew, with each small commit that a full disk has room for.
+    #[test]
+    fn a_medium_that_takes_less_than_it_refused_has_not_recovered() {
+        let health = Health { clock: Clock::start(), state: Mutex::default() };
+        let full = || Err(Fault::Io("no space".to_owned()));
+        let since = |health: &Health| health.fault(health.clock.now()).map(|fault| fault.since);
+        assert!(health.watch(2 * ROW, full).is_err());
+        let begun = since(&health);
+        assert!(begun.is_some());
+        assert!(health.watch(ROW, || Ok(())).is_ok() && since(&health) == begun);
+        health.look_again(|bytes| if bytes > ROW { full() } else { Ok(()) });
+        assert_eq!(since(&health), begun);
+        health.look_again(|bytes| {
+            assert_eq!(bytes, 2 * ROW, "as much as it refused");
+            Ok(())
+        });
+        assert_eq!(since(&health), None);
+        health.look_again(|_| unreachable!("nothing is wrong with it"));
     }
 }
