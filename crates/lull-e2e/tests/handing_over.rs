@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use lull_e2e::tools::run;
 use lull_e2e::{
-    Initiator, Load, PROMPT, Shape, Signal, Target, Use, World, limit_files, lull, open_files,
-    wait_until,
+    Consumer, Initiator, Load, PROMPT, Shape, Signal, Target, Use, World, is_running, limit_files,
+    lull, open_files, send, wait_until,
 };
 use rustix::fs::{Mode, OFlags};
 
@@ -180,6 +180,31 @@ fn a_successor_that_loses_descriptors_on_their_way_says_so() {
     scene.load.wait_progress(100);
     assert_eq!(scene.web.pid(), pid);
     scene.succeeds();
+}
+
+/// [PAUSE-9] [CONN-5] SIGTERM to the old process, which has nothing to end any more, is the new one's.
+#[test]
+fn a_daemon_that_is_told_to_end_while_it_hands_over_leaves_by_its_successor() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "16M").start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let old = web.pid();
+    let uri = web.nbd();
+    target.signal(Signal::STOP);
+    let writer = std::thread::spawn(move || Consumer::connect(&uri).write(1));
+    wait_until("a request waits", PROMPT, || web.attachment().in_flight > 0);
+    let restart = web.begin(&["restart", "initiator", "--pause-timeout", "60s"]);
+    wait_until("a successor waits", PROMPT, || web.log().contains("is ready"));
+    let [successor] = web.children()[..] else { panic!("{:?}", web.children()) };
+    send(successor, Signal::STOP);
+    target.process().signal(Signal::CONT);
+    wait_until("it hands over", PROMPT, || web.log().contains("the new process takes over"));
+    send(old, Signal::TERM);
+    send(successor, Signal::CONT);
+    wait_until("the end of both", PROMPT, || !is_running(successor) && !is_running(old));
+    writer.join().expect("its write was answered");
+    assert!(target.session("web1").is_none(), "it has left: {:?}", target.session("web1"));
+    drop(restart);
 }
 
 /// [INIT-1] [TIMER-5] What keeps the old process from going on has a name, and consumers wait until it is over.

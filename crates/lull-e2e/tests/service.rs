@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc;
 
-use lull_e2e::{Load, Notice, PROMPT, Shape, Signal, Use, World};
+use lull_admin::{OutcomeKind, RestartKind, RestartPhase};
+use lull_e2e::{Load, Notice, PROMPT, ServiceManager, Shape, Signal, Use, World, send};
 
 fn words<'a>(notice: &'a Notice, variable: &str) -> &'a str {
     notice.value(variable).unwrap_or_else(|| panic!("no {variable} in {notice:?}"))
@@ -93,6 +94,45 @@ fn daemons_give_signs_of_life_also_while_a_command_runs_and_after_a_hand_over() 
     assert_eq!(words(&manager.next(), "RELOADING"), "1");
     assert!(manager.next().is_ready());
     manager.wait_beat();
+}
+
+/// The next notice with this in it.
+fn until(manager: &ServiceManager, variable: &str) -> Notice {
+    loop {
+        let notice = manager.next();
+        if notice.value(variable).is_some() {
+            return notice;
+        }
+    }
+}
+
+/// [PAUSE-9] `systemctl stop` while `lull restart` runs: the process that it meets has nothing to end any more, and passes it on.
+#[test]
+fn a_target_that_is_told_to_end_while_it_hands_over_ends_as_planned() {
+    let world = World::new();
+    let manager = world.service_manager();
+    let mut target = world.target("stor").file("db1", "16M").set("keep-alive", "30s").start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let load = Load::start(&web.nbd(), Shape::default());
+    let old = target.pid();
+    web.freeze();
+    let restart = target.begin(&["restart", "--daemon", "--pause-timeout", "60s"]);
+    target.wait_restart(RestartPhase::Pausing);
+    let [successor] = target.children()[..] else { panic!("{:?}", target.children()) };
+    send(successor, Signal::STOP);
+    web.thaw();
+    until(&manager, "RELOADING");
+    send(old, Signal::TERM);
+    send(successor, Signal::CONT);
+    until(&manager, "STOPPING");
+    target.wait_gone();
+    drop(restart);
+    target.start();
+    load.wait_progress(100);
+    load.finish().clean();
+    let stop = target.history().pop().expect("its end is on record");
+    assert_eq!(stop.kind, RestartKind::Stop);
+    assert_eq!(stop.outcome.map(|outcome| outcome.kind), Some(OutcomeKind::Completed));
 }
 
 /// Whoever dials while a target that was killed is started again waits for it.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lull_admin::Moment;
-use lull_transport::handover::{Predecessor, Successor};
+use lull_transport::handover::{Heir, Predecessor, Successor};
 use lull_wire::InstanceId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -37,6 +37,7 @@ pub fn run(config: Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
         let (stop, stops) = mpsc::unbounded_channel();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut late = signal(SignalKind::terminate())?;
         tokio::task::spawn_local(async move {
             loop {
                 tokio::select! {
@@ -48,7 +49,16 @@ pub fn run(config: Config, told: impl Fn(Moment<'_>)) -> Result<(), RunError> {
                 }
             }
         });
-        lives(config, stops, told).await
+        let Some(heir) = lives(config, stops, told).await? else { return Ok(()) };
+        // What has come is seen between two turns. It would have kept this process from handing over, if it had come before.
+        // Of SIGINT a terminal tells the successor itself.
+        tokio::task::yield_now().await;
+        tokio::select! {
+            biased;
+            _ = late.recv() => heir.terminate(),
+            () = std::future::ready(()) => {}
+        }
+        Ok(())
     });
     runtime.shutdown_background();
     result
@@ -77,7 +87,7 @@ async fn lives(
     mut config: Config,
     mut stops: mpsc::UnboundedReceiver<()>,
     told: impl Fn(Moment<'_>),
-) -> Result<(), RunError> {
+) -> Result<Option<Heir>, RunError> {
     let mut predecessor = Predecessor::of_this_process()?;
     let mut estate = match &predecessor {
         Some(predecessor) => {
@@ -122,13 +132,13 @@ async fn lives(
             Ok(true) => {}
             ended => {
                 daemon.end().await;
-                return ended.map(drop);
+                return ended.map(|_| None);
             }
         }
-        let Some((successor, left)) = daemon.part().await else { return Ok(()) };
+        let Some((successor, left)) = daemon.part().await else { return Ok(None) };
         told(Moment::HandingOver);
         match hand_over(*successor, &left, &told).await {
-            Ok(()) => return Ok(()),
+            Ok(heir) => return Ok(Some(heir)),
             Err(error) => {
                 tracing::error!("{error}; this process goes on");
                 let why =
@@ -157,7 +167,7 @@ async fn hand_over(
     successor: Successor,
     left: &Estate,
     told: &impl Fn(Moment<'_>),
-) -> Result<(), String> {
+) -> Result<Heir, String> {
     let written = match left.written() {
         Ok(written) => written,
         Err(error) => {

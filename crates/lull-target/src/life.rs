@@ -160,8 +160,11 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
                 if let Some(successor) = ended.successor {
                     told(Moment::HandingOver);
                     match alive(&told, successor.hand_over(&ready.parcel())).await {
-                        Ok(()) => {
+                        Ok(heir) => {
                             ended.admin.end().await;
+                            if signals.terminated().await {
+                                heir.terminate();
+                            }
                             return Ok(());
                         }
                         Err(error) => {
@@ -258,6 +261,17 @@ impl Signals {
             _ = self.terminate.recv() => Sign::End,
             _ = self.interrupt.recv() => Sign::End,
             goes = self.host.next() => Sign::Host(goes),
+        }
+    }
+
+    /// Whether SIGTERM has come and was not obeyed yet. Of SIGINT a terminal tells the successor itself.
+    async fn terminated(&mut self) -> bool {
+        // What has come is seen between two turns.
+        tokio::task::yield_now().await;
+        tokio::select! {
+            biased;
+            told = self.terminate.recv() => told.is_some(),
+            () = std::future::ready(()) => false,
         }
     }
 

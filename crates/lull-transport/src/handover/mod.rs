@@ -18,7 +18,7 @@ pub use channel::Channel;
 pub use inherit::{InheritError, inherit, inherited, passed};
 pub use parcel::{MAX_FDS, MAX_MESSAGE, Parcel, ParcelError, recv_fds, send_fds};
 pub use program::start_program;
-pub use successor::{Predecessor, Successor, SuccessorError, VARIABLE};
+pub use successor::{Heir, Predecessor, Successor, SuccessorError, VARIABLE};
 
 use std::io;
 use std::os::fd::OwnedFd;

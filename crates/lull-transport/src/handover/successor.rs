@@ -5,6 +5,7 @@
 use super::{
     Channel, MAX_FDS, ParcelError, inherit, inherited, send_fds, socketpair, start_program,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -38,6 +39,20 @@ const ALONE: &[u8] = b"alone";
 pub struct Successor {
     child: Child,
     channel: Arc<Channel>,
+}
+
+/// A successor that has everything. Dropped, it goes on by itself.
+#[derive(Debug)]
+pub struct Heir(Option<Pid>);
+
+impl Heir {
+    /// Passes a word on that came to this process while it handed over, when it was too late for it: that it is to end.
+    pub fn terminate(self) {
+        if let Some(pid) = self.0 {
+            // Who has ended since has done what is wanted.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
 }
 
 /// Why there is no successor.
@@ -100,15 +115,18 @@ impl Successor {
     pub async fn hand_over(
         mut self,
         fds: &[(String, BorrowedFd<'_>)],
-    ) -> Result<(), SuccessorError> {
+    ) -> Result<Heir, SuccessorError> {
         let given = self.give_all(fds).await.map_err(|error| match error {
             SuccessorError::Check(why) => SuccessorError::Refused(why),
             other => other,
         });
-        if given.is_err() {
-            self.end().await;
+        match given {
+            Ok(()) => Ok(Heir(self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)))),
+            Err(error) => {
+                self.end().await;
+                Err(error)
+            }
         }
-        given
     }
 
     async fn give_all(&mut self, fds: &[(String, BorrowedFd<'_>)]) -> Result<(), SuccessorError> {
@@ -277,7 +295,6 @@ mod tests {
     use super::*;
     use crate::handover::{recv_fds, send_fds};
     use rustix::net::sockopt::{Timeout, set_socket_timeout};
-    use rustix::process::{Pid, Signal, kill_process};
 
     /// Set for the child that this test program becomes.
     const CHILD: &str = "STOPPED_PREDECESSOR_FD";

@@ -66,6 +66,9 @@ pub struct Args {
     /// What is shared: file:/path[,direct=on|off][,engine=auto|uring|threads][,size=1G], mem:64M, null:1G, another
     /// target's resource, lull://host/resource, or an NBD server's export, nbd://host/export; these two take
     /// [,read-only][,write-through]
+    ///
+    /// `size=` makes a file that is missing. A disk becomes larger by enlarging its file (truncate --size=20G) or device,
+    /// giving the new size here, or none, and starting the target anew; of a --config by `lull restart`.
     #[arg(value_name = "NAME=BACKEND", value_parser = resource)]
     pub resources: Vec<ResourceConfig>,
 }
