@@ -11,4 +11,3 @@ pub mod outside;
 mod turns;
 pub mod ublk;
 pub mod vhost_user;
-mod watch;

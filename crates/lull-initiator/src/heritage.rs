@@ -10,7 +10,7 @@ use lull_wire::Incarnation;
 use crate::awaited::{self, Awaited};
 use crate::config::{AttachmentConfig, Config};
 use crate::error::RunError;
-use crate::journal::{Damage, Found, Journal, Saved};
+use crate::journal::{Damage, Extent, Found, Journal, Saved};
 use crate::mounted;
 use crate::note::Note;
 use crate::overtaken::Left;
@@ -206,18 +206,19 @@ pub fn remove_saved(config: &Config) -> Result<(), RunError> {
 }
 
 fn found_words(legacy: &Legacy) -> Option<(&'static str, String)> {
-    let Legacy::Kept { changes, .. } = legacy else { return None };
-    let bytes = changes.iter().map(|ask| u64::from(ask.length)).sum();
-    let kept = wording::kept(changes.len() as u64, bytes);
-    (!changes.is_empty())
-        .then(|| ("log_found", format!("the process before this one left {kept}: they are kept")))
+    let kept = kept(legacy)?;
+    Some(("log_found", format!("the process before this one left {kept}: they are kept")))
 }
 
 fn given_up_words(legacy: &Legacy) -> Option<(&'static str, String)> {
+    let lost = kept(legacy)?;
+    Some(("log_lost", format!("another disk is adopted: {lost} are lost")))
+}
+
+/// What the process before has kept; `None`: nothing.
+fn kept(legacy: &Legacy) -> Option<String> {
     let Legacy::Kept { changes, .. } = legacy else { return None };
-    let bytes = changes.iter().map(|ask| u64::from(ask.length)).sum();
-    let lost = wording::kept(changes.len() as u64, bytes);
-    (!changes.is_empty()).then(|| ("log_lost", format!("another disk is adopted: {lost} are lost")))
+    Extent::of(changes).map(|all| wording::kept(all.changes, all.bytes))
 }
 
 fn damage_words(damage: &Damage) -> String {

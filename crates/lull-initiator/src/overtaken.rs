@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lull_proto::initiator::Legacy;
 
-use crate::journal::{Found, Journal, JournalError, Saved};
+use crate::journal::{Extent, Found, Journal, JournalError, Saved};
 use crate::state_file::Kept;
 use crate::wording;
 
@@ -54,13 +54,7 @@ impl Left {
 /// What is in a log, for people; empty: nothing is.
 fn contents(found: &Found) -> String {
     let Legacy::Kept { changes, .. } = &found.legacy else { return String::new() };
-    let mut all: Option<(u64, u64, u64, u64)> = None;
-    for ask in changes {
-        let (from, to) = (ask.offset, ask.offset + u64::from(ask.length));
-        let one = all.get_or_insert((0, 0, from, to));
-        *one = (one.0 + 1, one.1 + u64::from(ask.length), one.2.min(from), one.3.max(to));
-    }
-    let whole = all.map(|(changes, bytes, from, to)| wording::lost(changes, bytes, (from, to)));
+    let whole = Extent::of(changes).as_ref().map(wording::lost);
     let damaged = found.damaged.as_ref().map(wording::damaged);
     whole.into_iter().chain(damaged).collect::<Vec<_>>().join(", and ")
 }

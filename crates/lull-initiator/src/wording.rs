@@ -10,7 +10,7 @@ use lull_wire::{RefusalCode, Retry};
 
 use crate::attachment::Told;
 use crate::config::AttachmentConfig;
-use crate::journal::Damage;
+use crate::journal::{Damage, Extent};
 
 /// A word for programs, a sentence for people, the restart that it belongs to.
 #[derive(Debug)]
@@ -425,17 +425,17 @@ pub fn kept(changes: u64, bytes: u64) -> String {
 pub const UNKNOWN_LOST: &str = "an unknown number of unflushed writes";
 
 /// The same, with the bytes from the first to behind the last that they changed.
-pub fn lost(changes: u64, bytes: u64, (from, to): (u64, u64)) -> String {
-    format!("{} between bytes {from} and {to}", kept(changes, bytes))
+pub fn lost(all: &Extent) -> String {
+    let (from, to) = all.range;
+    format!("{} between bytes {from} and {to}", kept(all.changes, all.bytes))
 }
 
 /// What of a log cannot be read.
-pub fn damaged(damage: &Damage) -> String {
-    let Damage { changes, bytes, range, more } = *damage;
-    match (changes, more) {
+pub fn damaged(Damage { known, more }: &Damage) -> String {
+    match (known.changes, more) {
         (0, _) => UNKNOWN_LOST.to_owned(),
-        (_, true) => format!("{}, and an unknown number behind them", lost(changes, bytes, range)),
-        (_, false) => lost(changes, bytes, range),
+        (_, true) => format!("{}, and an unknown number behind them", lost(known)),
+        (_, false) => lost(known),
     }
 }
 

@@ -30,3 +30,4 @@ pub use listener::{BindError, Listener};
 pub use outlet::Outlet;
 pub use socket::{Origin, Socket};
 pub use stream::{DialError, PeerCredentials, ReadHalf, Stream, WriteHalf};
+pub use watch::watch;

@@ -13,7 +13,7 @@ use ::vsock::{VMADDR_CID_ANY, VMADDR_CID_LOCAL, VsockAddr};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::Addr;
 use crate::watch::watch;
@@ -57,7 +57,7 @@ impl VsockStream {
 
     /// Gives a connected socket to this thread's runtime.
     pub(crate) fn of(socket: OwnedFd) -> io::Result<VsockStream> {
-        Ok(VsockStream(Arc::new(watch(socket)?)))
+        Ok(VsockStream(Arc::new(watch(socket, Interest::READABLE | Interest::WRITABLE)?)))
     }
 
     /// Takes it away from this thread's runtime.
@@ -137,7 +137,7 @@ impl VsockListener {
     /// Goes on with a socket that listens already.
     pub(crate) fn of(socket: ::vsock::VsockListener) -> io::Result<VsockListener> {
         let at = socket.local_addr()?;
-        Ok(VsockListener { socket: watch(socket.into())?, at })
+        Ok(VsockListener { socket: watch(socket.into(), Interest::READABLE)?, at })
     }
 
     /// Takes it away from this thread's runtime.

@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::abi;
 use super::serve::Owner;
-use crate::watch::watch;
+use lull_transport::watch;
 
 /// What a mount's next server has to know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +67,7 @@ impl Channel {
     }
 
     fn with(fd: OwnedFd, record: Record) -> io::Result<Channel> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        let fd = watch(fd)?;
+        let fd = watch(fd, Interest::READABLE | Interest::ERROR)?;
         let record = Cell::new(record);
         let (watcher, in_flight, taking, waiting) = Default::default();
         Ok(Channel { fd, record, watcher, in_flight, taking, waiting })

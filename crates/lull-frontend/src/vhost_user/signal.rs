@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::watch::watch;
+use lull_transport::watch;
 
 /// How the guest is told.
 #[derive(Debug, Default)]
@@ -40,8 +40,7 @@ impl Kick {
     /// # Errors
     /// It can neither be made non-blocking nor be watched.
     pub fn new(fd: OwnedFd) -> io::Result<Kick> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Kick(watch(fd)?))
+        watch(fd, Interest::READABLE | Interest::ERROR).map(Kick)
     }
 
     /// Ends when the guest has kicked since the last time.

@@ -15,6 +15,7 @@
 //! mark is stored the place where the next one belongs is made zero: a log ends there whatever bytes lie in it. A life
 //! may be killed between any two stores: what it had begun to write was acknowledged to nobody, and is not found.
 
+mod extent;
 mod life;
 mod memory;
 mod saved;
@@ -28,6 +29,7 @@ use lull_wire::{AttachmentId, Digest, Incarnation, OpCode, RequestFlags};
 
 use memory::Memory;
 
+pub use extent::Extent;
 pub use life::Life;
 pub use saved::Saved;
 
@@ -93,12 +95,8 @@ pub struct Found {
 /// Changes that cannot be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// How many; others may follow where `more`.
-    pub changes: u64,
-    /// What they changed, in bytes.
-    pub bytes: u64,
-    /// From the first byte to behind the last.
-    pub range: (u64, u64),
+    /// Those that are known; others may follow where `more`.
+    pub known: Extent,
     /// The log's end could not be read: whatever was in it is lost too.
     pub more: bool,
 }
@@ -181,7 +179,7 @@ impl Journal {
                 journal.records.push_back(Record { at, payload });
                 changes.push(ask);
             } else {
-                damage(&mut damaged, Some(ask));
+                damage(&mut damaged, Some(&ask));
             }
             journal.tail += need as u64;
         }
@@ -346,16 +344,10 @@ fn header(at: u64, ask: &Ask, payload: Digest) -> [u8; HEADER - 8] {
 }
 
 /// One more change that cannot be replayed; `None`: it is not known which, nor what follows it.
-fn damage(all: &mut Option<Damage>, ask: Option<Ask>) {
-    let none = Damage { changes: 0, bytes: 0, range: (u64::MAX, 0), more: false };
-    let damage = all.get_or_insert(none);
+fn damage(all: &mut Option<Damage>, ask: Option<&Ask>) {
+    let damage = all.get_or_insert(Damage { known: Extent::NONE, more: false });
     match ask {
-        Some(ask) => {
-            let end = ask.offset + u64::from(ask.length);
-            damage.changes += 1;
-            damage.bytes += u64::from(ask.length);
-            damage.range = (damage.range.0.min(ask.offset), damage.range.1.max(end));
-        }
+        Some(ask) => damage.known.add(ask),
         None => damage.more = true,
     }
 }

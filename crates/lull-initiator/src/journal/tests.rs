@@ -130,12 +130,13 @@ fn damage_is_counted_and_not_replayed() {
     let next = found(&journal);
     let (length, range) =
         (payload_of(3).len() as u64, 3 * 4096..3 * 4096 + payload_of(3).len() as u64);
-    let damage = Damage { changes: 1, bytes: length, range: (range.start, range.end), more: false };
+    let known = Extent { changes: 1, bytes: length, range: (range.start, range.end) };
+    let damage = Damage { known, more: false };
     assert_eq!((changes(&next).1.len(), next.damaged), (9, Some(damage)));
     journal.memory.bytes_mut(place + 9, 1)[0] ^= 4;
     let next = found(&journal);
     assert_eq!(changes(&next).1.len(), 3);
-    assert!(next.damaged.is_some_and(|damage| damage.more && damage.changes == 0));
+    assert!(next.damaged.is_some_and(|damage| damage.more && damage.known == Extent::NONE));
 }
 
 /// [SAFE-10] A life that is killed before it could tell of a lost log leaves that to the next one.

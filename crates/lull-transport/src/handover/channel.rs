@@ -16,7 +16,7 @@ pub struct Channel(AsyncFd<OwnedFd>);
 impl Channel {
     /// Takes an end of a pair; must be called within a runtime.
     pub fn new(end: OwnedFd) -> io::Result<Channel> {
-        watch(end).map(Channel)
+        watch(end, Interest::READABLE | Interest::WRITABLE).map(Channel)
     }
 
     /// Sends `message` together with `fds` in one piece. Cancel-safe: sent whole or not at all.
