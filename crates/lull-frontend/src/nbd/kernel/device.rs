@@ -72,6 +72,12 @@ pub enum NbdDeviceError {
     /// Another one's.
     #[error("{path} is in use already, by {user}: name another one, or end that use", path = .0.display(), user = .1)]
     Taken(PathBuf, String),
+    /// Nobody serves it, and somebody has not closed it.
+    #[error(
+        "{path} is still open, by those whose disk it was before: unmount it, or end them (`fuser --verbose {path}` names them)",
+        path = .0.display()
+    )]
+    Open(PathBuf),
     /// Blocks that the kernel cannot have.
     #[error("{path} cannot have blocks of {block} bytes: the kernel takes 512 to 4096", path = .0.display(), block = .1)]
     Block(PathBuf, u32),
@@ -129,7 +135,7 @@ impl NbdDevice {
             .u64(attr::TIMEOUT, 0)
             .u64(attr::DEAD_CONN_TIMEOUT, NEXT_LIFE_S);
         let attributes = attributes.nested(attr::SOCKETS, &socket_list(socket.as_fd()));
-        self.ask(command::CONNECT, attributes, "connected")?;
+        self.ask(command::CONNECT, attributes, "connected").map_err(still_open)?;
         Ok(Found::Free)
     }
 
@@ -231,6 +237,18 @@ impl NbdDevice {
     }
 }
 
+/// The kernel connects no device anew that its last users have not closed.
+fn still_open(error: NbdDeviceError) -> NbdDeviceError {
+    match error {
+        NbdDeviceError::Refused(path, _, why)
+            if Errno::from_io_error(&why) == Some(Errno::BUSY) =>
+        {
+            NbdDeviceError::Open(path)
+        }
+        other => other,
+    }
+}
+
 fn socket_list(socket: BorrowedFd<'_>) -> Attributes {
     let number = socket.as_raw_fd() as u32;
     let one = Attributes::default().u32(attr::SOCK_FD, number);
@@ -249,5 +267,15 @@ mod tests {
         {
             assert!(NbdDevice::new(Path::new(wrong)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_device_that_is_still_open_is_said_to_be_so() {
+        let refused = |errno: Errno| {
+            let path = PathBuf::from("/dev/nbd0");
+            still_open(NbdDeviceError::Refused(path, "connected", errno.into())).to_string()
+        };
+        assert!(refused(Errno::BUSY).contains("/dev/nbd0 is still open"));
+        assert!(refused(Errno::PERM).contains("it takes root"));
     }
 }
