@@ -2,6 +2,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::fit::fit;
+
 /// Starts a table with these column heads; those that end in `>` are aligned to the right.
 pub fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
@@ -51,7 +53,10 @@ pub fn within(
     if !out.is_empty() {
         // In the order in which they are there on a wider one.
         out.reverse();
-        text += &format!("  (not shown: {})\n", out.join(", "));
+        let left_out = format!("  (not shown: {})", out.join(", "));
+        for line in fit(&left_out, width.unwrap_or(usize::MAX)) {
+            text += &(line + "\n");
+        }
     }
     text
 }
@@ -84,7 +89,7 @@ mod tests {
         assert_eq!(within(&heads, rows(), &spared, Some(28)), whole);
         let narrow = "  INITIATOR  RESOURCE\n  web-1      db1\n  (not shown: EPOCH)\n";
         assert_eq!(within(&heads, rows(), &spared, Some(27)), narrow);
-        let least = "  INITIATOR\n  web-1\n  (not shown: RESOURCE, EPOCH)\n";
-        assert_eq!(within(&heads, rows(), &spared, Some(5)), least);
+        let least = "  INITIATOR\n  web-1\n  (not shown:\n      RESOURCE,\n      EPOCH)\n";
+        assert_eq!(within(&heads, rows(), &spared, Some(15)), least);
     }
 }
