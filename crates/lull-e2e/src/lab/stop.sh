@@ -16,8 +16,8 @@ done
 [ -e /etc/lab/stopping ] && sh /etc/lab/stopping
 killall -q -TERM lull
 waited=0
-# Not for those who keep what a daemon has left.
-while ps -o args | grep -qE '^(/[^ ]*/)?lull (target|attach|initiator)' && [ $waited -lt 600 ]; do
+# Not for those who keep what a daemon has left. In braces is the name that a daemon has given itself.
+while ps -o args | grep -qE '^(\{[^ ]*\} )?(/[^ ]*/)?lull (target|attach|initiator)' && [ $waited -lt 600 ]; do
     usleep 100000
     waited=$((waited + 1))
 done
