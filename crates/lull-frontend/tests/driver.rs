@@ -3,13 +3,12 @@
 mod support;
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use lull_frontend::nbd::client::{self, Connection, RequestError};
 use lull_frontend::nbd::request::Request;
-use lull_frontend::nbd::{Closer, Errno, Limits, Op, ServeEnd, serve};
+use lull_frontend::nbd::{Closer, Errno, Limits, Op, serve};
 use lull_transport::{Addr, Listener};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use support::{Answers, Disks, MIB, Memory, local, served, served_with};
 
@@ -373,69 +372,5 @@ fn a_device_that_forgets_a_request_is_caught() {
             tokio::task::yield_now().await;
         }
         disk.forget();
-    });
-}
-
-#[test]
-fn a_silent_client_is_sent_away() {
-    // [SEC-4]
-    local(async {
-        tokio::time::pause();
-        let (disks, _) = Disks::one(Memory::new(MIB));
-        let (_stream, served) = served(&disks);
-        let ended = served.task.await.unwrap();
-        assert!(matches!(ended, Err(ServeEnd::Slow(after)) if after == Duration::from_secs(30)));
-    });
-}
-
-#[test]
-fn a_client_that_does_not_listen_delays_the_closing_only_so_long() {
-    local(async {
-        tokio::time::pause();
-        let (disks, disk) = Disks::one(Memory::new(4 * MIB));
-        disk.answers.set(Answers::Held);
-        let (mut stream, served) = served(&disks);
-        // Flags without the padding of old, the default export, and one large read.
-        let mut said = 3u32.to_be_bytes().to_vec();
-        said.extend_from_slice(b"IHAVEOPT\0\0\0\x01\0\0\0\0");
-        let read = Request { flags: 0, command: 0, cookie: 1, offset: 0, length: 4 << 20 };
-        said.extend_from_slice(&read.encode());
-        stream.write_all(&said).await.unwrap();
-        while disk.held() == 0 {
-            tokio::task::yield_now().await;
-        }
-        served.closer.close();
-        disk.release();
-        let ended = served.task.await.unwrap();
-        assert!(matches!(ended, Err(ServeEnd::Stuck(after)) if after == Duration::from_secs(10)));
-        assert_eq!(disk.buffers_out(), 0);
-    });
-}
-
-/// [SEC-4] What is answered and not taken is memory that others wait for: who takes nothing of it is sent away, with no
-/// regard for what he still asks. Who has nothing to take, or takes a little, stays.
-#[test]
-fn a_client_that_takes_no_answers_is_sent_away() {
-    local(async {
-        tokio::time::pause();
-        let (disks, disk) = Disks::one(Memory::new(4 * MIB));
-        let stuck = Duration::from_secs(30);
-        let (mut stream, served) = served_with(&disks, Limits { stuck, ..Limits::default() });
-        let mut said = 3u32.to_be_bytes().to_vec();
-        said.extend_from_slice(b"IHAVEOPT\0\0\0\x01\0\0\0\0");
-        stream.write_all(&said).await.unwrap();
-        tokio::time::sleep(10 * stuck).await;
-        assert!(!served.task.is_finished(), "there is nothing to take");
-        let read = Request { flags: 0, command: 0, cookie: 1, offset: 0, length: 4 << 20 };
-        stream.write_all(&read.encode()).await.unwrap();
-        let mut little = vec![0; 256 << 10];
-        for _ in 0..10 {
-            tokio::time::sleep(stuck * 2 / 3).await;
-            stream.read_exact(&mut little).await.unwrap();
-        }
-        assert!(!served.task.is_finished() && disk.buffers_out() > 0, "it is slow");
-        let ended = served.task.await.unwrap();
-        assert!(matches!(ended, Err(ServeEnd::Deaf(after)) if after == stuck), "{ended:?}");
-        assert_eq!(disk.buffers_out(), 0);
     });
 }

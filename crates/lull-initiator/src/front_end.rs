@@ -38,6 +38,8 @@ use crate::unserved::Turn;
 const MOST_CLIENTS: u64 = 256;
 /// How long consumers may take to receive their last answers when the attachment ends.
 const LINGER: Duration = Duration::from_secs(2);
+/// For how long one of them may leave memory taken without a byte of progress.
+const STUCK: Duration = Duration::from_secs(30);
 /// How long is waited after the system refused to accept, most likely for want of descriptors.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -467,9 +469,9 @@ fn over(attachment: &Attachment, peer: &str, ended: Result<(), ServeEnd>) {
     attachment.face.left();
 }
 
-/// What a connection may take.
+/// What a connection may take: its memory is that of all consumers of the attachment.
 pub fn limits() -> Limits {
-    Limits { linger: LINGER / 2, ..Limits::default() }
+    Limits { linger: LINGER / 2, stuck: STUCK, ..Limits::default() }
 }
 
 /// The longest piece of a request that the target takes, in bytes.

@@ -52,13 +52,17 @@ enum Line {
 
 impl Line {
     async fn serve(self, disk: Rc<Disk>, closer: Closer) -> Over {
-        let limits = Limits { linger: LINGER, ..Limits::default() };
         Over::Left(match self {
-            Self::New(stream) => nbd::transmit(stream, disk, limits, closer).await,
+            Self::New(stream) => nbd::transmit(stream, disk, limits(), closer).await,
             Self::Handed(resumed) => resumed.serve(disk, closer).await,
             Self::Later => return Over::GivenBack,
         })
     }
+}
+
+/// What the kernel's connection may take. It takes its answers, and no timer of ours ends a device.
+pub fn limits() -> Limits {
+    Limits { linger: LINGER, ..Limits::default() }
 }
 
 /// Why there is no device.

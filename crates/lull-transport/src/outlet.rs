@@ -7,7 +7,6 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -120,17 +119,10 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         self.0.borrow().queued()
     }
 
-    /// Ends once bytes were queued for all of `span`, of which none was written.
-    pub async fn stuck(&self, span: Duration) {
-        loop {
-            let before = self.0.borrow().written;
-            // It may have begun to be queued in the middle of the span: then it is looked at for one more.
-            let queued = self.queued() > 0;
-            tokio::time::sleep(span).await;
-            if queued && self.queued() > 0 && self.0.borrow().written == before {
-                return;
-            }
-        }
+    /// How many bytes were written, of all time; `None` while none are queued.
+    pub fn progress(&self) -> Option<u64> {
+        let inner = self.0.borrow();
+        (inner.queued() > 0).then_some(inner.written)
     }
 
     /// Whether what is pushed still has a chance to be written.

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,6 +12,12 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use crate::vsock::{self, VsockReadHalf, VsockStream, VsockWriteHalf};
 use crate::{Addr, Admitted, NotAdmitted, Socket};
+
+/// For how long nothing may come from a TCP peer before its machine is asked whether it is still there, and how often.
+const SILENT: Duration = Duration::from_secs(30);
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+/// Since when nothing may have come from a machine that was asked, or to which something was sent.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// A connected byte stream.
 #[derive(Debug)]
@@ -100,6 +107,26 @@ impl Stream {
         match self {
             Stream::Vsock(stream) => admitted.check(vsock::peer_of(stream).ok().map(|at| at.cid())),
             Stream::Unix(_) | Stream::Tcp(_) => Ok(()),
+        }
+    }
+
+    /// Has the kernel find out whether a TCP peer's machine is still there, for a protocol that does not ask: one that
+    /// has lost its power says nothing. After a minute without a sign of it the connection breaks (`TimedOut`). Of the
+    /// other kinds of streams the kernel knows it anyway; there it does nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn miss_peer(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => {
+                sockopt::set_socket_keepalive(stream, true)?;
+                sockopt::set_tcp_keepidle(stream, SILENT)?;
+                sockopt::set_tcp_keepintvl(stream, ASKED_EVERY)?;
+                // It ends the questions too, instead of their number.
+                sockopt::set_tcp_user_timeout(stream, GONE_AFTER.as_millis() as u32)?;
+                Ok(())
+            }
+            Stream::Unix(_) | Stream::Vsock(_) => Ok(()),
         }
     }
 

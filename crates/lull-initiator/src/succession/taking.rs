@@ -14,9 +14,9 @@ use super::face::Inherited;
 use crate::attachment::Attachment;
 use crate::awaited::Awaited;
 use crate::buffer::Bytes;
-use crate::front_end;
 use crate::mounted::Found;
 use crate::slots::{Data, Duty};
+use crate::{front_end, kernel_nbd};
 
 /// A document with something in it that this release does not know, although its form is known.
 fn unknown(what: &str) -> io::Error {
@@ -45,7 +45,8 @@ impl Attachment {
             let (unread, unsent) = (bytes(unread)?, bytes(unsent)?);
             let number = agreed.connection;
             of_device = kernel.then_some(number).or(of_device);
-            let resumed = Resumed::new(Parted { fd, agreed, unread, unsent }, front_end::limits())?;
+            let limits = if kernel { kernel_nbd::limits() } else { front_end::limits() };
+            let resumed = Resumed::new(Parted { fd, agreed, unread, unsent }, limits)?;
             clients.insert(number, resumed);
         }
         let slots = self.take_requests(left.requests, &clients, &estate.payload)?;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use lull_frontend::nbd::Uri;
 use lull_frontend::nbd::client::Connection;
-use lull_transport::{Addr, Listener};
+use lull_frontend::nbd::request::Request;
+use lull_transport::{Addr, Listener, Stream};
 use lull_wire::messages::{Name, Ping, Welcome};
 use lull_wire::{Digest, InstanceId, Message, VERSION};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bench::{Daemon, config, on_one_thread};
 use crate::target::Target;
@@ -73,5 +74,30 @@ fn a_place_that_is_free_again_goes_to_whoever_waits_wherever_they_wait() {
             consumers.truncate(255);
         };
         let (_late, ()) = tokio::join!(waits, leave);
+    });
+}
+
+/// [SEC-4] The memory that half a write has is the attachment's: others wait for it.
+#[test]
+fn a_consumer_that_stops_in_the_middle_of_a_write_is_sent_away() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut target = Target::new(dir.path());
+        target.listen().await;
+        let mut daemon = Daemon::start(config(dir.path())).await;
+        daemon.event("serving").await;
+        let addr = Addr::Unix(dir.path().join("nbd.sock"));
+        let mut stops = Stream::dial(&addr).await.unwrap();
+        let write = Request { flags: 0, command: 1, cookie: 1, offset: 0, length: 4096 };
+        let hello = [&3u32.to_be_bytes()[..], b"IHAVEOPT\0\0\0\x01\0\0\0\0"].concat();
+        stops.write_all(&[&hello[..], &write.encode()[..], &[1; 1000]].concat()).await.unwrap();
+        // What both sides say before a request.
+        stops.read_exact(&mut [0; 18 + 10]).await.unwrap();
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        tokio::time::resume();
+        let ended = tokio::time::timeout(Duration::from_secs(5), stops.read_u8()).await;
+        let ended = ended.expect("it is still served").unwrap_err();
+        assert_eq!(ended.kind(), std::io::ErrorKind::UnexpectedEof);
     });
 }

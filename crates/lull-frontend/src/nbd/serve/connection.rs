@@ -5,13 +5,13 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use lull_transport::{Inlet, Outlet, ReadHalf, Stream, WriteHalf};
 
 use super::closer::Stage;
 use super::part::{Agreement, Parted};
 use super::receive::{Partial, receive};
+use super::stalled::{Incoming, stalled};
 use super::{Agreed, Closer, Limits, ServeEnd};
 use crate::nbd::Device;
 
@@ -19,12 +19,13 @@ thread_local! {
     static NEXT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What replies need of their connection, and the reader of the replies.
+/// What replies need of their connection, and who sees to it that it gets on.
 #[derive(Debug)]
 pub(super) struct Shared<B: AsRef<[u8]>> {
     pub(super) outlet: Outlet<B>,
     /// Which one of this process it is.
     pub(super) number: u64,
+    pub(super) incoming: Incoming,
     in_flight: Cell<usize>,
     held: Cell<usize>,
     /// Whoever waits for fewer requests in flight: the reader, later the end of the connection.
@@ -37,6 +38,7 @@ impl<B: AsRef<[u8]>> Shared<B> {
         Shared {
             outlet: Outlet::new(),
             number,
+            incoming: Incoming::default(),
             in_flight: Cell::new(0),
             held: Cell::new(0),
             waiting: RefCell::new(None),
@@ -120,10 +122,14 @@ pub(super) async fn transmit<D: Device>(
         let mut pump = pin!(outlet.pump(&mut w));
         match talk(&mut reader, &mut agreed, &shared, limits, closer, pump.as_mut()).await {
             // Where it is to leave meanwhile nobody is there who would go on with it.
-            Left::Ended(end) => tokio::select! {
-                end = finish(end, &shared, limits, pump) => Left::Ended(end),
-                () = closer.when(|stage| stage == Stage::Parting) => Left::Ended(Ok(())),
-            },
+            Left::Ended(end) => {
+                // What is under way may take as long as an outage; what never came whole needs no memory meanwhile.
+                reader.partial = None;
+                tokio::select! {
+                    end = finish(end, &shared, limits, pump) => Left::Ended(end),
+                    () = closer.when(|stage| stage == Stage::Parting) => Left::Ended(Ok(())),
+                }
+            }
             Left::Parting => {
                 outlet.stop();
                 match pump.await {
@@ -165,12 +171,11 @@ async fn talk<D: Device>(
                 () = closer.when(|stage| stage != Stage::Open) => {}
                 end = receive(reader, agreed, shared, limits) => return Left::Ended(end),
                 broken = pump.as_mut() => return Left::Ended(broken.map_err(ServeEnd::Lost)),
-                // [SEC-4] What is answered and not taken is memory that others wait for.
-                () = deaf(&shared.outlet, limits) => {
+                end = stalled(shared, limits) => {
                     // Its buffers are let go at once, not when what is under way has ended. The pump says that it was ended.
                     shared.outlet.abort();
                     let _ = pump.as_mut().await;
-                    return Left::Ended(Err(ServeEnd::Deaf(limits.stuck)));
+                    return Left::Ended(Err(end));
                 }
             },
             Stage::Quiet => tokio::select! {
@@ -213,14 +218,6 @@ async fn finish<B: AsRef<[u8]>>(
         }
     }
     end
-}
-
-/// Ends where a client takes nothing for too long.
-async fn deaf<B: AsRef<[u8]>>(outlet: &Outlet<B>, limits: &Limits) {
-    match limits.stuck {
-        Duration::MAX => std::future::pending().await,
-        span => outlet.stuck(span).await,
-    }
 }
 
 struct AbortOnDrop<'a, B: AsRef<[u8]>>(&'a Outlet<B>);

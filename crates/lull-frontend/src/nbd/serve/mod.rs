@@ -6,6 +6,7 @@ mod negotiate;
 mod part;
 mod receive;
 mod reply;
+mod stalled;
 
 use std::io;
 use std::rc::Rc;
@@ -41,8 +42,8 @@ pub struct Limits {
     pub inlet: usize,
     /// How long the last replies may take to leave once the connection is closing. Default 10 s.
     pub linger: Duration,
-    /// For how long a client may take no byte of its replies before its connection is ended; up to twice as long where
-    /// they come in between. Default [`Duration::MAX`]: never.
+    /// For how long a client may take no byte of its replies, or send none of a payload that it has begun, before its
+    /// connection is ended; up to twice as long where that begins in between. Default [`Duration::MAX`]: for ever.
     pub stuck: Duration,
 }
 
@@ -85,6 +86,9 @@ pub enum ServeEnd {
     /// The client took no replies, which fill buffers that others wait for.
     #[error("the client took no byte of its replies for {0:?}")]
     Deaf(Duration),
+    /// The client stopped in the middle of a payload, which keeps a buffer that others wait for.
+    #[error("the client sent no more of the data that it had announced for {0:?}")]
+    Halted(Duration),
 }
 
 /// Serves one client until it leaves, its stream breaks, or `closer` closes it.
@@ -97,6 +101,7 @@ pub async fn serve<E: Exports>(
     limits: Limits,
     closer: Closer,
 ) -> Result<(), ServeEnd> {
+    stream.miss_peer()?;
     let (mut r, mut w) = stream.into_split();
     // A name, an option's header and its info requests must fit for the handshake.
     let mut inlet = Inlet::with_capacity(limits.inlet.max(32 * 1024));

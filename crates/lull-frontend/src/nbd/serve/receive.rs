@@ -119,15 +119,16 @@ async fn complete<D: Device>(
 ) -> Result<(), ServeEnd> {
     let Reader { inlet, r, partial: place } = reader;
     let Some(partial) = place else { return Ok(()) };
+    let mut payload = shared.incoming.payload(r);
     match &mut partial.then {
         Then::Write { buffer, .. } => {
-            inlet.read_into(r, buffer.as_mut(), &mut partial.got).await?;
+            inlet.read_into(&mut payload, buffer.as_mut(), &mut partial.got).await?;
         }
         Then::Refuse(_) => {
             // More than memory has is a flood.
             let length = partial.request.payload(agreed.terms.dialect) as usize;
             while partial.got < length {
-                if inlet.bytes().is_empty() && inlet.fill(r).await? == 0 {
+                if inlet.bytes().is_empty() && inlet.fill(&mut payload).await? == 0 {
                     return Err(ServeEnd::Lost(io::ErrorKind::UnexpectedEof.into()));
                 }
                 let n = inlet.bytes().len().min(length - partial.got);
@@ -136,6 +137,7 @@ async fn complete<D: Device>(
             }
         }
     }
+    drop(payload);
     // The duty begins with the last byte of the request: what is cut off before was never asked.
     if let Some(Partial { request, then, .. }) = place.take() {
         match then {

@@ -1,0 +1,154 @@
+//! What a client may leave waiting, and for how long.
+
+mod support;
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use lull_frontend::nbd::request::Request;
+use lull_frontend::nbd::{Closer, Limits, ServeEnd, serve};
+use lull_transport::{Addr, Listener, Stream};
+use rustix::net::sockopt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use support::{Answers, Disks, MIB, Memory, local, served, served_with};
+
+/// Flags without the padding of old, and the default export.
+fn hello() -> Vec<u8> {
+    let mut said = 3u32.to_be_bytes().to_vec();
+    said.extend_from_slice(b"IHAVEOPT\0\0\0\x01\0\0\0\0");
+    said
+}
+
+#[test]
+fn a_silent_client_is_sent_away() {
+    // [SEC-4]
+    local(async {
+        tokio::time::pause();
+        let (disks, _) = Disks::one(Memory::new(MIB));
+        let (_stream, served) = served(&disks);
+        let ended = served.task.await.unwrap();
+        assert!(matches!(ended, Err(ServeEnd::Slow(after)) if after == Duration::from_secs(30)));
+    });
+}
+
+#[test]
+fn a_client_that_does_not_listen_delays_the_closing_only_so_long() {
+    local(async {
+        tokio::time::pause();
+        let (disks, disk) = Disks::one(Memory::new(4 * MIB));
+        disk.answers.set(Answers::Held);
+        let (mut stream, served) = served(&disks);
+        let mut said = hello();
+        let read = Request { flags: 0, command: 0, cookie: 1, offset: 0, length: 4 << 20 };
+        said.extend_from_slice(&read.encode());
+        stream.write_all(&said).await.unwrap();
+        while disk.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        served.closer.close();
+        disk.release();
+        let ended = served.task.await.unwrap();
+        assert!(matches!(ended, Err(ServeEnd::Stuck(after)) if after == Duration::from_secs(10)));
+        assert_eq!(disk.buffers_out(), 0);
+    });
+}
+
+/// [SEC-4] What is answered and not taken is memory that others wait for: who takes nothing of it is sent away, with no
+/// regard for what he still asks. Who has nothing to take, or takes a little, stays.
+#[test]
+fn a_client_that_takes_no_answers_is_sent_away() {
+    local(async {
+        tokio::time::pause();
+        let (disks, disk) = Disks::one(Memory::new(4 * MIB));
+        let stuck = Duration::from_secs(30);
+        let (mut stream, served) = served_with(&disks, Limits { stuck, ..Limits::default() });
+        stream.write_all(&hello()).await.unwrap();
+        tokio::time::sleep(10 * stuck).await;
+        assert!(!served.task.is_finished(), "there is nothing to take");
+        let read = Request { flags: 0, command: 0, cookie: 1, offset: 0, length: 4 << 20 };
+        stream.write_all(&read.encode()).await.unwrap();
+        let mut little = vec![0; 256 << 10];
+        for _ in 0..10 {
+            tokio::time::sleep(stuck * 2 / 3).await;
+            stream.read_exact(&mut little).await.unwrap();
+        }
+        assert!(!served.task.is_finished() && disk.buffers_out() > 0, "it is slow");
+        let ended = served.task.await.unwrap();
+        assert!(matches!(ended, Err(ServeEnd::Deaf(after)) if after == stuck), "{ended:?}");
+        assert_eq!(disk.buffers_out(), 0);
+    });
+}
+
+/// [SEC-4] A payload that has begun has a buffer for which others wait: who sends no more of it is sent away, whatever else
+/// of his is still under way. Who sends a little of it stays, and so does whoever has begun nothing.
+#[test]
+fn a_client_that_stops_in_the_middle_of_a_write_is_sent_away() {
+    local(async {
+        tokio::time::pause();
+        let (disks, disk) = Disks::one(Memory::new(4 * MIB));
+        disk.answers.set(Answers::Held);
+        let stuck = Duration::from_secs(30);
+        let (mut stream, served) = served_with(&disks, Limits { stuck, ..Limits::default() });
+        let write = Request { flags: 0, command: 1, cookie: 1, offset: 0, length: 1 << 20 };
+        let read = Request { command: 0, ..write };
+        stream.write_all(&hello()).await.unwrap();
+        stream.write_all(&read.encode()).await.unwrap();
+        stream.write_all(&write.encode()[..20]).await.unwrap();
+        tokio::time::sleep(10 * stuck).await;
+        assert!(!served.task.is_finished(), "no payload has begun");
+        assert_eq!((disk.held(), disk.buffers_out()), (1, 1));
+        stream.write_all(&write.encode()[20..]).await.unwrap();
+        for _ in 0..10 {
+            stream.write_all(&[2; 1000]).await.unwrap();
+            tokio::time::sleep(stuck * 2 / 3).await;
+        }
+        assert_eq!(disk.buffers_out(), 2, "it is slow");
+        tokio::time::sleep(2 * stuck).await;
+        assert_eq!(disk.buffers_out(), 1, "only what is under way has memory");
+        disk.release();
+        let ended = served.task.await.unwrap();
+        assert!(matches!(ended, Err(ServeEnd::Halted(after)) if after == stuck), "{ended:?}");
+        assert_eq!((disk.ops.borrow().len(), disk.buffers_out()), (1, 0), "half a write is none");
+    });
+}
+
+/// What is refused has no buffer, but is no other case.
+#[test]
+fn a_client_that_stops_in_the_middle_of_what_is_refused_is_sent_away() {
+    local(async {
+        tokio::time::pause();
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        let stuck = Duration::from_secs(30);
+        let (mut stream, served) = served_with(&disks, Limits { stuck, ..Limits::default() });
+        let write = Request { flags: 0, command: 1, cookie: 1, offset: 8 * MIB, length: 1 << 20 };
+        stream.write_all(&hello()).await.unwrap();
+        stream.write_all(&write.encode()).await.unwrap();
+        let ended = served.task.await.unwrap();
+        assert!(matches!(ended, Err(ServeEnd::Halted(after)) if after == stuck), "{ended:?}");
+        assert!(disk.ops.borrow().is_empty());
+    });
+}
+
+/// [SEC-4] A client whose machine has lost its power says nothing: it would be counted as a writer for ever.
+#[test]
+fn over_tcp_the_kernel_asks_a_client_s_machine_whether_it_is_there() {
+    local(async {
+        let (disks, _) = Disks::one(Memory::new(MIB));
+        let listener = Listener::bind(&"tcp:127.0.0.1:0".parse::<Addr>().unwrap()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(Stream::dial(&addr), listener.accept());
+        let (mut ours, theirs) = (ours.unwrap(), theirs.unwrap());
+        let socket = theirs.as_fd().try_clone_to_owned().unwrap();
+        let serving = serve(theirs, disks, Limits::default(), Closer::new());
+        let serving = tokio::task::spawn_local(serving);
+        ours.read_exact(&mut [0; 18]).await.unwrap();
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        let asked = sockopt::tcp_keepidle(&socket).unwrap();
+        let again = sockopt::tcp_keepintvl(&socket).unwrap();
+        let given_up = Duration::from_millis(sockopt::tcp_user_timeout(&socket).unwrap().into());
+        assert!(asked + again < given_up && given_up <= Duration::from_secs(60));
+        drop(ours);
+        serving.await.unwrap().unwrap();
+    });
+}
