@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
+use lull_block::Buffer;
 use lull_proto::ConnId;
 use lull_proto::initiator::{Event, Slot};
 use lull_transport::{Inlet, Outlet, ReadHalf};
@@ -161,8 +162,9 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Nobody knows beforehand how long a list is: it gets memory of its own instead of the slot's, which is for the
-    /// longest.
+    /// Nobody knows beforehand how long a list is: it is received into memory of its own, which is small, and its slot's
+    /// takes as much of it as it holds; a list may end early. Whoever reads replies never waits for what only the next
+    /// ones free: without memory it is empty, and nothing is known of the range.
     async fn list(
         &mut self,
         payload: Digest,
@@ -170,11 +172,17 @@ impl Filling<'_> {
         inlet: &mut Inlet,
         r: &mut ReadHalf,
     ) -> Result<(), Over> {
-        self.bytes = None;
-        self.fill(payload, inlet, r).await?;
-        if let Some(bytes) = &self.bytes {
-            extents::check(bytes.as_ref(), length, block)?;
-        }
+        let mut list = vec![0; payload.length as usize];
+        inlet.read_exact_into(r, &mut list).await?;
+        payload.check(&list)?;
+        extents::check(&list, length, block)?;
+        let found = || self.attachment.pool().take(list.len()).map(Bytes);
+        let mut bytes = self.bytes.take().or_else(found).unwrap_or(Bytes(Buffer::empty()));
+        let some = bytes.as_ref().len().min(list.len());
+        let whole = some - some % extents::EXTENT_BYTES;
+        bytes.0.truncate(whole);
+        bytes.as_mut().copy_from_slice(&list[..whole]);
+        (self.bytes, self.filled) = (Some(bytes), true);
         Ok(())
     }
 }

@@ -179,6 +179,10 @@ fn outcome(op: OpCode, status: StatusCode, data: Data) -> Result<Option<Bytes>, 
 /// How a sharer's request ended, as a backend has it.
 fn result(status: StatusCode, data: Data) -> (Result<(), IoStatus>, Buffer) {
     match (status, data) {
+        // [CONN-7] A list for which there was no memory: only that is ever empty.
+        (StatusCode::Done, Data::Fill(Some(bytes))) if bytes.0.is_empty() => {
+            (Err(IoStatus::NotSupported), Buffer::empty())
+        }
         (StatusCode::Done, Data::Fill(Some(bytes))) => (Ok(()), bytes.0),
         (StatusCode::Done, Data::Fill(None)) => (Err(IoStatus::Io), Buffer::empty()),
         (StatusCode::Done, Data::None | Data::Send(..)) => (Ok(()), Buffer::empty()),

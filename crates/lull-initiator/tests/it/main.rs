@@ -8,6 +8,7 @@ mod heirs;
 mod hostile;
 mod leaving;
 mod life;
+mod lists;
 mod outages;
 mod refusals;
 mod target;

@@ -380,7 +380,7 @@ impl Session {
             block: 512,
             preferred: 4096,
             max_length: LONGEST,
-            features: Features::DISCARD.with(Features::WRITE_ZEROES),
+            features: Features::DISCARD.with(Features::WRITE_ZEROES).with(Features::EXTENTS),
             path: Nodes::default(),
         })
     }
@@ -405,7 +405,9 @@ impl Session {
             OpCode::WriteZeroes | OpCode::Discard => script.disk[range].fill(0),
             OpCode::Flush => {}
             OpCode::ReadAhead => {}
-            OpCode::Extents | OpCode::Unknown(_) => panic!("{} was not offered", request.op),
+            OpCode::Extents | OpCode::Unknown(_) => {
+                panic!("{} is none that it answers", request.op)
+            }
         }
         let incarnation = Incarnation([script.incarnation; 16]);
         let mut digest = Digest::of(&data);
