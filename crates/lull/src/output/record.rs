@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use lull_admin::{Outcome, OutcomeKind, PhaseSpan, RecordRow, RestartPhase, RestartRecord};
+use lull_admin::{
+    Outcome, OutcomeKind, PhaseSpan, RecordRow, RestartKind, RestartPhase, RestartRecord,
+};
 
 use super::clock_time::Zone;
 use super::event_line;
@@ -108,7 +110,14 @@ fn completed(record: &RestartRecord) -> bool {
 
 fn outcome_sentence(record: &RestartRecord) -> String {
     let Some(outcome) = &record.outcome else {
-        return "no outcome: it is under way, or the target died in it".to_owned();
+        let ends = matches!(record.kind, RestartKind::Stop | RestartKind::Host);
+        let down = record.phases.last().is_some_and(|span| span.phase == RestartPhase::Down);
+        return if ends && down {
+            "no outcome yet: the target has stopped, and whoever starts it next ends the pause"
+        } else {
+            "no outcome: it is under way, or the target died in it"
+        }
+        .to_owned();
     };
     let took = record.ended.map(|ended| show_ms(ended.saturating_sub(record.started)));
     let took = took.map(|took| format!(" after {took}")).unwrap_or_default();

@@ -388,6 +388,20 @@ fn a_list_of_records_has_one_line_each() {
 }
 
 #[test]
+fn a_target_that_was_stopped_did_not_die_in_its_restart() {
+    let at = |phase| RestartRecord {
+        kind: RestartKind::Stop,
+        phases: vec![PhaseSpan { phase, ..Default::default() }],
+        ..Default::default()
+    };
+    let told = |record: &RestartRecord| record_text(record, &Zone::utc(), None);
+    assert!(told(&at(RestartPhase::Down)).contains("no outcome yet: the target has stopped"));
+    assert!(told(&at(RestartPhase::Pausing)).contains("or the target died in it"));
+    let heir = RestartRecord { kind: RestartKind::Daemon, ..at(RestartPhase::Down) };
+    assert!(told(&heir).contains("or the target died in it"));
+}
+
+#[test]
 fn a_sequence_is_drawn_side_by_side_where_it_fits_and_below_where_not() {
     let wide = sequence::sequence(&messages(), "store-1", 100);
     let narrow = sequence::sequence(&messages(), "store-1", 50);
