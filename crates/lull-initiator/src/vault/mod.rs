@@ -143,8 +143,10 @@ impl Vault {
             let label = label(self.id, name);
             let stored = passed.stored.remove(&label);
             if let Some(fd) = passed.handed_over.remove(&label) {
-                // [SAFE-10] Whoever kept it for the process before may be somebody else: it is given to be kept like what is new.
-                found.entry(name.to_owned()).or_insert(fd);
+                // [SAFE-10] Whoever kept it for the process before may be somebody else, or have one that is older and that process
+                // could not be rid of: it is given to be kept like what is new.
+                self.kept.retain(|(kept, had)| kept != name || is_same(had, &fd));
+                found.insert(name.to_owned(), fd);
             } else if let Some(fd) = stored {
                 if let Keeping::ServiceManager = &self.keeping {
                     self.kept.push((name.to_owned(), fd.try_clone()?));
@@ -247,6 +249,12 @@ pub fn is_label(name: &str) -> bool {
     name.starts_with("lull-")
 }
 
+/// Whether both are the same file; one end of a mounted file is like another.
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
+    let file = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 /// What it has already under a name stays with it, beside the same once more.
 fn store(id: AttachmentId, fds: &[(String, OwnedFd)]) -> io::Result<()> {
     for (name, fd) in fds {
@@ -345,6 +353,36 @@ mod tests {
         assert!(!lacks(Passed { stored: log(), ..Passed::default() }));
     }
 
+    /// [SAFE-10] A keeper that could not be replaced has an older log than the process that hands its own over.
+    #[test]
+    fn what_is_handed_over_is_newer_than_what_a_keeper_has() {
+        let (id, dir) = (AttachmentId([7; 16]), tempfile::tempdir().unwrap());
+        let folder = program::open_dir(dir.path()).unwrap();
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+        let address = program::address(&folder, &program::socket_name("db1")).unwrap();
+        rustix::net::bind(&socket, &address).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        let [older, newer] = [1, 2].map(|_| OwnedFd::from(tempfile::tempfile().unwrap()));
+        let had = older.try_clone().unwrap();
+        let keeper = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let line = rustix::net::accept(&socket).unwrap();
+                let _ = handover::recv_fds(&line);
+                handover::send_fds(&line, &[(LOG.to_owned(), had.as_fd())], program::KEPT).unwrap();
+            }
+        });
+        for (fd, is_kept) in [(&older, true), (&newer, false)] {
+            let starter = Starter::Daemon(dir.path().join("lull"));
+            let mut vault = Vault::new(&Keeping::Process(starter), dir.path(), "db1", id);
+            let handed_over = HashMap::from([(label(id, LOG), fd.try_clone().unwrap())]);
+            let found = vault.find(&mut Passed { handed_over, ..Passed::default() }).unwrap();
+            assert!(is_same(&found[LOG], fd), "what the process before has written");
+            assert_eq!(!vault.kept.is_empty(), is_kept, "the other one is to be kept anew");
+        }
+        keeper.join().unwrap();
+    }
+
     /// A vault whose keeper was found, and where no other one can be started; the keeper's end.
     fn without_another(dir: &Path) -> (Vault, OwnedFd) {
         let starter = Starter::Daemon(dir.join("not there"));
@@ -384,6 +422,7 @@ mod tests {
         vault.forget();
         assert!(is_told_to_forget(&theirs), "where something was to go");
     }
+
     /// [SAFE-10] The same of one that is to have more in the middle of a life.
     #[tokio::test]
     async fn a_keeper_that_cannot_be_replaced_forgets_with_its_attachment() {

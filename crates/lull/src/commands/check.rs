@@ -14,6 +14,10 @@ pub struct Args {
     /// `-` is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Do not look at the media that are shared: a unit starts the daemon next, which says it itself, and a disk that is away
+    /// keeps nobody else waiting
+    #[arg(long)]
+    pub no_media: bool,
 }
 
 /// Says what the file means, or everything that is wrong in it; and of what is shared, what is not there on this host.
@@ -34,7 +38,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         parts.push(format!("initiator {} using {}", initiator.name, names.join(", ")));
     }
     eprintln!("{name}: good: {}", parts.join("; "));
-    for resource in config.target.iter().flat_map(|target| &target.resources) {
+    let looked_at = config.target.iter().filter(|_| !args.no_media);
+    for resource in looked_at.flat_map(|target| &target.resources) {
         // It may be written for another host, or before the disk is there: that is no mistake in it.
         if let Some(why) = refused_here(&resource.backend) {
             eprintln!("  {}: not to be started here as it is: {why}", resource.name);
