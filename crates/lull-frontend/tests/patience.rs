@@ -152,3 +152,39 @@ fn over_tcp_the_kernel_asks_a_client_s_machine_whether_it_is_there() {
         serving.await.unwrap().unwrap();
     });
 }
+
+/// [SEC-4] Memory of a device is held until the answer has left: who asks and does not take the answers gets no more of
+/// it than who waits for them.
+#[test]
+fn answers_that_are_not_taken_count_as_requests_do() {
+    local(async {
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        let limits = Limits { in_flight: 16, ..Limits::default() };
+        let (mut stream, _served) = served_with(&disks, limits);
+        let read = Request { flags: 0, command: 0, cookie: 1, offset: 0, length: 65_536 };
+        stream.write_all(&[hello(), read.encode().repeat(100)].concat()).await.unwrap();
+        stream.read_exact(&mut [0; 18 + 10]).await.unwrap();
+        for _ in 0..100 {
+            stream.read_exact(&mut vec![0; 16 + 65_536]).await.unwrap();
+        }
+        assert_eq!(disk.ops.borrow().len(), 100);
+        assert!(disk.most_buffers_out() <= 16, "{}", disk.most_buffers_out());
+    });
+}
+
+/// [SEC-4] The same of what is answered without data, which takes memory of ours.
+#[test]
+fn answers_without_data_that_are_not_taken_are_few() {
+    const MOST: usize = 1 << 18;
+    local(async {
+        tokio::time::pause();
+        let (disks, disk) = Disks::one(Memory::new(MIB));
+        let (mut stream, served) = served(&disks);
+        let flush = Request { flags: 0, command: 3, cookie: 1, offset: 0, length: 0 };
+        stream.write_all(&hello()).await.unwrap();
+        let all = flush.encode().repeat(MOST);
+        let asked = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&all)).await;
+        assert!(asked.is_err() && disk.flushes.get() < MOST / 4, "{}", disk.flushes.get());
+        assert!(!served.task.is_finished());
+    });
+}

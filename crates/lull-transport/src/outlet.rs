@@ -37,6 +37,8 @@ struct Inner<B> {
     pending: Batch<B>,
     /// Bytes of the batch that is being written and not written yet.
     writing: usize,
+    /// The copies in that batch, which are kept until all of it is written.
+    writing_copied: usize,
     /// Bytes that were written, of all time.
     written: u64,
     state: State,
@@ -81,6 +83,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         Outlet(Rc::new(RefCell::new(Inner {
             pending: Batch::new(),
             writing: 0,
+            writing_copied: 0,
             written: 0,
             state: State::Open,
             pump: None,
@@ -117,6 +120,12 @@ impl<B: AsRef<[u8]>> Outlet<B> {
     /// Bytes that were pushed and not written yet.
     pub fn queued(&self) -> usize {
         self.0.borrow().queued()
+    }
+
+    /// Bytes of memory that copies of what was pushed take until they have left.
+    pub fn copied(&self) -> usize {
+        let inner = self.0.borrow();
+        inner.pending.copied.len() + inner.writing_copied
     }
 
     /// How many bytes were written, of all time; `None` while none are queued.
@@ -206,6 +215,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
                 self.wrote(written);
             }
             batch.rewind();
+            self.0.borrow_mut().writing_copied = 0;
         }
         if self.0.borrow().state == State::Stopped {
             self.keep_rest(&batch);
@@ -233,6 +243,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
             if !inner.pending.pieces.is_empty() {
                 std::mem::swap(batch, &mut inner.pending);
                 inner.writing = batch.bytes;
+                inner.writing_copied = batch.copied.len();
                 return Poll::Ready(Ok(true));
             }
             if inner.state == State::Finishing {

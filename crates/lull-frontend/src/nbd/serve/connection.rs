@@ -1,14 +1,15 @@
 //! Transmission: one reader and one writer in one task, and what they share with the replies.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use lull_transport::{Inlet, Outlet, ReadHalf, Stream, WriteHalf};
 
 use super::closer::Stage;
+use super::load::{Load, Unsent};
 use super::part::{Agreement, Parted};
 use super::receive::{Partial, receive};
 use super::stalled::{Incoming, stalled};
@@ -19,69 +20,49 @@ thread_local! {
     static NEXT: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Bytes of answers without data, and of the headers of others, that may wait to leave before no more is read.
+const MOST_SAID: usize = 256 << 10;
+
 /// What replies need of their connection, and who sees to it that it gets on.
 #[derive(Debug)]
 pub(super) struct Shared<B: AsRef<[u8]>> {
-    pub(super) outlet: Outlet<B>,
+    pub(super) outlet: Outlet<Unsent<B>>,
     /// Which one of this process it is.
     pub(super) number: u64,
     pub(super) incoming: Incoming,
-    in_flight: Cell<usize>,
-    held: Cell<usize>,
-    /// Whoever waits for fewer requests in flight: the reader, later the end of the connection.
-    waiting: RefCell<Option<Waker>>,
+    pub(super) load: Rc<Load>,
 }
 
 impl<B: AsRef<[u8]>> Shared<B> {
     pub(super) fn new() -> Self {
-        let number = NEXT.replace(NEXT.get() + 1);
         Shared {
             outlet: Outlet::new(),
-            number,
+            number: NEXT.replace(NEXT.get() + 1),
             incoming: Incoming::default(),
-            in_flight: Cell::new(0),
-            held: Cell::new(0),
-            waiting: RefCell::new(None),
-        }
-    }
-
-    pub(super) fn begin(&self, held: usize) {
-        self.in_flight.set(self.in_flight.get() + 1);
-        self.held.set(self.held.get() + held);
-    }
-
-    pub(super) fn end(&self, held: usize) {
-        self.in_flight.set(self.in_flight.get() - 1);
-        self.held.set(self.held.get() - held);
-        let waiting = self.waiting.take();
-        if let Some(waker) = waiting {
-            waker.wake();
+            load: Rc::default(),
         }
     }
 
     /// Waits until one more request of `length` bytes may be taken.
     pub(super) async fn room(&self, length: usize, limits: &Limits) {
         poll_fn(|cx| {
-            let held = self.held.get() + self.outlet.queued();
-            if self.in_flight.get() < limits.in_flight
-                && (held == 0 || held + length <= limits.bytes)
-            {
+            let outlet = &self.outlet;
+            // A broken outlet ends the reader.
+            let silent = outlet.copied() < MOST_SAID || outlet.poll_below(MOST_SAID, cx).is_ready();
+            if silent && self.load.has_room(length, limits) {
                 return Poll::Ready(());
             }
-            *self.waiting.borrow_mut() = Some(cx.waker().clone());
-            // What is answered and not sent counts as well; a broken outlet ends the reader.
-            let most_queued = limits.bytes.saturating_sub(self.held.get() + length).max(1);
-            let _ = self.outlet.poll_below(most_queued, cx);
+            self.load.wait(cx);
             Poll::Pending
         })
         .await;
     }
 
     fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.in_flight.get() == 0 {
+        if self.load.is_idle() {
             return Poll::Ready(());
         }
-        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        self.load.wait(cx);
         Poll::Pending
     }
 }

@@ -2,6 +2,7 @@
 
 mod closer;
 mod connection;
+mod load;
 mod negotiate;
 mod part;
 mod receive;
@@ -31,8 +32,8 @@ pub(crate) use reply::Duty;
 pub struct Limits {
     /// From the first byte to transmission, or the connection is closed. Default 30 s.
     pub handshake: Duration,
-    /// Requests that are neither answered nor refused; beyond it the connection is not read.
-    /// Default 512.
+    /// Requests that are neither answered nor refused, and those whose data has not left; beyond it the connection is
+    /// not read. Default 512.
     pub in_flight: usize,
     /// Bytes of the payloads of those requests and of replies that are not sent yet; beyond it the
     /// connection is not read, but one request always fits. Default 64 MiB.

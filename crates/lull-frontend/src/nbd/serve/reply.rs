@@ -42,19 +42,20 @@ impl<B: AsRef<[u8]>> Duty<B> {
         answer: Answer,
         held: usize,
     ) -> Self {
-        shared.begin(held);
+        shared.load.begin(held);
         Duty { shared: Rc::clone(shared), dialect, to, answer, held }
     }
 
     pub(crate) fn done(self, outcome: Outcome<B>) {
-        let Duty { dialect, to, ref shared, .. } = self;
+        let Duty { shared, dialect, to, answer, held } = self;
         let outlet = &shared.outlet;
-        match (self.answer, outcome) {
+        match (answer, outcome) {
             (Answer::Plain, outcome) => {
                 outlet.push_bytes(&dialect.plain(to, outcome.map(drop)));
             }
             (Answer::Data { length }, Ok(buffer)) => {
-                outlet.push_frame(&dialect.data(to, length), filled(buffer, length));
+                let data = shared.load.leaves(filled(buffer, length), held);
+                return outlet.push_frame(&dialect.data(to, length), data);
             }
             (Answer::Extents(question), Ok(list)) => {
                 let list = list.as_ref().map_or(&[][..], B::as_ref);
@@ -64,18 +65,18 @@ impl<B: AsRef<[u8]>> Duty<B> {
                 outlet.push_bytes(&dialect.failed(to, errno));
             }
         }
-        self.shared.end(self.held);
+        shared.load.end(held);
     }
 
     pub(crate) fn abandon(self) {
         self.shared.outlet.abort();
-        self.shared.end(self.held);
+        self.shared.load.end(self.held);
     }
 
     /// What is still owed, where the connection was taken out of this process.
     pub(crate) fn into_owed(self) -> Owed {
         let Duty { shared, to, answer, held, .. } = self;
-        shared.end(held);
+        shared.load.end(held);
         Owed { connection: shared.number, to, answer, held }
     }
 
