@@ -5,8 +5,8 @@ use std::thread::JoinHandle;
 use lull_admin::{
     AdminAddr, AdminListener, ApiError, Call, Decision, ErrorCode, Event, EventLog, GivenUp,
     NotReady, Outcome, OutcomeKind, PauseOrder, Question, RecordRow, RestartOrder, RestartPhase,
-    RestartRecord, RestartRow, RestartStarted, RestartStatus, RowPhase, Status, TargetStatus,
-    serve,
+    RestartRecord, RestartRow, RestartStarted, RestartStatus, RowPhase, Status, TargetPhase,
+    TargetStatus, Wait, serve,
 };
 use tokio::sync::mpsc;
 
@@ -26,6 +26,8 @@ pub enum Script {
     Stops,
     /// A pause that is complete.
     Pauses,
+    /// A command runs for a while, during which it tells only that.
+    Runs,
 }
 
 /// A fake that runs; it ends with the test's process or by its script.
@@ -92,12 +94,14 @@ struct Target {
     events: EventLog,
     status: Option<RestartStatus>,
     record: RestartRecord,
+    /// How often its status was asked for while a command is to run.
+    asked: u32,
 }
 
 impl Target {
     fn new(instance: &str, script: Script) -> Self {
         let events = EventLog::new("store-1", instance);
-        Self { script, events, status: None, record: RestartRecord::default() }
+        Self { script, events, status: None, record: RestartRecord::default(), asked: 0 }
     }
 
     fn tell(&mut self, subject: &str, what: &str, text: &str) {
@@ -162,19 +166,39 @@ impl Target {
                     status.phase = RestartPhase::Paused;
                 }
             }
-            Script::HandsOver | Script::Stops => {}
+            Script::HandsOver | Script::Stops | Script::Runs => {}
         }
         RestartStarted { id: 7, initiators: vec!["web-1".into(), "web-2".into()] }
+    }
+
+    /// The command begins after the first look at the restart, and ends some looks later.
+    fn command(&mut self) {
+        if self.script == Script::Runs && self.status.is_some() {
+            self.asked += 1;
+            if self.asked > 8 {
+                self.end(OutcomeKind::Completed);
+            }
+        }
+    }
+
+    fn runs(&self) -> bool {
+        self.script == Script::Runs && self.status.is_some() && self.asked > 1
     }
 
     fn answer(&mut self, call: Call) {
         match call {
             Call::Status { reply } => {
-                let target = TargetStatus {
+                self.command();
+                let mut target = TargetStatus {
                     name: "store-1".into(),
                     restart: self.status.clone(),
                     ..Default::default()
                 };
+                if self.runs() {
+                    target.phase = TargetPhase::Down;
+                    target.restart = None;
+                    target.waits = vec![Wait { since: NOW, ..Wait::default() }];
+                }
                 let status = Status {
                     name: "store-1".into(),
                     version: "0.1.0".into(),
@@ -215,6 +239,9 @@ impl Target {
             }
             Call::Histories { reply } => {
                 let _ = reply.send(Ok(vec![self.record.clone()]));
+            }
+            Call::History { reply, .. } if self.runs() => {
+                let _ = reply.send(Err(ApiError::new(ErrorCode::GoingAway, "it is down", "wait")));
             }
             Call::History { reply, .. } => {
                 let _ = reply.send(Ok(self.record.clone()));

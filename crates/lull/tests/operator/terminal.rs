@@ -85,6 +85,17 @@ fn the_question_is_asked_at_a_terminal_until_it_is_answered() {
 }
 
 #[test]
+fn a_target_that_runs_the_restarts_command_is_not_told_as_one_that_does_not_answer() {
+    let fake = Fake::start(Script::Runs);
+    let mut lull = AtTerminal::run(&["restart", "--exec", "true", "--admin", &fake.admin()]);
+    lull.until("web-2  draining");
+    lull.until("  down for ");
+    lull.until("web-2  away");
+    lull.until("restart 7: completed");
+    assert_eq!(lull.status(), 0);
+}
+
+#[test]
 fn abort_typed_at_the_question_is_status_three() {
     let fake = Fake::start(Script::Asks);
     let admin = fake.admin();

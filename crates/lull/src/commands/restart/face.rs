@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Stderr, Write as _};
 use std::time::Duration;
 
-use lull_admin::{Event, Question};
+use lull_admin::{Event, Question, RestartPhase, RowPhase, Wait};
 
 use crate::output::{RestartView, Screen, Zone, event_line, question_lines, size_of};
 
@@ -61,6 +61,26 @@ impl Face {
             && let Some(view) = &mut live.view
         {
             view.away_ms = u64::try_from(lasted.as_millis()).ok();
+            return live.draw();
+        }
+        Ok(())
+    }
+
+    /// It is down at `at`, a time of its clock, while a command runs; it knows nothing of its initiators meanwhile.
+    pub fn waits(&mut self, at: u64, wait: Wait) -> io::Result<()> {
+        if let Self::Live(live) = self
+            && let Some(view) = &mut live.view
+        {
+            view.at = at;
+            view.away_ms = None;
+            view.restart.phase = RestartPhase::Down;
+            view.restart.phase_since = wait.since;
+            view.restart.deadline = None;
+            view.restart.waits = vec![wait];
+            for row in &mut view.restart.rows {
+                row.phase = RowPhase::Away;
+                row.not_completed_because = None;
+            }
             return live.draw();
         }
         Ok(())

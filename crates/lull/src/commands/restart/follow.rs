@@ -121,6 +121,11 @@ impl Follower {
             }
             Seen::State(view) => self.state(*view).await,
             Seen::Away(lasted) => self.away(lasted),
+            Seen::Waits(at, wait) => {
+                self.phase = RestartPhase::Down;
+                self.face.waits(at, wait)?;
+                Ok(None)
+            }
             Seen::Ended(record) => {
                 self.close_question("the question was answered elsewhere")?;
                 Ok(Some(Followed::Ended(record)))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lull_admin::{
     Client, ClientError, Event, EventItem, EventPosition, EventStream, RestartRecord, Status,
+    TargetPhase, Wait,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -24,6 +25,8 @@ pub enum Seen {
     State(Box<RestartView>),
     /// Nobody answers at the target's address.
     Away(Duration),
+    /// It is down and waits for the restart's command, at this time of its clock in Unix milliseconds.
+    Waits(u64, Wait),
     /// It has an outcome.
     Ended(Box<RestartRecord>),
 }
@@ -154,11 +157,23 @@ impl Watch {
                 Ok(seen)
             }
             Err(error) if error.is_passing() => {
+                if let Some(seen) = self.waits().await {
+                    self.away_since = None;
+                    return Ok(Some(seen));
+                }
                 let since = *self.away_since.get_or_insert_with(Instant::now);
                 Ok(Some(Seen::Away(since.elapsed())))
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whoever is down answers that and nothing else. What keeps it from serving has a deadline, a command has none.
+    async fn waits(&self) -> Option<Seen> {
+        let status = self.client.status().await.ok()?;
+        let target = status.target.filter(|target| target.phase == TargetPhase::Down)?;
+        let wait = target.waits.into_iter().find(|wait| wait.deadline.is_none())?;
+        Some(Seen::Waits(status.at, wait))
     }
 
     async fn ask(&mut self) -> Result<Option<Seen>, ClientError> {
