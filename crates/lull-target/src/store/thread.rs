@@ -161,6 +161,8 @@ struct State {
     refused: usize,
     /// Since when one is under way.
     busy: Option<MonoTime>,
+    /// When it was last tried whether the medium has recovered.
+    looked: Option<MonoTime>,
 }
 
 /// A commit that takes longer is told of: its medium hangs. Nothing ends it.
@@ -206,10 +208,14 @@ impl Health {
     }
 
     /// Where the medium has failed, whether it takes again what it did not take; nobody waits for the outcome, which is noted.
-    fn look_again(&self, work: impl FnOnce(usize) -> Result<(), Fault>) {
+    /// Not more often than somebody looks where nothing is committed: one that fails has the database opened anew.
+    fn look_again(&self, now: MonoTime, work: impl FnOnce(usize) -> Result<(), Fault>) {
         let refused = {
-            let state = self.lock();
-            state.fault.as_ref().map(|_| state.refused)
+            let mut state = self.lock();
+            let is_due = state.looked.is_none_or(|last| now.since(last) >= TRY_AGAIN);
+            let refused = state.fault.as_ref().filter(|_| is_due).map(|_| state.refused);
+            state.looked = refused.map(|_| now).or(state.looked);
+            refused
         };
         if let Some(bytes) = refused {
             let _ = self.watch(bytes, || work(bytes));
@@ -228,7 +234,8 @@ fn run<R: Fn() -> Result<Database, Fault>>(
         let first = match queue.recv_timeout(wait) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
-                health.look_again(|bytes| home.with(|database| probe(database, bytes)));
+                let now = health.clock.now();
+                health.look_again(now, |bytes| home.with(|database| probe(database, bytes)));
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -258,7 +265,8 @@ fn run<R: Fn() -> Result<Database, Fault>>(
         };
         tickets.into_iter().for_each(|ticket| done((ticket, ok)));
         if ok {
-            health.look_again(|bytes| home.with(|database| probe(database, bytes)));
+            let now = health.clock.now();
+            health.look_again(now, |bytes| home.with(|database| probe(database, bytes)));
         }
         for reply in readers {
             let records = home.with(read::records);
@@ -403,13 +411,15 @@ mod tests {
         let begun = since(&health);
         assert!(begun.is_some());
         assert!(health.watch(ROW, || Ok(())).is_ok() && since(&health) == begun);
-        health.look_again(|bytes| if bytes > ROW { full() } else { Ok(()) });
+        let (now, later) = (health.clock.now(), health.clock.now() + TRY_AGAIN);
+        health.look_again(now, |bytes| if bytes > ROW { full() } else { Ok(()) });
         assert_eq!(since(&health), begun);
-        health.look_again(|bytes| {
+        health.look_again(now, |_| unreachable!("it was tried in this moment"));
+        health.look_again(later, |bytes| {
             assert_eq!(bytes, 2 * ROW, "as much as it refused");
             Ok(())
         });
         assert_eq!(since(&health), None);
-        health.look_again(|_| unreachable!("nothing is wrong with it"));
+        health.look_again(later + TRY_AGAIN, |_| unreachable!("nothing is wrong with it"));
     }
 }
