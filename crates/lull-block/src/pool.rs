@@ -110,6 +110,12 @@ impl Pool {
         }
     }
 
+    /// How many wait for a buffer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.arena.waiting()
+    }
+
     /// The longest buffer that exists here, in bytes.
     #[must_use]
     pub fn largest(&self) -> usize {

@@ -66,6 +66,12 @@ pub trait Device {
     /// Ends when [`Device::buffer`] may succeed again. It may end too early.
     fn buffer_freed(&self) -> impl Future<Output = ()>;
 
+    /// How many wait for [`Device::buffer_freed`], so that memory which is kept for nothing is missed; as many as can be where
+    /// nobody counts them.
+    fn waiting(&self) -> usize {
+        usize::MAX
+    }
+
     /// [`Device::buffer`] as soon as there is one.
     fn some_buffer(&self, length: u32) -> impl Future<Output = Self::Buffer> {
         async move {

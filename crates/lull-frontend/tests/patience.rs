@@ -80,6 +80,31 @@ fn a_client_that_takes_no_answers_is_sent_away() {
     });
 }
 
+/// Whoever is stopped is, as long as nobody misses what he keeps, there again when he goes on; what he waits for himself he
+/// keeps from nobody.
+#[test]
+fn a_client_that_takes_no_answers_and_keeps_nobody_waiting_is_left_alone() {
+    local(async {
+        tokio::time::pause();
+        let mut disk = Memory::new(4 * MIB);
+        disk.most_buffers = 1;
+        let (disks, disk) = Disks::one(disk);
+        let stuck = Duration::from_secs(30);
+        let (mut stream, served) = served_with(&disks, Limits { stuck, ..Limits::default() });
+        let read = Request { flags: 0, command: 0, cookie: 1, offset: 0, length: 4 << 20 };
+        disk.missed_by.set(1);
+        stream.write_all(&[hello(), read.encode().repeat(2)].concat()).await.unwrap();
+        tokio::time::sleep(10 * stuck).await;
+        assert!(
+            !served.task.is_finished() && disk.buffers_out() == 1,
+            "the second read waits for it"
+        );
+        disk.missed_by.set(2);
+        let ended = served.task.await.unwrap();
+        assert!(matches!(ended, Err(ServeEnd::Deaf(after)) if after == stuck), "{ended:?}");
+    });
+}
+
 /// [SEC-4] A payload that has begun has a buffer for which others wait: who sends no more of it is sent away, whatever else
 /// of his is still under way. Who sends a little of it stays, and so does whoever has begun nothing.
 #[test]
@@ -146,8 +171,9 @@ fn over_tcp_the_kernel_asks_a_client_s_machine_whether_it_is_there() {
         assert!(sockopt::socket_keepalive(&socket).unwrap());
         let asked = sockopt::tcp_keepidle(&socket).unwrap();
         let again = sockopt::tcp_keepintvl(&socket).unwrap();
-        let given_up = Duration::from_millis(sockopt::tcp_user_timeout(&socket).unwrap().into());
-        assert!(asked + again < given_up && given_up <= Duration::from_secs(60));
+        let times = sockopt::tcp_keepcnt(&socket).unwrap();
+        assert!(asked + times * again <= Duration::from_secs(60));
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 0, "who is stopped is there");
         drop(ours);
         serving.await.unwrap().unwrap();
     });

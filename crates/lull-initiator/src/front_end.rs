@@ -551,6 +551,10 @@ impl Device for Disk {
         self.attachment.pool().freed().await;
     }
 
+    fn waiting(&self) -> usize {
+        self.attachment.pool().waiting()
+    }
+
     fn submit(
         &self,
         op: Op,

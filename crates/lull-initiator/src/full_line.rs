@@ -34,10 +34,8 @@ impl FullLine {
     /// # Errors
     /// What stands in the way.
     pub async fn give(held: &Held) -> Result<Self, LineError> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let bytes = fill(&theirs)?;
-        reconnect(held, theirs).await?;
-        Ok(Self { stream: stream(ours)?, bytes })
+        let (stream, bytes) = reconnect(held, fill).await?;
+        Ok(Self { stream, bytes })
     }
 
     /// Makes room on it. `None`: it is not wanted any more, as `is_over` says, or the kernel has ended it.
@@ -65,15 +63,26 @@ impl FullLine {
 /// # Errors
 /// What stands in the way.
 pub async fn new_line(held: &Held) -> Result<Stream, LineError> {
-    let (ours, theirs) = UnixStream::pair()?;
-    reconnect(held, theirs).await?;
-    Ok(stream(ours)?)
+    Ok(reconnect(held, |_| Ok(0)).await?.0)
 }
 
-async fn reconnect(held: &Held, theirs: UnixStream) -> Result<(), LineError> {
+/// `begin`: what the kernel's end sends before it is the kernel's, in bytes.
+async fn reconnect(
+    held: &Held,
+    begin: impl Fn(&UnixStream) -> io::Result<usize> + Send + 'static,
+) -> Result<(Stream, usize), LineError> {
     let (device, name) = (held.device().clone(), held.name().to_owned());
-    let reconnecting = tokio::task::spawn_blocking(move || device.reconnect(&name, &theirs));
-    Ok(reconnecting.await.map_err(io::Error::other)??)
+    let reconnecting = tokio::task::spawn_blocking(move || {
+        let mut begun = 0;
+        let ours = device.reconnect(&name, || {
+            let (ours, theirs) = UnixStream::pair()?;
+            begun = begin(&theirs)?;
+            Ok((ours, theirs))
+        })?;
+        Ok::<_, NbdDeviceError>((ours, begun))
+    });
+    let (ours, begun) = reconnecting.await.map_err(io::Error::other)??;
+    Ok((stream(ours)?, begun))
 }
 
 /// Our end of a pair, for this runtime.

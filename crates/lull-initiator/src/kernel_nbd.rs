@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -129,9 +128,7 @@ impl KernelNbd {
             return Ok(Self { held, waited: true, line: Line::Later });
         }
         let geometry = Disk::new(attachment, geometry).geometry();
-        let (ours, theirs) = UnixStream::pair()?;
-        let opened = aside(move || Held::open(device, name, &geometry, &theirs)).await??;
-        let (held, found) = opened;
+        let (held, found, ours) = aside(move || Held::open(device, name, &geometry)).await??;
         let held = UnlessParting::new(held, attachment.face.closer());
         Ok(Self { held, waited: found == Found::Waiting, line: Line::New(stream(ours)?) })
     }

@@ -16,8 +16,8 @@ use crate::{Addr, Admitted, NotAdmitted, Socket};
 /// For how long nothing may come from a TCP peer before its machine is asked whether it is still there, and how often.
 const SILENT: Duration = Duration::from_secs(30);
 const ASKED_EVERY: Duration = Duration::from_secs(10);
-/// Since when nothing may have come from a machine that was asked, or to which something was sent.
-const GONE_AFTER: Duration = Duration::from_secs(60);
+/// How often it is asked in vain.
+const ASKED: u32 = 3;
 
 /// A connected byte stream.
 #[derive(Debug)]
@@ -111,7 +111,8 @@ impl Stream {
     }
 
     /// Has the kernel find out whether a TCP peer's machine is still there, for a protocol that does not ask: one that
-    /// has lost its power says nothing. After a minute without a sign of it the connection breaks (`TimedOut`). Of the
+    /// has lost its power says nothing. After a minute without a sign of it the connection breaks (`TimedOut`), if nothing is
+    /// just being sent to it; otherwise when the kernel has tried that for long enough (`tcp_retries2`, a quarter of an hour). Of the
     /// other kinds of streams the kernel knows it anyway; there it does nothing.
     ///
     /// # Errors
@@ -122,8 +123,8 @@ impl Stream {
                 sockopt::set_socket_keepalive(stream, true)?;
                 sockopt::set_tcp_keepidle(stream, SILENT)?;
                 sockopt::set_tcp_keepintvl(stream, ASKED_EVERY)?;
-                // It ends the questions too, instead of their number.
-                sockopt::set_tcp_user_timeout(stream, GONE_AFTER.as_millis() as u32)?;
+                // No limit for what was sent, which would end whoever is stopped and takes nothing, as well.
+                sockopt::set_tcp_keepcnt(stream, ASKED)?;
                 Ok(())
             }
             Stream::Unix(_) | Stream::Vsock(_) => Ok(()),

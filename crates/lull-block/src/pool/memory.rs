@@ -113,6 +113,10 @@ impl Arena {
         Some(Slot { arena: Arc::clone(arena), class, number, start })
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     pub(super) fn freed(&self) -> impl Future<Output = ()> + Send + '_ {
         /// Counted from its creation on, so that a slot freed before the first poll is noticed.
         struct Waiting<'a>(&'a AtomicUsize);

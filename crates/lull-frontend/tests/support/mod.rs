@@ -81,6 +81,8 @@ pub struct Memory {
     /// What is answered to whoever asks for extents; where it is `None`, what the bytes tell.
     pub extents: RefCell<Option<Vec<Extent>>>,
     pub most_buffers: usize,
+    /// How many it says are waiting for a buffer.
+    pub missed_by: Cell<usize>,
     pool: Rc<Pool>,
     waiting: Rc<RefCell<Vec<Later>>>,
 }
@@ -110,6 +112,7 @@ impl Memory {
             size: Cell::new(None),
             extents: RefCell::default(),
             most_buffers: 1024,
+            missed_by: Cell::new(usize::MAX),
             pool: Rc::default(),
             waiting: Rc::default(),
         }
@@ -207,6 +210,10 @@ impl Device for Memory {
 
     fn buffer_freed(&self) -> impl Future<Output = ()> {
         self.pool.freed.notified()
+    }
+
+    fn waiting(&self) -> usize {
+        self.missed_by.get()
     }
 
     fn submit(&self, op: Op, offset: u64, length: u64, buffer: Option<Lent>, reply: Reply<Lent>) {

@@ -17,8 +17,8 @@ use tokio::task::{JoinHandle, LocalSet};
 /// Runs a test's body where tasks of one thread can be spawned; it fails where it takes too long.
 pub fn on_one_thread(body: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let bounded = async { tokio::time::timeout(Duration::from_secs(60), body).await };
-    LocalSet::new().block_on(&runtime, bounded).expect("within a minute");
+    let bounded = async { tokio::time::timeout(Duration::from_secs(180), body).await };
+    LocalSet::new().block_on(&runtime, bounded).expect("within three minutes");
 }
 
 /// One attachment `db1` of the target in `dir`.

@@ -77,12 +77,14 @@ fn a_place_that_is_free_again_goes_to_whoever_waits_wherever_they_wait() {
     });
 }
 
-/// [SEC-4] The memory that half a write has is the attachment's: others wait for it.
+/// [SEC-4] The memory that half a write has is the attachment's: who stops in the middle of one is sent away once another
+/// consumer waits for memory, and not before.
 #[test]
-fn a_consumer_that_stops_in_the_middle_of_a_write_is_sent_away() {
+fn a_consumer_that_stops_in_the_middle_of_a_write_is_sent_away_when_another_one_waits() {
     on_one_thread(async {
         let dir = tempfile::tempdir().unwrap();
         let mut target = Target::new(dir.path());
+        target.script.borrow_mut().mute = true;
         target.listen().await;
         let mut daemon = Daemon::start(config(dir.path())).await;
         daemon.event("serving").await;
@@ -93,9 +95,29 @@ fn a_consumer_that_stops_in_the_middle_of_a_write_is_sent_away() {
         stops.write_all(&[&hello[..], &write.encode()[..], &[1; 1000]].concat()).await.unwrap();
         // What both sides say before a request.
         stops.read_exact(&mut [0; 18 + 10]).await.unwrap();
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_secs(31)).await;
-        tokio::time::resume();
+        let pass = async |span| {
+            tokio::time::pause();
+            tokio::time::advance(span).await;
+            tokio::time::resume();
+        };
+        for _ in 0..2 {
+            pass(Duration::from_secs(31)).await;
+            let said = tokio::time::timeout(Duration::from_millis(50), stops.read_u8()).await;
+            assert!(said.is_err(), "nobody waits: {said:?}");
+        }
+
+        // All buffers from 64 KiB to 1 MiB; who asks for more waits.
+        let connection = daemon.consumer().await;
+        for _ in 0..500 {
+            let connection = connection.clone();
+            tokio::task::spawn_local(async move { connection.read(0, vec![0; 64 << 10]).await });
+        }
+        let taken = async |daemon: &mut Daemon| {
+            let status = daemon.status().await;
+            status.in_flight + status.held
+        };
+        while taken(&mut daemon).await < 256 + 96 + 24 {}
+        pass(Duration::from_secs(31)).await;
         let ended = tokio::time::timeout(Duration::from_secs(5), stops.read_u8()).await;
         let ended = ended.expect("it is still served").unwrap_err();
         assert_eq!(ended.kind(), std::io::ErrorKind::UnexpectedEof);

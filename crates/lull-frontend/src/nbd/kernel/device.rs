@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::netlink::{Attributes, Family};
@@ -104,8 +106,8 @@ impl NbdDevice {
         &self.path
     }
 
-    /// Gives the kernel `socket`, whose other end is served, under a name by which the next life knows the device
-    /// again. To be called where blocking hurts nobody.
+    /// Gives the kernel a socket under a name by which the next life knows the device again; the other end is to be served.
+    /// To be called where blocking hurts nobody.
     ///
     /// # Errors
     /// What stands in the way.
@@ -113,14 +115,12 @@ impl NbdDevice {
         &self,
         name: &str,
         geometry: &Geometry,
-        socket: impl AsFd,
-    ) -> Result<Found, NbdDeviceError> {
+    ) -> Result<(Found, UnixStream), NbdDeviceError> {
         if self.is_connected() {
             if !self.is_of(name) {
                 return Err(NbdDeviceError::Taken(self.path.clone(), self.user()));
             }
-            self.reconnect(name, socket)?;
-            return Ok(Found::Waiting);
+            return Ok((Found::Waiting, self.reconnect(name, UnixStream::pair)?));
         }
         let geometry = geometry.clone().bounded();
         let block = geometry.block.max(512);
@@ -134,30 +134,38 @@ impl NbdDevice {
             .u64(attr::SERVER_FLAGS, geometry.flags(Dialect::Simple).into())
             .u64(attr::TIMEOUT, 0)
             .u64(attr::DEAD_CONN_TIMEOUT, NEXT_LIFE_S);
-        let attributes = attributes.nested(attr::SOCKETS, &socket_list(socket.as_fd()));
+        let (ours, theirs) =
+            UnixStream::pair().map_err(|error| self.refused("connected", error))?;
+        let attributes = attributes.nested(attr::SOCKETS, &socket_list(theirs.as_fd()));
         self.ask(command::CONNECT, attributes, "connected").map_err(still_open)?;
-        Ok(Found::Free)
+        Ok((Found::Free, ours))
     }
 
-    /// Gives the kernel another socket instead of one that has ended; where that is just now, the kernel takes none until it
-    /// has seen it, which is waited for. What was in flight comes again.
+    /// Gives the kernel one of a `pair` instead of a connection that has ended; the other one. Where that is just now, the kernel
+    /// takes none until it has seen it, which is waited for. What was in flight comes again. To be called where blocking hurts
+    /// nobody.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub fn reconnect(&self, name: &str, socket: impl AsFd) -> Result<(), NbdDeviceError> {
-        let mut looks = 0;
-        loop {
-            let attributes = self.named(name).nested(attr::SOCKETS, &socket_list(socket.as_fd()));
-            match self.ask(command::RECONFIGURE, attributes, "connected anew") {
-                Err(NbdDeviceError::Refused(_, _, error))
-                    if looks < LOOKS && Errno::from_io_error(&error) == Some(Errno::NOSPC) =>
-                {
-                    looks += 1;
-                    std::thread::sleep(LOOK_EVERY);
-                }
-                other => return other,
+    /// What the kernel says, or that it does not see it.
+    pub fn reconnect(
+        &self,
+        name: &str,
+        mut pair: impl FnMut() -> io::Result<(UnixStream, UnixStream)>,
+    ) -> Result<UnixStream, NbdDeviceError> {
+        let what = "connected anew";
+        for _ in 0..LOOKS {
+            let (ours, theirs) = pair().map_err(|error| self.refused(what, error))?;
+            let attributes = self.named(name).nested(attr::SOCKETS, &socket_list(theirs.as_fd()));
+            self.ask(command::RECONFIGURE, attributes, what)?;
+            drop(theirs);
+            // It reports no error where no connection of its own has ended: it has let go of this one.
+            if !has_ended(&ours).map_err(|error| self.refused(what, error))? {
+                return Ok(ours);
             }
+            std::thread::sleep(LOOK_EVERY);
         }
+        let late = "the kernel has not seen the end of the connection before";
+        Err(self.refused(what, io::Error::new(io::ErrorKind::TimedOut, late)))
     }
 
     /// Lets the device go: what its users ask from here on fails. Nothing happens to one that is not connected, or to
@@ -202,9 +210,8 @@ impl NbdDevice {
             if now.is_some_and(|now| now <= most) {
                 return Ok(());
             }
-            fs::write(self.attribute(&what), most.to_string()).map_err(|error| {
-                NbdDeviceError::Refused(self.path.clone(), "set up in /sys", error)
-            })
+            fs::write(self.attribute(&what), most.to_string())
+                .map_err(|error| self.refused("set up in /sys", error))
         };
         limit("io_timeout", LOOK_AFTER_MS)?;
         limit("max_sectors_kb", geometry.clone().bounded().max_length >> 10)
@@ -222,10 +229,14 @@ impl NbdDevice {
     ) -> Result<(), NbdDeviceError> {
         let family = Family::find("nbd").map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => NbdDeviceError::NoModule,
-            _ => NbdDeviceError::Refused(self.path.clone(), what, error),
+            _ => self.refused(what, error),
         })?;
         let answer = family.ask(command, attributes);
-        answer.map(drop).map_err(|error| NbdDeviceError::Refused(self.path.clone(), what, error))
+        answer.map(drop).map_err(|error| self.refused(what, error))
+    }
+
+    fn refused(&self, what: &'static str, error: io::Error) -> NbdDeviceError {
+        NbdDeviceError::Refused(self.path.clone(), what, error)
     }
 
     fn read(&self, attribute: &str) -> Option<String> {
@@ -249,6 +260,13 @@ fn still_open(error: NbdDeviceError) -> NbdDeviceError {
     }
 }
 
+/// Whether nobody has the other end any more, whatever there is still to be read.
+fn has_ended(ours: &UnixStream) -> io::Result<bool> {
+    let mut looked = [PollFd::new(ours, PollFlags::empty())];
+    poll(&mut looked, Some(&Timespec::default()))?;
+    Ok(looked[0].revents().contains(PollFlags::HUP))
+}
+
 fn socket_list(socket: BorrowedFd<'_>) -> Attributes {
     let number = socket.as_raw_fd() as u32;
     let one = Attributes::default().u32(attr::SOCK_FD, number);
@@ -267,6 +285,15 @@ mod tests {
         {
             assert!(NbdDevice::new(Path::new(wrong)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_socket_that_nobody_took_is_known_by_its_end() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        io::Write::write_all(&mut theirs, b"to be read first").unwrap();
+        assert!(!has_ended(&ours).unwrap());
+        drop(theirs);
+        assert!(has_ended(&ours).unwrap());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The use of a device, for as long as it is served.
 
-use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::{Found, NbdDevice, NbdDeviceError};
@@ -23,10 +23,9 @@ impl Held {
         device: NbdDevice,
         name: String,
         geometry: &Geometry,
-        socket: impl AsFd,
-    ) -> Result<(Held, Found), NbdDeviceError> {
-        let found = device.open(&name, geometry, socket)?;
-        Ok((Held { device, name }, found))
+    ) -> Result<(Held, Found, UnixStream), NbdDeviceError> {
+        let (found, socket) = device.open(&name, geometry)?;
+        Ok((Held { device, name }, found, socket))
     }
 
     /// Goes on with a device whose connection another process has handed over; `None` where somebody has disconnected it.

@@ -12,7 +12,7 @@ use super::closer::Stage;
 use super::load::{Load, Unsent};
 use super::part::{Agreement, Parted};
 use super::receive::{Partial, receive};
-use super::stalled::{Incoming, stalled};
+use super::stalled::{Incoming, Wanting, stalled};
 use super::{Agreed, Closer, Limits, ServeEnd};
 use crate::nbd::Device;
 
@@ -30,6 +30,7 @@ pub(super) struct Shared<B: AsRef<[u8]>> {
     /// Which one of this process it is.
     pub(super) number: u64,
     pub(super) incoming: Incoming,
+    pub(super) wanting: Wanting,
     pub(super) load: Rc<Load>,
 }
 
@@ -39,6 +40,7 @@ impl<B: AsRef<[u8]>> Shared<B> {
             outlet: Outlet::new(),
             number: NEXT.replace(NEXT.get() + 1),
             incoming: Incoming::default(),
+            wanting: Wanting::default(),
             load: Rc::default(),
         }
     }
@@ -144,6 +146,7 @@ async fn talk<D: Device>(
     closer: &Closer,
     mut pump: std::pin::Pin<&mut impl Future<Output = std::io::Result<()>>>,
 ) -> Left {
+    let device = Rc::clone(&agreed.device);
     loop {
         match closer.stage() {
             // The reader goes first: what it answers in one turn is written behind it in one go.
@@ -152,7 +155,7 @@ async fn talk<D: Device>(
                 () = closer.when(|stage| stage != Stage::Open) => {}
                 end = receive(reader, agreed, shared, limits) => return Left::Ended(end),
                 broken = pump.as_mut() => return Left::Ended(broken.map_err(ServeEnd::Lost)),
-                end = stalled(shared, limits) => {
+                end = stalled(shared, &*device, limits) => {
                     // Its buffers are let go at once, not when what is under way has ended. The pump says that it was ended.
                     shared.outlet.abort();
                     let _ = pump.as_mut().await;

@@ -44,7 +44,8 @@ pub struct Limits {
     /// How long the last replies may take to leave once the connection is closing. Default 10 s.
     pub linger: Duration,
     /// For how long a client may take no byte of its replies, or send none of a payload that it has begun, before its
-    /// connection is ended; up to twice as long where that begins in between. Default [`Duration::MAX`]: for ever.
+    /// connection is ended, once somebody else waits for memory of the device; up to twice as long where that begins in
+    /// between. Default [`Duration::MAX`]: for ever.
     pub stuck: Duration,
 }
 

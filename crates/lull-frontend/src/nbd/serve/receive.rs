@@ -83,7 +83,10 @@ pub(super) async fn receive<D: Device>(
                 shared.room(carried as usize, limits).await;
                 let buffer = match carried {
                     0 => None,
-                    length => Some(agreed.device.some_buffer(length).await),
+                    length => {
+                        let buffer = agreed.device.some_buffer(length);
+                        Some(shared.wanting.until(buffer).await)
+                    }
                 };
                 match (op, buffer) {
                     (Op::Write { .. }, Some(buffer)) => {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::connection::Shared;
 use super::{Limits, ServeEnd};
+use crate::device::Device;
 
 /// The payload that is being received, as it looks from beside.
 #[derive(Debug, Default)]
@@ -60,9 +61,32 @@ impl Drop for Payload<'_> {
     }
 }
 
+/// Whether a connection waits for memory itself.
+#[derive(Debug, Default)]
+pub(super) struct Wanting(Cell<bool>);
+
+impl Wanting {
+    /// It does until this has ended, or is dropped.
+    pub(super) async fn until<T>(&self, there: impl Future<Output = T>) -> T {
+        struct Over<'a>(&'a Cell<bool>);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        self.0.set(true);
+        let _over = Over(&self.0);
+        there.await
+    }
+}
+
 /// Ends with the reason where a client takes nothing of its replies, or sends nothing of a payload that it has begun,
-/// for too long. One that has nothing to take and sends nothing may do so for ever.
-pub(super) async fn stalled<B: AsRef<[u8]>>(shared: &Shared<B>, limits: &Limits) -> ServeEnd {
+/// for too long, and somebody else waits for memory. One that has nothing to take and sends nothing may do so for ever.
+pub(super) async fn stalled<D: Device>(
+    shared: &Shared<D::Buffer>,
+    device: &D,
+    limits: &Limits,
+) -> ServeEnd {
     if limits.stuck == Duration::MAX {
         return future::pending().await;
     }
@@ -70,6 +94,9 @@ pub(super) async fn stalled<B: AsRef<[u8]>>(shared: &Shared<B>, limits: &Limits)
         // Either may have begun in the middle of the span: then it is looked at for one more.
         let (taken, sent) = (shared.outlet.progress(), shared.incoming.progress());
         tokio::time::sleep(limits.stuck).await;
+        if device.waiting() <= usize::from(shared.wanting.0.get()) {
+            continue;
+        }
         if taken.is_some() && taken == shared.outlet.progress() {
             return ServeEnd::Deaf(limits.stuck);
         }
