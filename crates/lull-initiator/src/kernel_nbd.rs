@@ -14,6 +14,7 @@ use lull_transport::Stream;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::asks_again::AsksAgain;
 use crate::attachment::Attachment;
 use crate::buffer::Bytes;
 use crate::front_end::Disk;
@@ -169,13 +170,14 @@ impl KernelNbd {
                 );
             }
         }));
+        let mut again = None;
         loop {
-            match turn(line, attachment, &disk).await {
+            match turn(line, &held, attachment, &disk, &mut again).await {
                 Over::Closed(parted) => {
                     attachment.face.leave_kernel(parted);
                     break;
                 }
-                Over::GivenBack => match given_back(&held, attachment).await {
+                Over::GivenBack => match given_back(&held, attachment, &mut again).await {
                     Ok(Some(next)) => {
                         line = Line::New(next);
                         continue;
@@ -191,6 +193,7 @@ impl KernelNbd {
                 None => break,
             }
         }
+        drop(again);
         let stage = attachment.face.closer().stage();
         // [INIT-1] Where it parts the next one goes on with its connection; where there was none, as if this process had been
         // killed. Otherwise requests that come meanwhile wait in the kernel, and fail with this.
@@ -296,12 +299,18 @@ fn warn(attachment: &Attachment, path: &str, error: &dyn std::error::Error) {
     tracing::warn!("{}: {path}: the kernel's connection ended: {error}", attachment.config().name);
 }
 
-/// Serves one connection.
-async fn turn(line: Line, attachment: &Rc<Attachment>, disk: &Rc<Disk>) -> Over {
+/// Serves one connection. `again`: what was given back before it.
+async fn turn(
+    line: Line,
+    held: &Held,
+    attachment: &Rc<Attachment>,
+    disk: &Rc<Disk>,
+    again: &mut Option<AsksAgain>,
+) -> Over {
     // Its own: where it goes along to another process, that one must know which of all it is.
     let closer = Closer::new();
     let mut serving = std::pin::pin!(line.serve(Rc::clone(disk), closer.clone()));
-    let mut held = std::pin::pin!(held_for_long(attachment));
+    let mut for_long = std::pin::pin!(held_for_long(attachment));
     let faces = attachment.face.closer();
     loop {
         let stage = faces.stage();
@@ -314,6 +323,8 @@ async fn turn(line: Line, attachment: &Rc<Attachment>, disk: &Rc<Disk>) -> Over 
                 let _ = serving.await;
                 return Over::Closed(closer.parted().pop());
             }
+            // [CONN-5] What was given back is not lost for having been taken before.
+            Stage::Closed if again.is_some() => closer.go_on(),
             Stage::Closed => {
                 closer.close();
                 // What it has asked is answered.
@@ -321,11 +332,18 @@ async fn turn(line: Line, attachment: &Rc<Attachment>, disk: &Rc<Disk>) -> Over 
                 return Over::Closed(None);
             }
         }
+        let asked_again = async {
+            match &*again {
+                Some(again) => again.over(held.device(), attachment).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = faces.when(|now| now != stage) => {}
             over = serving.as_mut() => return over,
-            () = held.as_mut() => return Over::GivenBack,
+            () = for_long.as_mut() => return Over::GivenBack,
+            () = asked_again => drop(again.take()),
         }
     }
 }
@@ -344,21 +362,35 @@ async fn held_for_long(attachment: &Attachment) {
 /// The kernel looks after each request that it has sent and not been answered, and says so in its log, once a second.
 /// So whoever is held for long gives its requests back, by ending the connection, and gives the kernel a new one that is
 /// full to the brim: what it sends there waits to be sent, which it says nothing about. What was held here already is
-/// done twice then; changes that overlap are never done at the same time [SAFE-3], so nobody can tell. `None`: the
-/// attachment ends meanwhile, or its consumers go to another process.
+/// done twice then; changes that overlap are never done at the same time [SAFE-3], so nobody can tell. [CONN-5] An
+/// attachment that is to end waits for the target as it does with what is held. `None`: it has ended meanwhile, or its consumers
+/// go to another process.
 async fn given_back(
     held: &Held,
     attachment: &Attachment,
+    again: &mut Option<AsksAgain>,
 ) -> Result<Option<Stream>, KernelNbdError> {
+    let device = held.device();
+    *again = again.take().or_else(|| AsksAgain::if_asked(device, attachment));
     let full = FullLine::give(held).await?;
-    while attachment.holds() {
+    let closer = attachment.face.closer();
+    let over = |asked: bool| match closer.stage() {
+        Stage::Open | Stage::Quiet => false,
+        Stage::Parting => true,
+        Stage::Closed => !asked || attachment.has_ended(),
+    };
+    while attachment.holds() && !over(again.is_some()) {
         tokio::select! {
-            () = ending(attachment) => return Ok(None),
+            () = closer.when(|stage| stage == Stage::Parting) => {}
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
+        // Once it is closed nobody waits for what comes later.
+        if again.is_none() && !closer.is_closed() {
+            *again = AsksAgain::if_asked(device, attachment);
+        }
     }
-    let over = || ends(attachment.face.closer().stage());
-    Ok(full.emptied(over).await.map_err(LineError::from)?)
+    let asked = again.is_some();
+    Ok(full.emptied(|| over(asked)).await.map_err(LineError::from)?)
 }
 
 /// As `lull detach`, where it was the only way to the disk.

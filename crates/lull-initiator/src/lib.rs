@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod asks_again;
 mod attachment;
 mod awaited;
 mod beginning;

@@ -2,6 +2,7 @@
 
 mod alone;
 mod cast;
+mod detached;
 mod doors;
 mod flood;
 mod going_down;

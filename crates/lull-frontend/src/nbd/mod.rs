@@ -29,8 +29,9 @@ pub use exports::{Exports, OpenRefused};
 pub use extents::Extent;
 pub use info::Geometry;
 pub use reply::Dialect;
+pub(crate) use serve::Duty;
+pub use serve::Halfway;
 pub use serve::{
     Agreement, Closer, Limits, Owed, Parted, Resumed, ServeEnd, Stage, serve, transmit,
 };
-pub(crate) use serve::{Duty, Halfway};
 pub use uri::{Uri, UriError};

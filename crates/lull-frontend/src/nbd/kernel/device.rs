@@ -186,6 +186,12 @@ impl NbdDevice {
         self.is_connected() && self.read("backend").is_some_and(|found| found.trim_end() == name)
     }
 
+    /// Requests that the kernel has sent, or is about to, and has no answer to; of flushes it does not tell.
+    pub fn in_flight(&self) -> u64 {
+        let counts = self.read("inflight").unwrap_or_default();
+        counts.split_whitespace().filter_map(|count| count.parse::<u64>().ok()).sum()
+    }
+
     fn is_connected(&self) -> bool {
         self.read("pid").is_some()
     }

@@ -107,7 +107,7 @@ impl Closer {
     }
 
     /// From here on, until what this returns is dropped, [`Closer::whole`] does not end.
-    pub(crate) fn halfway(&self) -> Halfway {
+    pub fn halfway(&self) -> Halfway {
         self.0.halfway.update(|count| count + 1);
         Halfway(Rc::clone(&self.0))
     }

@@ -22,7 +22,7 @@ use crate::device::Device;
 
 use connection::{Reader, Shared};
 
-pub(crate) use closer::Halfway;
+pub use closer::Halfway;
 pub use closer::{Closer, Stage};
 pub use part::{Agreement, Owed, Parted, Resumed};
 pub(crate) use reply::Duty;
