@@ -25,6 +25,9 @@ pub struct Awaited {
     /// The downtime that a pause announces which is under way.
     #[serde(default)]
     announced: Option<Duration>,
+    /// Until when a target further up is waited for, in nanoseconds of the host's own clock.
+    #[serde(default)]
+    held_until: Option<u64>,
 }
 
 /// Since when and until when, in nanoseconds of the host's own clock.
@@ -71,7 +74,7 @@ pub fn clear(note: &Note) {
 impl Awaited {
     /// What is known where nothing of an outage is.
     pub fn of(promised: estate::Geometry) -> Self {
-        Self { promised, outage: None, announced: None }
+        Self { promised, outage: None, announced: None, held_until: None }
     }
 
     /// As a machine goes on with it: what was asked of the life that was killed is asked again by whoever asked it.
@@ -86,8 +89,18 @@ impl Awaited {
             // When the life before ended nobody knows.
             None => (clock.now(), None, false),
         };
-        let announced = self.announced;
-        Some(Succession { promised, sent, held, whole, since, deadline, expired, announced })
+        let (announced, held_until) = (self.announced, self.held_until.map(|at| clock.of_host(at)));
+        Some(Succession {
+            promised,
+            sent,
+            held,
+            whole,
+            since,
+            deadline,
+            expired,
+            announced,
+            held_until,
+        })
     }
 }
 
@@ -109,8 +122,9 @@ impl Attachment {
         });
         // [TIMER-4] Who is killed in a pause does not hear the DISCONNECT that says it again.
         let announced = core.machine.announced();
+        let held_until = core.machine.held_until().map(|until| clock.at_host(until));
         let Made { kept, instance, .. } = &self.made;
-        let awaited = Awaited { promised: promised.into(), outage, announced };
+        let awaited = Awaited { promised: promised.into(), outage, announced, held_until };
         let words = Words::of(*instance, kept, awaited);
         if let Err(error) = note.write(&words) {
             // A few numbers always have room, and the memory is there.

@@ -63,6 +63,9 @@ pub struct Left {
     /// The downtime that a pause announces which was under way.
     #[serde(default)]
     pub announced: Option<Duration>,
+    /// Until when a target further up is waited for.
+    #[serde(default)]
+    pub held_until: Option<u64>,
     /// The requests, by their slots.
     pub requests: Vec<Request>,
     /// Connections of NBD clients, the kernel among them; the descriptor of each has its place in this list as its number.

@@ -189,8 +189,17 @@ impl Attachment {
         if mount.is_none() {
             fds.remove(&vault::label(self.made.kept.attachment, FUSE));
         }
-        let Succession { promised, sent, held, whole, since: away, deadline, expired, announced } =
-            succession;
+        let Succession {
+            promised,
+            sent,
+            held,
+            whole,
+            since: away,
+            deadline,
+            expired,
+            announced,
+            held_until,
+        } = succession;
         let lost = asked_again || sent.iter().any(|one| gone.contains(&one.slot.0));
         Some(Left {
             name: self.config().name.clone(),
@@ -203,6 +212,7 @@ impl Attachment {
             deadline: deadline.map(|at| at.0),
             expired,
             announced,
+            held_until: held_until.map(|until| until.0),
             requests,
             clients,
             mount,

@@ -62,6 +62,7 @@ impl Attachment {
             deadline: left.deadline.map(MonoTime),
             expired: left.expired,
             announced: left.announced,
+            held_until: left.held_until.map(MonoTime),
         };
         let own = estate::listeners_of(&left.id);
         let listeners = estate.fds.extract_if(|name, _| name.starts_with(&own));

@@ -42,6 +42,8 @@ pub struct Succession {
     pub expired: bool,
     /// The downtime that a pause announces which was under way.
     pub announced: Option<Duration>,
+    /// Until when a target further up is waited for.
+    pub held_until: Option<MonoTime>,
 }
 
 impl Initiator {
@@ -56,7 +58,23 @@ impl Initiator {
             None => (now, Some(now + self.config.restart_timeout), false),
         };
         let (whole, announced) = (self.requests.heritage == Heritage::Settled, self.announced());
-        Some(Succession { promised, sent, held, whole, since, deadline, expired, announced })
+        let held_until = self.held_until();
+        Some(Succession {
+            promised,
+            sent,
+            held,
+            whole,
+            since,
+            deadline,
+            expired,
+            announced,
+            held_until,
+        })
+    }
+
+    /// Until when a target further up is waited for; `None`: nobody has said so.
+    pub fn held_until(&self) -> Option<MonoTime> {
+        self.link().and_then(|link| link.held.as_ref()).map(|held| held.until)
     }
 
     /// The downtime that a pause under way announces; `None`: there is none.
@@ -67,8 +85,17 @@ impl Initiator {
     /// Goes on for the consumers of the life before, from [`Event::Begin`](super::Event::Begin) on. To be called before
     /// that, and once.
     pub fn succeed(&mut self, now: MonoTime, succession: Succession) {
-        let Succession { promised, sent, held, whole, since, deadline, expired, announced } =
-            succession;
+        let Succession {
+            promised,
+            sent,
+            held,
+            whole,
+            since,
+            deadline,
+            expired,
+            announced,
+            held_until,
+        } = succession;
         self.promised = Some(promised);
         self.requests.succeed(sent, held, whole);
         let marks = Marks { gone: Some(since), ..Marks::default() };
@@ -86,6 +113,10 @@ impl Initiator {
         // [TIMER-4] Its target may have gone meanwhile, as it had said: for this life that is a loss in a pause.
         if let Some(downtime) = announced {
             outage.announced(now, timeout, downtime);
+        }
+        // [CHAIN-1] As for whoever loses its target in a HOLD.
+        if let Some(until) = held_until {
+            outage.held(until);
         }
         self.before = Some(outage);
     }

@@ -1,6 +1,7 @@
 //! A machine that goes on for the consumers of a life before it [INIT-1].
 
 use crate::alone::{Alone, attached, connect, pause, resume, welcome};
+use crate::holding::hold;
 use crate::pair::config;
 use core::time::Duration;
 use lull_proto::initiator::{self, Action, Event, Phase, Report, Retain, Succession};
@@ -136,6 +137,24 @@ fn an_heir_waits_as_long_as_the_pause_announced_in_which_the_life_before_ended()
         before.receive(resume(7));
         let left = before.machine.bequeath(before.now).expect("consumers were told of it");
         assert_eq!(left.announced, None, "it was aborted");
+    }
+}
+
+/// [CHAIN-1] [INIT-1] A hold that was heard while all was shared is waited out by the heir, too, whose target may be gone by
+/// then.
+#[test]
+fn an_heir_waits_for_who_is_further_up_as_long_as_the_life_before_would_have() {
+    let timeout = config(0, "disk-a").restart_timeout;
+    for killed in [false, true] {
+        let mut before = Alone::sharing();
+        before.receive(hold(5 * timeout));
+        let until = before.now + 5 * timeout;
+        before.pass(Duration::from_secs(1));
+        let mut left = before.machine.bequeath(before.now).expect("consumers were told of it");
+        left.deadline = left.deadline.filter(|_| !killed);
+        let alone = heir(left, !killed);
+        let outage = alone.machine.view(alone.now).outage.expect("nothing is shared");
+        assert_eq!(outage.deadline, Some(until), "killed: {killed}");
     }
 }
 
