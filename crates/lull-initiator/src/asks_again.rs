@@ -9,9 +9,9 @@ use crate::attachment::Attachment;
 
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Looks in a row that find nothing more is asked, while the target is there, until there is nothing more: a second and a half,
-/// since the kernel looks once a second for what it has sent in vain.
-const QUIET: u32 = 75;
+/// Looks in a row that find nothing more is asked, while the target is there, until there is nothing more: two and a half seconds,
+/// since the kernel looks for what it has sent in vain when a second has passed, and up to another one.
+const QUIET: u32 = 125;
 /// Looks while the target is there until it has had time enough, though its users ask on and on: five seconds.
 const ENOUGH: u32 = 250;
 
@@ -23,10 +23,14 @@ pub struct AsksAgain {
 }
 
 impl AsksAgain {
-    /// From here on, where anything was asked.
+    /// From here on. A life before may have given something back: what the kernel has not sent again is not seen.
+    pub fn begin(attachment: &Attachment) -> Self {
+        Self { _halfway: attachment.face.closer().halfway() }
+    }
+
+    /// The same, where anything was asked.
     pub fn if_asked(device: &NbdDevice, attachment: &Attachment) -> Option<Self> {
-        let halfway = || attachment.face.closer().halfway();
-        (!is_idle(device, attachment)).then(|| Self { _halfway: halfway() })
+        (!is_idle(device, attachment)).then(|| Self::begin(attachment))
     }
 
     /// Ends when all of it was asked and answered, or the attachment has ended.

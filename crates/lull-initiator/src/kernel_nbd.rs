@@ -158,7 +158,7 @@ impl KernelNbd {
 
     /// Serves it until the attachment ends or somebody disconnects it; then lets it go.
     pub async fn serve(self, attachment: &Rc<Attachment>, geometry: Geometry) {
-        let Self { held, mut line, .. } = self;
+        let Self { held, mut line, waited } = self;
         let path = held.path().display().to_string();
         let disk = Rc::new(Disk::new(attachment, geometry));
         let (device, told) = (held.device().clone(), disk.geometry());
@@ -170,7 +170,8 @@ impl KernelNbd {
                 );
             }
         }));
-        let mut again = None;
+        let is_fresh = !waited && matches!(line, Line::New(_));
+        let mut again = (!is_fresh).then(|| AsksAgain::begin(attachment));
         loop {
             match turn(line, &held, attachment, &disk, &mut again).await {
                 Over::Closed(parted) => {
@@ -188,7 +189,7 @@ impl KernelNbd {
                 Over::Left(Err(error)) => warn(attachment, &path, &error),
                 Over::Left(Ok(())) => {}
             }
-            match another(&held, attachment).await {
+            match another(&held, attachment, again.is_some()).await {
                 Some(next) => line = Line::New(next),
                 None => break,
             }
@@ -267,32 +268,38 @@ pub async fn give_up(attachment: &Attachment) -> Result<Option<PathBuf>, KernelN
     Ok(Some(path.clone()))
 }
 
-/// Ends when the face is closed, or its consumers go to another process.
-async fn ending(attachment: &Attachment) {
-    attachment.face.closer().when(ends).await;
-}
-
+/// Whether the face is closed, or its consumers go to another process.
 fn ends(stage: Stage) -> bool {
     matches!(stage, Stage::Closed | Stage::Parting)
 }
 
+/// Whether nobody serves the device any more; `asked`: users have asked what is not answered, for which an attachment that is to
+/// end waits.
+fn is_over(attachment: &Attachment, stage: Stage, asked: bool) -> bool {
+    match stage {
+        Stage::Open | Stage::Quiet => false,
+        Stage::Parting => true,
+        Stage::Closed => !asked || attachment.has_ended(),
+    }
+}
+
 /// Another connection instead of one that the kernel has ended; `None` where the device or the attachment has ended.
-async fn another(held: &Held, attachment: &Attachment) -> Option<Stream> {
-    loop {
-        tokio::select! {
-            biased;
-            () = ending(attachment) => return None,
-            () = tokio::time::sleep(BREATH) => {}
-        }
-        if !held.is_connected() {
-            return None;
-        }
+async fn another(held: &Held, attachment: &Attachment, asked: bool) -> Option<Stream> {
+    let closer = attachment.face.closer();
+    let pause = async |span| {
+        let over = closer.when(|stage| is_over(attachment, stage, asked));
+        tokio::time::timeout(span, over).await.is_err()
+    };
+    while pause(BREATH).await && held.is_connected() {
         match new_line(held).await {
             Ok(stream) => return Some(stream),
             Err(error) => warn(attachment, &held.path().display().to_string(), &error),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        if !pause(LOOK_EVERY).await {
+            break;
+        }
     }
+    None
 }
 
 fn warn(attachment: &Attachment, path: &str, error: &dyn std::error::Error) {
@@ -374,11 +381,7 @@ async fn given_back(
     *again = again.take().or_else(|| AsksAgain::if_asked(device, attachment));
     let full = FullLine::give(held).await?;
     let closer = attachment.face.closer();
-    let over = |asked: bool| match closer.stage() {
-        Stage::Open | Stage::Quiet => false,
-        Stage::Parting => true,
-        Stage::Closed => !asked || attachment.has_ended(),
-    };
+    let over = |asked| is_over(attachment, closer.stage(), asked);
     while attachment.holds() && !over(again.is_some()) {
         tokio::select! {
             () = closer.when(|stage| stage == Stage::Parting) => {}

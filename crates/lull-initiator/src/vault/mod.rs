@@ -166,7 +166,9 @@ impl Vault {
         let new = fds.iter().filter(is_new);
         let new = new.map(|(name, fd)| Ok(((*name).to_owned(), fd.try_clone_to_owned()?)));
         let new = new.collect::<io::Result<Kept>>()?;
-        if new.is_empty() {
+        // One who could not be replaced has not what is to be kept, though all of it was given to be kept before.
+        let lacks = matches!((&self.keeping, &self.place), (Keeping::Process(_), Place::Old(_)));
+        if new.is_empty() && !lacks {
             return Ok(());
         }
         let from = self.kept.len();
@@ -421,6 +423,19 @@ mod tests {
         assert!(vault.drop_some(&[LOG]).is_err());
         vault.forget();
         assert!(is_told_to_forget(&theirs), "where something was to go");
+    }
+
+    /// [SAFE-10] Nobody watches over one that could not be rid of something: it is tried again, and people are told.
+    #[test]
+    fn a_keeper_that_has_too_much_is_replaced_before_all_is_said_to_be_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = || OwnedFd::from(tempfile::tempfile().unwrap());
+        let (mut vault, _theirs) = without_another(dir.path());
+        let log = file();
+        vault.kept = vec![(LOG.to_owned(), log.try_clone().unwrap()), (FUSE.to_owned(), file())];
+        assert!(vault.keep(&[(LOG, log.as_fd())]).is_ok(), "it has it");
+        assert!(vault.drop_some(&[FUSE]).is_err());
+        assert!(vault.keep(&[(LOG, log.as_fd())]).is_err(), "nobody else could be had");
     }
 
     /// [SAFE-10] The same of one that is to have more in the middle of a life.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::netlink::{Attributes, Family};
 use crate::nbd::{Dialect, Geometry};
@@ -269,7 +269,7 @@ fn still_open(error: NbdDeviceError) -> NbdDeviceError {
 /// Whether nobody has the other end any more, whatever there is still to be read.
 fn has_ended(ours: &UnixStream) -> io::Result<bool> {
     let mut looked = [PollFd::new(ours, PollFlags::empty())];
-    poll(&mut looked, Some(&Timespec::default()))?;
+    retry_on_intr(|| poll(&mut looked, Some(&Timespec::default())))?;
     Ok(looked[0].revents().contains(PollFlags::HUP))
 }
 
