@@ -50,8 +50,8 @@ fn a_target_that_is_gone_past_the_timer_is_an_alert_at_its_initiator() {
     });
 }
 
-/// [PAUSE-5] A target that cannot serve after its restart's command says why, to whoever asks, and serves as soon as
-/// it can.
+/// [PAUSE-5] A target that cannot serve after its restart's command says why, to whoever asks and to whoever ordered it,
+/// and serves as soon as it can. That the command failed as well is not forgotten over it.
 #[test]
 fn a_target_that_cannot_serve_again_says_why_until_it_can() {
     let world = World::new();
@@ -59,7 +59,7 @@ fn a_target_that_cannot_serve_again_says_why_until_it_can() {
     let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
     let state = target.state_dir().join("target.redb");
     let (state, away) = (state.display().to_string(), world.path("away").display().to_string());
-    let command = format!("mv {state} {away} && mkdir {state}");
+    let command = format!("mv {state} {away} && mkdir {state} && exit 3");
     let running = target.begin(&["restart", "--exec", &command]);
     let why =
         wait_for("it is an alert", PROMPT, || alert(target.try_status(), AlertKind::NotServing));
@@ -70,5 +70,6 @@ fn a_target_that_cannot_serve_again_says_why_until_it_can() {
     std::fs::rename(&away, &state).expect("moved back");
     web.wait_sharing();
     assert_eq!(alert(target.try_status(), AlertKind::NotServing), None);
-    drop(running);
+    let said = running.finish(PROMPT).code(1).says("stor: cannot serve: ").says("target.redb");
+    said.says("the command failed (exit status: 3)");
 }

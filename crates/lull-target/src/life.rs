@@ -111,7 +111,8 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
     // One pair for all lives: what comes between two of them is seen by the next.
     let mut signals = Signals::new(&config.node)?;
     loop {
-        let before = Before { predecessor: predecessor.take(), trouble: trouble.take() };
+        // A life that does not come about leaves it to the next one.
+        let before = Before { predecessor: predecessor.take(), trouble: trouble.clone() };
         let ended = match life(config, &mut sockets, before, &mut signals, &told).await {
             Ok(ended) => ended,
             // Initiators hold their consumers' requests for this target: it does not leave them because of what may
@@ -136,7 +137,7 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
                 return Err(error);
             }
         };
-        (lived, waiting) = (true, None);
+        (lived, waiting, trouble) = (true, None, None);
         let SocketsOf::Open(ready) = &sockets else {
             unreachable!("a life that ended had them open")
         };

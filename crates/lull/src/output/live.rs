@@ -3,7 +3,7 @@
 use lull_admin::{Question, RestartKind, RestartPhase, RestartRow, RestartStatus, RowPhase};
 
 use super::clock_time::Zone;
-use super::fit::cut;
+use super::fit::{cut, fit};
 use crate::units::show_ms;
 use lull_admin::show_bytes;
 
@@ -16,8 +16,8 @@ pub struct RestartView {
     pub restart: RestartStatus,
     /// The daemon's clock when it was told, in Unix milliseconds.
     pub at: u64,
-    /// For how long no daemon has answered; none: one does.
-    pub away_ms: Option<u64>,
+    /// For how many milliseconds no daemon has served, and why, where it says so; none: one does.
+    pub away: Option<(u64, Option<String>)>,
 }
 
 /// Cells of a row's bar, one for each step from PAUSE to RESUME.
@@ -26,9 +26,13 @@ const BAR_CELLS: usize = 7;
 impl RestartView {
     /// The table as lines of at most `width` characters and at most `height` in number.
     pub fn lines(&self, width: usize, height: usize) -> Vec<String> {
-        let mut lines = vec![self.title(), self.timer()];
+        let mut lines = vec![self.title()];
+        // What went wrong is read to its end.
+        lines.extend(fit(&self.timer(), width));
         let rows = &self.restart.rows;
-        let room = height.saturating_sub(lines.len() + 1).max(1);
+        // The cursor's line is the last one.
+        let room = height.saturating_sub(lines.len() + 1);
+        let room = if rows.len() > room { room.saturating_sub(1).max(1) } else { room };
         let names: Vec<_> = rows.iter().map(row_name).collect();
         let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         for (row, name) in rows.iter().zip(&names).take(room) {
@@ -42,6 +46,7 @@ impl RestartView {
         if rows.len() > room {
             lines.push(format!("  … and {} more", rows.len() - room));
         }
+        lines.truncate(height.saturating_sub(1).max(1));
         lines.iter().map(|line| cut(line.trim_end(), width)).collect()
     }
 
@@ -59,8 +64,12 @@ impl RestartView {
     }
 
     fn timer(&self) -> String {
-        if let Some(away_ms) = self.away_ms {
-            return format!("  down: no daemon has answered for {}", show_ms(away_ms));
+        match &self.away {
+            Some((ms, None)) => {
+                return format!("  down: no daemon has answered for {}", show_ms(*ms));
+            }
+            Some((ms, Some(why))) => return format!("  down for {}: {why}", show_ms(*ms)),
+            None => {}
         }
         let restart = &self.restart;
         let phase = phase_words(restart.phase, restart.kind);
@@ -76,12 +85,13 @@ impl RestartView {
     }
 }
 
-fn phase_words(phase: RestartPhase, kind: RestartKind) -> &'static str {
+/// The phase of a restart for people.
+pub fn phase_words(phase: RestartPhase, kind: RestartKind) -> &'static str {
     match phase {
         RestartPhase::StartingSuccessor if kind == RestartKind::Daemon => {
-            "the successor checks itself; nobody is paused yet"
+            "nobody is paused yet: the successor checks itself"
         }
-        RestartPhase::StartingSuccessor => "writing back; nobody is paused yet",
+        RestartPhase::StartingSuccessor => "nobody is paused yet: writing back",
         RestartPhase::Pausing => "pausing",
         RestartPhase::Asking => "not everything is ready",
         RestartPhase::Settling => "making everything durable",

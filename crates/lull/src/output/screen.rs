@@ -20,27 +20,35 @@ impl<W: Write> Screen<W> {
         Self { to, drawn: Vec::new() }
     }
 
-    /// Draws these lines where the last ones stood.
+    /// Draws these lines where the last ones stood, one over the other: a terminal may keep what is cleared as a whole
+    /// among what has scrolled away.
     pub fn draw(&mut self, lines: Vec<String>) -> io::Result<()> {
         if lines == self.drawn {
             return Ok(());
         }
-        self.erase()?;
-        for line in &lines {
-            writeln!(self.to, "{line}")?;
+        self.up(self.drawn.len())?;
+        let over = self.drawn.len().saturating_sub(lines.len());
+        for line in lines.iter().map(String::as_str).chain(std::iter::repeat_n("", over)) {
+            write!(self.to, "{line}")?;
+            queue!(self.to, Clear(ClearType::UntilNewLine))?;
+            writeln!(self.to)?;
         }
+        self.up(over)?;
         self.drawn = lines;
         self.to.flush()
     }
 
     /// Takes away what was drawn.
     pub fn erase(&mut self) -> io::Result<()> {
-        let height = u16::try_from(self.drawn.len()).unwrap_or(u16::MAX);
-        if height > 0 {
-            queue!(self.to, MoveToPreviousLine(height), Clear(ClearType::FromCursorDown))?;
+        self.draw(Vec::new())
+    }
+
+    fn up(&mut self, lines: usize) -> io::Result<()> {
+        match u16::try_from(lines).unwrap_or(u16::MAX) {
+            // To a terminal it would be 1.
+            0 => Ok(()),
+            lines => queue!(self.to, MoveToPreviousLine(lines)),
         }
-        self.drawn.clear();
-        self.to.flush()
     }
 
     /// Leaves what was drawn where it is; what follows stands below it.

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use lull_admin::{
     AgentlessStatus, Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, ResourceStatus,
-    RestartStatus, RetainingStatus, SessionStatus, ShutdownPhase, Status, TargetStatus, Wait,
-    show_bytes,
+    RestartStatus, RetainingStatus, SessionStatus, ShutdownPhase, Status, TargetPhase,
+    TargetStatus, Wait, show_bytes,
 };
 
 use super::clock_time::Zone;
+use super::live::phase_words;
 use super::table::{or_dash, within};
 use crate::units::{counted, show_ms};
 
@@ -49,7 +50,7 @@ fn target_text(
     let name = or_dash(&target.name);
     let _ = match status.pid {
         0 => writeln!(text, "target {name}: not running"),
-        _ => writeln!(text, "target {name}: {} ({})", target.phase, process(status)),
+        _ => writeln!(text, "target {name}: {} ({})", what_it_does(target.phase), process(status)),
     };
     if !target.listen.is_empty() {
         let _ = writeln!(text, "  listens on {}", target.listen.join(", "));
@@ -70,6 +71,13 @@ fn target_text(
     }
     if let Some(restart) = &target.restart {
         restart_text(text, status, restart, zone);
+    }
+}
+
+fn what_it_does(phase: TargetPhase) -> &'static str {
+    match phase {
+        TargetPhase::StartingSuccessor => "starting its successor",
+        phase => phase.as_str(),
     }
 }
 
@@ -189,7 +197,7 @@ fn restart_text(text: &mut String, status: &Status, restart: &RestartStatus, zon
         restart.id,
         restart.kind,
         zone.time(restart.started),
-        restart.phase,
+        phase_words(restart.phase, restart.kind),
         countdown(status, restart.deadline),
     );
     if let Some(question) = &restart.question {

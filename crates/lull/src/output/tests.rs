@@ -71,7 +71,7 @@ fn restart() -> RestartStatus {
 }
 
 fn view() -> RestartView {
-    RestartView { target: "store-1".into(), restart: restart(), at: NOW, away_ms: None }
+    RestartView { target: "store-1".into(), restart: restart(), at: NOW, away: None }
 }
 
 fn session(initiator: &str) -> SessionStatus {
@@ -339,11 +339,18 @@ fn a_live_table_has_one_row_for_each_and_the_timer_that_runs() {
 #[test]
 fn a_live_table_fits_into_its_terminal() {
     let mut view = view();
-    view.away_ms = Some(1400);
+    view.away = Some((1400, None));
     let lines = view.lines(40, 5);
     assert!(lines.iter().all(|line| line.chars().count() <= 40));
-    assert!(lines.len() < 6);
+    assert!(lines.len() < 5);
     insta::assert_snapshot!(lines.join("\n"));
+    // What it says of its trouble is read to its end, as far as there is room.
+    let why = "cannot serve: db1: file:/srv/db1.img: /srv/db1.img does not exist";
+    view.away = Some((1400, Some(why.into())));
+    let words =
+        |lines: Vec<String>| lines.concat().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(view.lines(40, 24)).contains(&format!("down for 1.4 s: {why}")));
+    assert!(view.lines(40, 4).len() < 4);
 }
 
 #[test]
@@ -409,7 +416,7 @@ fn a_sequence_is_drawn_side_by_side_where_it_fits_and_below_where_not() {
 }
 
 #[test]
-fn a_screen_takes_away_exactly_what_it_drew() {
+fn a_screen_takes_away_exactly_what_it_drew_and_never_clears_as_a_whole() {
     let mut bytes = Vec::new();
     let mut screen = Screen::new(&mut bytes);
     screen.draw(vec!["one".into(), "two".into()]).unwrap();
@@ -418,5 +425,8 @@ fn a_screen_takes_away_exactly_what_it_drew() {
     screen.keep();
     screen.draw(vec!["four".into()]).unwrap();
     let text = String::from_utf8(bytes).unwrap();
-    assert_eq!(text, "one\ntwo\n\u{1b}[2F\u{1b}[Jthree\nfour\n");
+    let first = "one\u{1b}[K\ntwo\u{1b}[K\n";
+    let over = "\u{1b}[2Fthree\u{1b}[K\n\u{1b}[K\n\u{1b}[1F";
+    // What a terminal clears as a whole, as tmux does, it may keep among what has scrolled away.
+    assert_eq!(text, format!("{first}{over}four\u{1b}[K\n"));
 }

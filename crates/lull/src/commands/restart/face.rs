@@ -55,12 +55,13 @@ impl Face {
         }
     }
 
-    /// Nobody answers.
-    pub fn away(&mut self, lasted: Duration) -> io::Result<()> {
+    /// Nobody serves; why, where that is known.
+    pub fn away(&mut self, lasted: Duration, why: Option<&str>) -> io::Result<()> {
         if let Self::Live(live) = self
             && let Some(view) = &mut live.view
         {
-            view.away_ms = u64::try_from(lasted.as_millis()).ok();
+            let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+            view.away = Some((lasted_ms, why.map(str::to_owned)));
             return live.draw();
         }
         Ok(())
@@ -72,7 +73,7 @@ impl Face {
             && let Some(view) = &mut live.view
         {
             view.at = at;
-            view.away_ms = None;
+            view.away = None;
             view.restart.phase = RestartPhase::Down;
             view.restart.phase_since = wait.since;
             view.restart.deadline = None;

@@ -4,8 +4,8 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use lull_admin::{
-    Client, ClientError, Decision, ErrorCode, EventStream, Question, RestartKind, RestartPhase,
-    RestartRecord,
+    Client, ClientError, Decision, ErrorCode, Event, EventStream, Question, RestartKind,
+    RestartPhase, RestartRecord,
 };
 
 use super::face::Face;
@@ -14,7 +14,7 @@ use super::outcome::history;
 use super::watch::{Seen, Watch};
 use crate::daemon::Which;
 use crate::exit::Failure;
-use crate::output::RestartView;
+use crate::output::{RestartView, phase_words};
 use crate::units::show_ms;
 
 /// A daemon that has been away for so long, and for longer than three expected downtimes, is
@@ -75,6 +75,7 @@ pub async fn follow(
         typed,
         open: None,
         phase: RestartPhase::StartingSuccessor,
+        trouble: None,
     };
     let result = follower.run().await;
     follower.face.close();
@@ -93,6 +94,8 @@ struct Follower {
     open: Option<u64>,
     /// The last phase that was seen.
     phase: RestartPhase,
+    /// Why the daemon does not serve, as it said last.
+    trouble: Option<Box<Event>>,
 }
 
 impl Follower {
@@ -120,7 +123,7 @@ impl Follower {
                 Ok(None)
             }
             Seen::State(view) => self.state(*view).await,
-            Seen::Away(lasted) => self.away(lasted),
+            Seen::Away(lasted, trouble) => self.away(lasted, trouble),
             Seen::Waits(at, wait) => {
                 self.phase = RestartPhase::Down;
                 self.face.waits(at, wait)?;
@@ -206,7 +209,11 @@ impl Follower {
         Ok(())
     }
 
-    fn away(&mut self, lasted: Duration) -> Result<Option<Followed>, Failure> {
+    fn away(
+        &mut self,
+        lasted: Duration,
+        trouble: Option<Box<Event>>,
+    ) -> Result<Option<Followed>, Failure> {
         let gone = matches!(self.phase, RestartPhase::Settling | RestartPhase::Down);
         let ends = match self.order.kind {
             RestartKind::Stop => gone,
@@ -217,19 +224,30 @@ impl Follower {
         if ends {
             return Ok(Some(Followed::Stopped(self.order.id, self.order.kind)));
         }
-        self.face.away(lasted)?;
+        let known = self.trouble.as_ref().map(|event| &event.text);
+        if let Some(event) = trouble.filter(|event| known != Some(&event.text)) {
+            self.face.transition(&event)?;
+            self.trouble = Some(event);
+        }
+        let why = self.trouble.as_ref().map(|event| &*event.text);
+        self.face.away(lasted, why)?;
         let patience = GIVE_UP.max(Duration::from_millis(self.order.expect_ms.saturating_mul(3)));
         if lasted < patience {
             return Ok(None);
         }
         let lasted = show_ms(u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX));
-        Err(Failure::Unreachable(format!(
-            "restart {}: the daemon has been away for {lasted}, last seen {}\n  next: look for its \
-             process and its log; when it runs, `{}`",
-            self.order.id,
-            self.phase,
-            history(self.order.which, self.order.id)
-        )))
+        let (id, history) = (self.order.id, history(self.order.which, self.order.id));
+        Err(Failure::Unreachable(match why {
+            Some(why) => format!(
+                "restart {id}: the daemon has not served for {lasted}: it {why}\n  next: mend that: it \
+                 tries again every second (`lull status`), and initiators hold; when it serves, `{history}`"
+            ),
+            None => format!(
+                "restart {id}: the daemon has been away for {lasted}, last seen: {}\n  next: look for its \
+                 process and its log; when it runs, `{history}`",
+                phase_words(self.phase, self.order.kind),
+            ),
+        }))
     }
 
     fn interrupted(&self) -> Failure {

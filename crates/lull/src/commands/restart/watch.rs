@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lull_admin::{
     Client, ClientError, Event, EventItem, EventPosition, EventStream, RestartRecord, Status,
-    TargetPhase, Wait,
+    TargetPhase, TargetStatus, Wait,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -23,8 +23,8 @@ pub enum Seen {
     Transition(Event),
     /// Its state.
     State(Box<RestartView>),
-    /// Nobody answers at the target's address.
-    Away(Duration),
+    /// Nobody serves at the target's address, for so long; why that is, where it says so.
+    Away(Duration, Option<Box<Event>>),
     /// It is down and waits for the restart's command, at this time of its clock in Unix milliseconds.
     Waits(u64, Wait),
     /// It has an outcome.
@@ -157,23 +157,31 @@ impl Watch {
                 Ok(seen)
             }
             Err(error) if error.is_passing() => {
-                if let Some(seen) = self.waits().await {
-                    self.away_since = None;
-                    return Ok(Some(seen));
+                let mut trouble = None;
+                if let Some((at, target)) = self.down().await {
+                    // What keeps it from serving has a deadline, a command has none.
+                    if let Some(wait) = target.waits.into_iter().find(|one| one.deadline.is_none())
+                    {
+                        self.away_since = None;
+                        return Ok(Some(Seen::Waits(at, wait)));
+                    }
+                    trouble = target.trouble.map(|fault| {
+                        let text = format!("cannot serve: {}", fault.why);
+                        Box::new(Event::new(at, target.name, "not_serving", text))
+                    });
                 }
                 let since = *self.away_since.get_or_insert_with(Instant::now);
-                Ok(Some(Seen::Away(since.elapsed())))
+                Ok(Some(Seen::Away(since.elapsed(), trouble)))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whoever is down answers that and nothing else. What keeps it from serving has a deadline, a command has none.
-    async fn waits(&self) -> Option<Seen> {
+    /// Whoever is down answers how it stands, at this time of its clock, and nothing else.
+    async fn down(&self) -> Option<(u64, TargetStatus)> {
         let status = self.client.status().await.ok()?;
         let target = status.target.filter(|target| target.phase == TargetPhase::Down)?;
-        let wait = target.waits.into_iter().find(|wait| wait.deadline.is_none())?;
-        Some(Seen::Waits(status.at, wait))
+        Some((status.at, target))
     }
 
     async fn ask(&mut self) -> Result<Option<Seen>, ClientError> {
@@ -205,5 +213,5 @@ fn view_of(status: Status, id: u64) -> Option<RestartView> {
     let at = status.at;
     let target = status.target?;
     let restart = target.restart.filter(|restart| restart.id == id)?;
-    Some(RestartView { target: target.name, restart, at, away_ms: None })
+    Some(RestartView { target: target.name, restart, at, away: None })
 }
