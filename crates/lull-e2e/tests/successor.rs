@@ -124,6 +124,32 @@ fn a_medium_that_is_gone_pauses_nobody() {
     load.finish().clean();
 }
 
+/// [PAUSE-9] Given up, a restart leaves no process behind, however that one hangs.
+#[test]
+fn a_successor_that_hangs_ends_with_its_restart() {
+    let world = World::new();
+    let binary = own_binary(&world);
+    let target = world.target("stor").file("db1", "16M").binary(&binary).start();
+    replace(&binary, "#!/bin/sh\nexec sleep 1000\n");
+    let running = target.begin(&["restart", "--daemon"]);
+    let successor = wait_for("a successor", PROMPT, || {
+        target.children().first().copied().filter(|pid| hangs(*pid))
+    });
+    let text = target.lull(&["status"]).ok().stdout;
+    assert!(text.contains("target stor: starting its successor ("), "{text}");
+    let ended = "the process that was to take over was ended";
+    target.lull(&["abort"]).ok().says(ended);
+    wait_until("its end", PROMPT, || !is_running(successor));
+    running.finish(PROMPT).code(1).says(ended);
+    own_binary(&world);
+    target.restart(&["--daemon"]);
+}
+
+/// Whether it is the program that never says anything.
+fn hangs(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep")
+}
+
 /// A restart that stands in its pause: its successor has passed its check and waits, and one initiator is frozen.
 struct Waiting {
     running: Running,

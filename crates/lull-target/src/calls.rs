@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// What initiators are told to expect where nobody knows better: a new process is there at once.
 const HANDOVER_DOWNTIME: Duration = Duration::from_secs(1);
+/// What becomes of a successor when its restart is given up.
+const ENDED: &str = "the process that was to take over was ended";
 
 impl Daemon {
     /// Takes a call.
@@ -199,7 +201,11 @@ impl Daemon {
 
     /// Everybody goes on.
     fn give_up(self: &Rc<Self>) -> GivenUp {
-        let outside = self.call_back(&mut self.core.borrow_mut());
+        let outside = {
+            let mut core = self.core.borrow_mut();
+            let waits = core.successor.is_some().then(|| ENDED.to_owned());
+            self.call_back(&mut core).or(waits)
+        };
         self.input(Input::Decide(target::Decision::Abort));
         GivenUp { outside }
     }
@@ -210,9 +216,11 @@ impl Daemon {
             let mut core = self.core.borrow_mut();
             let core = &mut *core;
             if let Some((task, _)) = core.starting.take() {
+                // With it whoever it started.
                 task.abort();
-                core.chronicle.given_up(now, &core.store);
-                return Ok(GivenUp::default());
+                let outside = (core.plan == Plan::HandOver).then(|| ENDED.to_owned());
+                core.chronicle.given_up(now, outside.as_deref(), &core.store);
+                return Ok(GivenUp { outside });
             }
             match core.stage(now) {
                 None => {

@@ -260,9 +260,10 @@ impl Chronicle {
         self.finish(now, OutcomeKind::Failed, Some(why.to_owned()), Vec::new(), store);
     }
 
-    /// The restart was given up before anybody was paused.
-    pub fn given_up(&mut self, now: MonoTime, store: &Store) {
-        let why = "an operator gave it up".to_owned();
+    /// The restart was given up before anybody was paused; `outside`: what became of what was begun for it.
+    pub fn given_up(&mut self, now: MonoTime, outside: Option<&str>, store: &Store) {
+        let outside = outside.map(|what| format!("; {what}")).unwrap_or_default();
+        let why = format!("an operator gave it up{outside}");
         self.finish(now, OutcomeKind::Aborted, Some(why), Vec::new(), store);
     }
 

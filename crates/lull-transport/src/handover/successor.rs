@@ -7,6 +7,7 @@ use super::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -34,7 +35,7 @@ const GO: &[u8] = b"go";
 /// Of a successor that has waited long enough for [`GO`] and goes on without it.
 const ALONE: &[u8] = b"alone";
 
-/// A successor that waits.
+/// A successor that waits. Dropped, also while it is started, it is killed: nobody wants it any more.
 #[derive(Debug)]
 pub struct Successor {
     child: Child,
@@ -43,12 +44,13 @@ pub struct Successor {
 
 /// A successor that has everything. Dropped, it goes on by itself.
 #[derive(Debug)]
-pub struct Heir(Option<Pid>);
+pub struct Heir(ManuallyDrop<Child>);
 
 impl Heir {
     /// Passes a word on that came to this process while it handed over, when it was too late for it: that it is to end.
     pub fn terminate(self) {
-        if let Some(pid) = self.0 {
+        let pid = self.0.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        if let Some(pid) = pid {
             // Who has ended since has done what is wanted.
             let _ = kill_process(pid, Signal::TERM);
         }
@@ -87,7 +89,7 @@ impl Successor {
         let number = inherit(&mut command, theirs, LOWEST)?;
         command.envs(variables.iter().map(|(name, value)| (*name, value)));
         command.env(VARIABLE, number.to_string());
-        let start = move || Command::from(command).spawn();
+        let start = move || Command::from(command).kill_on_drop(true).spawn();
         let child = start_program(start, tokio::time::sleep(CHECK_LIMIT)).await;
         let child = child.map_err(|source| SuccessorError::Start { binary, source })?;
         let mut successor = Self { child, channel: Arc::new(Channel::new(mine)?) };
@@ -121,7 +123,7 @@ impl Successor {
             other => other,
         });
         match given {
-            Ok(()) => Ok(Heir(self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)))),
+            Ok(()) => Ok(Heir(ManuallyDrop::new(self.child))),
             Err(error) => {
                 self.end().await;
                 Err(error)

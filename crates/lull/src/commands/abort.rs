@@ -23,6 +23,6 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 pub(super) fn say(done: &str, GivenUp { outside }: &GivenUp) {
     eprintln!("{done}: everybody goes on");
     if let Some(outside) = outside {
-        eprintln!("  but {outside}");
+        eprintln!("  {outside}");
     }
 }
