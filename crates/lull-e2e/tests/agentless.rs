@@ -73,6 +73,21 @@ fn a_client_at_the_target_is_served_and_listed() {
     wait_until("the client is gone", PROMPT, || target.status().agentless.is_empty());
 }
 
+/// Whoever orders a pause or a restart reads whom it cuts off, before it does.
+#[test]
+fn a_client_at_the_target_is_named_before_a_restart() {
+    let world = World::new();
+    let target = world.target("stor").file("db1", "16M").nbd().start();
+    let client = Client::connect(&target.nbd_uri("db1"));
+    let listed = wait_for("the client is listed", PROMPT, || target.status().agentless.pop());
+    let named = format!("cannot be paused: {} on db1 (rw)", listed.peer);
+    target.lull(&["pause"]).ok().says(&named);
+    target.lull(&["resume"]).ok();
+    let said = target.lull(&["restart", "--daemon"]).ok().says(&named).stderr;
+    assert!(said.starts_with(&named), "it comes first: {said}");
+    drop(client);
+}
+
 /// [SAFE-9] Who writes without an agent keeps an initiator out that would write too, and is named to it.
 #[test]
 fn a_writer_without_an_agent_keeps_other_writers_out() {

@@ -2,7 +2,7 @@
 
 use lull_admin::{PauseOrder, RestartKind, Role};
 
-use super::restart::{Goal, HowArgs, Order, conclude, follow};
+use super::restart::{Goal, HowArgs, Order, conclude, follow, name_agentless};
 use crate::daemon::{AdminArgs, find};
 use crate::exit::Failure;
 
@@ -25,6 +25,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         on_pause_timeout: args.how.on_pause_timeout,
         interactive: args.how.interactive(),
     };
+    name_agentless(&client, "it goes on, and is cut off when the target goes").await?;
     let stream = client.events(None).await?;
     let started = client.pause(&order).await?;
     let order = Order {

@@ -8,7 +8,7 @@ mod watch;
 
 use std::io::IsTerminal as _;
 
-use lull_admin::{OnPauseTimeout, RestartKind, RestartOrder, Role};
+use lull_admin::{Client, OnPauseTimeout, RestartKind, RestartOrder, Role};
 
 use crate::config;
 use crate::daemon::{AdminArgs, Which, find};
@@ -93,10 +93,21 @@ impl Args {
     }
 }
 
+/// Names those who take no part in a pause, and says what it does to each of them.
+pub async fn name_agentless(client: &Client, what: &str) -> Result<(), Failure> {
+    let Some(target) = client.status().await?.target else { return Ok(()) };
+    for one in &target.agentless {
+        let (peer, resource, access) = (&one.peer, &one.resource, one.access);
+        eprintln!("cannot be paused: {peer} on {resource} ({access}), without an agent: {what}");
+    }
+    Ok(())
+}
+
 /// Orders the restart, shows it until it has its outcome, and says what came of it.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let order = args.order();
     let client = find(args.which.map_or(Role::Target, Role::from), &args.admin).await?;
+    name_agentless(&client, "it is cut off, and has to connect again").await?;
     let stream = client.events(None).await?;
     let started = client.restart(&order).await?;
     let order = Order {
