@@ -158,6 +158,16 @@ impl Buffer {
         Self { slot: None, len: 0 }
     }
 
+    /// `len` bytes of no pool that others share, all zero: for whoever must not wait for one, which is as costly as a mapping
+    /// of its own.
+    ///
+    /// # Errors
+    /// What the kernel says when the memory cannot be had.
+    pub fn alone(len: usize) -> io::Result<Self> {
+        let own = Pool::with_classes(&[(len.max(1), 1)])?;
+        Ok(own.take(len).unwrap_or_default())
+    }
+
     /// The memory that buffers of this one's pool with short content are from; `None` if it is from
     /// no pool.
     pub(crate) fn region(&self) -> Option<Region> {

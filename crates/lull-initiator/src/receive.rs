@@ -150,11 +150,7 @@ impl Filling<'_> {
     ) -> Result<(), Over> {
         let bytes = match &mut self.bytes {
             Some(bytes) => bytes,
-            // An earlier connection that was given up in the middle still has it for a moment.
-            None => match self.attachment.pool().take_waiting(payload.length as usize).await {
-                Some(buffer) => self.bytes.insert(Bytes(buffer)),
-                None => return Err(DecodeError::PayloadLength(Kind::Reply, payload.length).into()),
-            },
+            None => self.bytes.insert(self.find(payload.length as usize)?),
         };
         inlet.read_exact_into(r, bytes.as_mut()).await?;
         payload.check(bytes.as_ref())?;
@@ -162,9 +158,16 @@ impl Filling<'_> {
         Ok(())
     }
 
+    /// Memory for a read that has none: an earlier connection that was given up in the middle has it for a moment, or there
+    /// was none to be had when this process took it over from the one before. Whoever reads replies does not wait for what
+    /// only the next ones free; all such reads together are no more than the memory of that one.
+    fn find(&self, length: usize) -> io::Result<Bytes> {
+        let found = self.attachment.pool().take(length);
+        found.map_or_else(|| Buffer::alone(length), Ok).map(Bytes)
+    }
+
     /// Nobody knows beforehand how long a list is: it is received into memory of its own, which is small, and its slot's
-    /// takes as much of it as it holds; a list may end early. Whoever reads replies never waits for what only the next
-    /// ones free: without memory it is empty, and nothing is known of the range.
+    /// takes as much of it as it holds; a list may end early. Without memory it is empty, and nothing is known of the range.
     async fn list(
         &mut self,
         payload: Digest,

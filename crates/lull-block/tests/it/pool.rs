@@ -41,6 +41,17 @@ fn buffers_never_overlap() {
     }
 }
 
+/// Who has it never waits, however long it is.
+#[test]
+fn a_buffer_alone_is_of_no_pool() {
+    for len in [1, 4096, 40 << 20] {
+        let mut own = lull_block::Buffer::alone(len).unwrap();
+        assert!(own.len() == len && own.iter().all(|byte| *byte == 0));
+        own.fill(1);
+    }
+    assert!(lull_block::Buffer::alone(0).unwrap().is_empty());
+}
+
 #[test]
 fn senseless_classes_are_refused() {
     for classes in [&[][..], &[(0, 1)], &[(4096, 0)], &[(usize::MAX, 1)], &[(1 << 40, 1 << 30)]] {

@@ -3,12 +3,12 @@
 
 mod bench;
 mod cuts;
-mod given_back;
 mod heirs;
 mod hostile;
 mod leaving;
 mod life;
 mod lists;
+mod medium;
 mod outages;
 mod refusals;
 mod target;

@@ -1,12 +1,24 @@
-//! A medium on another target, whose requests go back to whoever asked while that one is told to wait.
+//! A medium on another target.
 
-use lull_block::{Completion, Completions, IoStatus, Op, Pool, Request};
+use std::time::Duration;
+
+use lull_block::{Buffer, Completion, Completions, IoStatus, Op, Pool, Request};
 use lull_initiator::{Medium, MediumConfig, Taken};
 use lull_wire::InstanceId;
 use lull_wire::messages::{Hold, Path, Prose};
 
 use crate::bench::{config, on_one_thread};
 use crate::target::{News, Target};
+
+/// Of the target in `dir`.
+fn begun(dir: &std::path::Path) -> Medium {
+    let all = config(dir);
+    let attachment = all.attachments[0].clone();
+    let (instance, silence) = (InstanceId([7; 16]), all.silence);
+    let own =
+        MediumConfig { node: all.node, instance, state_dir: all.state_dir, silence, attachment };
+    Medium::begin(Taken::take(own).unwrap(), |_| {}, || {}).unwrap()
+}
 
 async fn answered(done: &Completions) -> Completion {
     done.ready().await;
@@ -24,17 +36,7 @@ fn a_late_answer_goes_to_nobody_else() {
         let mut target = Target::new(dir.path());
         target.script.borrow_mut().mute = true;
         target.listen().await;
-        let all = config(dir.path());
-        let attachment = all.attachments[0].clone();
-        let (instance, silence) = (InstanceId([7; 16]), all.silence);
-        let own = MediumConfig {
-            node: all.node,
-            instance,
-            state_dir: all.state_dir,
-            silence,
-            attachment,
-        };
-        let medium = Medium::begin(Taken::take(own).unwrap(), |_| {}, || {}).unwrap();
+        let medium = begun(dir.path());
         target.ready().await;
         let (pool, done) = (Pool::new(1 << 20).unwrap(), Completions::new());
         let read = |tag: u64, length: u32| Request {
@@ -63,6 +65,31 @@ fn a_late_answer_goes_to_nobody_else() {
         assert_eq!((right.tag, right.result), (2, Ok(())));
         assert!(right.buffer.iter().all(|byte| *byte == 0xbb));
         assert_eq!(target.script.borrow().connections, 1, "nothing is wrong with any of it");
+        medium.leave().await;
+    });
+}
+
+/// Whoever reads from a target must not wait for memory that only the next replies would free: a read that a process takes over
+/// may have found none.
+#[test]
+fn a_read_without_memory_is_answered_where_others_have_all_of_it() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut target = Target::new(dir.path());
+        target.listen().await;
+        let medium = begun(dir.path());
+        target.ready().await;
+        let done = Completions::new();
+        let mut kept = Vec::new();
+        // All buffers from 64 KiB to 1 MiB, and more.
+        for tag in 0..256 + 96 + 24 + 10 {
+            let (token, buffer) = (done.token(tag), Buffer::empty());
+            medium.submit(Request { op: Op::Read, offset: 0, length: 64 << 10, buffer, token });
+            let told = tokio::time::timeout(Duration::from_secs(5), answered(&done)).await;
+            let Completion { result, buffer, .. } = told.expect("its reply waits");
+            assert_eq!((result, buffer.len()), (Ok(()), 64 << 10));
+            kept.push(buffer);
+        }
         medium.leave().await;
     });
 }
