@@ -245,6 +245,35 @@ fn a_keeper_is_there_for_as_long_as_the_attachment_is() {
     wait_until("no keeper is left", PROMPT, || web.keepers().is_empty());
 }
 
+/// [SAFE-10] A life that never reached its target has nothing to leave where the one before left nothing; nobody misses a log then.
+#[test]
+fn a_life_without_a_target_that_owes_nothing_leaves_no_keeper() {
+    for handed_over in [true, false] {
+        let world = World::new();
+        let (mut target, mut web) = one(&world);
+        if handed_over {
+            target.kill();
+            web.restart();
+            assert_eq!(web.keepers().len(), 1);
+            web.lull(&["detach", "db1"]).code(3);
+        } else {
+            web.process().signal(Signal::TERM);
+            assert!(web.process().wait(PROMPT).success());
+            target.kill();
+            web.spawn();
+            told(&web, "trying again");
+            assert_eq!(web.keepers().len(), 1);
+            web.process().signal(Signal::TERM);
+            assert!(web.process().wait(PROMPT).success());
+        }
+        wait_until("no keeper is left", PROMPT, || web.keepers().is_empty());
+        target.start();
+        web.start();
+        Consumer::connect(&web.nbd()).write(1);
+        assert!(!web.log().contains("left no log"), "{}", web.log());
+    }
+}
+
 /// [SAFE-10] Nobody keeps the log of a disk that was never had, nor of a daemon that could not start.
 #[test]
 fn an_attachment_that_never_came_to_be_leaves_no_keeper() {

@@ -122,6 +122,13 @@ impl Attachment {
         }
     }
 
+    /// The same for a life that was never let in and has nothing to leave: all but the log is the last one's still.
+    fn note_no_log(&self) {
+        if let Some(writer) = &*self.writer.borrow() {
+            writer.write(Kept { log: None, ..self.made.kept.noting(self.made.instance) });
+        }
+    }
+
     fn report(self: &Rc<Self>, core: &mut Core, report: Report) {
         let report = match report {
             Report::LogLeft { changes, bytes } if !self.made.outlives => {
@@ -249,13 +256,16 @@ impl Attachment {
             self.note_unawaited();
         }
         self.alarm().wake();
-        // [SAFE-10] What its target still waits for is left to the next life, and what this one found and could not use.
-        let leaves = end == End::Left
-            && core.told.known_there
-            && (!core.journal.is_empty() || core.remembered.is_none());
-        if !leaves {
+        // [SAFE-10] What its target still waits for is left to the next life, and what is still to be done about the one before.
+        let untold = core.remembered.is_none() && core.journal.is_missing();
+        let owes = !core.journal.is_empty() || untold || !core.machine.has_settled_its_heritage();
+        let leaves = end == End::Left && core.told.known_there && (owes || goes_on);
+        if !leaves && !untold {
             core.settled = None;
-            self.write_state(core);
+            match core.remembered {
+                Some(_) => self.write_state(core),
+                None => self.note_no_log(),
+            }
         }
         let guard = self.guard.borrow_mut().take();
         let writer = self.writer.borrow_mut().take();

@@ -187,7 +187,7 @@ impl Journal {
         let (tail, head) = (journal.tail, journal.records.front().map(|record| record.at));
         journal.memory.store(journal.place(tail), 0);
         journal.memory.store(AT_HEAD, head.unwrap_or(tail));
-        let misses = journal.memory.load(AT_MISSES) != 0;
+        let misses = journal.is_missing();
         let legacy = Legacy::Kept { settled, changes };
         Ok(Found { journal, attachment, life, legacy, misses, damaged })
     }
@@ -244,6 +244,11 @@ impl Journal {
     /// The log before this one was lost: that is known from life to life until people were told.
     pub fn misses(&mut self) {
         self.memory.store(AT_MISSES, 1);
+    }
+
+    /// Whether people are still to be told that the log before this one was lost.
+    pub fn is_missing(&self) -> bool {
+        self.memory.load(AT_MISSES) != 0
     }
 
     /// What is kept under a place, once more copied: a connection may need it longer than the log.

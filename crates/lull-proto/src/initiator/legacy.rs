@@ -43,6 +43,12 @@ impl Initiator {
         heir.requests.inherit(legacy);
         heir
     }
+
+    /// Whether nothing is to be done any more about what the life before left: a flush, or a word about what is lost. An heir of
+    /// this one need not know that there was one before.
+    pub fn has_settled_its_heritage(&self) -> bool {
+        self.requests.heritage == Heritage::Settled
+    }
 }
 
 impl Requests {

@@ -57,7 +57,7 @@ impl Initiator {
             }
             None => (now, Some(now + self.config.restart_timeout), false),
         };
-        let (whole, announced) = (self.requests.heritage == Heritage::Settled, self.announced());
+        let (whole, announced) = (self.has_settled_its_heritage(), self.announced());
         let held_until = self.held_until();
         Some(Succession {
             promised,
