@@ -187,6 +187,43 @@ fn a_disk_that_was_replaced_is_used_once_it_is_adopted_on_both_sides() {
     assert_eq!(tenure(&target), adopted);
 }
 
+/// [CONN-7] [PAUSE-9] Whoever uses a disk does not go on with a smaller one: nobody is paused for a target that would serve
+/// it, which does not start with it either. When nobody uses it any more it may be of any size.
+#[test]
+fn a_disk_that_shrank_under_its_users_is_served_to_nobody() {
+    let world = World::new();
+    let disk = world.path("disk.img");
+    let file = std::fs::File::create(&disk).expect("a disk");
+    let resize = |size: u64| file.set_len(size).expect("a disk of another size");
+    resize(16 << 20);
+    let backend = format!("file:{}", disk.display());
+    let mut target = world.target("stor").backend("db1", &backend).start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    let shrank = "has 8388608 bytes and had 16777216: whoever uses it (web1)";
+    resize(8 << 20);
+    target.lull(&["restart", "--daemon"]).code(1).says(shrank);
+    target.wait_all_sharing();
+    target.kill();
+    let config = format!(
+        "[target]\nname = \"stor\"\nstate = {:?}\n[[resource]]\nname = \"db1\"\nbackend = {backend:?}\n",
+        target.state_dir(),
+    );
+    world.write("stor.toml", &config);
+    let path = world.path("stor.toml").display().to_string();
+    world.lull(&["check", &path]).ok().says(shrank);
+    target.spawn();
+    assert_eq!(target.process().wait(PROMPT).code(), Some(1), "{}", target.log());
+    assert!(target.log().contains(shrank), "{}", target.log());
+    assert!(target.log().contains("`lull adopt db1`"), "the way out: {}", target.log());
+    resize(16 << 20);
+    target.start();
+    web.wait_sharing();
+    web.lull(&["detach", "db1"]).ok();
+    resize(8 << 20);
+    target.restart(&["--daemon"]);
+    assert_eq!(target.status().resources[0].size, 8 << 20);
+}
+
 /// [SAFE-8] The same before the target is started, for one that a service manager starts.
 #[test]
 fn a_disk_is_adopted_for_a_target_that_does_not_run() {

@@ -3,7 +3,7 @@
 
 use crate::chronicle::plain;
 use crate::daemon::{Core, Daemon, Input, Plan};
-use crate::life::STATE_VARIABLE;
+use crate::life::{SIZES_VARIABLE, STATE_VARIABLE};
 use lull_admin::{ApiError, Delay, ErrorCode, HostWatch, OutcomeKind, Reason, RestartKind};
 use lull_proto::MonoTime;
 use lull_proto::target::{self, Holder, OnTimeout, Order, Phase, Purpose};
@@ -218,7 +218,8 @@ impl Daemon {
     async fn send_down(&self, restart: u64, command: String) -> Result<(), String> {
         tracing::info!("running: {command}");
         let mut shell = tokio::process::Command::new("/bin/sh");
-        shell.arg("-c").arg(&command).env_remove(VARIABLE).env_remove(STATE_VARIABLE);
+        shell.arg("-c").arg(&command).env_remove(VARIABLE);
+        shell.env_remove(STATE_VARIABLE).env_remove(SIZES_VARIABLE);
         let failed = |why: String| Err(format!("the host was not restarted: {command}: {why}"));
         let mut shell = match shell.process_group(0).spawn() {
             Ok(shell) => shell,

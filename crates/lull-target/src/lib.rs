@@ -35,5 +35,5 @@ mod waiting;
 
 pub use adopt::adopt;
 pub use config::{Config, ResourceConfig};
-pub use life::{RunError, run};
-pub use store::{StoreError, has_state, histories, status as stored_status};
+pub use life::{RunError, look, run};
+pub use store::{StoreError, Used, has_state, histories, status as stored_status};

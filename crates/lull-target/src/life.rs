@@ -6,11 +6,11 @@ use crate::daemon::{Core, Daemon, Input, Plan};
 use crate::descent::{self, Descent};
 use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
-use crate::store::{Commit, Format, Store, StoreError};
+use crate::store::{Commit, Format, Store, StoreError, Used};
 use crate::threads::Threads;
 use crate::upstream;
 use crate::waiting::{Rested, WaitingRoom};
-use crate::{Config, knock, sharers, store};
+use crate::{Config, ResourceConfig, knock, sharers, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, HostWatch, Moment};
 use lull_block::OpenError;
 use lull_proto::target::{self, Target};
@@ -30,6 +30,8 @@ use tokio::time::MissedTickBehavior;
 /// The variable that tells a successor in which format the state is that it is to take over. A release that does not
 /// know it has never written another format than the first.
 pub(crate) const STATE_VARIABLE: &str = "LULL_STATE_FORMAT";
+/// The variable that tells a successor how large the resources are that somebody uses.
+pub(crate) const SIZES_VARIABLE: &str = "LULL_USED_SIZES";
 /// How often a target looks whether anything is wrong with it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The most inputs that are taken in one turn: a thousand sessions that speak at once must not keep the requests of
@@ -53,6 +55,12 @@ pub enum RunError {
          or another name; or, if this is what \"{name}\" is from now on, `lull adopt {name}` or `lull target --adopt {name}`"
     )]
     OtherMedium { name: String, backend: String, device: String },
+    #[error(
+        "{name}: {backend} has {size} bytes and had {before}: whoever uses it ({users}) does not go on with a smaller \
+         disk; make it as large again, or have them detached first; or, if this is what \"{name}\" is from now on, `lull \
+         adopt {name}` or `lull target --adopt {name}`"
+    )]
+    Shrunk { name: String, backend: String, size: u64, before: u64, users: String },
     #[error("there is no resource \"{name}\" to adopt; there are {known}")]
     NotThere { name: String, known: String },
     #[error(
@@ -201,14 +209,28 @@ enum SocketsOf {
 
 /// What a successor looks at before anybody is paused [PAUSE-9].
 fn check(config: &Config, format: Option<Format>) -> Result<(), RunError> {
+    let used = Used::from_words(&std::env::var(SIZES_VARIABLE).unwrap_or_default());
     for resource in &config.resources {
-        lull_block::check(&resource.backend)
-            .map_err(|source| RunError::Backend { name: resource.name.clone(), source })?;
+        look(resource, &used)?;
         media::name(&resource.name)?;
     }
     media::name(&config.node)?;
     store::check(&config.state_dir, format)?;
     Ok(())
+}
+
+/// What a start would say of a medium, as far as that is seen without opening it; `used`: what somebody uses.
+///
+/// # Errors
+/// What keeps it from being shared.
+pub fn look(resource: &ResourceConfig, used: &Used) -> Result<(), RunError> {
+    let name = &resource.name;
+    let found = lull_block::check(&resource.backend)
+        .map_err(|source| RunError::Backend { name: name.clone(), source })?;
+    let Some(found) = found.filter(|_| !media::is_volatile(&resource.backend)) else {
+        return Ok(());
+    };
+    used.fits(name, &resource.backend.to_string(), found.size)
 }
 
 /// One life: it takes media and state, serves, and lets go of everything.
@@ -307,7 +329,8 @@ async fn exec(
 async fn run_command(command: &str, signals: &mut Signals) -> Result<(), Interrupted> {
     tracing::info!("running: {command}");
     let mut shell = tokio::process::Command::new("/bin/sh");
-    shell.arg("-c").arg(command).env_remove(VARIABLE).env_remove(STATE_VARIABLE).kill_on_drop(true);
+    shell.arg("-c").arg(command).env_remove(VARIABLE).env_remove(STATE_VARIABLE);
+    shell.env_remove(SIZES_VARIABLE).kill_on_drop(true);
     let ended = tokio::select! {
         ended = shell.status() => ended,
         () = signals.told_to_end() => return Err(Interrupted::ToldToEnd),

@@ -106,11 +106,16 @@ pub fn know(
 ) -> Result<Known, RunError> {
     let mut resources = Vec::new();
     let mut rows = Vec::new();
+    let used = remembered.used();
     for (resource, backend) in config.resources.iter().zip(backends) {
         let known = remembered.resources.get(&resource.name);
         let identity = identity(resource, known, backend.as_ref())?;
         let incarnation = Incarnation(random()?);
         let found = backend.geometry();
+        // [CONN-7] What lies on another target's resource is known when that one is reached.
+        if !is_volatile(&resource.backend) && !is_chained(&resource.backend) {
+            used.fits(&resource.name, &backend.describe(), found.size)?;
+        }
         let geometry = Geometry {
             size: found.size,
             block: found.block,

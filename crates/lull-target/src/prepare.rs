@@ -2,9 +2,10 @@
 //! the backends have not written is written while requests still flow, so that the pause finds little left.
 
 use crate::daemon::{Daemon, Input};
-use crate::life::STATE_VARIABLE;
+use crate::life::{SIZES_VARIABLE, STATE_VARIABLE};
 use crate::media::is_volatile;
-use crate::store::Format;
+use crate::store::{Format, Used};
+use lull_proto::target::Seat;
 use lull_transport::handover::{Successor, SuccessorError};
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,6 +51,18 @@ impl Daemon {
         task.abort_handle()
     }
 
+    /// What of this target's somebody uses.
+    fn used(&self) -> Used {
+        let core = self.core.borrow();
+        let place = |seat: &Seat| (seat.entry.node.to_string(), seat.entry.resource.0);
+        let resources = core.machine.resources();
+        Used::of(
+            core.machine.seats().map(place).map(|(node, place)| {
+                (&*self.shared[place].name, resources[place].geometry.size, node)
+            }),
+        )
+    }
+
     /// A resource in memory that somebody has attached.
     fn attached_memory(&self) -> Option<String> {
         let core = self.core.borrow();
@@ -72,7 +85,8 @@ impl Daemon {
         if !successor {
             return flushed.await.map(|()| None);
         }
-        let told = [(STATE_VARIABLE, Format::ours().to_words())];
+        let told =
+            [(STATE_VARIABLE, Format::ours().to_words()), (SIZES_VARIABLE, self.used().to_words())];
         let (started, flushed) = tokio::join!(Successor::start(&told), flushed);
         let successor = started?;
         match flushed {

@@ -167,7 +167,7 @@ fn a_medium_that_is_not_there_is_told_as_a_start_would_and_is_no_mistake_of_the_
     assert_eq!(output.status.code(), Some(0), "{err}");
     assert!(err.contains("good: target"), "{err}");
     assert!(
-        err.contains(&format!("db0: not to be started here as it is: {missing} does not exist")),
+        err.contains(&format!("not to be started here as it is: db0: {missing} does not exist")),
         "{err}"
     );
     assert!(err.contains("size=") && !err.contains("db1: "), "the next step: {err}");

@@ -10,6 +10,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod used;
 
 pub(crate) use fault::Fault;
 pub use format::Format;
@@ -17,6 +18,7 @@ use format::{FORMAT, RELEASE};
 pub use read::{has_state, histories, status};
 pub use rows::{OutcomeRow, ResourceRow, SeatRow};
 pub use thread::{Commit, Done, Store};
+pub use used::Used;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use rows::{OUTCOMES, RESOURCES, RESTARTS, ROSTER};

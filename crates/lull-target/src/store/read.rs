@@ -1,7 +1,7 @@
 //! The state of a target that does not run, for people.
 
 use super::rows::RESTARTS;
-use super::{FILE, Fault, StoreError, format, read_all};
+use super::{FILE, Fault, Remembered, StoreError, format, read_all};
 use lull_admin::{
     ResourceStatus, RestartRecord, SessionPhase, SessionStatus, Status, TargetPhase, TargetStatus,
 };
@@ -35,6 +35,12 @@ fn open(dir: &Path) -> Result<(ReadOnlyDatabase, PathBuf), StoreError> {
 /// Whether the directory holds a target's state.
 pub fn has_state(dir: &Path) -> bool {
     dir.join(FILE).exists()
+}
+
+/// All of it, as the daemon left it.
+pub(super) fn remembered(dir: &Path) -> Result<Remembered, StoreError> {
+    let (database, file) = open(dir)?;
+    read_all(&database).map_err(|fault| fault.at(&file))
 }
 
 /// Resources and roster as the daemon left them: everybody is lost.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use lull_block::BackendSpec;
+use lull_target::Used;
 
+use crate::commands::target;
 use crate::config;
 use crate::exit::Failure;
 
@@ -38,18 +39,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         parts.push(format!("initiator {} using {}", initiator.name, names.join(", ")));
     }
     eprintln!("{name}: good: {}", parts.join("; "));
-    let looked_at = config.target.iter().filter(|_| !args.no_media);
-    for resource in looked_at.flat_map(|target| &target.resources) {
+    let Some(target) = config.target.filter(|_| !args.no_media) else { return Ok(()) };
+    let used = Used::stored(&target.state_dir);
+    for resource in target::daemon_config(target)?.resources {
         // It may be written for another host, or before the disk is there: that is no mistake in it.
-        if let Some(why) = refused_here(&resource.backend) {
-            eprintln!("  {}: not to be started here as it is: {why}", resource.name);
+        if let Err(why) = lull_target::look(&resource, &used) {
+            eprintln!("  not to be started here as it is: {why}");
         }
     }
     Ok(())
-}
-
-/// What a start on this host would say of a medium, as far as that is seen without opening it.
-fn refused_here(backend: &str) -> Option<String> {
-    let spec: BackendSpec = backend.parse().ok()?;
-    lull_block::check(&spec).err().map(|error| error.to_string())
 }
