@@ -288,6 +288,11 @@ fn one_that_is_taken_for_lost_meanwhile_is_named_and_comes_back() {
     target.wait_session("web2", SessionPhase::Lost);
     assert_eq!(target.status().phase, TargetPhase::Pausing, "its loss does not end the pause");
     running.finish(PROMPT).code(3).says("web2");
+    // Read days later, a record says when that was, not how long ago.
+    let not_ready = target.history().pop().and_then(|record| record.outcome).expect("an outcome");
+    let why = not_ready.not_ready.join("; ");
+    assert!(why.contains("its connection was lost at ") && why.ends_with(" UTC"), "{why}");
+    target.lull(&["evict", "web2", "--resource", "db1"]).code(1).says("but of db2");
     loads[0].wait_progress(100);
     web2.thaw();
     loads[1].wait_progress(100);

@@ -58,7 +58,8 @@ fn a_lost_writers_disk_is_kept_for_it_until_it_is_evicted() {
     let log = web1.log();
     assert!(log.contains(&state.display().to_string()), "it says what to remove: {log}");
     assert_eq!(target.session("web2").map(|one| one.phase), Some(SessionPhase::Sharing));
-    target.lull(&["evict", "nobody"]).code(1);
+    target.lull(&["evict", "nobody"]).code(1).says("nobody is not on the roster\n");
+    target.lull(&["evict", "db1"]).code(1).says("\"db1\" is a resource");
 }
 
 /// [SAFE-5] The state directory makes it the heir: no waiting for the reservation's end.

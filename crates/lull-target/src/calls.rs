@@ -281,8 +281,8 @@ impl Daemon {
         let Some(node) = Name::new(name).filter(|_| !evicted.is_empty()) else {
             return Err(ApiError::new(
                 ErrorCode::NotFound,
-                format!("{name} is not on the roster"),
-                "`lull status` lists who is",
+                self.not_on_roster(name, resource),
+                "`lull status` lists who is on the roster of what",
             ));
         };
         self.input(Input::Evict { node, resource: place });
@@ -290,6 +290,27 @@ impl Daemon {
             format!("{name} is off \"{resource}\"; writes that it has not replayed are lost")
         };
         Ok(evicted.into_iter().map(sentence).collect())
+    }
+
+    /// Where the name is to be looked for instead.
+    fn not_on_roster(&self, name: &str, resource: Option<&str>) -> String {
+        if self.shared.iter().any(|shared| shared.name == name) {
+            return format!(
+                "\"{name}\" is a resource; an initiator is evicted, from all or by --resource from one"
+            );
+        }
+        let core = self.core.borrow();
+        let seats = core.machine.seats().filter(|seat| seat.entry.node.as_str() == name);
+        let places: Vec<_> = seats.map(|seat| &*self.shared(seat.entry.resource).name).collect();
+        match (resource, places.is_empty()) {
+            (Some(resource), false) => {
+                format!(
+                    "{name} is not on the roster of \"{resource}\", but of {}",
+                    places.join(", ")
+                )
+            }
+            (Some(_) | None, _) => format!("{name} is not on the roster"),
+        }
     }
 
     fn histories(self: &Rc<Self>, reply: Reply<Vec<lull_admin::RestartRecord>>) {

@@ -409,7 +409,7 @@ impl Chronicle {
                     row.flush_us = u64::try_from(proof.flush.as_micros()).unwrap_or(u64::MAX);
                 }
             }
-            Report::Leaving { rows, .. } => self.left_behind(rows),
+            Report::Leaving { rows, .. } => self.left_behind(now, rows),
             Report::Resumed { attachment, .. } if self.returning.is_some() => {
                 if let Some(row) = self.row(attachment) {
                     row.resumed_ms = Some(since);
@@ -449,7 +449,7 @@ impl Chronicle {
                 let late = match why {
                     Why::FlushLate => self.unflushed(),
                     Why::RecordLate => self.unwritten(),
-                    _ if self.was_late(*why) => not_ready(rows, &names),
+                    _ if self.was_late(*why) => not_ready(rows, &names, now, &self.clock),
                     _ => Vec::new(),
                 };
                 let late: Vec<_> = late.iter().map(ToString::to_string).collect();
@@ -532,12 +532,12 @@ impl Chronicle {
         }
     }
 
-    fn left_behind(&mut self, rows: &[Row]) {
+    fn left_behind(&mut self, now: MonoTime, rows: &[Row]) {
         for row in rows {
             if matches!(row.state, RowState::Complete(_)) {
                 continue;
             }
-            let why = because(&row.state);
+            let why = because(&row.state, now, &self.clock);
             if let Some(row) = self.row(&row.entry.attachment) {
                 row.not_completed_because = Some(why);
             }

@@ -1,7 +1,7 @@
 //! The words of a refusal: who is in the way, since when, and what to do.
 
 use crate::chronicle::plain;
-use crate::clock::Clock;
+use crate::clock::{Clock, time_of_day};
 use lull_admin::{Access, AgentlessStatus};
 use lull_proto::MonoTime;
 use lull_proto::target::{Refusal, SEATS_LIMIT};
@@ -33,17 +33,24 @@ pub fn message<'a>(
             _ => Tenure(0),
         },
         detail: Prose::clipped(&match refusal {
-            Refusal::Agentless { resource, .. } => written_by(resource.as_str(), agentless),
+            Refusal::Agentless { resource, .. } => {
+                written_by(resource.as_str(), agentless, clock.unix_ms(now))
+            }
             _ => words(refusal, now, clock),
         }),
     }
 }
 
 /// [SAFE-9] Who writes, without an agent, what was asked for.
-fn written_by<'a>(resource: &str, agentless: impl Iterator<Item = &'a AgentlessStatus>) -> String {
+fn written_by<'a>(
+    resource: &str,
+    agentless: impl Iterator<Item = &'a AgentlessStatus>,
+    now_ms: u64,
+) -> String {
     let writes = |one: &&AgentlessStatus| one.resource == resource && one.access != Access::Ro;
     let writers: Vec<_> = agentless.filter(writes).collect();
-    let name = |one: &&AgentlessStatus| format!("{} since {}", one.peer, time_of_day(one.since));
+    let name =
+        |one: &&AgentlessStatus| format!("{} since {}", one.peer, time_of_day(one.since, now_ms));
     let named: Vec<_> = writers.iter().take(CLIENTS_NAMED).map(name).collect();
     let more = match writers.len().saturating_sub(CLIENTS_NAMED) {
         0 => String::new(),
@@ -56,8 +63,9 @@ fn written_by<'a>(resource: &str, agentless: impl Iterator<Item = &'a AgentlessS
     )
 }
 
-/// The same for people.
+/// The same for people, who read it in events and records long after: its times are no spans from now.
 pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
+    let time = |at: &MonoTime| clock.time_of_day(*at, now);
     match refusal {
         Refusal::Version { min, max } => format!(
             "this target speaks versions {} to {} of the protocol, the initiator {min} to {max}; install releases \
@@ -80,39 +88,39 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
         }
         Refusal::Pausing => "a restart of the target is under way; new attachments wait for its end".to_owned(),
         Refusal::OtherInstance { node, since, lost } => format!(
-            "another instance of {node} has this attachment ({} {}), with a later state directory than the one here; \
+            "another instance of {node} has this attachment ({} since {}), with a later state directory than the one here; \
              use that one, or, where it is gone for good, start this one with --take-over",
             if *lost { "lost" } else { "attached" },
-            ago(now.since(*since)),
+            time(since),
         ),
         Refusal::StaleEpoch { current } => format!("the target has epoch {current} already; a higher one follows"),
         Refusal::Conflict { resource, node, namesake: true, access, since, reserved: None } => format!(
             "\"{resource}\" is attached {access} since {} by {node}, which is this node's name: by another attachment \
              of it, or by another daemon of that name; end that one with lull detach, give each daemon a --name of \
              its own, or use --access ro beside it",
-            time_of_day(clock.unix_ms(*since)),
+            time(since),
         ),
         Refusal::Conflict { resource, node, namesake: true, since, reserved: Some(_), .. } => format!(
-            "\"{resource}\" is reserved for {node}, lost {}, which is this node's name, but for another attachment: its \
+            "\"{resource}\" is reserved for {node}, lost since {}, which is this node's name, but for another attachment: its \
              identity is in another state directory (--state), or there under another --attachment-name; start it \
              from there, or, where that is gone for good, lull evict {node} --resource {resource} at the target ends \
              that and declares its unreplayed writes lost",
-            ago(now.since(*since)),
+            time(since),
         ),
         Refusal::Conflict { resource, node, access, since, reserved: None, .. } => format!(
             "\"{resource}\" is attached {access} by {node} since {} (lull attach --access {} goes beside it)",
-            time_of_day(clock.unix_ms(*since)),
+            time(since),
             if *access == lull_wire::Access::Shared { "rw-shared or ro" } else { "ro" },
         ),
         Refusal::Conflict { resource, node, since, reserved: Some(until), .. } => {
             let until = match until {
-                Some(until) => format!("for another {}", span(until.since(now))),
+                Some(until) => format!("until {}", time(until)),
                 None => "without limit".to_owned(),
             };
             format!(
-                "\"{resource}\" is reserved for {node}, lost {}, {until} (lull evict {node} at the target ends that \
+                "\"{resource}\" is reserved for {node}, lost since {}, {until} (lull evict {node} at the target ends that \
                  and declares its unreplayed writes lost)",
-                ago(now.since(*since)),
+                time(since),
             )
         }
         Refusal::Agentless { resource, clients } => format!(
@@ -133,8 +141,8 @@ pub fn words(refusal: &Refusal, now: MonoTime, clock: &Clock) -> String {
         ),
         Refusal::NotReplayed { resource, node, namesake, since, reserved } => {
             let lost = match reserved {
-                Some(Some(until)) => format!(", lost {}, for another {}", ago(now.since(*since)), span(until.since(now))),
-                Some(None) => format!(", lost {}", ago(now.since(*since))),
+                Some(Some(until)) => format!(", lost since {}, until {}", time(since), time(until)),
+                Some(None) => format!(", lost since {}", time(since)),
                 None => String::new(),
             };
             if *namesake {
@@ -187,20 +195,10 @@ fn way(path: &Path) -> String {
     nodes.join(" → ")
 }
 
-fn ago(span_since: Duration) -> String {
-    format!("{} ago", span(span_since))
-}
-
 fn span(span: Duration) -> String {
     match span.as_secs() {
         0..=119 => format!("{} s", span.as_secs()),
         120..=7199 => format!("{} min", span.as_secs() / 60),
         _ => format!("{} h", span.as_secs() / 3600),
     }
-}
-
-/// The time of day in UTC, which needs no time zone of either side.
-fn time_of_day(unix_ms: u64) -> String {
-    let minutes = unix_ms / 60_000;
-    format!("{:02}:{:02} UTC", minutes / 60 % 24, minutes % 60)
 }

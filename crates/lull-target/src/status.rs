@@ -280,7 +280,7 @@ impl Daemon {
             record.rows.iter().map(returned_row).collect()
         } else {
             let recorded = |row: &Row| core.chronicle.recorded(&row.entry.attachment);
-            now_rows.iter().map(|row| self.row(recorded(row), row, names)).collect()
+            now_rows.iter().map(|row| self.row(now, recorded(row), row, names)).collect()
         };
         let deadline = if core.chronicle.is_returning() {
             core.chronicle.deadline()
@@ -290,7 +290,7 @@ impl Daemon {
         let machine_phase = core.machine.phase();
         let pausing = matches!(machine_phase, Phase::Pausing { .. });
         let late = match pausing {
-            true => not_ready(&now_rows, names),
+            true => not_ready(&now_rows, names, now, &self.clock),
             false => core.chronicle.storage_late(machine_phase),
         };
         let question = match machine_phase.question() {
@@ -326,7 +326,13 @@ impl Daemon {
         })
     }
 
-    fn row(&self, recorded: Option<&RecordRow>, row: &Row, names: &[String]) -> RestartRow {
+    fn row(
+        &self,
+        now: MonoTime,
+        recorded: Option<&RecordRow>,
+        row: &Row,
+        names: &[String],
+    ) -> RestartRow {
         let resource = names[row.entry.resource.0].clone();
         let initiator = row.entry.node.to_string();
         let told = |progress: Option<Progress>| progress.unwrap_or_default();
@@ -349,7 +355,8 @@ impl Daemon {
             oldest_ms: told.oldest.as_millis() as u64,
             unflushed: told.unflushed,
             pause_complete_ms: recorded.and_then(|row| row.pause_complete_ms),
-            not_completed_because: (phase != RowPhase::Paused).then(|| because(&row.state)),
+            not_completed_because: (phase != RowPhase::Paused)
+                .then(|| because(&row.state, now, &self.clock)),
             stall_ms: recorded.and_then(|row| row.stall_ms),
         }
     }

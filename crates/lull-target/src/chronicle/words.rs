@@ -1,6 +1,6 @@
 //! Transitions in words.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, time_of_day};
 use crate::refusal;
 use lull_admin::NotReady;
 use lull_proto::target::{Decision, Report, Row, RowState, Target, Why};
@@ -88,7 +88,7 @@ pub fn say(
             name(machine, *attachment),
             "resumed",
             format!(
-                "shares after {replayed} request{} again, {}",
+                "shares, after it sent {replayed} request{} again, {} of changes",
                 if *replayed == 1 { "" } else { "s" },
                 lull_admin::show_bytes(*bytes)
             ),
@@ -128,7 +128,7 @@ pub fn say(
             (machine.name().to_string(), "lingering", format!("waits for the disks to {what}"))
         }
         Report::Progress { attachment, state } => {
-            (name(machine, *attachment), "draining", because(state))
+            (name(machine, *attachment), "draining", because(state, now, clock))
         }
         Report::Complete { attachment, proof } => (
             name(machine, *attachment),
@@ -261,8 +261,8 @@ pub fn aborted(why: Why, late: &[String]) -> String {
     }
 }
 
-/// Why an attachment has not completed.
-pub fn because(state: &RowState) -> String {
+/// Why an attachment has not completed, as it is read in its record long after.
+pub fn because(state: &RowState, now: MonoTime, clock: &Clock) -> String {
     match state {
         RowState::Sharing => "it was not asked yet".to_owned(),
         RowState::Draining(None) => "it has not answered PAUSE".to_owned(),
@@ -278,24 +278,32 @@ pub fn because(state: &RowState) -> String {
             )
         }
         RowState::Complete(_) => "it is paused".to_owned(),
-        RowState::Lost { since } => format!("its connection was lost {} ago", span(*since)),
+        RowState::Lost { since } => {
+            let now_ms = clock.unix_ms(now);
+            let at = now_ms.saturating_sub(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+            format!("its connection was lost at {}", time_of_day(at, now_ms))
+        }
     }
 }
 
 /// Everybody who has not completed, and why.
-pub fn not_ready(rows: &[Row], names: &[String]) -> Vec<NotReady> {
+pub fn not_ready(rows: &[Row], names: &[String], now: MonoTime, clock: &Clock) -> Vec<NotReady> {
     rows.iter()
         .filter(|row| !matches!(row.state, RowState::Complete(_)))
         .map(|row| NotReady {
             initiator: row.entry.node.to_string(),
             attachment: names.get(row.entry.resource.0).cloned().unwrap_or_default(),
-            because: because(&row.state),
+            because: because(&row.state, now, clock),
         })
         .collect()
 }
 
 fn was(count: u32) -> String {
-    if count == 1 { "1 was".to_owned() } else { format!("{count} were") }
+    match count {
+        0 => "nothing was".to_owned(),
+        1 => "1 was".to_owned(),
+        _ => format!("{count} were"),
+    }
 }
 
 /// A span as people say it.
