@@ -27,7 +27,7 @@ fn a_replay_is_counted_and_costs_the_medium_one_flush() {
     assert_eq!(web.attachment().retaining.changes, 0);
     assert_eq!(resource(&target).flushes, 1);
     let said = web.lull(&["status"]).ok().stdout;
-    assert!(said.contains("300 changes sent again"), "{said}");
+    assert!(said.contains("300 acknowledged changes sent again"), "{said}");
 }
 
 /// [SAFE-3] Whoever never flushes is kept within the bound by flushes that nobody asked for, of which there are few.

@@ -207,12 +207,12 @@ pub fn remove_saved(config: &Config) -> Result<(), RunError> {
 
 fn found_words(legacy: &Legacy) -> Option<(&'static str, String)> {
     let kept = kept(legacy)?;
-    Some(("log_found", format!("the process before this one left {kept}: they are kept")))
+    Some(("log_found", format!("the process before this one left {kept}; all of it is kept")))
 }
 
 fn given_up_words(legacy: &Legacy) -> Option<(&'static str, String)> {
     let lost = kept(legacy)?;
-    Some(("log_lost", format!("another disk is adopted: {lost} are lost")))
+    Some(("log_lost", format!("another disk is adopted; lost with it: {lost}")))
 }
 
 /// What the process before has kept; `None`: nothing.
@@ -224,7 +224,7 @@ fn kept(legacy: &Legacy) -> Option<String> {
 fn damage_words(damage: &Damage) -> String {
     let lost = wording::damaged(damage);
     format!(
-        "the log that the process before this one left is damaged: {lost} are lost if the target lost its memory"
+        "the log that the process before this one left is damaged; lost, if the target lost its memory: {lost}"
     )
 }
 

@@ -35,7 +35,7 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         }
         Report::Replaying { changes, bytes } => (
             "replaying",
-            format!("the target lost its memory: {} are sent again", kept(*changes, *bytes)),
+            format!("the target lost its memory: {} {} sent again", kept(*changes, *bytes), are(*changes)),
         ),
         Report::Faulted { status, changes, bytes } => {
             let kept = kept(*changes, *bytes);
@@ -48,11 +48,11 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         }
         Report::LogLost { changes, bytes } => (
             "log_lost",
-            format!("{} are lost: nobody will send them again", kept(*changes, *bytes)),
+            format!("{} {} lost: nobody will send that again", kept(*changes, *bytes), are(*changes)),
         ),
         Report::LogLeft { changes, bytes } => (
             "log_left",
-            format!("{} are kept for the next start", kept(*changes, *bytes)),
+            format!("{} {} kept for the next start", kept(*changes, *bytes), are(*changes)),
         ),
         Report::LogMissing { changed: false } => (
             "log_missing",
@@ -65,10 +65,11 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
         Report::Missed { changes, bytes } => (
             "missed",
             format!(
-                "the other sharers were let go on without this one: {} of {} were answered with errors, and whether \
-                 they were executed is unknown",
+                "the other sharers were let go on without this one: {} of {} {} answered with errors, and the \
+                 outcome is unknown",
                 if *changes == 1 { "1 unanswered change".to_owned() } else { format!("{changes} unanswered changes") },
-                show_bytes(*bytes)
+                show_bytes(*bytes),
+                were(*changes)
             ),
         ),
         Report::Sharing(done) if done.why == Why::First => ("sharing", "requests flow".to_owned()),
@@ -82,7 +83,7 @@ pub fn of_report(report: &Report, told: &Told, config: &AttachmentConfig) -> Wor
                 text += &format!("; the longest wait was {}", span(done.longest));
             }
             if done.again.requests > 0 {
-                text += &format!("; sent {} again", requests(done.again.requests));
+                text += &format!("; sent {} again in all", requests(done.again.requests));
             }
             ("resumed", text)
         }
@@ -417,8 +418,16 @@ fn requests(count: u64) -> String {
 
 /// So many changes of so many bytes.
 pub fn kept(changes: u64, bytes: u64) -> String {
-    let changes = if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") };
-    format!("{changes} ({}) that were acknowledged and not flushed", show_bytes(bytes))
+    let many = if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") };
+    format!("{many} ({}) that {} acknowledged and not flushed", show_bytes(bytes), were(changes))
+}
+
+fn are(count: u64) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
+fn were(count: u64) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }
 
 /// Of a log nothing of which can be read.

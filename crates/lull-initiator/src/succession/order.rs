@@ -85,7 +85,14 @@ impl Daemon {
             return Err(ApiError::new(
                 ErrorCode::WrongRole,
                 "a daemon that uses resources can only be replaced",
-                "`lull restart initiator`; `lull detach` or SIGTERM ends it",
+                format!(
+                    "`lull restart initiator` does that; {} ends an attachment, SIGTERM the daemon",
+                    self.attachments
+                        .iter()
+                        .map(|one| format!("`lull detach {}`", one.config().name))
+                        .collect::<Vec<_>>()
+                        .join(" or ")
+                ),
             ));
         }
         if self.restarting.is_some() || self.is_stopping() {

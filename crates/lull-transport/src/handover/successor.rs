@@ -61,7 +61,10 @@ impl Heir {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SuccessorError {
-    #[error("the successor {binary} could not be started: {source}", binary = .binary.display())]
+    #[error(
+        "the successor {binary} could not be started, and nobody was paused: {source}; put a release there that runs here",
+        binary = .binary.display()
+    )]
     Start { binary: PathBuf, source: io::Error },
     #[error("the successor could not be spoken to: {0}")]
     Channel(#[from] io::Error),

@@ -52,10 +52,7 @@ impl RestartView {
 
     fn title(&self) -> String {
         let restart = &self.restart;
-        let what = match restart.kind {
-            RestartKind::Pause => "pause",
-            _ => "restart",
-        };
+        let what = what_it_is(restart.kind);
         let reason = match &*restart.reason {
             "" => String::new(),
             reason => format!(": {reason}"),
@@ -82,6 +79,14 @@ impl RestartView {
             Some(then) => format!("  {phase} for {lasted}, {left} left, then: {then}"),
             None => format!("  {phase} for {lasted}, {left} left"),
         }
+    }
+}
+
+/// A restart, or the pause for one that something else performs, as one word.
+pub fn what_it_is(kind: RestartKind) -> &'static str {
+    match kind {
+        RestartKind::Pause => "pause",
+        _ => "restart",
     }
 }
 

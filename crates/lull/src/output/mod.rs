@@ -11,7 +11,7 @@ mod table;
 
 pub use clock_time::Zone;
 pub use fit::fit;
-pub use live::{RestartView, phase_words, question_lines};
+pub use live::{RestartView, phase_words, question_lines, what_it_is};
 pub use record::{record_list, record_text, summary};
 pub use screen::{Screen, size_of, width_of};
 pub use status::status_text;

@@ -8,6 +8,7 @@ use lull_admin::{
 
 use super::clock_time::Zone;
 use super::event_line;
+use super::live::what_it_is;
 use super::sequence::sequence;
 use super::table::{or_dash, within};
 use crate::units::show_ms;
@@ -48,7 +49,8 @@ const PAPER: usize = 100;
 pub fn record_text(record: &RestartRecord, zone: &Zone, width: Option<usize>) -> String {
     let mut text = String::new();
     let when = format!("{} {}", zone.date(record.started), zone.time(record.started));
-    let _ = writeln!(text, "restart {} of {} ({}), {when}", record.id, record.node, record.kind);
+    let what = what_it_is(record.kind);
+    let _ = writeln!(text, "{what} {} of {} ({}), {when}", record.id, record.node, record.kind);
     let _ = writeln!(text, "reason: {}", or_dash(&record.reason));
     text.push_str(&summary(record, width));
     if !record.transitions.is_empty() {

@@ -9,7 +9,7 @@ use lull_admin::{
 };
 
 use super::clock_time::Zone;
-use super::live::phase_words;
+use super::live::{phase_words, what_it_is};
 use super::table::{or_dash, within};
 use crate::units::{counted, show_ms};
 
@@ -193,7 +193,8 @@ fn restart_text(text: &mut String, status: &Status, restart: &RestartStatus, zon
     let phase_age = age(status, restart.phase_since);
     let _ = writeln!(
         text,
-        "\nrestart {} ({}) since {}{reason}\n  {} for {phase_age}{}",
+        "\n{} {} ({}) since {}{reason}\n  {} for {phase_age}{}",
+        what_it_is(restart.kind),
         restart.id,
         restart.kind,
         zone.time(restart.started),
@@ -373,7 +374,7 @@ fn retaining_text(text: &mut String, attachment: &AttachmentStatus) {
     }
     if kept.replayed_changes > 0 {
         let bytes = show_bytes(kept.replayed_bytes);
-        let changes = counted(kept.replayed_changes, "change", "changes");
+        let changes = counted(kept.replayed_changes, "acknowledged change", "acknowledged changes");
         parts.push(format!("{changes} sent again, {bytes}"));
     }
     if !parts.is_empty() {

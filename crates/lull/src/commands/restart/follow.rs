@@ -14,7 +14,7 @@ use super::outcome::history;
 use super::watch::{Seen, Watch};
 use crate::daemon::Which;
 use crate::exit::Failure;
-use crate::output::{RestartView, phase_words};
+use crate::output::{RestartView, phase_words, what_it_is};
 use crate::units::show_ms;
 
 /// A daemon that has been away for so long, and for longer than three expected downtimes, is
@@ -237,13 +237,14 @@ impl Follower {
         }
         let lasted = show_ms(u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX));
         let (id, history) = (self.order.id, history(self.order.which, self.order.id));
+        let what = what_it_is(self.order.kind);
         Err(Failure::Unreachable(match why {
             Some(why) => format!(
-                "restart {id}: the daemon has not served for {lasted}: it {why}\n  next: mend that: it \
+                "{what} {id}: the daemon has not served for {lasted}: it {why}\n  next: mend that: it \
                  tries again every second (`lull status`), and initiators hold; when it serves, `{history}`"
             ),
             None => format!(
-                "restart {id}: the daemon has been away for {lasted}, last seen: {}\n  next: look for its \
+                "{what} {id}: the daemon has been away for {lasted}, last seen: {}\n  next: look for its \
                  process and its log; when it runs, `{history}`",
                 phase_words(self.phase, self.order.kind),
             ),
@@ -256,6 +257,7 @@ impl Follower {
             Some(Which::Initiator) => "`lull status` shows it",
             Some(Which::Target) | None => "`lull abort` gives it up, `lull status` shows it",
         };
-        Failure::failed(format!("restart {id} goes on without being watched\n  next: {next}"))
+        let what = what_it_is(self.order.kind);
+        Failure::failed(format!("{what} {id} goes on without being watched\n  next: {next}"))
     }
 }

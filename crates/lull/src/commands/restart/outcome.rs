@@ -5,7 +5,7 @@ use lull_admin::{Outcome, OutcomeKind, RestartKind, RestartRecord, Role};
 use super::follow::Followed;
 use crate::daemon::{AdminArgs, Which};
 use crate::exit::Failure;
-use crate::output::{print_json, summary, width_of};
+use crate::output::{print_json, summary, what_it_is, width_of};
 
 /// Says what came of it.
 ///
@@ -21,7 +21,8 @@ pub fn conclude(
     match followed {
         Followed::Ended(record) => {
             let width = width_of(std::io::stderr());
-            eprint!("restart {}: {}", record.id, summary(&record, width));
+            let what = what_it_is(record.kind);
+            eprint!("{what} {}: {}", record.id, summary(&record, width));
             if json {
                 print_json(&record)?;
             }
@@ -48,16 +49,18 @@ fn verdict(record: &RestartRecord, which: Option<Which>) -> Result<(), Failure> 
     let Some(outcome) = &record.outcome else {
         return Err(Failure::failed(format!("restart {} has no outcome", record.id)));
     };
+    let what = what_it_is(record.kind);
+    let done = if record.kind == RestartKind::Pause { "paused" } else { "restarted" };
     match outcome.kind {
         OutcomeKind::Completed | OutcomeKind::Proceeded => Ok(()),
         OutcomeKind::Aborted if !outcome.not_ready.is_empty() => Err(Failure::NotReady(format!(
-            "not restarted: not ready: {}\n  next: see to them, or `lull restart \
+            "not {done}: not ready: {}\n  next: see to them, or `lull {what} \
                  --on-pause-timeout proceed`: they hold, and replay afterwards",
             outcome.not_ready.join("; ")
         ))),
-        OutcomeKind::Aborted => Err(Failure::failed(format!("not restarted{}", why(outcome)))),
+        OutcomeKind::Aborted => Err(Failure::failed(format!("not {done}{}", why(outcome)))),
         OutcomeKind::Failed | OutcomeKind::Unknown => Err(Failure::failed(format!(
-            "the restart has failed{}\n  next: `{}` tells how it went",
+            "the {what} has failed{}\n  next: `{}` tells how it went",
             why(outcome),
             history(which, record.id)
         ))),
