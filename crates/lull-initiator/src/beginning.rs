@@ -38,12 +38,17 @@ pub(crate) fn logs(
     if let Some(estate) = &mut estate {
         passed.handed_over.extend(estate.fds.extract_if(|name, _| vault::is_label(name)));
     }
-    let mut logs = Vec::new();
-    for (attachment, (_, kept, _)) in config.attachments.iter().zip(opened) {
-        let mut log = heritage::open(config, attachment, kept, &mut passed, estate.is_some())?;
-        log.keep();
+    let all = || config.attachments.iter().zip(opened).map(|(one, (_, kept, _))| (one, kept));
+    if let Keeping::Process(_) = &config.keeping {
+        let names: Vec<_> = all().map(|(one, kept)| (&*one.name, kept.attachment)).collect();
+        passed = passed.and_by_keepers(&config.state_dir, &names);
+    }
+    let opened =
+        all().map(|(one, kept)| heritage::open(config, one, kept, &mut passed, estate.is_some()));
+    let mut logs = opened.collect::<Result<Vec<_>, _>>()?;
+    heritage::keep(&mut logs);
+    for ((attachment, _), log) in all().zip(&logs) {
         footing::bring_in(attachment, &log.journal);
-        logs.push(log);
     }
     Ok(logs)
 }

@@ -176,16 +176,19 @@ fn let_go(vault: &mut Vault, attachment: &str, names: &[&str]) {
     }
 }
 
-impl Log {
-    /// From here on the next life finds it there. That it would not keeps nobody from serving.
-    pub fn keep(&mut self) {
-        let log = self.settled().map(|_| (vault::LOG, self.journal.as_fd()));
-        let note = self.note.as_ref().map(|note| (vault::AWAITED, note.as_fd()));
-        let all: Vec<_> = log.into_iter().chain(note).collect();
-        if let Err(error) = self.vault.keep(&all) {
+/// From here on the next life finds them there. That it would not keeps nobody from serving.
+pub fn keep(logs: &mut [Log]) {
+    let all = logs.iter_mut().map(|one| {
+        let log = one.settled().map(|_| (vault::LOG, one.journal.as_fd()));
+        let note = one.note.as_ref().map(|note| (vault::AWAITED, note.as_fd()));
+        (&mut one.vault, log.into_iter().chain(note).collect::<Vec<_>>())
+    });
+    let kept = vault::side_by_side(all, |(vault, fds)| vault.keep(&fds));
+    for (log, kept) in logs.iter_mut().zip(kept) {
+        if let Err(error) = kept {
             let why = not_kept(&error);
-            self.told.push(("log_not_kept", why.clone()));
-            self.fault = Some(why);
+            log.told.push(("log_not_kept", why.clone()));
+            log.fault = Some(why);
         }
     }
 }
@@ -231,6 +234,7 @@ fn damage_words(damage: &Damage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::beginning;
     use crate::config::{Keeping, Policy, ShutdownConfig, Starter};
     use crate::life;
     use crate::medium::{MediumConfig, Taken};
@@ -238,13 +242,17 @@ mod tests {
     use crate::states;
     use lull_admin::{AdminAddr, Place, ResourceUri};
     use lull_proto::initiator::{Ask, Memory};
-    use lull_transport::Addr;
+    use lull_transport::{Addr, handover};
     use lull_wire::{
         AttachmentId, Digest, Epoch, InstanceId, OpCode, RequestFlags, ResourceId, Tenure,
+    };
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept, bind, socket_with,
     };
     use std::os::fd::AsFd;
     use std::path::Path;
     use std::time::Duration;
+    use std::{slice, thread};
     use tokio::sync::mpsc;
     use tokio::task::LocalSet;
 
@@ -361,7 +369,7 @@ mod tests {
             matches!(&log.legacy, Legacy::Kept { settled: ONE, changes } if changes.len() == 1)
         );
         assert_eq!(log.journal.copy(0).map(|(payload, _)| payload), Some(vec![9; 512]));
-        log.keep();
+        keep(slice::from_mut(&mut log));
         assert!(saved.path().exists(), "as long as this life may come to nothing");
         remove_saved(&config).unwrap();
         assert!(!saved.path().exists());
@@ -410,6 +418,43 @@ mod tests {
         let failed = LocalSet::new().run_until(life::serve(config, stops, |_| {})).await;
         assert!(failed.is_err(), "no socket can be there");
         assert!(saved.path().exists());
+    }
+
+    /// [INIT-1] Consumers wait, and who hands over to this process waits for a limited time: of keepers that hang each would take
+    /// its own.
+    #[test]
+    fn keepers_are_asked_and_started_side_by_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let starter = dir.path().join("starter");
+        let mut config = config(dir.path());
+        config.keeping = Keeping::Process(Starter::ServiceManager(starter.clone()));
+        config
+            .attachments
+            .push(AttachmentConfig { name: "db2".into(), ..config.attachments[0].clone() });
+        let opened = config.attachments.iter();
+        let opened = opened.map(|one| states::open(&config.node, dir.path(), one).unwrap());
+        let opened: Vec<_> = opened.collect();
+        let listen = |path: &Path| {
+            let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+            let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+            bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+            rustix::net::listen(&socket, 2).unwrap();
+            socket
+        };
+        let [one, other] = ["db1.keeper", "db2.keeper"].map(|name| listen(&dir.path().join(name)));
+        let starts = listen(&starter);
+        let keepers = thread::spawn(move || {
+            // Neither is answered before both are there.
+            for sockets in [[&one, &other], [&starts, &starts]] {
+                for line in sockets.map(|socket| accept(socket).unwrap()) {
+                    handover::recv_fds(&line).unwrap();
+                    handover::send_fds(&line, &[], b"kept").unwrap();
+                }
+            }
+        });
+        let logs = beginning::logs(&config, &opened, None, true).unwrap();
+        assert!(logs.iter().all(|log| log.fault.is_none()), "a keeper has each");
+        keepers.join().unwrap();
     }
 
     /// [CONN-1] Nobody would be heard there.

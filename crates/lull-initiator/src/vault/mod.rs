@@ -8,7 +8,9 @@ mod program;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 
 use lull_transport::handover;
 use lull_wire::AttachmentId;
@@ -26,7 +28,12 @@ pub struct Passed {
     pub stored: HashMap<String, OwnedFd>,
     /// By the process before, which nobody may have it from but this one.
     pub handed_over: HashMap<String, OwnedFd>,
+    /// By the keepers of attachments that were asked, or why one does not give it.
+    pub given: HashMap<AttachmentId, io::Result<Option<Given>>>,
 }
+
+/// A keeper, and what it keeps.
+pub type Given = (program::Keeper, Kept);
 
 impl Passed {
     /// What a service manager kept for this process.
@@ -40,6 +47,13 @@ impl Passed {
             }
         });
         Self { stored: stored.collect(), ..Self::default() }
+    }
+
+    /// The same with what keepers have for these attachments, of which the states are in `dir`.
+    pub fn and_by_keepers(mut self, dir: &Path, all: &[(&str, AttachmentId)]) -> Self {
+        let asked = side_by_side(all, |(name, _)| program::find(dir, name));
+        self.given.extend(all.iter().map(|(_, id)| *id).zip(asked));
+        self
     }
 
     fn has(&self, label: &str) -> bool {
@@ -60,6 +74,22 @@ const ALL: [&str; 4] = [LOG, FUSE, MOUNT, AWAITED];
 
 /// Descriptors under their names.
 pub type Kept = Vec<(String, OwnedFd)>;
+
+/// Does something for each at the same time. One keeper that hangs takes its whole time, and many are to take no longer than that:
+/// whoever waits for a process that begins has a limit, too.
+pub fn side_by_side<T: Send, R: Send>(
+    all: impl IntoIterator<Item = T>,
+    act: impl Fn(T) -> io::Result<R> + Sync,
+) -> Vec<io::Result<R>> {
+    let act = &act;
+    thread::scope(|scope| {
+        let begin = |one| thread::Builder::new().spawn_scoped(scope, move || act(one));
+        let begun: Vec<_> = all.into_iter().map(begin).collect();
+        let ended =
+            |one: ScopedJoinHandle<'_, _>| one.join().unwrap_or_else(|panic| resume_unwind(panic));
+        begun.into_iter().map(|one| one.and_then(ended)).collect()
+    })
+}
 
 /// Which process the next life finds.
 #[derive(Debug, Default)]
@@ -121,23 +151,22 @@ impl Vault {
     /// There is a keeper, and it does not give it.
     pub fn find(&mut self, passed: &mut Passed) -> io::Result<HashMap<String, OwnedFd>> {
         let mut found = HashMap::new();
-        if let Keeping::Process(_) = &self.keeping {
-            let in_hand = |name| passed.has(&label(self.id, name));
-            let kept = match program::find(&self.dir, &self.attachment) {
-                // Who has it in his hands does not need one who does not give it: another one will keep it.
-                Err(error) if in_hand(LOG) || in_hand(FUSE) => {
-                    tracing::warn!("{}: {error}; another one is started", self.attachment);
-                    None
-                }
-                found => found?,
-            };
-            if let Some((keeper, kept)) = kept {
-                self.place = Place::Good(keeper);
-                for (name, fd) in &kept {
-                    found.insert(name.clone(), fd.try_clone()?);
-                }
-                self.kept = kept;
+        let given = passed.given.remove(&self.id).unwrap_or(Ok(None));
+        let in_hand = |name| passed.has(&label(self.id, name));
+        let given = match given {
+            // Who has it in his hands does not need one who does not give it: another one will keep it.
+            Err(error) if in_hand(LOG) || in_hand(FUSE) => {
+                tracing::warn!("{}: {error}; another one is started", self.attachment);
+                None
             }
+            given => given?,
+        };
+        if let Some((keeper, kept)) = given {
+            self.place = Place::Good(keeper);
+            for (name, fd) in &kept {
+                found.insert(name.clone(), fd.try_clone()?);
+            }
+            self.kept = kept;
         }
         for name in ALL {
             let label = label(self.id, name);
@@ -297,7 +326,8 @@ mod tests {
         let mut vault = Vault::new(&Keeping::Process(starter), dir.path(), "db1", id);
         let fuse = tempfile::tempfile().unwrap().into();
         let handed_over = HashMap::from([(label(id, FUSE), fuse)]);
-        let found = vault.find(&mut Passed { handed_over, ..Passed::default() }).unwrap();
+        let passed = Passed { handed_over, ..Passed::default() };
+        let found = vault.find(&mut passed.and_by_keepers(dir.path(), &[("db1", id)])).unwrap();
         assert!(found.contains_key(FUSE));
         keeper.join().unwrap();
     }
@@ -378,7 +408,8 @@ mod tests {
             let starter = Starter::Daemon(dir.path().join("lull"));
             let mut vault = Vault::new(&Keeping::Process(starter), dir.path(), "db1", id);
             let handed_over = HashMap::from([(label(id, LOG), fd.try_clone().unwrap())]);
-            let found = vault.find(&mut Passed { handed_over, ..Passed::default() }).unwrap();
+            let passed = Passed { handed_over, ..Passed::default() };
+            let found = vault.find(&mut passed.and_by_keepers(dir.path(), &[("db1", id)])).unwrap();
             assert!(is_same(&found[LOG], fd), "what the process before has written");
             assert_eq!(!vault.kept.is_empty(), is_kept, "the other one is to be kept anew");
         }
