@@ -195,7 +195,8 @@ impl Vault {
         let new = fds.iter().filter(is_new);
         let new = new.map(|(name, fd)| Ok(((*name).to_owned(), fd.try_clone_to_owned()?)));
         let new = new.collect::<io::Result<Kept>>()?;
-        // One who could not be replaced has not what is to be kept, though all of it was given to be kept before.
+        // One who could not be replaced has too little of what is to be kept, though all of it was given to be kept before, or
+        // something that the next life is not to find any more.
         let lacks = matches!((&self.keeping, &self.place), (Keeping::Process(_), Place::Old(_)));
         if new.is_empty() && !lacks {
             return Ok(());

@@ -159,7 +159,7 @@ impl NbdDevice {
             self.ask(command::RECONFIGURE, attributes, what)?;
             drop(theirs);
             // It reports no error where no connection of its own has ended: it has let go of this one.
-            if !has_ended(&ours).map_err(|error| self.refused(what, error))? {
+            if !is_let_go(&ours).map_err(|error| self.refused(what, error))? {
                 return Ok(ours);
             }
             std::thread::sleep(LOOK_EVERY);
@@ -267,7 +267,7 @@ fn still_open(error: NbdDeviceError) -> NbdDeviceError {
 }
 
 /// Whether nobody has the other end any more, whatever there is still to be read.
-fn has_ended(ours: &UnixStream) -> io::Result<bool> {
+fn is_let_go(ours: &UnixStream) -> io::Result<bool> {
     let mut looked = [PollFd::new(ours, PollFlags::empty())];
     retry_on_intr(|| poll(&mut looked, Some(&Timespec::default())))?;
     Ok(looked[0].revents().contains(PollFlags::HUP))
@@ -297,9 +297,9 @@ mod tests {
     fn a_socket_that_nobody_took_is_known_by_its_end() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         io::Write::write_all(&mut theirs, b"to be read first").unwrap();
-        assert!(!has_ended(&ours).unwrap());
+        assert!(!is_let_go(&ours).unwrap());
         drop(theirs);
-        assert!(has_ended(&ours).unwrap());
+        assert!(is_let_go(&ours).unwrap());
     }
 
     #[test]
