@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use lull_frontend::nbd::kernel::{Held, NbdDeviceError};
 use lull_transport::Stream;
@@ -30,6 +31,7 @@ pub enum LineError {
 
 impl FullLine {
     /// Gives the kernel one in place of a connection that has ended: what was in flight there comes again, behind what waits.
+    /// It may take seconds, and is over when this is dropped.
     ///
     /// # Errors
     /// What stands in the way.
@@ -58,7 +60,7 @@ impl FullLine {
     }
 }
 
-/// Gives the kernel an empty connection in place of one that has ended; our end of it.
+/// Gives the kernel an empty connection in place of one that has ended, as [`FullLine::give`] does a full one; our end of it.
 ///
 /// # Errors
 /// What stands in the way.
@@ -72,16 +74,24 @@ async fn reconnect(
     begin: impl Fn(&UnixStream) -> io::Result<usize> + Send + 'static,
 ) -> Result<(Stream, usize), LineError> {
     let (device, name) = (held.device().clone(), held.name().to_owned());
+    // Whoever does not wait for this any more has the device to let go of, and would be cut off over tries that nobody wants.
+    let wanted = Arc::new(());
+    let still_wanted = Arc::downgrade(&wanted);
     let reconnecting = tokio::task::spawn_blocking(move || {
         let mut begun = 0;
         let ours = device.reconnect(&name, || {
+            if still_wanted.strong_count() == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             let (ours, theirs) = UnixStream::pair()?;
             begun = begin(&theirs)?;
             Ok((ours, theirs))
         })?;
         Ok::<_, NbdDeviceError>((ours, begun))
     });
-    let (ours, begun) = reconnecting.await.map_err(io::Error::other)??;
+    let reconnected = reconnecting.await;
+    drop(wanted);
+    let (ours, begun) = reconnected.map_err(io::Error::other)??;
     Ok((stream(ours)?, begun))
 }
 

@@ -113,7 +113,7 @@ impl KernelNbd {
             if let Some(resumed) = handed {
                 return Ok(Self { held, waited: false, line: Line::Handed(Box::new(resumed)) });
             }
-            let over = || ends(attachment.face.closer().stage());
+            let over = || is_over(attachment, attachment.face.closer().stage(), false);
             if let Some(full) = early
                 && let Some(empty) = full.emptied(over).await?
             {
@@ -268,11 +268,6 @@ pub async fn give_up(attachment: &Attachment) -> Result<Option<PathBuf>, KernelN
     Ok(Some(path.clone()))
 }
 
-/// Whether the face is closed, or its consumers go to another process.
-fn ends(stage: Stage) -> bool {
-    matches!(stage, Stage::Closed | Stage::Parting)
-}
-
 /// Whether nobody serves the device any more; `asked`: users have asked what is not answered, for which an attachment that is to
 /// end waits.
 fn is_over(attachment: &Attachment, stage: Stage, asked: bool) -> bool {
@@ -286,12 +281,15 @@ fn is_over(attachment: &Attachment, stage: Stage, asked: bool) -> bool {
 /// Another connection instead of one that the kernel has ended; `None` where the device or the attachment has ended.
 async fn another(held: &Held, attachment: &Attachment, asked: bool) -> Option<Stream> {
     let closer = attachment.face.closer();
-    let pause = async |span| {
-        let over = closer.when(|stage| is_over(attachment, stage, asked));
-        tokio::time::timeout(span, over).await.is_err()
-    };
+    let over = || closer.when(|stage| is_over(attachment, stage, asked));
+    let pause = async |span| tokio::time::timeout(span, over()).await.is_err();
     while pause(BREATH).await && held.is_connected() {
-        match new_line(held).await {
+        let given = tokio::select! {
+            biased;
+            () = over() => break,
+            given = new_line(held) => given,
+        };
+        match given {
             Ok(stream) => return Some(stream),
             Err(error) => warn(attachment, &held.path().display().to_string(), &error),
         }
@@ -379,9 +377,13 @@ async fn given_back(
 ) -> Result<Option<Stream>, KernelNbdError> {
     let device = held.device();
     *again = again.take().or_else(|| AsksAgain::if_asked(device, attachment));
-    let full = FullLine::give(held).await?;
     let closer = attachment.face.closer();
     let over = |asked| is_over(attachment, closer.stage(), asked);
+    let full = tokio::select! {
+        biased;
+        () = closer.when(|_| over(again.is_some())) => return Ok(None),
+        full = FullLine::give(held) => full?,
+    };
     while attachment.holds() && !over(again.is_some()) {
         tokio::select! {
             () = closer.when(|stage| stage == Stage::Parting) => {}
