@@ -33,10 +33,11 @@ impl AsksAgain {
         (!is_idle(device, attachment)).then(|| Self::begin(attachment))
     }
 
-    /// Ends when all of it was asked and answered, or the attachment has ended.
+    /// Ends when all of it was asked and answered, or the attachment has ended, or is not waited for any more: what is taken then
+    /// can still be answered, and what is answered be flushed.
     pub async fn over(&self, device: &NbdDevice, attachment: &Attachment) {
         let mut looks = Looks::default();
-        while !attachment.has_ended() && !looks.are_enough() {
+        while !attachment.has_ended() && !attachment.hurries() && !looks.are_enough() {
             tokio::time::sleep(LOOK_EVERY).await;
             looks.look(attachment.holds(), || is_idle(device, attachment));
         }

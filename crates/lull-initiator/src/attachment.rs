@@ -87,6 +87,8 @@ pub struct Attachment {
     pub(crate) turned: Notify,
     /// Another process has its consumers from here on: nothing happens to it any more.
     pub(crate) frozen: Cell<bool>,
+    /// It is to end, and has been waited for long enough.
+    hurries: Cell<bool>,
     /// Something was answered, as far as somebody waits for that.
     pub(crate) answered: Notify,
     alarm: Alarm,
@@ -229,6 +231,7 @@ impl Attachment {
             guard: RefCell::new(guard),
             turned: Notify::new(),
             frozen: Cell::new(false),
+            hurries: Cell::new(false),
             answered: Notify::new(),
             alarm: Alarm::default(),
             heard: Cell::new(0),
@@ -388,6 +391,7 @@ impl Attachment {
 
     /// Ends the attachment: consumers are heard no more, what they asked is finished, DETACH follows [CONN-5].
     pub fn detach(self: &Rc<Self>, at_once: bool) {
+        self.hurries.set(self.hurries.get() | at_once);
         self.close_face();
         self.handle(Event::Detach { at_once });
     }
@@ -466,6 +470,11 @@ impl Attachment {
     /// Whether it has ended, for this process.
     pub fn has_ended(&self) -> bool {
         self.frozen.get() || matches!(self.core.borrow().machine.phase(), Phase::Ended(_))
+    }
+
+    /// Whether it is to end however its target stands.
+    pub fn hurries(&self) -> bool {
+        self.hurries.get()
     }
 
     /// When its machine wants to be woken.
