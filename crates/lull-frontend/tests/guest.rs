@@ -476,6 +476,50 @@ fn a_ring_that_makes_no_sense_is_served_no_more_and_the_others_are() {
     });
 }
 
+/// [INIT-1] What its guest broke is never answered, whoever serves it: no process waits with its leaving for that. What came before
+/// is waited for.
+#[test]
+fn a_ring_that_makes_no_sense_keeps_nobody_from_leaving() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let identity = Identity::default();
+        let (disk, mut machine) = held(&board, identity.clone()).await;
+        machine.offer(0, &[(DATA + 8192, 16, 0)]);
+        machine.kick(0);
+        while machine.told.borrow().is_empty() {
+            yield_now().await;
+        }
+        assert!(matches!(machine.told.borrow()[0], Told::Broken { queue: 0, .. }));
+        assert_eq!(identity.unrecorded.count(), 1, "the write is under way");
+        disk.release();
+        assert_eq!(machine.wait_used(0, 1).await.len(), 1);
+        assert_eq!((machine.status(DATA), identity.unrecorded.count()), (0, 0));
+    });
+}
+
+/// [TIMER-5] Nor does a monitor wait for its stop, where a request cannot be answered into the memory that it has now.
+#[test]
+fn a_ring_that_breaks_over_its_stop_is_stopped() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let (disk, machine) = held(&board, Identity::default()).await;
+        machine.send(5, 1, &words(&[0, 0]), &[]);
+        let answer = async {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            disk.release();
+        };
+        let stop = words(&[0, 0]);
+        let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), answer);
+        assert_eq!(state.0[..4], words(&[0]));
+        let told = machine.told.take();
+        assert!(!told.iter().any(|one| matches!(one, Told::Stops { .. })), "{told:?}");
+    });
+}
+
 /// Data outside of the guest's memory fails the request and not the ring.
 #[test]
 fn data_that_is_nowhere_fails_its_request() {

@@ -42,9 +42,25 @@ pub struct Shared {
 pub struct Unrecorded(Rc<Cell<usize>>);
 
 impl Unrecorded {
-    /// How many are taken and not answered.
+    /// How many are taken and can still be answered.
     pub fn count(&self) -> usize {
         self.0.get()
+    }
+
+    fn one(&self) -> Unheard {
+        self.0.update(|count| count + 1);
+        Unheard(self.clone())
+    }
+}
+
+/// One of them, until it is answered, its ring ends, or its guest has broken the ring with it: that one waits for a reset, whoever
+/// serves it.
+#[derive(Debug)]
+struct Unheard(Unrecorded);
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        self.0.0.update(|count| count - 1);
     }
 }
 
@@ -123,6 +139,8 @@ struct Slot {
     status: u64,
     /// Where it is asked for in several parts.
     _halfway: Option<Halfway>,
+    /// Where it is on no record.
+    _unheard: Option<Unheard>,
 }
 
 /// Something to ask a device.
@@ -235,6 +253,7 @@ impl Live {
         }
         let Some(ring) = &mut state.ring else { return Ok(None) };
         let again = state.again.pop_front();
+        let _unheard = state.track.is_none().then(|| self.shared.unrecorded.one());
         let head = match again {
             Some(head) => head,
             None => {
@@ -246,9 +265,6 @@ impl Live {
                     track.begin(head);
                 }
                 self.owed.set(self.owed.get() + 1);
-                if state.track.is_none() {
-                    self.shared.unrecorded.0.update(|count| count + 1);
-                }
                 head
             }
         };
@@ -280,7 +296,8 @@ impl Live {
                 let several = data.is_some() && length > most;
                 let _halfway = several.then(|| self.halfway());
                 let (done, part) = (0, 0);
-                let slot = Slot { op, offset, length, done, part, data, status, _halfway };
+                let slot =
+                    Slot { op, offset, length, done, part, data, status, _halfway, _unheard };
                 let slot = state.slots[usize::from(head)].insert(slot);
                 return Ok(Some(Step::Ask(slot.ask(head, most))));
             }
@@ -344,6 +361,7 @@ impl Live {
         if let Err(fault) = self.finish(state, &memory, head, slot.status, status, written) {
             state.fault.get_or_insert(fault);
             self.work.notify_one();
+            self.idle.notify_waiters();
         }
     }
 
@@ -360,9 +378,8 @@ impl Live {
         if let Some(ring) = &mut state.ring {
             ring.put(memory, head, written + 1)?;
         }
-        match &mut state.track {
-            Some(track) => track.end(head),
-            None => self.shared.unrecorded.0.update(|count| count - 1),
+        if let Some(track) = &mut state.track {
+            track.end(head);
         }
         self.news.notify_one();
         self.owed.set(self.owed.get() - 1);
@@ -414,11 +431,11 @@ impl Live {
         self.work.notify_one();
     }
 
-    /// Ends when nothing that was taken is left; never where the ring is broken.
+    /// Ends when nothing that was taken is left. Nobody waits for a ring that its guest has broken.
     pub async fn idle(&self) {
         loop {
             let changed = self.idle.notified();
-            if self.owed.get() == 0 {
+            if self.owed.get() == 0 || self.fault().is_some() {
                 return;
             }
             changed.await;
@@ -463,9 +480,7 @@ impl Live {
     pub fn end(&self) {
         if !self.ended.replace(true) {
             self.shared.past.more(self.submitted.get());
-            if !self.is_tracked() {
-                self.shared.unrecorded.0.update(|count| count - self.owed.get());
-            }
+            self.state.borrow_mut().slots.clear();
         }
     }
 }

@@ -413,11 +413,7 @@ impl<D: Device + 'static> Guest<D> {
         let ring = self.ring(queue)?;
         if let Some((live, _)) = &ring.live {
             live.halt(true);
-            // Nobody waits for a ring that its guest has broken.
-            if live.fault().is_none()
-                && tokio::time::timeout(PATIENCE, live.idle()).await.is_err()
-                && !live.is_tracked()
-            {
+            if tokio::time::timeout(PATIENCE, live.idle()).await.is_err() && !live.is_tracked() {
                 settle(number, live, &*told).await;
             }
             ring.base = live.at().unwrap_or(ring.base);
@@ -432,7 +428,7 @@ impl<D: Device + 'static> Guest<D> {
     async fn finish(&mut self) -> Result<(), ServeEnd> {
         let lives = || self.rings.iter().filter_map(|ring| ring.live.as_ref());
         lives().for_each(|(live, _)| live.halt(true));
-        for (live, _) in lives().filter(|(live, _)| live.fault().is_none()) {
+        for (live, _) in lives() {
             live.idle().await;
         }
         Ok(())
