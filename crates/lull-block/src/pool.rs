@@ -174,6 +174,12 @@ impl Buffer {
         self.slot.as_ref().map(Slot::region)
     }
 
+    /// Bytes of its pool that nobody else has meanwhile: those of its class.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        self.slot.as_ref().map_or(0, |slot| slot.bytes().len())
+    }
+
     /// Forgets the bytes from `len` on; without effect if there are not as many.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

@@ -63,6 +63,11 @@ pub trait Device {
     /// which stops the face from reading further until [`Device::buffer_freed`].
     fn buffer(&self, length: u32) -> Option<Self::Buffer>;
 
+    /// Bytes that nobody else can have while somebody has this buffer: at least its own.
+    fn footprint(&self, buffer: &Self::Buffer) -> usize {
+        buffer.as_ref().len()
+    }
+
     /// Ends when [`Device::buffer`] may succeed again. It may end too early.
     fn buffer_freed(&self) -> impl Future<Output = ()>;
 

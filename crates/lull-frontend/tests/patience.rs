@@ -198,6 +198,31 @@ fn answers_that_are_not_taken_count_as_requests_do() {
     });
 }
 
+/// [SEC-4] A buffer may be longer than what is asked for, and others do not have the rest of it meanwhile.
+#[test]
+fn a_client_has_no_more_memory_than_is_meant_for_it_whatever_lengths_it_asks_for() {
+    local(async {
+        let mut disk = Memory::new(MIB);
+        disk.footprint = 16_384;
+        let (disks, disk) = Disks::one(disk);
+        let limits = Limits { bytes: 65_536, ..Limits::default() };
+        let (mut stream, _served) = served_with(&disks, limits);
+        let read = Request { flags: 0, command: 0, cookie: 1, offset: 0, length: 4096 };
+        disk.answers.set(Answers::Held);
+        stream.write_all(&[hello(), read.encode().repeat(16)].concat()).await.unwrap();
+        while disk.held() < 4 {
+            tokio::task::yield_now().await;
+        }
+        disk.answers.set(Answers::AtOnce);
+        disk.release();
+        stream.read_exact(&mut [0; 18 + 10]).await.unwrap();
+        for _ in 0..16 {
+            stream.read_exact(&mut vec![0; 16 + 4096]).await.unwrap();
+        }
+        assert!(disk.most_buffers_out() <= 65_536 / 16_384, "{}", disk.most_buffers_out());
+    });
+}
+
 /// [SEC-4] The same of what is answered without data, which takes memory of ours.
 #[test]
 fn answers_without_data_that_are_not_taken_are_few() {

@@ -547,6 +547,10 @@ impl Device for Disk {
         self.attachment.pool().take(length as usize).map(Bytes)
     }
 
+    fn footprint(&self, buffer: &Bytes) -> usize {
+        buffer.0.footprint()
+    }
+
     async fn buffer_freed(&self) {
         self.attachment.pool().freed().await;
     }

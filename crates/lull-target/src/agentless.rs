@@ -238,6 +238,10 @@ impl Device for Disk {
         self.local.pool.take(length as usize)
     }
 
+    fn footprint(&self, buffer: &Buffer) -> usize {
+        buffer.footprint()
+    }
+
     fn buffer_freed(&self) -> impl Future<Output = ()> {
         self.local.pool.freed()
     }

@@ -23,6 +23,7 @@ fn a_larger_class_serves_when_the_fitting_one_is_empty() {
     let small = pool.take(4096).unwrap();
     let large = pool.take(4096).unwrap();
     assert_eq!((large.len(), pool.in_use()), (4096, 4096 + 16384));
+    assert_eq!((small.footprint(), large.footprint()), (4096, 16384));
     assert!(pool.take(1).is_none());
     drop(small);
     assert!(pool.take(1).is_some());

@@ -81,6 +81,8 @@ pub struct Memory {
     /// What is answered to whoever asks for extents; where it is `None`, what the bytes tell.
     pub extents: RefCell<Option<Vec<Extent>>>,
     pub most_buffers: usize,
+    /// What each of them takes of what others need, in bytes; less than its own length counts as that.
+    pub footprint: usize,
     /// How many it says are waiting for a buffer.
     pub missed_by: Cell<usize>,
     pool: Rc<Pool>,
@@ -112,6 +114,7 @@ impl Memory {
             size: Cell::new(None),
             extents: RefCell::default(),
             most_buffers: 1024,
+            footprint: 0,
             missed_by: Cell::new(usize::MAX),
             pool: Rc::default(),
             waiting: Rc::default(),
@@ -206,6 +209,10 @@ impl Device for Memory {
         self.pool.out.set(out);
         self.pool.most_out.set(self.pool.most_out.get().max(out));
         Some(Lent { bytes: vec![0; length as usize], pool: Rc::clone(&self.pool) })
+    }
+
+    fn footprint(&self, buffer: &Lent) -> usize {
+        self.footprint.max(buffer.bytes.len())
     }
 
     fn buffer_freed(&self) -> impl Future<Output = ()> {

@@ -106,10 +106,10 @@ fn a_consumer_that_stops_in_the_middle_of_a_write_is_sent_away_when_another_one_
             assert!(said.is_err(), "nobody waits: {said:?}");
         }
 
-        // All buffers from 64 KiB to 1 MiB; who asks for more waits.
-        let connection = daemon.consumer().await;
-        for _ in 0..500 {
-            let connection = connection.clone();
+        // All buffers from 64 KiB to 1 MiB, which is what one consumer may have; who asks for more waits.
+        let others = [daemon.consumer().await, daemon.consumer().await];
+        for number in 0..500 {
+            let connection = others[number % 2].clone();
             tokio::task::spawn_local(async move { connection.read(0, vec![0; 64 << 10]).await });
         }
         let taken = async |daemon: &mut Daemon| {

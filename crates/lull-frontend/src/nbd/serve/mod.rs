@@ -35,8 +35,8 @@ pub struct Limits {
     /// Requests that are neither answered nor refused, and those whose data has not left; beyond it the connection is
     /// not read. Default 512.
     pub in_flight: usize,
-    /// Bytes of the payloads of those requests and of replies that are not sent yet; beyond it the
-    /// connection is not read, but one request always fits. Default 64 MiB.
+    /// Bytes of the buffers of those requests and of replies that are not sent yet, by their footprint; where one more
+    /// payload would be beyond it the connection is not read, but one request always fits. Default 64 MiB.
     pub bytes: usize,
     /// The receiving buffer's largest size in bytes; it grows as a client sends. Default 256 KiB,
     /// at least 32 KiB.

@@ -169,7 +169,7 @@ fn submit<D: Device>(
     agreed: &Agreed<D>,
     shared: &Rc<Shared<D::Buffer>>,
 ) {
-    let held = buffer.as_ref().map_or(0, |buffer| buffer.as_ref().len());
+    let held = buffer.as_ref().map_or(0, |buffer| agreed.device.footprint(buffer));
     let reply = reply(request, held, agreed, shared);
     agreed.device.submit(op, request.offset, request.length, buffer, reply);
 }
