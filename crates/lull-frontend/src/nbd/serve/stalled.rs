@@ -81,7 +81,9 @@ impl Wanting {
 }
 
 /// Ends with the reason where a client takes nothing of its replies, or sends nothing of a payload that it has begun,
-/// for too long, and somebody else waits for memory. One that has nothing to take and sends nothing may do so for ever.
+/// for too long, and somebody else waits for memory. One that has nothing to take and sends nothing may do so for ever. Another
+/// connection is somebody else, be it the same client's: nothing says that for sure. A process may have opened connections
+/// for others, who would then wait without end for each other's.
 pub(super) async fn stalled<D: Device>(
     shared: &Shared<D::Buffer>,
     device: &D,
