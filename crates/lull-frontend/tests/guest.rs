@@ -22,6 +22,13 @@ const GET_ID: u32 = 8;
 const DISCARD: u32 = 11;
 const ZEROES: u32 = 13;
 
+/// What others in this process have to do, they do.
+async fn a_while() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
+}
+
 fn range(sector: u64, sectors: u32, flags: u32) -> Vec<u8> {
     [&sector.to_le_bytes()[..], &sectors.to_le_bytes(), &flags.to_le_bytes()].concat()
 }
@@ -247,9 +254,7 @@ fn a_ring_begins_when_what_an_earlier_connection_asked_is_over() {
         assert!(machine.vanish().await.is_err());
         let mut machine = Machine::connect(&board, &disk, identity);
         machine.begin(FEATURES, 1).await;
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        a_while().await;
         assert_eq!(disk.held(), 1, "it waits");
         disk.answers.set(Answers::AtOnce);
         disk.release();
@@ -314,9 +319,7 @@ fn a_ring_without_a_record_is_stopped_in_the_end() {
         tokio::time::pause();
         let time_passes = async {
             for _ in 0..10 {
-                for _ in 0..100 {
-                    yield_now().await;
-                }
+                a_while().await;
                 tokio::time::advance(Duration::from_secs(20)).await;
             }
         };
@@ -364,17 +367,13 @@ fn a_quiet_disk_answers_what_it_took_and_takes_the_rest_later() {
     local(async {
         let (disk, mut machine) = held(&Board::new(), Identity::default()).await;
         machine.closer.quiet();
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        a_while().await;
         machine.ask(0, OUT, 1, DATA + 4096, Data::Out(&[1; 512]));
         machine.kick(0);
         disk.answers.set(Answers::AtOnce);
         disk.release();
         assert_eq!(machine.wait_used(0, 1).await.len(), 1);
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        a_while().await;
         assert_eq!(disk.ops.borrow().len(), 1, "it is not taken");
         machine.closer.go_on();
         assert_eq!(machine.wait_used(0, 1).await.len(), 1);
@@ -507,9 +506,7 @@ fn a_ring_that_breaks_over_its_stop_is_stopped() {
         let (disk, machine) = held(&board, Identity::default()).await;
         machine.send(5, 1, &words(&[0, 0]), &[]);
         let answer = async {
-            for _ in 0..100 {
-                yield_now().await;
-            }
+            a_while().await;
             disk.release();
         };
         let stop = words(&[0, 0]);
@@ -545,9 +542,7 @@ fn a_closed_disk_answers_what_it_took_and_takes_nothing_more() {
     local(async {
         let (disk, mut machine) = held(&Board::new(), Identity::default()).await;
         machine.closer.close();
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        a_while().await;
         machine.ask(0, OUT, 1, DATA + 4096, Data::Out(&[1; 512]));
         machine.kick(0);
         assert!(!machine.task.is_finished());
