@@ -76,6 +76,33 @@ impl Consumer {
         self.tasks.block_on(&self.runtime, lost(&self.disk, blocks))
     }
 
+    /// Writes that many pieces of so many blocks each, all at the same time.
+    #[track_caller]
+    pub fn write_pieces(&self, pieces: u64, blocks: u64) {
+        let one = async |piece: u64| {
+            let bytes = (piece * blocks..(piece + 1) * blocks).flat_map(content).collect();
+            let done = self.disk.write(piece * blocks * BLOCK, bytes, false).await;
+            done.expect("a write is acknowledged");
+        };
+        let lanes = (0..pieces).map(|piece| Box::pin(one(piece))).collect();
+        self.tasks.block_on(&self.runtime, all(lanes));
+    }
+
+    /// Reads them, all at the same time. How many of their blocks are not what was written.
+    #[track_caller]
+    pub fn lost_in_pieces(&self, pieces: u64, blocks: u64) -> usize {
+        let lost = Cell::new(0);
+        let one = async |piece: u64| {
+            let into = vec![0; (blocks * BLOCK) as usize];
+            let found = self.disk.read(piece * blocks * BLOCK, into).await.expect("a read");
+            let found = found.chunks(BLOCK as usize).zip(piece * blocks..);
+            lost.update(|lost| lost + found.filter(|(has, block)| *has != content(*block)).count());
+        };
+        let lanes = (0..pieces).map(|piece| Box::pin(one(piece))).collect();
+        self.tasks.block_on(&self.runtime, all(lanes));
+        lost.get()
+    }
+
     /// Flushes.
     #[track_caller]
     pub fn flush(&self) {

@@ -34,6 +34,7 @@ mod roster;
 mod service;
 mod sharers;
 mod shutdown;
+mod slow_way;
 mod stale;
 mod state;
 mod successor;

@@ -93,6 +93,8 @@ pub struct Attachment {
     pub(crate) answered: Notify,
     alarm: Alarm,
     heard: Cell<u64>,
+    /// The connection on which bytes came since the last deadline.
+    felt: Cell<Option<ConnId>>,
 }
 
 /// What changes.
@@ -235,6 +237,7 @@ impl Attachment {
             answered: Notify::new(),
             alarm: Alarm::default(),
             heard: Cell::new(0),
+            felt: Cell::new(None),
         })
     }
 
@@ -325,9 +328,18 @@ impl Attachment {
         }
     }
 
+    /// Bytes came, be they a piece of a payload whose end is far.
+    pub fn feel(&self, conn: ConnId) {
+        self.felt.set(Some(conn));
+    }
+
     /// A deadline may have come.
     pub fn tick(self: &Rc<Self>) {
         if self.deadline().is_some_and(|at| at <= self.made.clock.now()) {
+            // [CONN-2] A target that sent anything since the last one lives.
+            if let Some(conn) = self.felt.take() {
+                self.core.borrow_mut().machine.heard(conn);
+            }
             self.handle(Event::Tick);
         }
     }

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use lull_block::Buffer;
 use lull_proto::ConnId;
 use lull_proto::initiator::{Event, Slot};
-use lull_transport::{Inlet, Outlet, ReadHalf};
+use lull_transport::{Felt, Inlet, Outlet, ReadHalf};
 use lull_wire::messages::Reply;
 use lull_wire::{DecodeError, Digest, FrameHeader, HEADER_LENGTH, Kind, Message, Sender, extents};
+use tokio::io::AsyncRead;
 
 use crate::attachment::Attachment;
 use crate::buffer::{Bytes, Shared};
@@ -68,9 +69,10 @@ pub enum Carried {
 pub async fn receive(
     attachment: &Rc<Attachment>,
     conn: ConnId,
-    mut r: ReadHalf,
+    r: ReadHalf,
     outlet: &Outlet<Shared>,
 ) -> Over {
+    let mut r = Felt::new(r, || attachment.feel(conn));
     let mut inlet = Inlet::with_capacity(INLET);
     let mut unanswered = 0;
     loop {
@@ -94,7 +96,7 @@ async fn frame(
     attachment: &Rc<Attachment>,
     conn: ConnId,
     inlet: &mut Inlet,
-    r: &mut ReadHalf,
+    r: &mut (impl AsyncRead + Unpin),
 ) -> Result<Kind, Over> {
     let header = loop {
         match FrameHeader::read(inlet.bytes(), Sender::Target)? {
@@ -146,7 +148,7 @@ impl Filling<'_> {
         &mut self,
         payload: Digest,
         inlet: &mut Inlet,
-        r: &mut ReadHalf,
+        r: &mut (impl AsyncRead + Unpin),
     ) -> Result<(), Over> {
         let bytes = match &mut self.bytes {
             Some(bytes) => bytes,
@@ -173,7 +175,7 @@ impl Filling<'_> {
         payload: Digest,
         (length, block): (u32, u32),
         inlet: &mut Inlet,
-        r: &mut ReadHalf,
+        r: &mut (impl AsyncRead + Unpin),
     ) -> Result<(), Over> {
         let mut list = vec![0; payload.length as usize];
         inlet.read_exact_into(r, &mut list).await?;
@@ -198,7 +200,11 @@ impl Drop for Filling<'_> {
     }
 }
 
-async fn skip(payload: Digest, inlet: &mut Inlet, r: &mut ReadHalf) -> Result<(), Over> {
+async fn skip(
+    payload: Digest,
+    inlet: &mut Inlet,
+    r: &mut (impl AsyncRead + Unpin),
+) -> Result<(), Over> {
     let mut left = payload.length as usize;
     while left > 0 {
         if inlet.bytes().is_empty() && inlet.fill(r).await? == 0 {

@@ -8,16 +8,18 @@ use crate::threads::Berth;
 use lull_block::{Buffer, Pool};
 use lull_proto::ConnId;
 use lull_proto::target::ResourceIndex;
-use lull_transport::{Inlet, Outlet, ReadHalf, Stream};
+use lull_transport::{Felt, Inlet, Outlet, ReadHalf, Stream};
 use lull_wire::frame::Digest;
 use lull_wire::messages::Request;
 use lull_wire::messages::Sender;
 use lull_wire::{DecodeError, FrameHeader, HEADER_LENGTH, Kind, Message};
 use std::cell::RefCell;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncRead;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -130,7 +132,8 @@ pub enum Ended {
 }
 
 impl Task {
-    async fn serve(&self, mut reader: ReadHalf, hung_up: &Notify) {
+    async fn serve(&self, reader: ReadHalf, hung_up: &Notify) {
+        let mut reader = Felt::new(reader, || self.gauge.feel());
         let mut inlet = Inlet::with_capacity(INLET);
         let ended = tokio::select! {
             biased;
@@ -155,8 +158,13 @@ impl Task {
         let _ = tokio::time::timeout(LINGER, rest).await;
     }
 
-    async fn read(&self, reader: &mut ReadHalf, inlet: &mut Inlet) -> Result<(), Ended> {
+    async fn read(
+        &self,
+        reader: &mut (impl AsyncRead + Unpin),
+        inlet: &mut Inlet,
+    ) -> Result<(), Ended> {
         let pool = &self.local.pool;
+        let mut alive = pin!(self.lane.say_alive());
         loop {
             while let Some(header) = FrameHeader::read(inlet.bytes(), Sender::Initiator)? {
                 if inlet.bytes().len() < header.length() {
@@ -164,14 +172,20 @@ impl Task {
                 }
                 // [SEC-4] Whatever is asked has an answer that somebody must read.
                 if self.outlet.queued() >= UNREAD_LIMIT {
-                    self.outlet.below(UNREAD_LIMIT).await;
+                    self.wait_for_taking().await;
                 }
                 let body = &inlet.bytes()[HEADER_LENGTH..header.length()];
                 header.check_body(body)?;
                 if header.kind == Kind::Request {
                     let request = Request::decode(body)?;
                     inlet.consume(header.length());
-                    self.request(&request, header.payload, reader, inlet, pool).await?;
+                    // [CONN-2] Until all of it is there, its initiator's PING stands behind it and is not answered: it is told
+                    // that this side lives.
+                    tokio::select! {
+                        biased;
+                        taken = self.request(&request, header.payload, reader, inlet, pool) => taken?,
+                        never = &mut alive => match never {},
+                    }
                 } else {
                     let message = Message::decode(header.kind, body)?;
                     inlet.consume(header.length());
@@ -182,23 +196,27 @@ impl Task {
             if inlet.fill(reader).await? == 0 {
                 return Err(Ended::Closed);
             }
-            self.gauge.feel();
+        }
+    }
+
+    /// Waits until the peer has taken enough of what it was answered. [CONN-2] It is not read meanwhile: as long as it
+    /// takes, it lives.
+    async fn wait_for_taking(&self) {
+        let mut waits = true;
+        while waits {
+            let (before, below) = (self.outlet.written(), self.outlet.below(UNREAD_LIMIT));
+            waits = tokio::time::timeout(self.lane.round(), below).await.is_err();
+            if self.outlet.written() > before {
+                self.gauge.feel();
+            }
         }
     }
 
     /// Waits for requests of this connection to end, and for a buffer.
     async fn wait_for_room(&self, length: u32, pool: &Pool) -> Option<Buffer> {
         self.gauge.keep_waiting(true);
-        let room = async {
-            self.lane.room(length).await;
-            pool.take_waiting(length as usize).await
-        };
-        // [CONN-2] It says nothing that is heard, and hears nothing that it is answered: it is told that this side lives.
-        let buffer = tokio::select! {
-            biased;
-            buffer = room => buffer,
-            () = self.lane.ping() => None,
-        };
+        self.lane.room(length).await;
+        let buffer = pool.take_waiting(length as usize).await;
         self.gauge.keep_waiting(false);
         buffer
     }
@@ -207,7 +225,7 @@ impl Task {
         &self,
         request: &Request,
         payload: Digest,
-        reader: &mut ReadHalf,
+        reader: &mut (impl AsyncRead + Unpin),
         inlet: &mut Inlet,
         pool: &Pool,
     ) -> Result<(), Ended> {
@@ -243,7 +261,7 @@ impl Task {
     async fn pass_over(
         &self,
         length: u32,
-        reader: &mut ReadHalf,
+        reader: &mut (impl AsyncRead + Unpin),
         inlet: &mut Inlet,
     ) -> Result<(), Ended> {
         let mut left = length as usize;

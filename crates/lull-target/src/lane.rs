@@ -17,6 +17,7 @@ use lull_wire::messages::{Ping, Reply, Request};
 use lull_wire::{Incarnation, Message, OpCode, RequestFlags, RequestNumber, StatusCode};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +159,9 @@ fn place(number: RequestNumber) -> (usize, u64) {
 /// read meanwhile. The buffers are everybody's.
 const UNDER_WAY_LIMIT: usize = 32 << 20;
 
+/// The longest round in which this side says that it lives: an initiator may count shorter ones than it was told to.
+const OFTEN: Duration = Duration::from_millis(250);
+
 /// One connection's lane.
 pub struct Lane {
     state: RefCell<State>,
@@ -235,20 +239,27 @@ impl Lane {
         }
     }
 
-    /// Says in each round that this side lives, for as long as it is polled: while nothing is read of a peer its PING, too,
-    /// stands behind its requests. It ends never.
-    pub async fn ping(&self) {
-        let round = match &*self.state.borrow() {
-            State::Open(open) => open.terms.keep_alive,
+    /// How often is looked whether the two still hear each other while its requests are not read on.
+    pub fn round(&self) -> Duration {
+        match &*self.state.borrow() {
+            State::Open(open) => open.terms.keep_alive.min(OFTEN),
             State::NotYet | State::Closing(_) | State::Closed => Duration::MAX,
-        };
-        for token in 1.. {
-            tokio::time::sleep(round).await;
+        }
+    }
+
+    /// Says in each round in which nothing else is said that this side lives, for as long as it is polled. It ends never.
+    pub async fn say_alive(&self) -> Infallible {
+        let (mut token, mut said) = (0, self.outlet.written());
+        loop {
+            tokio::time::sleep(self.round()).await;
+            let before = std::mem::replace(&mut said, self.outlet.written());
             // [SEC-4] Whoever does not read what was said before hears nothing more.
-            if self.outlet.queued() == 0 {
+            if said == before && self.outlet.queued() == 0 {
+                token += 1;
                 let mut frame = Vec::new();
                 Message::from(Ping { token }).encode(Digest::NONE, &mut frame);
                 self.outlet.push_bytes(&frame);
+                said += frame.len() as u64;
             }
         }
     }

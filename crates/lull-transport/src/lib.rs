@@ -12,6 +12,7 @@
 mod addr;
 mod admitted;
 mod descriptors;
+mod felt;
 pub mod handover;
 mod inlet;
 mod listener;
@@ -25,6 +26,7 @@ pub use crate::vsock::{VsockListener, VsockReadHalf, VsockStream, VsockWriteHalf
 pub use addr::{Addr, AddrError, DEFAULT_PORT, PlainRefused};
 pub use admitted::{Admitted, NotAdmitted};
 pub use descriptors::raise_descriptor_limit;
+pub use felt::Felt;
 pub use inlet::Inlet;
 pub use listener::{BindError, Listener};
 pub use outlet::Outlet;

@@ -128,10 +128,14 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         inner.pending.copied.len() + inner.writing_copied
     }
 
-    /// How many bytes were written, of all time; `None` while none are queued.
+    /// How many bytes were written, of all time.
+    pub fn written(&self) -> u64 {
+        self.0.borrow().written
+    }
+
+    /// The same; `None` while none are queued.
     pub fn progress(&self) -> Option<u64> {
-        let inner = self.0.borrow();
-        (inner.queued() > 0).then_some(inner.written)
+        (self.queued() > 0).then_some(self.written())
     }
 
     /// Whether what is pushed still has a chance to be written.

@@ -231,6 +231,13 @@ impl Initiator {
         self.leave_unheard(actions);
     }
 
+    /// Bytes came from the target: it lives, whatever they are.
+    pub fn heard(&mut self, conn: ConnId) {
+        if let Some(link) = self.link_mut().filter(|link| link.conn == conn) {
+            link.beat.heard();
+        }
+    }
+
     fn submit(&mut self, now: MonoTime, slot: Slot, ask: Ask, rest: u64, actions: &mut Actions) {
         // [TIMER-1] Until RESUME, a pause in between included. [CONN-5] Who leaves takes nothing more.
         let failing = self.outage().is_some_and(Outage::is_failing);
@@ -273,9 +280,7 @@ impl Initiator {
         if self.conn() != Some(conn) {
             return;
         }
-        if let Some(link) = self.link_mut() {
-            link.beat.heard();
-        }
+        self.heard(conn);
         // [CONN-8] What only a later version has is as wrong as what no version has.
         let version = self.version();
         let done = if message.since() > version {
