@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use lull_frontend::nbd::kernel::{Held, NbdDeviceError};
+use lull_frontend::nbd::kernel::{Held, NbdDevice, NbdDeviceError};
 use lull_transport::Stream;
 use rustix::net::SendFlags;
 use tokio::io::AsyncReadExt as _;
@@ -36,7 +36,7 @@ impl FullLine {
     /// # Errors
     /// What stands in the way.
     pub async fn give(held: &Held) -> Result<Self, LineError> {
-        let (stream, bytes) = reconnect(held, fill).await?;
+        let (stream, bytes) = reconnect(held.device(), held.name(), fill).await?;
         Ok(Self { stream, bytes })
     }
 
@@ -65,15 +65,16 @@ impl FullLine {
 /// # Errors
 /// What stands in the way.
 pub async fn new_line(held: &Held) -> Result<Stream, LineError> {
-    Ok(reconnect(held, |_| Ok(0)).await?.0)
+    Ok(reconnect(held.device(), held.name(), |_| Ok(0)).await?.0)
 }
 
 /// `begin`: what the kernel's end sends before it is the kernel's, in bytes.
 async fn reconnect(
-    held: &Held,
+    device: &NbdDevice,
+    name: &str,
     begin: impl Fn(&UnixStream) -> io::Result<usize> + Send + 'static,
 ) -> Result<(Stream, usize), LineError> {
-    let (device, name) = (held.device().clone(), held.name().to_owned());
+    let (device, name) = (device.clone(), name.to_owned());
     // Whoever does not wait for this any more has the device to let go of, and would be cut off over tries that nobody wants.
     let wanted = Arc::new(());
     let still_wanted = Arc::downgrade(&wanted);
@@ -120,6 +121,39 @@ fn fill(socket: &UnixStream) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::task::{Context, Waker};
+    use tokio::task::spawn_blocking;
+
+    /// [CONN-5] Tries that nobody waits for would outlast the daemon that ends, which has the device to let go of.
+    #[test]
+    fn nothing_is_tried_any_more_for_whoever_does_not_wait() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).enable_all().build().unwrap();
+        let (go_on, waits) = mpsc::channel::<()>();
+        let tried = Arc::new(AtomicBool::new(false));
+        runtime.block_on(async {
+            let before = spawn_blocking(move || waits.recv());
+            {
+                let tries = Arc::clone(&tried);
+                let begin = move |_: &UnixStream| {
+                    tries.store(true, Ordering::SeqCst);
+                    Ok(0)
+                };
+                let device = NbdDevice::new(Path::new("/dev/nbd0")).unwrap();
+                let mut trying = pin!(reconnect(&device, "nobody's", begin));
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(trying.as_mut().poll(&mut cx).is_pending());
+            }
+            go_on.send(()).unwrap();
+            before.await.unwrap().unwrap();
+            spawn_blocking(|| {}).await.unwrap();
+        });
+        assert!(!tried.load(Ordering::SeqCst));
+    }
 
     async fn full() -> (FullLine, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
