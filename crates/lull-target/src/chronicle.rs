@@ -24,6 +24,7 @@ mod tests;
 mod words;
 
 pub use boot::downtime as host_downtime;
+use drawing::Peer;
 use refusals::Refusals;
 use storage::Unflushed;
 use strangers::Seldom;
@@ -47,8 +48,8 @@ pub struct Chronicle {
     current: Option<RestartRecord>,
     /// The one before: what it cost may be told after its outcome.
     last: Option<RestartRecord>,
-    /// The name that each connection's initiator gave.
-    peers: BTreeMap<ConnId, String>,
+    /// Who is at the other end of each connection, as far as it said so.
+    peers: BTreeMap<ConnId, Peer>,
     /// This life is the second half of the current restart; its record is closed then at the latest.
     returning: Option<MonoTime>,
     /// What the current restart comes to, and why, where no decision of the machine says it.

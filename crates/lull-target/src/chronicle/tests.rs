@@ -4,10 +4,10 @@ use super::Chronicle;
 use crate::clock::Clock;
 use crate::store::{self, Store};
 use lull_admin::{OutcomeKind, PhaseSpan, RecordRow, RestartKind, RestartPhase, RestartRecord};
-use lull_proto::MonoTime;
 use lull_proto::target::{Config, Entry, Report, Resource, ResourceIndex, Target, Why};
-use lull_wire::messages::{Name, Stall};
-use lull_wire::{Access, AttachmentId, Epoch, InstanceId, ResourceId, RestartId};
+use lull_proto::{ConnId, MonoTime};
+use lull_wire::messages::{Connect, Hello, Name, Resume, Stall};
+use lull_wire::{Access, AttachmentId, Epoch, InstanceId, Message, ResourceId, RestartId};
 use std::time::Duration;
 
 const NOW: MonoTime = MonoTime(1_000_000_000);
@@ -142,6 +142,35 @@ fn what_an_aborted_restart_cost_is_taken_once() {
     let ended = desk.chronicle.remembered(7).and_then(|record| record.outcome.as_ref());
     assert_eq!(ended.map(|end| end.kind), Some(OutcomeKind::Aborted), "whatever storage does");
     assert_eq!(desk.close()[0].rows[0].stall_ms, Some(61));
+}
+
+/// [CONN-6] An initiator that dials while nobody reads gives up, and the next process finds each of its dials.
+#[test]
+fn a_dial_that_was_given_up_is_not_drawn() {
+    let mut desk = desk();
+    let (machine, names) = (machine(), ["db1".to_owned()]);
+    desk.chronicle.begin(NOW, 7, RestartKind::Exec, "a test", &machine, &names);
+    let hello: Message = Hello {
+        min_version: 1,
+        max_version: 1,
+        instance: InstanceId([2; 16]),
+        node: Name::new("web-1").unwrap(),
+        software: Name::default(),
+        callback: Default::default(),
+    }
+    .into();
+    let connect: Message = Connect { restart: RestartId(7), barrier_ms: 0 }.into();
+    let resume: Message = Resume { restart: RestartId(7) }.into();
+    for conn in [1, 2, 3].map(ConnId) {
+        let at = NOW + Duration::from_millis(conn.0);
+        desk.chronicle.received(at, &machine, conn, &hello);
+        desk.chronicle.sent(at, &machine, conn, &connect);
+    }
+    desk.chronicle.sent(NOW, &machine, ConnId(3), &resume);
+    [1, 2, 3].map(ConnId).into_iter().for_each(|conn| desk.chronicle.forget(conn));
+    let drawn: Vec<_> =
+        desk.chronicle.record().messages.into_iter().map(|message| message.name).collect();
+    assert_eq!(drawn, ["HELLO", "CONNECT", "RESUME"]);
 }
 
 #[test]
