@@ -177,10 +177,10 @@ fn waiting(world: &World) -> Waiting {
 
 impl Waiting {
     /// The frozen one wakes, the pause completes, and the handover fails: the old process serves again.
-    fn fails_and_everybody_shares(self) {
+    fn fails_and_everybody_shares(self, reason: &str) {
         let pid = self.target.pid();
         self.frozen.thaw();
-        let said = self.running.finish(PROMPT).code(1).stderr;
+        let said = self.running.finish(PROMPT).code(1).says(reason).stderr;
         eprintln!("{}", said.lines().last().unwrap_or_default());
         self.target.wait_all_sharing();
         self.load.wait_progress(100);
@@ -208,7 +208,7 @@ fn a_successor_that_dies_while_it_waits_leaves_nobody_paused() {
     let successor = scene.successor;
     send(successor, Signal::KILL);
     wait_until("the successor's end", PROMPT, || !is_running(successor));
-    scene.fails_and_everybody_shares();
+    scene.fails_and_everybody_shares("the successor ended while it waited");
 }
 
 /// [PAUSE-9] It has passed its check, and cannot open anything when its turn comes.
@@ -217,7 +217,23 @@ fn a_successor_that_cannot_take_over_leaves_nobody_paused() {
     let world = World::new();
     let scene = waiting(&world);
     limit_files(scene.successor, 1);
-    scene.fails_and_everybody_shares();
+    scene.fails_and_everybody_shares("the successor ended before it served");
+}
+
+/// [PAUSE-9] A disk that went while all were pausing: whoever ordered it reads what the successor found, and the old process
+/// serves again as soon as it is back.
+#[test]
+fn a_successor_whose_disk_went_says_so_to_whoever_ordered_it() {
+    let world = World::new();
+    let scene = waiting(&world);
+    let (disk, aside) = (world.path("db1.img"), world.path("aside.img"));
+    std::fs::rename(&disk, &aside).expect("a disk can be moved");
+    scene.frozen.thaw();
+    wait_until("nobody can serve", PROMPT, || {
+        scene.target.try_status().and_then(|status| status.target?.trouble).is_some()
+    });
+    std::fs::rename(&aside, &disk).expect("a disk can be moved back");
+    scene.fails_and_everybody_shares("the successor could not take over: db1: ");
 }
 
 /// [PAUSE-9] [CONN-2] The old process and its successor die together in the middle: an ordinary crash.

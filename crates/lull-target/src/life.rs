@@ -120,7 +120,7 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
     let mut signals = Signals::new(&config.node)?;
     loop {
         // A life that does not come about leaves it to the next one.
-        let before = Before { predecessor: predecessor.take(), trouble: trouble.clone() };
+        let before = Before { predecessor: &mut predecessor, trouble: trouble.clone() };
         let ended = match life(config, &mut sockets, before, &mut signals, &told).await {
             Ok(ended) => ended,
             // Initiators hold their consumers' requests for this target: it does not leave them because of what may
@@ -141,6 +141,9 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
             Err(error) => {
                 if let SocketsOf::Open(ready) = &sockets {
                     ready.remove_own_files();
+                }
+                if let Some(predecessor) = &predecessor {
+                    predecessor.refuse(&error.to_string()).await;
                 }
                 return Err(error);
             }
@@ -237,7 +240,7 @@ pub fn look(resource: &ResourceConfig, used: &Used) -> Result<(), RunError> {
 async fn life(
     config: &Config,
     sockets: &mut SocketsOf,
-    before: Before,
+    before: Before<'_>,
     signals: &mut Signals,
     told: &impl Fn(Moment<'_>),
 ) -> Result<Ended, RunError> {
@@ -347,8 +350,9 @@ async fn run_command(command: &str, signals: &mut Signals) -> Result<(), Interru
 }
 
 /// What a life begins with.
-struct Before {
-    predecessor: Option<Predecessor>,
+struct Before<'a> {
+    /// Left there until this process serves.
+    predecessor: &'a mut Option<Predecessor>,
     trouble: Option<String>,
 }
 
@@ -378,7 +382,7 @@ async fn live(
     instance: InstanceId,
     media: Media,
     sockets: &Sockets,
-    before: Before,
+    before: Before<'_>,
     signals: &mut Signals,
     told: &impl Fn(Moment<'_>),
 ) -> Result<Ended, RunError> {
@@ -434,7 +438,7 @@ async fn live(
     // Before the predecessor may go: a service manager must know by then which process the daemon is.
     told(Moment::Serving(&introduction(config, sockets)));
     sockets.keep();
-    if let Some(predecessor) = before.predecessor {
+    if let Some(predecessor) = before.predecessor.take() {
         predecessor.serving().await;
     }
     // Where the format is a newer one, the release before this one cannot be put back from here on without a copy of the

@@ -88,7 +88,7 @@ async fn a_target_whose_disk_is_full_does_not_serve() {
     full.store(true, SeqCst);
     let sockets = Sockets::open(&config, Vec::new()).await.unwrap();
     let mut signals = Signals::new(&config.node).unwrap();
-    let before = Before { predecessor: None, trouble: None };
+    let before = Before { predecessor: &mut None, trouble: None };
     let told = |moment: Moment<'_>| {
         assert!(!matches!(moment, Moment::Serving(_)), "it serves what no record says");
     };
