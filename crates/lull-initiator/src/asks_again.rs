@@ -1,9 +1,11 @@
 //! What the kernel's NBD was given back it asks again, in its own time.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use lull_frontend::nbd::Halfway;
 use lull_frontend::nbd::kernel::NbdDevice;
+use tokio::task::JoinHandle;
 
 use crate::attachment::Attachment;
 
@@ -20,31 +22,45 @@ const ENOUGH: u32 = 250;
 #[derive(Debug)]
 pub struct AsksAgain {
     _halfway: Halfway,
+    looking: JoinHandle<()>,
 }
 
 impl AsksAgain {
     /// From here on. A life before may have given something back: what the kernel has not sent again is not seen.
-    pub fn begin(attachment: &Attachment) -> Self {
-        Self { _halfway: attachment.face.closer().halfway() }
+    pub fn begin(device: &NbdDevice, attachment: &Rc<Attachment>) -> Self {
+        let (device, own) = (device.clone(), Rc::clone(attachment));
+        // Whatever becomes of its connection meanwhile: it has so long, and no longer.
+        let looking = tokio::task::spawn_local(async move {
+            let mut looks = Looks::default();
+            while !own.is_over() && !own.hurries() && !looks.are_enough() {
+                tokio::time::sleep(LOOK_EVERY).await;
+                looks.look(own.holds(), || is_idle(&device, &own));
+            }
+        });
+        Self { _halfway: attachment.face.closer().halfway(), looking }
     }
 
     /// The same, where anything was asked.
-    pub fn if_asked(device: &NbdDevice, attachment: &Attachment) -> Option<Self> {
-        (!is_idle(device, attachment)).then(|| Self::begin(attachment))
+    pub fn if_asked(device: &NbdDevice, attachment: &Rc<Attachment>) -> Option<Self> {
+        (!is_idle(device, attachment)).then(|| Self::begin(device, attachment))
     }
 
-    /// Ends when all of it was asked and answered, or the attachment has ended, or is not waited for any more: what is taken then
-    /// can still be answered, and what is answered be flushed.
-    pub async fn over(&self, device: &NbdDevice, attachment: &Attachment) {
-        let mut looks = Looks::default();
-        while !attachment.has_ended() && !attachment.hurries() && !looks.are_enough() {
-            tokio::time::sleep(LOOK_EVERY).await;
-            looks.look(attachment.holds(), || is_idle(device, attachment));
-        }
+    /// Ends, once, when all of it was asked and answered, or the attachment is over, or not waited for any more: what is taken
+    /// then can still be answered, and what is answered be flushed.
+    pub async fn over(&mut self) {
+        // It has no result, and nobody ends it before.
+        let _ = (&mut self.looking).await;
     }
 }
 
-fn is_idle(device: &NbdDevice, attachment: &Attachment) -> bool {
+impl Drop for AsksAgain {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}
+
+/// Whether nobody waits for anything that was asked.
+pub fn is_idle(device: &NbdDevice, attachment: &Attachment) -> bool {
     attachment.unanswered() == 0 && device.in_flight() == 0
 }
 

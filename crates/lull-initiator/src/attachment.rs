@@ -481,7 +481,12 @@ impl Attachment {
 
     /// Whether it has ended, for this process.
     pub fn has_ended(&self) -> bool {
-        self.frozen.get() || matches!(self.core.borrow().machine.phase(), Phase::Ended(_))
+        self.frozen.get() || self.is_over()
+    }
+
+    /// Whether it has ended, for whichever process.
+    pub fn is_over(&self) -> bool {
+        matches!(self.core.borrow().machine.phase(), Phase::Ended(_))
     }
 
     /// Whether it is to end however its target stands.

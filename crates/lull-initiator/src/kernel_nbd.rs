@@ -12,9 +12,9 @@ use lull_frontend::nbd::{self, Closer, Limits, Parted, Resumed, ServeEnd, Stage}
 use lull_proto::geometry::Geometry;
 use lull_transport::Stream;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, sleep};
 
-use crate::asks_again::AsksAgain;
+use crate::asks_again::{AsksAgain, is_idle};
 use crate::attachment::Attachment;
 use crate::buffer::Bytes;
 use crate::front_end::Disk;
@@ -171,29 +171,32 @@ impl KernelNbd {
             }
         }));
         let is_fresh = !waited && matches!(line, Line::New(_));
-        let mut again = (!is_fresh).then(|| AsksAgain::begin(attachment));
-        loop {
-            match turn(line, &held, attachment, &disk, &mut again).await {
-                Over::Closed(parted) => {
-                    attachment.face.leave_kernel(parted);
-                    break;
-                }
+        let waits_for_nothing = is_fresh || attachment.face.kernel_waits_for_nothing.get();
+        let begin = || AsksAgain::begin(held.device(), attachment);
+        let mut again = (!waits_for_nothing).then(begin);
+        let parted = loop {
+            match turn(line, attachment, &disk, &mut again).await {
+                Over::Closed(parted) => break parted,
                 Over::GivenBack => match given_back(&held, attachment, &mut again).await {
                     Ok(Some(next)) => {
                         line = Line::New(next);
                         continue;
                     }
-                    Ok(None) => break,
+                    Ok(None) => break None,
                     Err(error) => warn(attachment, &path, &error),
                 },
                 Over::Left(Err(error)) => warn(attachment, &path, &error),
                 Over::Left(Ok(())) => {}
             }
-            match another(&held, attachment, again.is_some()).await {
+            match another(&held, attachment, &mut again).await {
                 Some(next) => line = Line::New(next),
-                None => break,
+                None => break None,
             }
-        }
+        };
+        // What is on a connection goes along with it.
+        let waits = again.is_some() || parted.is_none() && !is_idle(held.device(), attachment);
+        attachment.face.kernel_waits_for_nothing.set(!waits);
+        attachment.face.leave_kernel(parted);
         drop(again);
         let stage = attachment.face.closer().stage();
         // [INIT-1] Where it parts the next one goes on with its connection; where there was none, as if this process had been
@@ -278,24 +281,53 @@ fn is_over(attachment: &Attachment, stage: Stage, asked: bool) -> bool {
     }
 }
 
-/// Another connection instead of one that the kernel has ended; `None` where the device or the attachment has ended.
-async fn another(held: &Held, attachment: &Attachment, asked: bool) -> Option<Stream> {
+/// What comes of `other`; `None` where nobody serves the device any more before that. `again`: what was given back.
+async fn unless_over<T>(
+    attachment: &Attachment,
+    again: &mut Option<AsksAgain>,
+    other: impl Future<Output = T>,
+) -> Option<T> {
     let closer = attachment.face.closer();
-    let over = || closer.when(|stage| is_over(attachment, stage, asked));
-    let pause = async |span| tokio::time::timeout(span, over()).await.is_err();
-    while pause(BREATH).await && held.is_connected() {
-        let given = tokio::select! {
+    let mut other = std::pin::pin!(other);
+    loop {
+        let stage = closer.stage();
+        if is_over(attachment, stage, again.is_some()) {
+            return None;
+        }
+        tokio::select! {
             biased;
-            () = over() => break,
-            given = new_line(held) => given,
-        };
-        match given {
+            () = closer.when(|now| now != stage) => {}
+            () = asked_again(again) => {}
+            done = other.as_mut() => return Some(done),
+        }
+    }
+}
+
+/// Ends when what was given back has been asked again, and forgets it; never where nothing was.
+async fn asked_again(again: &mut Option<AsksAgain>) {
+    match again {
+        Some(one) => one.over().await,
+        None => std::future::pending().await,
+    }
+    *again = None;
+}
+
+/// Another connection instead of one that the kernel has ended; `None` where the device or the attachment has ended.
+async fn another(
+    held: &Held,
+    attachment: &Rc<Attachment>,
+    again: &mut Option<AsksAgain>,
+) -> Option<Stream> {
+    // What was on its way with that one is asked again too. Once it is closed nobody waits for what comes later.
+    if again.is_none() && !attachment.face.closer().is_closed() {
+        *again = AsksAgain::if_asked(held.device(), attachment);
+    }
+    while unless_over(attachment, again, sleep(BREATH)).await.is_some() && held.is_connected() {
+        match unless_over(attachment, again, new_line(held)).await? {
             Ok(stream) => return Some(stream),
             Err(error) => warn(attachment, &held.path().display().to_string(), &error),
         }
-        if !pause(LOOK_EVERY).await {
-            break;
-        }
+        unless_over(attachment, again, sleep(LOOK_EVERY)).await?;
     }
     None
 }
@@ -307,7 +339,6 @@ fn warn(attachment: &Attachment, path: &str, error: &dyn std::error::Error) {
 /// Serves one connection. `again`: what was given back before it.
 async fn turn(
     line: Line,
-    held: &Held,
     attachment: &Rc<Attachment>,
     disk: &Rc<Disk>,
     again: &mut Option<AsksAgain>,
@@ -337,18 +368,12 @@ async fn turn(
                 return Over::Closed(None);
             }
         }
-        let asked_again = async {
-            match &*again {
-                Some(again) => again.over(held.device(), attachment).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = faces.when(|now| now != stage) => {}
             over = serving.as_mut() => return over,
             () = for_long.as_mut() => return Over::GivenBack,
-            () = asked_again => drop(again.take()),
+            () = asked_again(again) => {}
         }
     }
 }
@@ -372,22 +397,21 @@ async fn held_for_long(attachment: &Attachment) {
 /// go to another process.
 async fn given_back(
     held: &Held,
-    attachment: &Attachment,
+    attachment: &Rc<Attachment>,
     again: &mut Option<AsksAgain>,
 ) -> Result<Option<Stream>, KernelNbdError> {
     let device = held.device();
     *again = again.take().or_else(|| AsksAgain::if_asked(device, attachment));
     let closer = attachment.face.closer();
     let over = |asked| is_over(attachment, closer.stage(), asked);
-    let full = tokio::select! {
-        biased;
-        () = closer.when(|_| over(again.is_some())) => return Ok(None),
-        full = FullLine::give(held) => full?,
+    let Some(full) = unless_over(attachment, again, FullLine::give(held)).await else {
+        return Ok(None);
     };
+    let full = full?;
     while attachment.holds() && !over(again.is_some()) {
         tokio::select! {
             () = closer.when(|stage| stage == Stage::Parting) => {}
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = sleep(LOOK_AGAIN) => {}
         }
         // Once it is closed nobody waits for what comes later.
         if again.is_none() && !closer.is_closed() {

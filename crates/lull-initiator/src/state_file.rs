@@ -142,8 +142,8 @@ impl Kept {
         if kept.noted.last() == Some(&instance) {
             return kept;
         }
-        // Beyond the limit the oldest is forgotten: of lives that end without ever being answered none was attached,
-        // and of those that were the last counts.
+        // Beyond the limit the oldest is forgotten. Were it the one that the target has let in, which died before it learned so,
+        // and none of as many after it has reached the target since, this attachment would have to be let in by hand.
         kept.noted.drain(..(kept.noted.len() + 1).saturating_sub(MOST_NOTED));
         kept.noted.push(instance);
         kept

@@ -70,6 +70,9 @@ pub struct Left {
     pub requests: Vec<Request>,
     /// Connections of NBD clients, the kernel among them; the descriptor of each has its place in this list as its number.
     pub clients: Vec<Client>,
+    /// Nothing that the kernel's NBD was given back is still to be asked again; a release that does not say so did not look.
+    #[serde(default)]
+    pub kernel_waits_for_nothing: bool,
     /// The mounted file.
     pub mount: Option<Mount>,
     /// What was lost with a log before.

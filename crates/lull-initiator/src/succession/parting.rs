@@ -215,6 +215,7 @@ impl Attachment {
             held_until: held_until.map(|until| until.0),
             requests,
             clients,
+            kernel_waits_for_nothing: self.face.kernel_waits_for_nothing.get(),
             mount,
             log_lost,
         })

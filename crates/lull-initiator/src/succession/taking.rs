@@ -75,6 +75,7 @@ impl Attachment {
             block: estate.blocks.remove(&left.id),
         };
         self.core.borrow_mut().told.log_lost = left.log_lost;
+        self.face.kernel_waits_for_nothing.set(left.kernel_waits_for_nothing);
         self.succeed(succession, inherited);
         Ok(())
     }
