@@ -31,13 +31,14 @@ pub struct Shared {
     pub past: Past,
     /// What changes the disk and was in flight is not asked again.
     pub asks_once: bool,
-    /// Requests that are on no record.
+    /// Requests that nobody asks again.
     pub unrecorded: Unrecorded,
     /// What closes all of them.
     pub closer: Closer,
 }
 
-/// Requests of guests whose monitors keep no record of them: nobody asks them again.
+/// Requests of guests that nobody asks again, since their monitors keep no record of them, or since they change a disk that others
+/// change too [SAFE-11].
 #[derive(Debug, Clone, Default)]
 pub struct Unrecorded(Rc<Cell<usize>>);
 
@@ -139,7 +140,7 @@ struct Slot {
     status: u64,
     /// Where it is asked for in several parts.
     _halfway: Option<Halfway>,
-    /// Where it is on no record.
+    /// Where nobody asks it again.
     _unheard: Option<Unheard>,
 }
 
@@ -253,7 +254,6 @@ impl Live {
         }
         let Some(ring) = &mut state.ring else { return Ok(None) };
         let again = state.again.pop_front();
-        let _unheard = state.track.is_none().then(|| self.shared.unrecorded.one());
         let head = match again {
             Some(head) => head,
             None => {
@@ -295,6 +295,8 @@ impl Live {
                 };
                 let several = data.is_some() && length > most;
                 let _halfway = several.then(|| self.halfway());
+                let is_lost = state.track.is_none() || self.shared.asks_once && op.is_change();
+                let _unheard = is_lost.then(|| self.shared.unrecorded.one());
                 let (done, part) = (0, 0);
                 let slot =
                     Slot { op, offset, length, done, part, data, status, _halfway, _unheard };

@@ -80,8 +80,10 @@ impl Attachment {
             return Some("has a keeper started for its log, which takes long".to_owned());
         }
         let left = self.core.borrow().machine.bequeath(self.clock().now());
+        let is_sent = left.is_some_and(|left| !left.sent.is_empty());
+        // What a guest was not answered is not handed over, and on its monitor's record it does not say whether it was sent.
         let unanswered = self.config().access == Access::RwShared
-            && left.is_some_and(|left| !left.sent.is_empty());
+            && (is_sent || self.face.unrecorded().count() > 0);
         // [SAFE-11] Another life has other numbers, by which nobody would know a repeated request.
         if unanswered {
             return Some("has unanswered requests, which other sharers may overtake".to_owned());
