@@ -269,10 +269,10 @@ fn a_ring_begins_when_what_an_earlier_connection_asked_is_over() {
 fn a_change_that_was_in_flight_fails_where_others_write_too() {
     local(async {
         let board = Board::new();
-        let identity = Identity { asks_once: true, ..Identity::default() };
+        let [first, next] = [(); 2].map(|()| Identity { asks_once: true, ..Identity::default() });
         let dead = Rc::new(Memory::new(MIB));
         dead.answers.set(Answers::Held);
-        let mut machine = Machine::connect(&board, &dead, identity.clone());
+        let mut machine = Machine::connect(&board, &dead, first.clone());
         machine.begin(FEATURES, 1).await;
         machine.ask(0, OUT, 7, DATA, Data::Out(&[1; 512]));
         machine.ask(0, IN, 8, DATA + 4096, Data::In(512));
@@ -280,10 +280,10 @@ fn a_change_that_was_in_flight_fails_where_others_write_too() {
         while dead.held() < 2 {
             yield_now().await;
         }
-        assert_eq!(identity.unrecorded.count(), 1, "[INIT-1] whoever goes on could but fail it");
+        assert_eq!(first.unrecorded.count(), 1, "[INIT-1] whoever goes on could but fail it");
         drop(machine);
         let disk = Rc::new(Memory::new(MIB));
-        let mut machine = Machine::connect(&board, &disk, identity);
+        let mut machine = Machine::connect(&board, &disk, next);
         machine.begin(FEATURES, 1).await;
         assert_eq!(machine.wait_used(0, 2).await.len(), 2);
         assert_eq!((machine.status(DATA), machine.status(DATA + 4096)), (1, 0));
