@@ -20,10 +20,12 @@ const INLET: usize = 256 * 1024;
 
 /// Bytes that may wait to leave before messages are counted that make this side say something.
 const MOST_QUEUED: usize = 64 * 1024;
-/// So many messages are heard while as much waits all the time; no target that reads has reason to say more, since
-/// what it asks for is said in a few bytes every half second. Replies are not counted: a target may wait for them to
-/// be read before it reads on.
+/// So many messages are heard while as much waits all the time and less than [`TAKEN`] leaves; no target that reads has
+/// reason to say more, since what it says beside replies it says a few times a second. Replies are not counted: a target
+/// may wait for them to be read before it reads on.
 const MOST_UNANSWERED: u32 = 1024;
+/// Bytes: more than what so many messages are answered.
+const TAKEN: u64 = 128 * 1024;
 
 /// Why a connection is over.
 #[derive(Debug)]
@@ -74,11 +76,11 @@ pub async fn receive(
 ) -> Over {
     let mut r = Felt::new(r, || attachment.feel(conn));
     let mut inlet = Inlet::with_capacity(INLET);
-    let mut unanswered = 0;
+    let (mut unanswered, mut taken) = (0, 0);
     loop {
         // [SEC-4] Whoever asks and does not take the answers is not heard until it does.
-        if outlet.queued() < MOST_QUEUED {
-            unanswered = 0;
+        if outlet.queued() < MOST_QUEUED || outlet.written() >= taken + TAKEN {
+            (unanswered, taken) = (0, outlet.written());
         } else if unanswered >= MOST_UNANSWERED {
             outlet.below(MOST_QUEUED).await;
         }

@@ -11,7 +11,7 @@ use lull_wire::{Digest, InstanceId, Message, VERSION};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bench::{Daemon, config, on_one_thread};
-use crate::target::Target;
+use crate::target::{LONGEST, SIZE, Target};
 
 /// [SEC-4] A target that asks and never reads is not heard for long: what it is answered stays bounded.
 #[test]
@@ -45,6 +45,38 @@ fn a_target_that_asks_without_reading_is_not_heard_for_long() {
             taken += bytes.len();
         }
         assert!(taken < FLOOD, "{taken} bytes of PING were heard");
+    });
+}
+
+/// [SEC-4] [CONN-2] One that asks and reads is heard, however much waits for it all the time, and for however long.
+#[test]
+fn a_target_that_asks_and_reads_slowly_is_heard() {
+    on_one_thread(async {
+        const LENGTH: usize = LONGEST as usize;
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.silence = Duration::from_millis(200);
+        let mut target = Target::new(dir.path());
+        target.listen().await;
+        let mut daemon = Daemon::start(config).await;
+        daemon.event("sharing").await;
+        target.script.borrow_mut().dawdles = Some((Duration::from_millis(100), 160));
+        let consumer = daemon.consumer().await;
+        let lanes: Vec<_> = (0..SIZE / LENGTH)
+            .map(|lane| {
+                let consumer = consumer.clone();
+                tokio::task::spawn_local(async move {
+                    for _ in 0..2 {
+                        let offset = (lane * LENGTH) as u64;
+                        consumer.write(offset, vec![5; LENGTH], false).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for lane in lanes {
+            lane.await.unwrap();
+        }
+        assert_eq!(target.script.borrow().connections, 1);
     });
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lull_transport::{Addr, Inlet, Listener, Outlet, ReadHalf, Stream};
 use lull_wire::messages::{
     Attach, Attached, Connect, Detached, Disconnect, Name, Path as Nodes, Pause, PauseComplete,
-    Pong, Prose, Refused, Reply, Request, Resume, Welcome,
+    Ping, Pong, Prose, Refused, Reply, Request, Resume, Welcome,
 };
 use lull_wire::{
     AttachmentId, Digest, DisconnectCode, Epoch, Features, FrameHeader, HEADER_LENGTH, Incarnation,
@@ -38,6 +38,8 @@ pub struct Script {
     pub mute: bool,
     /// Read everything and say nothing.
     pub frozen: bool,
+    /// Take so long for each request, and say PING so often.
+    pub dawdles: Option<(Duration, u64)>,
     /// Answer DETACH with this DISCONNECT, once.
     pub goes_at_detach: Option<DisconnectCode>,
     /// Answer writes with this.
@@ -89,6 +91,7 @@ impl Target {
             hold_attach: false,
             mute: false,
             frozen: false,
+            dawdles: None,
             goes_at_detach: None,
             status: StatusCode::Done,
             greet_with: None,
@@ -263,6 +266,11 @@ impl Session {
             let body = inlet.bytes()[HEADER_LENGTH..header.length()].to_vec();
             header.check_body(&body).unwrap();
             inlet.consume(header.length());
+            let dawdles = self.script.borrow().dawdles;
+            if let Some((long, pings)) = dawdles.filter(|_| header.kind == Kind::Request) {
+                tokio::time::sleep(long).await;
+                (0..pings).for_each(|token| say(&self.outlet, &Ping { token }.into()));
+            }
             let mut payload = vec![0; header.payload.length as usize];
             inlet.read_exact_into(&mut r, &mut payload).await?;
             header.payload.check(&payload).unwrap();
