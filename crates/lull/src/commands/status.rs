@@ -58,7 +58,13 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = tokio::signal::ctrl_c() => {
+                if live {
+                    // Below what the terminal shows of the key.
+                    println!();
+                }
+                return Ok(());
+            }
         }
         let all = look(&clients).await;
         match (all, live) {

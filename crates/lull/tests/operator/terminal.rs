@@ -92,6 +92,9 @@ fn a_target_that_runs_the_restarts_command_is_not_told_as_one_that_does_not_answ
     lull.until("  down for ");
     lull.until("web-2  away");
     lull.until("restart 7: completed");
+    // The table of a target that is down does not stay above what came of it.
+    let before = lull.seen.rsplit("restart 7: completed").nth(1).unwrap_or_default();
+    assert!(before.ends_with("F"), "the cursor is where the table began: {before:?}");
     assert_eq!(lull.status(), 0);
 }
 

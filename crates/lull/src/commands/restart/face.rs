@@ -131,10 +131,11 @@ impl Face {
         err.flush()
     }
 
-    /// Nothing more comes; what is drawn stays.
-    pub fn close(&mut self) {
-        if let Self::Live(live) = self {
-            live.screen.keep();
+    /// Nothing more comes. What is drawn stays, unless its `outcome` is told next, with all of it as it is by then.
+    pub fn close(&mut self, outcome: bool) -> io::Result<()> {
+        match self {
+            Self::Live(live) if outcome => live.screen.erase(),
+            Self::Live(_) | Self::Plain(_) => Ok(()),
         }
     }
 }

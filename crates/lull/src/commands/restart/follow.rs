@@ -78,7 +78,7 @@ pub async fn follow(
         trouble: None,
     };
     let result = follower.run().await;
-    follower.face.close();
+    follower.face.close(matches!(result, Ok(Followed::Ended(_))))?;
     result
 }
 
