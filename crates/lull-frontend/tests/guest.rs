@@ -2,6 +2,8 @@
 
 #[path = "support/machine.rs"]
 mod machine;
+#[path = "guest/stops.rs"]
+mod stops;
 mod support;
 
 use std::rc::Rc;
@@ -31,6 +33,20 @@ async fn a_while() {
 
 fn range(sector: u64, sectors: u32, flags: u32) -> Vec<u8> {
     [&sector.to_le_bytes()[..], &sectors.to_le_bytes(), &flags.to_le_bytes()].concat()
+}
+
+/// A machine one of whose writes is taken by a disk that does not answer.
+async fn held(board: &Rc<Board>, identity: Identity) -> (Rc<Memory>, Machine) {
+    let disk = Rc::new(Memory::new(MIB));
+    disk.answers.set(Answers::Held);
+    let mut machine = Machine::connect(board, &disk, identity);
+    machine.begin(FEATURES, 1).await;
+    machine.ask(0, OUT, 0, DATA, Data::Out(&[1; 512]));
+    machine.kick(0);
+    while disk.held() < 1 {
+        yield_now().await;
+    }
+    (disk, machine)
 }
 
 #[test]
@@ -293,74 +309,6 @@ fn a_change_that_was_in_flight_fails_where_others_write_too() {
     });
 }
 
-/// A machine one of whose writes is taken by a disk that does not answer.
-async fn held(board: &Rc<Board>, identity: Identity) -> (Rc<Memory>, Machine) {
-    let disk = Rc::new(Memory::new(MIB));
-    disk.answers.set(Answers::Held);
-    let mut machine = Machine::connect(board, &disk, identity);
-    machine.begin(FEATURES, 1).await;
-    machine.ask(0, OUT, 0, DATA, Data::Out(&[1; 512]));
-    machine.kick(0);
-    while disk.held() < 1 {
-        yield_now().await;
-    }
-    (disk, machine)
-}
-
-/// [TIMER-5] Where nothing is on record a monitor that stops a ring waits for what is in flight, with a name and an end:
-/// then the guest is told that it failed, and what was never answered is not lost.
-#[test]
-fn a_ring_without_a_record_is_stopped_in_the_end() {
-    local(async {
-        let board = Board::new();
-        board.forgets.set(true);
-        let identity = Identity::default();
-        let (disk, mut machine) = held(&board, identity.clone()).await;
-        assert_eq!(identity.unrecorded.count(), 1, "[INIT-1] nobody would ask it again");
-        tokio::time::pause();
-        let time_passes = async {
-            for _ in 0..10 {
-                a_while().await;
-                tokio::time::advance(Duration::from_secs(20)).await;
-            }
-        };
-        let stop = words(&[0, 0]);
-        let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), time_passes);
-        assert_eq!(state.0[4..8], words(&[1]), "it goes on behind it");
-        assert_eq!(machine.used(0).len(), 1);
-        assert_eq!((machine.status(DATA), identity.unrecorded.count()), (1, 0));
-        let told = machine.told.take();
-        let [Told::Stops { requests: 1, .. }, Told::GivenUp { requests: 1, .. }] = &told[..] else {
-            panic!("{told:?}");
-        };
-        disk.answers.set(Answers::AtOnce);
-        disk.release();
-        assert!(machine.used(0).is_empty(), "nobody is answered twice");
-        assert_eq!(disk.buffers_out(), 0);
-    });
-}
-
-/// A monitor that dies while it waits for its ring is not waited for: whoever comes next would be refused meanwhile.
-#[test]
-fn a_monitor_that_dies_over_a_stop_is_let_go_of_at_once() {
-    local(async {
-        let board = Board::new();
-        board.forgets.set(true);
-        let (disk, machine) = held(&board, Identity::default()).await;
-        let told = Rc::clone(&machine.told);
-        tokio::time::pause();
-        machine.send(11, 1, &words(&[0, 0]), &[]);
-        while told.borrow().is_empty() {
-            yield_now().await;
-            tokio::time::advance(Duration::from_millis(100)).await;
-        }
-        assert!(machine.vanish().await.is_err());
-        let told = told.take();
-        assert!(matches!(told[..], [Told::Stops { requests: 1, .. }]), "{told:?}");
-        disk.release();
-    });
-}
-
 /// [INIT-1] A process that is to leave waits for what it has asked, and asks nothing more; where nothing comes of it, the
 /// guest goes on.
 #[test]
@@ -473,48 +421,6 @@ fn a_ring_that_makes_no_sense_is_served_no_more_and_the_others_are() {
     broken(|machine| {
         machine.ask(1, 77, 0, DATA, Data::In(0));
         machine.offer(1, &[(DATA, 1, WRITE), (DATA, 16, 0)]);
-    });
-}
-
-/// [INIT-1] What its guest broke is never answered, whoever serves it: no process waits with its leaving for that. What came before
-/// is waited for.
-#[test]
-fn a_ring_that_makes_no_sense_keeps_nobody_from_leaving() {
-    local(async {
-        let board = Board::new();
-        board.forgets.set(true);
-        let identity = Identity::default();
-        let (disk, mut machine) = held(&board, identity.clone()).await;
-        machine.offer(0, &[(DATA + 8192, 16, 0)]);
-        machine.kick(0);
-        while machine.told.borrow().is_empty() {
-            yield_now().await;
-        }
-        assert!(matches!(machine.told.borrow()[0], Told::Broken { queue: 0, .. }));
-        assert_eq!(identity.unrecorded.count(), 1, "the write is under way");
-        disk.release();
-        assert_eq!(machine.wait_used(0, 1).await.len(), 1);
-        assert_eq!((machine.status(DATA), identity.unrecorded.count()), (0, 0));
-    });
-}
-
-/// [TIMER-5] Nor does a monitor wait for its stop, where a request cannot be answered into the memory that it has now.
-#[test]
-fn a_ring_that_breaks_over_its_stop_is_stopped() {
-    local(async {
-        let board = Board::new();
-        board.forgets.set(true);
-        let (disk, machine) = held(&board, Identity::default()).await;
-        machine.send(5, 1, &words(&[0, 0]), &[]);
-        let answer = async {
-            a_while().await;
-            disk.release();
-        };
-        let stop = words(&[0, 0]);
-        let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), answer);
-        assert_eq!(state.0[..4], words(&[0]));
-        let told = machine.told.take();
-        assert!(!told.iter().any(|one| matches!(one, Told::Stops { .. })), "{told:?}");
     });
 }
 

@@ -141,7 +141,7 @@ struct Slot {
     /// Where it is asked for in several parts.
     _halfway: Option<Halfway>,
     /// Where nobody asks it again.
-    _unheard: Option<Unheard>,
+    unheard: Option<Unheard>,
 }
 
 /// Something to ask a device.
@@ -237,7 +237,7 @@ impl Live {
             return None;
         }
         self.step(state, &memory).unwrap_or_else(|fault| {
-            state.fault = Some(fault);
+            self.is_broken(state, fault);
             None
         })
     }
@@ -296,10 +296,9 @@ impl Live {
                 let several = data.is_some() && length > most;
                 let _halfway = several.then(|| self.halfway());
                 let is_lost = state.track.is_none() || self.shared.asks_once && op.is_change();
-                let _unheard = is_lost.then(|| self.shared.unrecorded.one());
+                let unheard = is_lost.then(|| self.shared.unrecorded.one());
                 let (done, part) = (0, 0);
-                let slot =
-                    Slot { op, offset, length, done, part, data, status, _halfway, _unheard };
+                let slot = Slot { op, offset, length, done, part, data, status, _halfway, unheard };
                 let slot = state.slots[usize::from(head)].insert(slot);
                 return Ok(Some(Step::Ask(slot.ask(head, most))));
             }
@@ -354,6 +353,7 @@ impl Live {
         slot.done += slot.part;
         if done.is_ok() && slot.done < slot.length {
             state.parts.push_back(head);
+            self.drop_parts(state);
             return self.work.notify_one();
         }
         let Some(slot) = state.slots[usize::from(head)].take() else { return };
@@ -361,9 +361,22 @@ impl Live {
         let status = done.err().unwrap_or(Status::Ok);
         state.spare.extend(slot.data);
         if let Err(fault) = self.finish(state, &memory, head, slot.status, status, written) {
-            state.fault.get_or_insert(fault);
-            self.work.notify_one();
-            self.idle.notify_waiters();
+            self.is_broken(state, fault);
+        }
+    }
+
+    /// Its guest has broken it: nothing is taken from it any more.
+    fn is_broken(&self, state: &mut State, fault: Fault) {
+        state.fault.get_or_insert(fault);
+        self.drop_parts(state);
+        self.work.notify_one();
+        self.idle.notify_waiters();
+    }
+
+    /// Of a ring that is broken nobody asks for further parts.
+    fn drop_parts(&self, state: &mut State) {
+        if state.fault.is_some() {
+            state.parts.drain(..).for_each(|head| state.slots[usize::from(head)] = None);
         }
     }
 
@@ -409,7 +422,7 @@ impl Live {
         match called {
             Ok(true) => signal.call(),
             Ok(false) => {}
-            Err(fault) => _ = state.fault.get_or_insert(fault),
+            Err(fault) => self.is_broken(state, fault),
         }
     }
 
@@ -463,9 +476,9 @@ impl Live {
         given_up.count()
     }
 
-    /// Whether what is in flight is on record.
-    pub fn is_tracked(&self) -> bool {
-        self.state.borrow().track.is_some()
+    /// Whether nobody asks again what is in flight, or something of it.
+    pub fn is_asked_once(&self) -> bool {
+        self.state.borrow().slots.iter().flatten().any(|slot| slot.unheard.is_some())
     }
 
     /// Why it is served no more.

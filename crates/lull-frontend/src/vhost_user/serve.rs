@@ -30,7 +30,7 @@ pub const MOST_QUEUES: u16 = 128;
 /// How long a ring that is stopped may take to finish what is on record: its monitor, and with it the guest, waits. What is
 /// not finished by then is asked again when the ring is started again, and forgotten where the guest has been reset.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same where nothing is on record, so that what is not finished would be lost: beyond it the guest is told that it
+/// The same where nobody asks again what is not finished, so that it would be lost: beyond it the guest is told that it
 /// failed. Longer than a target takes to restart; without end it would keep the monitor from everything else.
 const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -413,7 +413,7 @@ impl<D: Device + 'static> Guest<D> {
         let ring = self.ring(queue)?;
         if let Some((live, _)) = &ring.live {
             live.halt(true);
-            if tokio::time::timeout(PATIENCE, live.idle()).await.is_err() && !live.is_tracked() {
+            if tokio::time::timeout(PATIENCE, live.idle()).await.is_err() && live.is_asked_once() {
                 settle(number, live, &*told).await;
             }
             ring.base = live.at().unwrap_or(ring.base);
@@ -487,7 +487,7 @@ impl<D: Device + 'static> Guest<D> {
     }
 }
 
-/// Ends when nothing is left of a ring whose requests are on no record: they are answered, or it is too late for that.
+/// Ends when nothing is left of a ring whose requests nobody asks again: they are answered, or it is too late for that.
 async fn settle(queue: u16, live: &Live, told: &dyn Fn(Told)) {
     told(Told::Stops { queue, requests: live.owes(), within: LONG_PATIENCE });
     if tokio::time::timeout(LONG_PATIENCE, live.idle()).await.is_err() {

@@ -1,0 +1,147 @@
+//! How rings come to their stop: by their monitor, by their guest's own nonsense.
+
+use super::*;
+
+/// [TIMER-5] Where nothing is on record a monitor that stops a ring waits for what is in flight, with a name and an end:
+/// then the guest is told that it failed, and what was never answered is not lost.
+#[test]
+fn a_ring_without_a_record_is_stopped_in_the_end() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let identity = Identity::default();
+        let (disk, mut machine) = held(&board, identity.clone()).await;
+        assert_eq!(identity.unrecorded.count(), 1, "[INIT-1] nobody would ask it again");
+        tokio::time::pause();
+        let time_passes = async {
+            for _ in 0..10 {
+                a_while().await;
+                tokio::time::advance(Duration::from_secs(20)).await;
+            }
+        };
+        let stop = words(&[0, 0]);
+        let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), time_passes);
+        assert_eq!(state.0[4..8], words(&[1]), "it goes on behind it");
+        assert_eq!(machine.used(0).len(), 1);
+        assert_eq!((machine.status(DATA), identity.unrecorded.count()), (1, 0));
+        let told = machine.told.take();
+        let [Told::Stops { requests: 1, .. }, Told::GivenUp { requests: 1, .. }] = &told[..] else {
+            panic!("{told:?}");
+        };
+        disk.answers.set(Answers::AtOnce);
+        disk.release();
+        assert!(machine.used(0).is_empty(), "nobody is answered twice");
+        assert_eq!(disk.buffers_out(), 0);
+    });
+}
+
+/// A monitor that dies while it waits for its ring is not waited for: whoever comes next would be refused meanwhile.
+#[test]
+fn a_monitor_that_dies_over_a_stop_is_let_go_of_at_once() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let (disk, machine) = held(&board, Identity::default()).await;
+        let told = Rc::clone(&machine.told);
+        tokio::time::pause();
+        machine.send(11, 1, &words(&[0, 0]), &[]);
+        while told.borrow().is_empty() {
+            yield_now().await;
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert!(machine.vanish().await.is_err());
+        let told = told.take();
+        assert!(matches!(told[..], [Told::Stops { requests: 1, .. }]), "{told:?}");
+        disk.release();
+    });
+}
+
+/// [INIT-1] What its guest broke is never answered, whoever serves it: no process waits with its leaving for that. What came before
+/// is waited for.
+#[test]
+fn a_ring_that_makes_no_sense_keeps_nobody_from_leaving() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let identity = Identity::default();
+        let (disk, mut machine) = held(&board, identity.clone()).await;
+        machine.offer(0, &[(DATA + 8192, 16, 0)]);
+        machine.kick(0);
+        while machine.told.borrow().is_empty() {
+            yield_now().await;
+        }
+        assert!(matches!(machine.told.borrow()[0], Told::Broken { queue: 0, .. }));
+        assert_eq!(identity.unrecorded.count(), 1, "the write is under way");
+        disk.release();
+        assert_eq!(machine.wait_used(0, 1).await.len(), 1);
+        assert_eq!((machine.status(DATA), identity.unrecorded.count()), (0, 0));
+    });
+}
+
+/// [TIMER-5] Nor does a monitor wait for its stop, where a request cannot be answered into the memory that it has now.
+#[test]
+fn a_ring_that_breaks_over_its_stop_is_stopped() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let (disk, machine) = held(&board, Identity::default()).await;
+        machine.send(5, 1, &words(&[0, 0]), &[]);
+        let answer = async {
+            a_while().await;
+            disk.release();
+        };
+        let stop = words(&[0, 0]);
+        let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), answer);
+        assert_eq!(state.0[..4], words(&[0]));
+        let told = machine.told.take();
+        assert!(!told.iter().any(|one| matches!(one, Told::Stops { .. })), "{told:?}");
+    });
+}
+
+/// [SAFE-11] Nor is a change of a shared disk left to its record, where the next start could but fail it: a monitor that stops
+/// its guest while the target restarts waits for that.
+#[test]
+fn a_ring_of_a_shared_disk_is_stopped_when_its_changes_are_answered() {
+    local(async {
+        let identity = Identity { asks_once: true, ..Identity::default() };
+        let (disk, mut machine) = held(&Board::new(), identity).await;
+        tokio::time::pause();
+        let restarts = async {
+            a_while().await;
+            tokio::time::advance(Duration::from_secs(10)).await;
+            a_while().await;
+            disk.release();
+        };
+        let stop = words(&[0, 0]);
+        let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), restarts);
+        assert_eq!(state.0[4..8], words(&[1]), "it goes on behind it");
+        assert_eq!((machine.used(0).len(), machine.status(DATA)), (1, 0));
+    });
+}
+
+/// [INIT-1] Of what is asked in parts nobody asks for the rest.
+#[test]
+fn a_ring_that_breaks_in_the_middle_of_a_request_keeps_nobody_from_leaving() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let (identity, disk) = (Identity::default(), Rc::new(Memory::new(4 * MIB)));
+        disk.answers.set(Answers::Held);
+        let mut machine = Machine::connect(&board, &disk, identity.clone());
+        machine.begin(FEATURES, 1).await;
+        machine.ask(0, OUT, 0, DATA, Data::Out(&vec![1; 2 * MIB as usize]));
+        machine.kick(0);
+        while disk.held() < 1 {
+            yield_now().await;
+        }
+        machine.offer(0, &[(DATA + 3 * MIB, 16, 0)]);
+        machine.kick(0);
+        while machine.told.borrow().is_empty() {
+            yield_now().await;
+        }
+        assert_eq!(identity.unrecorded.count(), 1, "its first part is under way");
+        disk.release();
+        a_while().await;
+        assert_eq!((disk.ops.borrow().len(), identity.unrecorded.count()), (1, 0));
+    });
+}
