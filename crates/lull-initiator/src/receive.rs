@@ -74,7 +74,7 @@ pub async fn receive(
     r: ReadHalf,
     outlet: &Outlet<Shared>,
 ) -> Over {
-    let mut r = Felt::new(r, || attachment.feel(conn));
+    let mut r = Felt::new(r, |_| attachment.feel(conn));
     let mut inlet = Inlet::with_capacity(INLET);
     let (mut unanswered, mut taken) = (0, 0);
     loop {

@@ -13,7 +13,7 @@ use lull_wire::frame::Digest;
 use lull_wire::messages::Request;
 use lull_wire::messages::Sender;
 use lull_wire::{DecodeError, FrameHeader, HEADER_LENGTH, Kind, Message};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,6 +28,9 @@ const INLET: usize = 256 << 10;
 /// Bytes of answers that a peer may leave unread before nothing more of it is read: a peer that does not read must not
 /// hold the buffers of those who do.
 const UNREAD_LIMIT: usize = 4 << 20;
+/// Bytes within the silence that keep a connection which has memory that others wait for: what takes it longer is
+/// begun again on the next one, when others have had theirs.
+const ENOUGH: u64 = 64 << 10;
 
 /// How long what was said last may take to leave, and the peer to close, once a connection is hung up.
 const LINGER: Duration = Duration::from_secs(1);
@@ -65,6 +68,8 @@ impl Connection {
             lane: Rc::clone(&lane),
             outlet: outlet.clone(),
             gauge,
+            keeps: Cell::default(),
+            crawled: Cell::default(),
         };
         let hung_up = Rc::clone(&closing);
         tokio::task::spawn_local(async move {
@@ -112,6 +117,10 @@ struct Task {
     lane: Rc<Lane>,
     outlet: Outlet<Buffer>,
     gauge: Arc<Gauge>,
+    /// It has memory for as long as its peer takes to send, or to take, what is in it.
+    keeps: Cell<bool>,
+    /// Bytes that came or were taken meanwhile, and were not enough yet.
+    crawled: Cell<u64>,
 }
 
 /// Why reading ended.
@@ -133,7 +142,7 @@ pub enum Ended {
 
 impl Task {
     async fn serve(&self, reader: ReadHalf, hung_up: &Notify) {
-        let mut reader = Felt::new(reader, || self.gauge.feel());
+        let mut reader = Felt::new(reader, |bytes| self.feel(bytes as u64));
         let mut inlet = Inlet::with_capacity(INLET);
         let ended = tokio::select! {
             biased;
@@ -199,17 +208,31 @@ impl Task {
         }
     }
 
+    /// So many bytes came of it, or were taken by it. [SEC-4] Whoever keeps memory that others wait for lives only while they
+    /// are enough.
+    fn feel(&self, bytes: u64) {
+        let crawled = self.crawled.get() + bytes;
+        let is_enough = crawled >= ENOUGH || !self.keeps.get() || self.local.pool.waiting() == 0;
+        self.crawled.set(if is_enough { 0 } else { crawled });
+        if is_enough {
+            self.gauge.feel();
+        }
+    }
+
     /// Waits until the peer has taken enough of what it was answered. [CONN-2] It is not read meanwhile: as long as it
     /// takes, it lives.
     async fn wait_for_taking(&self) {
+        self.keeps.set(true);
         let mut waits = true;
         while waits {
             let (before, below) = (self.outlet.written(), self.outlet.below(UNREAD_LIMIT));
             waits = tokio::time::timeout(self.lane.round(), below).await.is_err();
-            if self.outlet.written() > before {
-                self.gauge.feel();
+            match self.outlet.written() - before {
+                0 => {}
+                taken => self.feel(taken),
             }
         }
+        self.keeps.set(false);
     }
 
     /// Waits for requests of this connection to end, and for a buffer.
@@ -243,7 +266,9 @@ impl Task {
                     return Ok(());
                 };
                 if payload.length > 0 {
+                    self.keeps.set(true);
                     inlet.read_exact_into(reader, &mut buffer).await?;
+                    self.keeps.set(false);
                     payload.check(&buffer)?;
                 }
                 self.lane.run(op, request, buffer);
@@ -288,10 +313,8 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
     use tokio::sync::mpsc;
 
-    /// [CONN-2] Whose requests there is no room for is not read, and its PING behind them not answered: it hears that this
-    /// side lives.
-    #[tokio::test]
-    async fn a_peer_that_is_kept_waiting_is_told_that_this_side_lives() {
+    /// Of a disk in memory, open for writing.
+    fn task(pool: Pool, keep_alive: Duration) -> Task {
         let context =
             Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
         let backend = lull_block::open(&"mem:1M".parse().unwrap(), &context).unwrap();
@@ -300,8 +323,6 @@ mod tests {
             Shared { name: "db1".to_owned(), backend, life: Life::default(), toll, sharers };
         let (control, _heard) = mpsc::unbounded_channel();
         let (watch, gauge) = (Arc::new(Watch::new(Clock::start())), Arc::new(Gauge::default()));
-        let pool = Pool::with_classes(&[(4096, 1)]).unwrap();
-        let _only = pool.take(4096).unwrap();
         let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);
         let outlet = Outlet::new();
         let lane = Rc::new(Lane::new(outlet.clone(), watch, Arc::clone(&gauge)));
@@ -311,21 +332,35 @@ mod tests {
             incarnation: Incarnation::NONE,
             life: 0,
             share: None,
-            keep_alive: Duration::from_millis(1),
+            keep_alive,
         };
         lane.open(&local, ResourceIndex(0), terms);
+        let (keeps, crawled) = Default::default();
+        Task { local, conn: ConnId(1), lane, outlet, gauge, keeps, crawled }
+    }
+
+    /// The first request of a connection, without what it brings.
+    fn asks(op: OpCode, length: u32, payload: Digest) -> Vec<u8> {
+        let (number, flags) = (RequestNumber(1), RequestFlags::none());
+        let asked = Request { number, lowest: number, offset: 0, length, op, flags };
+        let mut frame = Vec::new();
+        asked.encode(payload, &mut frame);
+        frame
+    }
+
+    /// [CONN-2] Whose requests there is no room for is not read, and its PING behind them not answered: it hears that this
+    /// side lives.
+    #[tokio::test]
+    async fn a_peer_that_is_kept_waiting_is_told_that_this_side_lives() {
+        let pool = Pool::with_classes(&[(4096, 1)]).unwrap();
+        let _only = pool.take(4096).unwrap();
+        let task = task(pool, Duration::from_millis(1));
         let (ours, theirs) = Stream::pair().unwrap();
         let ((mut reader, _w), (_r, mut peer)) = (ours.into_split(), theirs.into_split());
-        let number = RequestNumber(1);
-        let (op, flags) = (OpCode::Read, RequestFlags::none());
-        let asked = Request { number, lowest: number, offset: 0, length: 4096, op, flags };
-        let mut frame = Vec::new();
-        asked.encode(Digest::NONE, &mut frame);
-        peer.write_all(&frame).await.unwrap();
-        let task = Task { local, conn: ConnId(1), lane, outlet: outlet.clone(), gauge };
+        peer.write_all(&asks(OpCode::Read, 4096, Digest::NONE)).await.unwrap();
         let mut inlet = Inlet::with_capacity(INLET);
         let told = async {
-            while outlet.queued() == 0 {
+            while task.outlet.queued() == 0 {
                 tokio::task::yield_now().await;
             }
         };
@@ -335,10 +370,44 @@ mod tests {
         }
         let (ours, theirs) = Stream::pair().unwrap();
         let ((_r, mut writer), (mut reader, _w)) = (ours.into_split(), theirs.into_split());
-        outlet.finish();
-        outlet.pump(&mut writer).await.unwrap();
+        task.outlet.finish();
+        task.outlet.pump(&mut writer).await.unwrap();
         inlet.fill(&mut reader).await.unwrap();
         let said = FrameHeader::read(inlet.bytes(), Sender::Target).unwrap().unwrap();
         assert_eq!(said.kind, Kind::Ping);
+    }
+
+    /// [SEC-4] [CONN-2] As slowly as it likes, but for where others wait for the memory that it keeps.
+    #[tokio::test]
+    async fn a_peer_that_crawls_lives_while_nobody_waits_for_what_it_keeps() {
+        let length = 4 * ENOUGH as usize;
+        let pool = Pool::with_classes(&[(length, 1)]).unwrap();
+        let task = task(pool.clone(), Duration::from_secs(60));
+        let (ours, theirs) = Stream::pair().unwrap();
+        let ((reader, _w), (_r, mut peer)) = (ours.into_split(), theirs.into_split());
+        let bytes = vec![7; length];
+        peer.write_all(&asks(OpCode::Write, length as u32, Digest::of(&bytes))).await.unwrap();
+        let mut sent = 0;
+        // So many more bytes: whether they are a sign of life.
+        let crawls = async |peer: &mut lull_transport::WriteHalf, more: usize, sent: &mut usize| {
+            peer.write_all(&bytes[*sent..*sent + more]).await.unwrap();
+            *sent += more;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            task.gauge.take_pulse()
+        };
+        let hears = async {
+            assert!(crawls(&mut peer, 1, &mut sent).await && pool.take(length).is_none());
+            assert!(crawls(&mut peer, 1, &mut sent).await, "nobody waits for it");
+            let waits = pool.freed();
+            assert!(!crawls(&mut peer, 1, &mut sent).await, "somebody does");
+            assert!(crawls(&mut peer, ENOUGH as usize, &mut sent).await, "it gets on");
+            drop(waits);
+            assert!(crawls(&mut peer, 1, &mut sent).await);
+        };
+        let never = tokio::sync::Notify::new();
+        tokio::select! {
+            () = task.serve(reader, &never) => panic!("it has ended"),
+            () = hears => {}
+        }
     }
 }
