@@ -57,7 +57,7 @@ pub enum RunError {
     OtherMedium { name: String, backend: String, device: String },
     #[error(
         "{name}: {backend} has {size} bytes and had {before}: whoever uses it ({users}) does not go on with a smaller \
-         disk; make it as large again, or have them detached first; or, if this is what \"{name}\" is from now on, `lull \
+         disk; make it as large again; or, if this is what \"{name}\" is from now on, `lull \
          adopt {name}` or `lull target --adopt {name}`"
     )]
     Shrunk { name: String, backend: String, size: u64, before: u64, users: String },
