@@ -64,8 +64,8 @@ pub struct Face {
     pub inherited: RefCell<Inherited>,
     /// What the kernel's NBD waits on until it is opened.
     pub early_line: RefCell<Option<EarlyLine>>,
-    /// Nothing that the kernel's NBD was given back is still to be asked again: of the life before until it is opened, where that
-    /// one could say so, and from the parting on of this one.
+    /// Nothing that the kernel's NBD was given back is still to be asked again: by the word of the life before, where that one
+    /// could say so, and once this one has parted by its own.
     pub kernel_waits_for_nothing: Cell<bool>,
     /// With the devices that an earlier life left.
     turn: Turn,

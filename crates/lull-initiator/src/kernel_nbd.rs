@@ -411,6 +411,7 @@ async fn given_back(
     while attachment.holds() && !over(again.is_some()) {
         tokio::select! {
             () = closer.when(|stage| stage == Stage::Parting) => {}
+            () = asked_again(again) => {}
             () = sleep(LOOK_AGAIN) => {}
         }
         // Once it is closed nobody waits for what comes later.
