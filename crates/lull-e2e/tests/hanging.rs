@@ -3,12 +3,15 @@
 use lull_admin::{AttachmentPhase, OutcomeKind, RestartPhase, TargetPhase};
 use lull_e2e::{Initiator, Load, PROMPT, Shape, Signal, Target, Use, World, wait_for};
 
+/// The flushes in advance of a restart, the most there are: each takes so long that another one follows, on any machine.
+const IN_ADVANCE: u32 = 4;
+
 /// A target whose disk takes very long for its flush of that number, and two initiators that have nothing to flush.
 fn scene(world: &World, number: u32) -> (Target, [Initiator; 2]) {
     let disk =
         |name: &str| format!("file:{},size=16M", world.path(&format!("{name}.img")).display());
-    let hangs = format!("faulty:hang-flush={number}+3000s:{}", disk("db1"));
-    let builder = world.target("stor").set("pause-timeout", "1s").backend("db1", &hangs);
+    let hangs = format!("faulty:delay=25ms,hang-flush={number}+3000s:{}", disk("db1"));
+    let builder = world.target("stor").set("pause-timeout", "3s").backend("db1", &hangs);
     let target = builder.backend("db2", &disk("db2")).start();
     let one = |name: &str, disk: &str| world.initiator(name).uses(Use::of(&target, disk)).start();
     let initiators = [one("web1", "db1"), one("web2", "db2")];
@@ -20,7 +23,7 @@ fn scene(world: &World, number: u32) -> (Target, [Initiator; 2]) {
 #[test]
 fn a_restart_over_a_disk_that_hangs_is_given_up_by_name() {
     let world = World::new();
-    let (target, webs) = scene(&world, 2);
+    let (target, webs) = scene(&world, IN_ADVANCE + 1);
     let words = ["restart", "--daemon", "--on-pause-timeout", "abort"];
     let running = target.begin(&words);
     let settling = target.wait_restart(RestartPhase::Settling);
@@ -46,7 +49,7 @@ fn a_restart_over_a_disk_that_hangs_is_given_up_by_name() {
 #[test]
 fn who_is_asked_about_a_disk_that_hangs_may_proceed() {
     let world = World::new();
-    let (mut target, webs) = scene(&world, 2);
+    let (mut target, webs) = scene(&world, IN_ADVANCE + 1);
     let order = lull_admin::RestartOrder {
         kind: lull_admin::RestartKind::Stop,
         interactive: true,
