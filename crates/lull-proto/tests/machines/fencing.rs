@@ -452,7 +452,7 @@ fn a_detach_leaves_no_place_behind() {
     assert_eq!(pair.nodes[0].errors(), 0);
 }
 
-/// [CONN-2] Each fault of an initiator ends its connection, and nothing else.
+/// [CONN-2] [SEC-4] Each fault of an initiator ends its connection, and nothing else.
 #[test]
 fn an_initiators_violation_ends_its_connection_only() {
     use lull_proto::{ConnId, Violation, target};

@@ -1,7 +1,7 @@
 //! An initiator whose target lies on another one, and the attachment that lies between the two.
 
 use crate::alone::{Alone, attached, connect, pause, resume, welcome};
-use crate::pair::config;
+use crate::pair::{BLOCK, config};
 use lull_proto::Upstream;
 use lull_proto::initiator::{Action, Config, Event, Phase, Policy, Report, Retain};
 use lull_wire::messages::{Attached, Hold, Path, Pong, Prose};
@@ -107,6 +107,22 @@ fn a_pause_is_completed_over_what_was_not_executed() {
     alone.receive(resume(7));
     let again = alone.transmitted().pop().unwrap();
     assert_eq!((alone.transmitted().len(), again.number), (2, first.number));
+}
+
+/// [CHAIN-1] With RESUME it goes at once, and before what was asked since.
+#[test]
+fn what_was_not_executed_in_a_hold_is_sent_again_with_its_end() {
+    let mut alone = Alone::sharing();
+    alone.submit(OpCode::Write, 1);
+    let first = alone.transmitted().pop().unwrap().number;
+    alone.receive(hold(600 * SECOND));
+    alone.reply(first, StatusCode::NotExecuted);
+    alone.submit(OpCode::Write, 2);
+    pass(&mut alone, 10 * SECOND);
+    assert_eq!(alone.transmitted().len(), 1);
+    alone.receive(resume(0));
+    let sent: Vec<_> = alone.transmitted().iter().map(|request| request.offset / BLOCK).collect();
+    assert_eq!(sent, [1, 1, 2]);
 }
 
 /// [CHAIN-1] Without a pause and a hold nobody says when: the next round of keep-alive does.

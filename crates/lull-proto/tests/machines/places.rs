@@ -4,7 +4,7 @@ use crate::pair::{Node, Pair, Seen};
 use lull_proto::ConnId;
 use lull_proto::initiator::{Event, Phase, Report};
 use lull_proto::target::{self, Change, Entry, ResourceIndex, SEATS_LIMIT};
-use lull_wire::messages::{Name, Stall};
+use lull_wire::messages::{Hello, Name, Stall};
 use lull_wire::{Access, AttachmentId, Epoch, InstanceId, Kind, RefusalCode, RestartId, Retry};
 use std::time::Duration;
 
@@ -137,4 +137,32 @@ fn a_flood_of_stalls_is_passed_over() {
     pair.until_all_share();
     pair.run(SECOND);
     assert_eq!(pair.reports.iter().filter(told).count(), 2, "what the pause cost");
+}
+
+/// [SEC-4] Who says nothing, or who he is and nothing more, is not kept.
+#[test]
+fn who_does_not_ask_to_be_let_in_is_sent_away() {
+    let mut pair = Pair::new(1);
+    let hello = Hello {
+        min_version: 1,
+        max_version: 1,
+        instance: InstanceId([9; 16]),
+        node: Name::new("stranger").unwrap(),
+        software: Name::default(),
+        callback: Default::default(),
+    };
+    let (silent, named) = (ConnId(1000), ConnId(1001));
+    let (now, target, mut actions) = (pair.now, pair.target.as_mut().unwrap(), Vec::new());
+    target.handle(now, target::Event::Accepted { conn: silent }, &mut actions);
+    target.handle(now, target::Event::Accepted { conn: named }, &mut actions);
+    let message = hello.into();
+    target.handle(now, target::Event::Received { conn: named, message }, &mut actions);
+    target.handle(now + 9 * SECOND, target::Event::Tick, &mut actions);
+    assert!(target.session(silent).is_some() && target.session(named).is_some());
+    assert!(target.deadline().is_some_and(|at| at <= now + 10 * SECOND));
+    target.handle(now + 10 * SECOND, target::Event::Tick, &mut actions);
+    for conn in [silent, named] {
+        assert!(actions.contains(&target::Action::HangUp { conn }), "{conn:?}");
+        assert!(target.session(conn).is_none());
+    }
 }

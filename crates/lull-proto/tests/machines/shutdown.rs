@@ -1,10 +1,10 @@
 //! The policy that shuts the host down: what goes before it, and who cancels it.
 
-use crate::alone::{Alone, connect, pause, resume, welcome};
+use crate::alone::{Alone, attached, connect, pause, resume, welcome};
 use crate::pair::{Node, Pair, config};
 use lull_proto::initiator::{Action, Config, Event, Phase, Policy, Report};
-use lull_wire::messages::{Disconnect, Pong};
-use lull_wire::{DisconnectCode, Kind, Message, OpCode, RestartId, StatusCode};
+use lull_wire::messages::{Attached, Disconnect, Pong};
+use lull_wire::{DisconnectCode, Incarnation, Kind, Message, OpCode, RestartId, StatusCode};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,7 +20,10 @@ fn sharing() -> Alone {
 
 /// Lost, with a request held, and past the restart timer: the hook runs.
 fn preparing() -> Alone {
-    let mut alone = sharing();
+    prepares(sharing())
+}
+
+fn prepares(mut alone: Alone) -> Alone {
     alone.lose();
     alone.submit(OpCode::Write, 1);
     while count(&alone, &Action::PrepareShutdown(lull_proto::initiator::Timer::Restart)) == 0 {
@@ -41,12 +44,16 @@ fn outcome(alone: &Alone) -> (usize, usize) {
 
 /// The dial that waits is made, and its target is back up to READY.
 fn comes_back(alone: &mut Alone, epoch: u64) {
+    dials(alone);
+    alone.attaches(epoch);
+}
+
+fn dials(alone: &mut Alone) {
     while alone.machine.phase() != Phase::Dialling {
         let wait = alone.machine.deadline().unwrap().since(alone.now);
         alone.pass(wait);
     }
     alone.connects();
-    alone.attaches(epoch);
 }
 
 /// [TIMER-2] What is held fails before anything else is done, and nothing is held while the host goes down.
@@ -135,7 +142,7 @@ fn a_target_that_never_resumes_does_not_hold_the_shutdown_up_for_ever() {
     assert_eq!(outcome(&alone), (0, 1));
 }
 
-/// [TIMER-2] [TIMER-4] A target that is back and announces a restart has returned.
+/// [TIMER-2] [TIMER-4] [PAUSE-8] A target that is back and announces a restart has returned.
 #[test]
 fn an_announced_restart_cancels() {
     let mut alone = preparing();
@@ -151,6 +158,23 @@ fn an_announced_restart_cancels() {
     assert_eq!(outcome(&alone), (1, 0));
     alone.pass(60 * SECOND);
     assert_eq!(outcome(&alone), (1, 0), "its own timer runs");
+}
+
+/// [PAUSE-8] Nor does a host go down whose replay a pause waits for.
+#[test]
+fn a_pause_in_a_replay_is_no_reason_to_go_down() {
+    let mut written = sharing();
+    written.write_answered();
+    let mut alone = prepares(written);
+    dials(&mut alone);
+    alone.receive(welcome());
+    alone.receive(connect());
+    let incarnation = Incarnation([2; 16]);
+    alone.receive(Attached { incarnation, ..attached(2) }.into());
+    alone.receive(pause(7));
+    assert_eq!(alone.machine.phase(), Phase::Replaying);
+    alone.handle(Event::Prepared);
+    assert_eq!(outcome(&alone), (0, 0));
 }
 
 /// [TIMER-2] A refused return is none.

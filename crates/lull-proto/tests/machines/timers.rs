@@ -1,6 +1,7 @@
 //! The restart timer, the resume timer, and what runs at their end.
 
 use crate::alone::{Alone, attached, connect, disconnect, pause, resume, welcome};
+use crate::holding::{comes_back, pass};
 use crate::pair::{Node, Pair, config};
 use lull_proto::Violation;
 use lull_proto::initiator::{Action, Config, Event, Expiry, Phase, Policy, Report, Timer, WINDOW};
@@ -96,11 +97,12 @@ fn an_announced_absence_may_be_shorter_or_longer() {
     assert_eq!(alone.machine.view(alone.now).outage.unwrap().expiry, Expiry::Running);
 }
 
-/// [TIMER-4] A restart that is announced in an outage has the whole of the restart timer.
+/// [TIMER-4] [PAUSE-8] A restart that is announced in an outage has the whole of the restart timer, and is no other outage.
 #[test]
 fn a_restart_announced_in_an_outage_has_the_time_of_one() {
     let mut alone = impatient();
     alone.lose();
+    let since = alone.now;
     let Some(&Action::Dial { conn }) = alone.actions.last() else { panic!("it dials at once") };
     alone.handle(Event::DialFailed { conn });
     dials_in_vain(&mut alone, 8 * SECOND);
@@ -110,7 +112,7 @@ fn a_restart_announced_in_an_outage_has_the_time_of_one() {
     alone.receive(pause(7));
     alone.receive(disconnect(DisconnectCode::Restart, 7));
     let outage = alone.machine.view(alone.now).outage.unwrap();
-    assert_eq!(outage.deadline, Some(alone.now + 10 * SECOND));
+    assert_eq!((outage.since, outage.deadline), (since, Some(alone.now + 10 * SECOND)));
 }
 
 /// [TIMER-6] At the timer's end the policy waits for a whole dial that was begun afterwards.
@@ -204,6 +206,23 @@ fn the_resume_timer_asks_before_its_policy_runs() {
     assert!(alone.reported(ran));
     alone.receive(resume(0));
     assert_eq!(alone.machine.phase(), Phase::Sharing);
+}
+
+/// [PAUSE-8] PAUSE stops the resume timer, however long the replay takes that is finished first.
+#[test]
+fn no_resume_timer_ends_while_a_pause_waits_for_a_replay() {
+    let mut alone = Alone::sharing();
+    alone.write_answered();
+    comes_back(&mut alone, 2);
+    for _ in 0..20 {
+        alone.receive(pause(7));
+        pass(&mut alone, 5 * SECOND);
+    }
+    assert_eq!(alone.machine.phase(), Phase::Replaying);
+    assert!(!alone.reported(|report| matches!(report, Report::Expired { .. })));
+    let replayed = alone.transmitted().pop().unwrap().number;
+    alone.reply(replayed, StatusCode::Done);
+    assert_eq!(alone.machine.phase(), Phase::Flushing);
 }
 
 /// [SAFE-11] No more than 4,096 numbers are outstanding; one of them is left for a flush of its own.
