@@ -198,6 +198,21 @@ proptest! {
     }
 }
 
+#[test]
+fn an_absurd_answer_to_an_option_is_not_waited_for() {
+    // [SEC-4]
+    let greeting = [&b"NBDMAGICIHAVEOPT"[..], &[0, 3]].concat();
+    let answer = |length: u32| {
+        let magic = 0x0003_e889_0455_65a9u64.to_be_bytes();
+        [&magic[..], &[0, 0, 0, 8, 0, 0, 0, 1], &length.to_be_bytes()].concat()
+    };
+    for (length, is_read) in [(64 << 10, true), ((64 << 10) + 1, false)] {
+        let (mut machine, mut out) = (client::Client::new("disk"), Vec::new());
+        machine.receive(&greeting, &mut out).unwrap();
+        assert_eq!(machine.receive(&answer(length), &mut out).is_ok(), is_read, "{length}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -254,10 +254,20 @@ fn exhausted_buffers_hold_the_client_back_and_fail_nothing() {
 #[test]
 fn a_connection_takes_no_more_requests_than_its_limit() {
     // [SEC-4]
+    takes_four(Limits { in_flight: 4, ..Limits::default() });
+}
+
+#[test]
+fn a_connection_takes_no_more_memory_than_its_limit() {
+    // [SEC-4]
+    takes_four(Limits { bytes: 4 * 512, ..Limits::default() });
+}
+
+/// Of 32 reads no more than four are under way at the same time.
+fn takes_four(limits: Limits) {
     local(async {
         let (disks, disk) = Disks::one(Memory::new(MIB));
         disk.answers.set(Answers::Held);
-        let limits = Limits { in_flight: 4, ..Limits::default() };
         let (stream, _served) = served_with(&disks, limits);
         let connection = Connection::over(stream, "").await.unwrap();
         let reads: Vec<_> = (0..32u64)

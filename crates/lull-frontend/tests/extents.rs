@@ -298,6 +298,23 @@ fn with_extended_headers_a_payload_is_what_the_flag_says() {
 }
 
 #[test]
+fn what_takes_more_memory_than_a_request_may_is_refused() {
+    // [SEC-4]
+    local(async {
+        let mut memory = Memory::new(MIB);
+        memory.geometry.max_length = 65_536;
+        let (mut raw, disk) = asking(memory, 11).await;
+        let inval = extended(0x8001, 0, &[0, 0, 0, 22, 0, 0]);
+        let write = request(1, PAYLOAD_LEN, 0, 131_072).encode_extended();
+        raw.exchange(&[&write[..], &[9; 131_072]].concat(), &inval).await;
+        for command in [0, CACHE] {
+            raw.exchange(&request(command, 0, 0, 131_072).encode_extended(), &inval).await;
+        }
+        assert!(disk.ops.borrow().is_empty());
+    });
+}
+
+#[test]
 fn an_absurd_payload_ends_the_connection() {
     // [SEC-4]
     local(async {

@@ -63,6 +63,7 @@ fn options_that_are_unknown_or_not_offered_are_refused_and_the_next_one_works() 
 
 #[test]
 fn malformed_options_are_refused_as_invalid() {
+    // [SEC-4]
     local(async {
         let mut raw = Raw::greeted(&disks(), FIXED | NO_ZEROES).await;
         assert_eq!(raw.refused(3, b"x").await, 3);
@@ -128,6 +129,20 @@ fn a_long_option_is_skipped_and_an_absurd_one_ends_the_connection() {
         let mut raw = Raw::greeted(&disks(), FIXED).await;
         assert_eq!(raw.refused(7, &vec![0; 300_000]).await, 9);
         raw.0.write_all(b"IHAVEOPT\0\0\0\x07\xff\xff\xff\xff").await.unwrap();
+        raw.at_end().await;
+        assert!(matches!(raw.1.task.await.unwrap(), Err(ServeEnd::Handshake(_))));
+    });
+}
+
+#[test]
+fn a_client_that_never_comes_to_its_export_is_closed_upon() {
+    // [SEC-4]
+    local(async {
+        let mut raw = Raw::greeted(&disks(), FIXED).await;
+        for _ in 0..1024 {
+            assert_eq!(raw.refused(99, b"").await, 1);
+        }
+        raw.option(99, b"").await;
         raw.at_end().await;
         assert!(matches!(raw.1.task.await.unwrap(), Err(ServeEnd::Handshake(_))));
     });

@@ -34,6 +34,7 @@ fn a_silent_client_is_sent_away() {
 
 #[test]
 fn a_client_that_does_not_listen_delays_the_closing_only_so_long() {
+    // [SEC-4]
     local(async {
         tokio::time::pause();
         let (disks, disk) = Disks::one(Memory::new(4 * MIB));
