@@ -309,19 +309,22 @@ mod tests {
     use crate::daemon::{Life, Shared};
     use crate::gauge::Watch;
     use lull_block::{Context, Workers};
+    use lull_wire::messages::Ping;
     use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber};
     use tokio::io::AsyncWriteExt as _;
     use tokio::sync::mpsc;
 
-    /// Of a disk in memory, open for writing.
-    fn task(pool: Pool, keep_alive: Duration) -> Task {
+    const ROUND: Duration = Duration::from_millis(1);
+
+    /// One connection that nobody serves yet, on a disk in memory; what the machine hears of it.
+    fn connection(pool: Pool, keep_alive: Duration) -> (Task, mpsc::UnboundedReceiver<Input>) {
         let context =
             Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
         let backend = lull_block::open(&"mem:1M".parse().unwrap(), &context).unwrap();
         let (toll, sharers) = Default::default();
         let shared =
             Shared { name: "db1".to_owned(), backend, life: Life::default(), toll, sharers };
-        let (control, _heard) = mpsc::unbounded_channel();
+        let (control, heard) = mpsc::unbounded_channel();
         let (watch, gauge) = (Arc::new(Watch::new(Clock::start())), Arc::new(Gauge::default()));
         let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);
         let outlet = Outlet::new();
@@ -336,7 +339,7 @@ mod tests {
         };
         lane.open(&local, ResourceIndex(0), terms);
         let (keeps, crawled) = Default::default();
-        Task { local, conn: ConnId(1), lane, outlet, gauge, keeps, crawled }
+        (Task { local, conn: ConnId(1), lane, outlet, gauge, keeps, crawled }, heard)
     }
 
     /// The first request of a connection, without what it brings.
@@ -349,12 +352,12 @@ mod tests {
     }
 
     /// [CONN-2] Whose requests there is no room for is not read, and its PING behind them not answered: it hears that this
-    /// side lives.
+    /// side lives. [SEC-4] Once, as long as it does not read that.
     #[tokio::test]
     async fn a_peer_that_is_kept_waiting_is_told_that_this_side_lives() {
         let pool = Pool::with_classes(&[(4096, 1)]).unwrap();
         let _only = pool.take(4096).unwrap();
-        let task = task(pool, Duration::from_millis(1));
+        let (task, _heard) = connection(pool, ROUND);
         let (ours, theirs) = Stream::pair().unwrap();
         let ((mut reader, _w), (_r, mut peer)) = (ours.into_split(), theirs.into_split());
         peer.write_all(&asks(OpCode::Read, 4096, Digest::NONE)).await.unwrap();
@@ -363,6 +366,11 @@ mod tests {
             while task.outlet.queued() == 0 {
                 tokio::task::yield_now().await;
             }
+            let once = task.outlet.queued();
+            for _ in 0..20 {
+                tokio::time::sleep(ROUND).await;
+            }
+            assert_eq!(task.outlet.queued(), once);
         };
         tokio::select! {
             ended = task.read(&mut reader, &mut inlet) => panic!("{ended:?}"),
@@ -382,7 +390,7 @@ mod tests {
     async fn a_peer_that_crawls_lives_while_nobody_waits_for_what_it_keeps() {
         let length = 4 * ENOUGH as usize;
         let pool = Pool::with_classes(&[(length, 1)]).unwrap();
-        let task = task(pool.clone(), Duration::from_secs(60));
+        let (task, _heard) = connection(pool.clone(), Duration::from_secs(60));
         let (ours, theirs) = Stream::pair().unwrap();
         let ((reader, _w), (_r, mut peer)) = (ours.into_split(), theirs.into_split());
         let bytes = vec![7; length];
@@ -408,6 +416,39 @@ mod tests {
         tokio::select! {
             () = task.serve(reader, &never) => panic!("it has ended"),
             () = hears => {}
+        }
+    }
+
+    /// [SEC-4] Whoever does not take its answers is not heard until it does.
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_not_heard() {
+        let (task, mut heard) = connection(Pool::with_classes(&[(4096, 1)]).unwrap(), ROUND);
+        let outlet = task.outlet.clone();
+        outlet.push_bytes(&vec![0; UNREAD_LIMIT]);
+        let (ours, theirs) = Stream::pair().unwrap();
+        let ((mut reader, mut writer), (mut answers, mut peer)) =
+            (ours.into_split(), theirs.into_split());
+        let mut frame = Vec::new();
+        Message::from(Ping { token: 1 }).encode(Digest::NONE, &mut frame);
+        peer.write_all(&frame).await.unwrap();
+        let mut inlet = Inlet::with_capacity(INLET);
+        let mut reading = pin!(task.read(&mut reader, &mut inlet));
+        let a_while = async {
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = &mut reading => panic!("{ended:?}"),
+            () = a_while => {}
+        }
+        assert!(heard.try_recv().is_err());
+        let mut taken = tokio::io::sink();
+        tokio::select! {
+            ended = &mut reading => panic!("{ended:?}"),
+            ended = outlet.pump(&mut writer) => panic!("{ended:?}"),
+            ended = tokio::io::copy(&mut answers, &mut taken) => panic!("{ended:?}"),
+            said = heard.recv() => assert!(matches!(said, Some(Input::Frame { .. }))),
         }
     }
 }

@@ -495,29 +495,38 @@ mod tests {
     use lull_block::{Context, Pool, Workers};
     use tokio::sync::mpsc;
 
+    /// A thread with one disk, and whom it tells.
+    fn thread(disk: &str) -> (Rc<Local>, Arc<Watch>, mpsc::UnboundedReceiver<Input>) {
+        let context =
+            Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
+        let backend = lull_block::open(&disk.parse().unwrap(), &context).unwrap();
+        let (toll, sharers) = Default::default();
+        let shared =
+            Shared { name: "db1".to_owned(), backend, life: Life::default(), toll, sharers };
+        let (control, heard) = mpsc::unbounded_channel();
+        let (watch, pool) =
+            (Arc::new(Watch::new(Clock::start())), Pool::with_classes(&[(4096, 1)]).unwrap());
+        (Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control), watch, heard)
+    }
+
+    const TERMS: Terms = Terms {
+        read_only: false,
+        version: 1,
+        incarnation: Incarnation::NONE,
+        life: 0,
+        share: None,
+        keep_alive: Duration::from_secs(1),
+    };
+
     /// [SAFE-4] The flush that failed is not answered, and neither is anything of that life, on whichever connection;
     /// the machine hears of it once.
     #[test]
     fn a_failed_flush_ends_its_life_for_everybody_and_answers_nobody() {
-        let context =
-            Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
-        let spec = "faulty:fail-flush=1:mem:1M".parse().unwrap();
-        let backend = lull_block::open(&spec, &context).unwrap();
-        let (toll, sharers) = Default::default();
-        let shared =
-            Shared { name: "db1".to_owned(), backend, life: Life::default(), toll, sharers };
-        let (control, mut heard) = mpsc::unbounded_channel();
-        let (watch, pool) =
-            (Arc::new(Watch::new(Clock::start())), Pool::with_classes(&[(4096, 1)]).unwrap());
-        let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);
-        let incarnation = Incarnation::NONE;
-        let keep_alive = Duration::from_secs(1);
-        let terms =
-            Terms { read_only: false, version: 1, incarnation, life: 0, share: None, keep_alive };
+        let (local, watch, mut heard) = thread("faulty:fail-flush=1:mem:1M");
         let lane = || {
             let (outlet, watch) = (Outlet::new(), Arc::clone(&watch));
             let lane = Lane::new(outlet.clone(), watch, Arc::new(Gauge::default()));
-            lane.open(&local, ResourceIndex(0), terms);
+            lane.open(&local, ResourceIndex(0), TERMS);
             (lane, outlet)
         };
         let (request, flags) = (RequestNumber(1), RequestFlags::none());
@@ -540,10 +549,28 @@ mod tests {
             Ok(Input::LifeEnded { resource: ResourceIndex(0), why: Ended::WriteBack })
         ));
         assert!(heard.try_recv().is_err(), "once");
-        let next = Terms { life: 1, ..terms };
+        let next = Terms { life: 1, ..TERMS };
         first.0.open(&local, ResourceIndex(0), next);
         first.0.run(Op::Flush, &flush, Buffer::empty());
         assert!(first.1.queued() > 0, "the next life answers");
+    }
+
+    /// [SEC-4] Numbers that are given up unanswered make no room.
+    #[test]
+    fn more_requests_than_a_window_has_are_a_fault_whatever_their_numbers() {
+        let (local, watch, _heard) = thread("faulty:delay=3600s:mem:1M");
+        let lane = Lane::new(Outlet::new(), watch, Arc::new(Gauge::default()));
+        lane.open(&local, ResourceIndex(0), TERMS);
+        let trim = |number| {
+            let (op, flags) = (OpCode::Discard, RequestFlags::none());
+            Request { number, lowest: number, offset: 0, length: 4096, op, flags }
+        };
+        for number in (1..=WINDOW as u64).map(RequestNumber) {
+            let Admission::Run(op, 0) = lane.admit(&trim(number), 0) else { panic!("{number:?}") };
+            lane.run(op, &trim(number), Buffer::empty());
+        }
+        let beyond = lane.admit(&trim(RequestNumber(WINDOW as u64 + 1)), 0);
+        assert!(matches!(beyond, Admission::Violation(BadRequest::TooMany)));
     }
 
     fn take(numbers: &mut Numbers, number: u64, lowest: u64) -> bool {
