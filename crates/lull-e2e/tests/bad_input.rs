@@ -258,6 +258,13 @@ fn a_peer_that_speaks_something_else_is_dropped() {
     }
     let said = served.target.lull(&["events"]).ok().stdout;
     assert!(said.contains("does not speak this protocol (it began with \"GET \")"), "{said}");
+    // Many of them are a line each second, which says for how many it is.
+    wait_until("a line for many", PROMPT, || {
+        for _ in 0..20 {
+            until_closed(&world.path("stor.sock"), b"GET / HTTP/1.1\r\n\r\n", PROMPT);
+        }
+        served.target.lull(&["events"]).ok().stdout.contains("more before it")
+    });
     served.goes_on();
 }
 

@@ -9,7 +9,7 @@ fn one(world: &World, tcp: bool) -> (Target, Initiator) {
     let target = world.target("stor").backend("db1", &backend).start();
     let one = Use::of(&target, "db1");
     let one = if tcp { one.over_tcp() } else { one };
-    let web = world.initiator("web1").uses(one).start();
+    let web = world.initiator("web1").uses(one).flag("--adopt").start();
     (target, web)
 }
 
@@ -46,6 +46,7 @@ fn connected_clients_outlive_restarts_of_both_daemons() {
 }
 
 /// [INIT-1] [TIMER-5] What is held is held on by the next process, with its payload, and so is what was acknowledged.
+/// [SAFE-5] [SAFE-8] An operator's word about the disk was for the first one.
 #[test]
 fn a_daemon_is_replaced_while_its_target_is_away_and_nothing_is_lost() {
     let world = World::new();

@@ -208,6 +208,8 @@ fn a_successor_that_dies_while_it_waits_leaves_nobody_paused() {
     let successor = scene.successor;
     send(successor, Signal::KILL);
     wait_until("the successor's end", PROMPT, || !is_running(successor));
+    // At once: whoever is frozen is not waited for before others go on.
+    scene.load.wait_progress(100);
     scene.fails_and_everybody_shares("the successor ended while it waited");
 }
 

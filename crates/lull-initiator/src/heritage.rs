@@ -237,7 +237,7 @@ mod tests {
     use crate::beginning;
     use crate::config::{Keeping, Policy, ShutdownConfig, Starter};
     use crate::life;
-    use crate::medium::{MediumConfig, Taken};
+    use crate::medium::{Medium, MediumConfig, Taken};
     use crate::state_file::StateFile;
     use crate::states;
     use lull_admin::{AdminAddr, Place, ResourceUri};
@@ -496,19 +496,34 @@ mod tests {
         assert_eq!(log.told[0].0, "log_lost");
     }
 
+    /// Another target's medium here, of which something is kept.
+    fn medium(dir: &Path) -> Taken {
+        let Config { node, silence, attachments, .. } = config(dir);
+        let (file, _) = StateFile::open(dir, "db1", &node).unwrap();
+        file.write(&kept()).unwrap();
+        drop(file);
+        let (state_dir, attachment) = (dir.to_owned(), attachments[0].clone());
+        let instance = InstanceId([5; 16]);
+        Taken::take(MediumConfig { node, instance, state_dir, silence, attachment }).unwrap()
+    }
+
+    /// [SAFE-5] It is noted before it asks to be let in.
+    #[tokio::test]
+    async fn a_life_of_a_medium_that_ends_unheard_has_an_heir() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = medium(dir.path());
+        let begun = async { Medium::begin(taken, |_| {}, || {}).map(drop) };
+        LocalSet::new().run_until(begun).await.unwrap();
+        let text = std::fs::read_to_string(dir.path().join("db1.json")).unwrap();
+        assert!(text.contains(&InstanceId([5; 16]).to_string()), "{text}");
+    }
+
     /// [SAFE-8] The same for what is another target's medium here.
     #[test]
     fn an_adopted_medium_is_met_like_by_a_stranger() {
         let dir = tempfile::tempdir().unwrap();
-        let Config { node, silence, attachments, .. } = config(dir.path());
-        let (file, _) = StateFile::open(dir.path(), "db1", &node).unwrap();
-        file.write(&kept()).unwrap();
-        drop(file);
-        let (state_dir, attachment) = (dir.path().to_owned(), attachments[0].clone());
-        let instance = InstanceId([5; 16]);
-        let medium = MediumConfig { node: node.clone(), instance, state_dir, silence, attachment };
-        Taken::take(medium).unwrap().adopt().unwrap();
-        let (_file, found) = StateFile::open(dir.path(), "db1", &node).unwrap();
+        medium(dir.path()).adopt().unwrap();
+        let (_file, found) = StateFile::open(dir.path(), "db1", &config(dir.path()).node).unwrap();
         let memory = Memory { epoch: Epoch(5), ..Memory::default() };
         assert_eq!(found, Some(Kept { memory, log: None, ..kept() }));
     }

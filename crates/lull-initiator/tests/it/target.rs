@@ -324,7 +324,8 @@ impl Session {
                     instance: InstanceId([0xe1; 16]),
                     node: Name::clipped("store"),
                     software: Name::clipped("script"),
-                    keep_alive_ms: 2000,
+                    // Its death is found as soon as the attachment wants it to be, whatever it says itself.
+                    keep_alive_ms: 3_600_000,
                 })?;
                 self.say(Connect { restart: RestartId(0), barrier_ms: 0 })
             }
