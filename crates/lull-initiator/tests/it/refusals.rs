@@ -15,8 +15,9 @@ fn a_final_refusal_ends_the_first_attach_with_the_targets_words() {
         target.listen().await;
         let detail = "\"db1\" is attached rw by web-2 since 14:02 (lull attach --access ro)";
         target.script.borrow_mut().refuse = Some((RefusalCode::Conflict, Retry::Final, detail));
-        let daemon = Daemon::start(config(dir.path())).await;
-        let said = daemon.ended().await.unwrap_err().to_string();
+        let (_stop, stops) = tokio::sync::mpsc::unbounded_channel();
+        let ended = lull_initiator::serve(config(dir.path()), stops, |_| {}).await;
+        let said = ended.unwrap_err().to_string();
         assert_eq!(said, format!("db1: refused: {detail}"));
         assert!(!dir.path().join("state/db1.json").exists(), "nothing of it is left");
     });
@@ -63,8 +64,9 @@ fn a_peer_of_another_protocol_is_named_and_ends_the_first_attach() {
         let mut target = Target::new(dir.path());
         target.script.borrow_mut().greet_with = Some(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         target.listen().await;
-        let daemon = Daemon::start(config(dir.path())).await;
-        let said = daemon.ended().await.unwrap_err().to_string();
+        let (_stop, stops) = tokio::sync::mpsc::unbounded_channel();
+        let ended = lull_initiator::serve(config(dir.path()), stops, |_| {}).await;
+        let said = ended.unwrap_err().to_string();
         assert!(said.contains("HTTP") && said.contains("address"), "{said}");
     });
 }
