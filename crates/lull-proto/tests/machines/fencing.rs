@@ -259,6 +259,32 @@ fn a_take_over_is_good_once() {
     assert_eq!(pair.phase(1), Phase::Sharing);
 }
 
+/// [SAFE-5] So is an inheritance: whoever was let in as an heir does not come after the one whom it followed, where that one
+/// has taken the place again.
+#[test]
+fn an_inheritance_is_good_once() {
+    let life = |at: u8| InstanceId([at; 16]);
+    let mut pair = rivals(2, |at, config| {
+        config.attachment = AttachmentId([7; 16]);
+        // No tenure fences a reader.
+        config.access = Access::ReadOnly;
+        config.predecessors = if at == 0 { vec![life(2)] } else { Vec::new() };
+        config.take_over = at == 1;
+        config.memory.epoch = lull_wire::Epoch(at as u64 * 10);
+    });
+    begin(&mut pair, 0);
+    pair.until_phase(0, Phase::Sharing);
+    pair.nodes[0].mute = true;
+    pair.cut_now(0);
+    pair.run(SECOND);
+    begin(&mut pair, 1);
+    pair.until_phase(1, Phase::Sharing);
+    assert_eq!(pair.nodes[1].config.instance, life(2));
+    pair.nodes[0].mute = false;
+    pair.until_phase(0, Phase::Ended(End::Fenced));
+    assert_eq!(pair.phase(1), Phase::Sharing);
+}
+
 /// [SAFE-9] Two writers conflict; a reader beside a writer does not, and its changes are refused.
 #[test]
 fn one_writer_and_any_number_of_readers() {
