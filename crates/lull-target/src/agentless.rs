@@ -337,6 +337,30 @@ fn errno(status: IoStatus) -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::{GivesBack, bench};
+    use lull_frontend::nbd::client::{Connection, RequestError};
+    use lull_transport::Stream;
+
+    /// [CHAIN-1] A client is not told that what its medium gave back failed: it finds its connection ended.
+    #[tokio::test(flavor = "local")]
+    async fn what_is_given_back_ends_the_connection() {
+        let mut bench = bench(Arc::new(GivesBack));
+        let (ours, theirs) = Stream::pair().unwrap();
+        let shelf = Rc::new(Shelf::new(Rc::clone(&bench.local), "a test".to_owned()));
+        tokio::task::spawn_local(nbd::serve(theirs, shelf, limits(), Closer::new()));
+        let lets_in = async {
+            let Some(Input::AgentlessCame { resource, client, reply }) = bench.heard.recv().await
+            else {
+                panic!("another input")
+            };
+            let control = client.control;
+            let place = Place { id: 1, resource, read_only: false, life: 0, control };
+            assert!(reply.send(Ok(place)).is_ok());
+        };
+        let (connection, ()) = tokio::join!(Connection::over(ours, "db1"), lets_in);
+        let read = connection.unwrap().read(0, vec![0; 4096]).await;
+        assert!(matches!(read, Err(RequestError::Lost(_))), "{read:?}");
+    }
 
     /// The front end reads a backend's list as it is: nobody translates it on the way.
     #[test]

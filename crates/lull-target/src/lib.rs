@@ -6,6 +6,8 @@
 
 mod adopt;
 mod agentless;
+#[cfg(test)]
+mod bench;
 mod calls;
 mod chronicle;
 mod clock;

@@ -70,6 +70,7 @@ fn answers(child: &mut Child, admin: AdminAddr) -> bool {
 
 const SERVES: &str = "store-1 serves a at unix:";
 
+/// [PAUSE-5] Among them that everything is on stable storage.
 #[test]
 fn a_daemon_tells_when_it_serves_and_each_transition() {
     let err = life(&[], None);

@@ -108,6 +108,20 @@ fn a_revoked_clean_record_is_no_way_down() {
     }
 }
 
+/// [TIMER-5] A restart names each backend whose flush it has not seen the end of, and the node whose state is not written.
+#[test]
+fn a_backend_that_is_not_flushed_is_named() {
+    let mut desk = desk();
+    desk.chronicle.begin(NOW, 7, RestartKind::Stop, "an end", &machine(), &["db1".to_owned()]);
+    desk.chronicle.flushing(RestartId(6), 0, "db0", "mem:1M");
+    desk.chronicle.flushing(RestartId(7), 0, "db1", "mem:1M");
+    let late = desk.chronicle.unflushed();
+    assert_eq!(late.iter().map(|one| &*one.attachment).collect::<Vec<_>>(), ["db1"], "not of 6");
+    desk.chronicle.flushed(RestartId(7), 0);
+    assert!(desk.chronicle.unflushed().is_empty());
+    assert_eq!(desk.chronicle.unwritten()[0].initiator, "stor", "its state directory");
+}
+
 #[test]
 fn a_restart_that_is_overtaken_keeps_its_record() {
     let mut desk = desk();
