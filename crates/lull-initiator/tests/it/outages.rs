@@ -7,6 +7,7 @@ use lull_frontend::nbd::Errno;
 use lull_frontend::nbd::client::RequestError;
 use lull_initiator::Policy;
 use lull_wire::DisconnectCode;
+use lull_wire::messages::{Hold, Path, Prose};
 
 use crate::bench::{Daemon, config, on_one_thread};
 use crate::life::shared;
@@ -204,6 +205,29 @@ fn a_target_that_falls_silent_is_lost_within_its_span() {
         written.unwrap();
         daemon.event("resumed").await;
         assert_eq!(target.script.borrow().disk[..512], [8; 512]);
+    });
+}
+
+/// [TIMER-5] A hold for somebody above began when the target said so, and not when it was shared with.
+#[test]
+fn a_hold_for_somebody_above_has_its_beginning() {
+    on_one_thread(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, daemon) = shared(dir.path()).await;
+        let before = daemon.status().await.since;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (span_ms, path) = (60_000, Path::default());
+        target.send(Hold { span_ms, path, reason: Prose::clipped("a third restarts") });
+        let held = loop {
+            let status = daemon.status().await;
+            if status.phase == AttachmentPhase::Held {
+                break status;
+            }
+        };
+        // Each is counted back from a reading of the clock of its own.
+        assert!(held.since >= before + 250, "{before} {held:?}");
+        let wait = held.waits_for.expect("whom it waits for");
+        assert!(wait.since >= before + 250, "{before} {wait:?}");
     });
 }
 
