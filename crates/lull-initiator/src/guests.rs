@@ -117,8 +117,8 @@ async fn guest(
         }
         Told::Stops { queue, requests, within } => {
             let text = format!(
-                "queue {queue} is to be stopped: its monitor keeps no record of requests and waits for {requests}, at \
-                 most {} s",
+                "queue {queue} is to be stopped: its monitor waits for {requests} requests that nobody would ask again, \
+                 at most {} s",
                 within.as_secs()
             );
             about.tell("guest_stops", text);

@@ -360,6 +360,9 @@ impl Live {
         let written = if slot.op == Op::Read && done.is_ok() { slot.length as u32 } else { 0 };
         let status = done.err().unwrap_or(Status::Ok);
         state.spare.extend(slot.data);
+        if slot.unheard.is_some() {
+            self.idle.notify_waiters();
+        }
         if let Err(fault) = self.finish(state, &memory, head, slot.status, status, written) {
             self.is_broken(state, fault);
         }
@@ -435,7 +438,7 @@ impl Live {
         }
         let Some(ring) = &mut state.ring else { return true };
         ring.arm(&memory).unwrap_or_else(|fault| {
-            state.fault = Some(fault);
+            self.is_broken(state, fault);
             true
         })
     }
@@ -462,18 +465,33 @@ impl Live {
         self.owed.get()
     }
 
-    /// Answers with an error what a device has not answered, in a ring that ends now; how many those were.
+    /// Ends when nothing is left that nobody asks again.
+    pub async fn heard(&self) {
+        loop {
+            let changed = self.idle.notified();
+            if !self.is_asked_once() || self.fault().is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Answers with an error what a device has not answered and nobody asks again, in a ring that ends now; how many those were.
     pub fn give_up(&self) -> usize {
         let memory = self.memory();
         let state = &mut *self.state.borrow_mut();
-        let left = std::mem::take(&mut state.slots).into_iter().enumerate();
-        let left = left.filter_map(|(head, slot)| Some((head as u16, slot?)));
-        let given_up = left.map(|(head, slot)| {
-            if let Err(fault) = self.finish(state, &memory, head, slot.status, Status::Failed, 0) {
+        let mut given_up = 0;
+        for head in 0..state.slots.len() {
+            let Some(slot) = state.slots[head].take_if(|slot| slot.unheard.is_some()) else {
+                continue;
+            };
+            given_up += 1;
+            let ended = self.finish(state, &memory, head as u16, slot.status, Status::Failed, 0);
+            if let Err(fault) = ended {
                 state.fault.get_or_insert(fault);
             }
-        });
-        given_up.count()
+        }
+        given_up
     }
 
     /// Whether nobody asks again what is in flight, or something of it.
@@ -495,7 +513,9 @@ impl Live {
     pub fn end(&self) {
         if !self.ended.replace(true) {
             self.shared.past.more(self.submitted.get());
-            self.state.borrow_mut().slots.clear();
+            let state = &mut *self.state.borrow_mut();
+            state.parts.clear();
+            state.slots.clear();
         }
     }
 }

@@ -71,7 +71,7 @@ pub enum Told {
         /// So many.
         requests: usize,
     },
-    /// A ring is to be stopped whose requests are on no record: its monitor, and with it the guest, waits for them.
+    /// A ring is to be stopped whose requests nobody asks again: its monitor, and with it the guest, waits for them.
     Stops {
         /// This queue's.
         queue: u16,
@@ -108,7 +108,7 @@ pub struct Identity {
     pub asks_once: bool,
     /// Notified when the device has grown.
     pub grown: Rc<Notify>,
-    /// Requests that are on no record.
+    /// Requests that nobody asks again.
     pub unrecorded: Unrecorded,
 }
 
@@ -490,7 +490,7 @@ impl<D: Device + 'static> Guest<D> {
 /// Ends when nothing is left of a ring whose requests nobody asks again: they are answered, or it is too late for that.
 async fn settle(queue: u16, live: &Live, told: &dyn Fn(Told)) {
     told(Told::Stops { queue, requests: live.owes(), within: LONG_PATIENCE });
-    if tokio::time::timeout(LONG_PATIENCE, live.idle()).await.is_err() {
+    if tokio::time::timeout(LONG_PATIENCE, live.heard()).await.is_err() {
         told(Told::GivenUp { queue, requests: live.give_up() });
     }
 }
