@@ -50,7 +50,11 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
     let zone = Zone::local();
     if !args.watch {
-        return show(&look(&clients).await?, &args, &zone);
+        let (all, gone) = look(&clients).await?;
+        return match gone.into_iter().next() {
+            Some(why) => Err(Failure::Unreachable(why)),
+            None => show(&all, &args, &zone),
+        };
     }
     let live = !args.json && std::io::stdout().is_terminal();
     let mut screen = Screen::new(std::io::stdout());
@@ -66,14 +70,14 @@ pub async fn run(args: Args) -> Result<(), Failure> {
                 return Ok(());
             }
         }
-        let all = look(&clients).await;
-        match (all, live) {
-            (Ok(all), false) => show(&all, &args, &zone)?,
-            (Ok(all), true) => screen.draw(lines(&text(&all, &args, &zone)))?,
-            // A daemon that changes places is no reason to stop looking.
-            (Err(Failure::Unreachable(why)), _) if live => screen.draw(lines(&why))?,
-            (Err(Failure::Unreachable(why)), _) => eprintln!("{why}"),
-            (Err(error), _) => return Err(error),
+        // A daemon that changes places is no reason to stop looking, least of all at the others.
+        let (all, gone) = look(&clients).await?;
+        if live {
+            let shown = text(&all, &args, &zone);
+            screen.draw(lines(&[gone, vec![shown]].concat().join("\n")))?;
+        } else {
+            gone.iter().for_each(|why| eprintln!("{why}"));
+            show(&all, &args, &zone)?;
         }
     }
 }
@@ -86,12 +90,17 @@ fn from_disk(args: &Args, why: String) -> Result<(), Failure> {
     show(&[status], args, &Zone::local())
 }
 
-async fn look(clients: &[Client]) -> Result<Vec<Status>, Failure> {
-    let mut all = Vec::with_capacity(clients.len());
+/// What they say, and why others say nothing.
+async fn look(clients: &[Client]) -> Result<(Vec<Status>, Vec<String>), Failure> {
+    let (mut all, mut gone) = (Vec::new(), Vec::new());
     for client in clients {
-        all.push(client.status().await?);
+        match client.status().await.map_err(Failure::from) {
+            Ok(status) => all.push(status),
+            Err(Failure::Unreachable(why)) => gone.push(why),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(all)
+    Ok((all, gone))
 }
 
 fn show(all: &[Status], args: &Args, zone: &Zone) -> Result<(), Failure> {
