@@ -30,7 +30,7 @@ const INLET: usize = 256 << 10;
 const UNREAD_LIMIT: usize = 4 << 20;
 /// Bytes within the silence that keep a connection which has memory that others wait for: what takes it longer is
 /// begun again on the next one, when others have had theirs.
-const ENOUGH: u64 = 64 << 10;
+const ENOUGH: u64 = 16 << 10;
 
 /// How long what was said last may take to leave, and the peer to close, once a connection is hung up.
 const LINGER: Duration = Duration::from_secs(1);

@@ -175,8 +175,8 @@ fn identity(
         device: backend.device().map(|name| format!(" ({name})")).unwrap_or_default(),
     };
     let known = known.filter(|_| !is_volatile(&resource.backend));
-    let device = backend.device();
-    if known.is_some_and(|known| is_another_device(known, device.as_deref())) {
+    let (device, size) = (backend.device(), backend.geometry().size);
+    if known.is_some_and(|known| is_another_device(known, device.as_deref(), size)) {
         return Err(other());
     }
     let remembered = known.and_then(|row| row.identity.parse::<ResourceId>().ok());
@@ -201,10 +201,10 @@ fn identity(
     }
 }
 
-/// [SAFE-8] A block device carries nothing that says which it is. It is known by its name, as far as it has one; a smaller
-/// one, be it the same, is for nobody who has a place on its roster ([`Used::fits`](crate::store::Used::fits)).
-fn is_another_device(known: &ResourceRow, device: Option<&str>) -> bool {
-    known.device.is_some() && known.device.as_deref() != device
+/// [SAFE-8] A block device carries nothing that says which it is. It is known by its name, as far as it has one, and by
+/// its size, which may grow.
+fn is_another_device(known: &ResourceRow, device: Option<&str>, size: u64) -> bool {
+    known.device.is_some() && (known.device.as_deref() != device || size < known.size)
 }
 
 /// Whether a resource's content ends with the process.
@@ -300,7 +300,7 @@ mod tests {
 
     /// [SAFE-8]
     #[test]
-    fn a_device_of_another_name_is_another() {
+    fn a_device_of_another_name_or_a_smaller_one_is_another() {
         let row = |device: Option<&str>| ResourceRow {
             identity: String::new(),
             marked: false,
@@ -311,9 +311,14 @@ mod tests {
             size: 100,
         };
         let known = row(Some("eui.1"));
-        assert!(!is_another_device(&known, Some("eui.1")));
-        assert!(is_another_device(&known, Some("eui.2")));
-        assert!(is_another_device(&known, None), "a file in its place");
-        assert!(!is_another_device(&row(None), Some("eui.1")), "of a release that knew no names");
+        assert!(!is_another_device(&known, Some("eui.1"), 100));
+        assert!(!is_another_device(&known, Some("eui.1"), 200), "it may grow");
+        assert!(is_another_device(&known, Some("eui.1"), 99));
+        assert!(is_another_device(&known, Some("eui.2"), 100));
+        assert!(is_another_device(&known, None, 100), "a file in its place");
+        assert!(
+            !is_another_device(&row(None), Some("eui.1"), 50),
+            "of a release that knew no names"
+        );
     }
 }

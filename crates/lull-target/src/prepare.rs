@@ -56,11 +56,14 @@ impl Daemon {
         let core = self.core.borrow();
         let place = |seat: &Seat| (seat.entry.node.to_string(), seat.entry.resource.0);
         let resources = core.machine.resources();
-        Used::of(
-            core.machine.seats().map(place).map(|(node, place)| {
-                (&*self.shared[place].name, resources[place].geometry.size, node)
-            }),
-        )
+        let one =
+            |place: usize, user| (&*self.shared[place].name, resources[place].geometry.size, user);
+        // [SAFE-8] A block device is known by its size, whoever uses it.
+        let devices =
+            (0..self.shared.len()).filter(|at| self.shared[*at].backend.device().is_some());
+        let seats = core.machine.seats().map(place);
+        let used = seats.map(|(node, place)| one(place, Some(node)));
+        Used::of(used.chain(devices.map(|place| one(place, None))))
     }
 
     /// A resource in memory that somebody has attached.

@@ -24,7 +24,7 @@ pub struct ResourceRow {
     /// Whether its medium carries the identity: one that once did and does not is another one [SAFE-8].
     #[serde(default)]
     pub marked: bool,
-    /// What the kernel calls it, where it is a block device: one of another name is another one [SAFE-8].
+    /// What the kernel calls it, where it is a block device: one of another name, or smaller, is another one [SAFE-8].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// Its last incarnation, in hexadecimal digits.

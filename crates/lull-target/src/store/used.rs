@@ -1,4 +1,4 @@
-//! What of a target's resources somebody uses, who would not go on with a smaller one [CONN-7].
+//! What of a target's resources must not be smaller: somebody uses it, who would not go on [CONN-7], or it is known by that [SAFE-8].
 
 use super::{Remembered, read};
 use crate::RunError;
@@ -12,7 +12,7 @@ const MOST_WORDS: usize = 100_000;
 /// How many users are named; of further ones there is the number.
 const USERS_NAMED: usize = 3;
 
-/// Resources with a place on their rosters, by name.
+/// Resources with a place on their rosters, and block devices, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used(BTreeMap<String, Use>);
 
@@ -26,14 +26,17 @@ struct Use {
 }
 
 impl Used {
-    /// Of places: the resource, its size in bytes, the initiator.
-    pub fn of<'a>(places: impl IntoIterator<Item = (&'a str, u64, String)>) -> Self {
+    /// Of places: the resource, its size in bytes, the initiator; none for a block device as such.
+    pub fn of<'a>(places: impl IntoIterator<Item = (&'a str, u64, Option<String>)>) -> Self {
         let mut used = Self::default();
         for (resource, size, user) in places {
             let one = used.0.entry(resource.to_owned()).or_default();
-            (one.size, one.places) = (size, one.places + 1);
-            if one.users.len() < USERS_NAMED && !one.users.contains(&user) {
-                one.users.push(user);
+            one.size = size;
+            if let Some(user) = user {
+                one.places += 1;
+                if one.users.len() < USERS_NAMED && !one.users.contains(&user) {
+                    one.users.push(user);
+                }
             }
         }
         used
@@ -44,10 +47,13 @@ impl Used {
         read::remembered(dir).map_or_else(|_| Self::default(), |remembered| remembered.used())
     }
 
-    /// What [`Self::from_words`] reads; nothing where it would be more than can be said.
+    /// What [`Self::from_words`] reads: without names, or nothing, where it would be more than can be said.
     pub fn to_words(&self) -> String {
-        let words = serde_json::to_string(self).unwrap_or_default();
-        if words.len() > MOST_WORDS { String::new() } else { words }
+        let words = |used: &Self| serde_json::to_string(used).unwrap_or_default();
+        let mut nameless = self.clone();
+        nameless.0.values_mut().for_each(|one| one.users.clear());
+        let mut all = [words(self), words(&nameless)].into_iter();
+        all.find(|words| words.len() <= MOST_WORDS).unwrap_or_default()
     }
 
     /// What a predecessor said; nothing where it said none, as an older release does.
@@ -55,12 +61,17 @@ impl Used {
         serde_json::from_str(words).unwrap_or_default()
     }
 
-    /// Whether whoever uses the resource goes on with this medium of `size` bytes.
+    /// Whether whoever uses the resource goes on with this medium of `size` bytes, and whether it may be that medium.
     ///
     /// # Errors
     /// It became smaller.
     pub fn fits(&self, name: &str, backend: &str, size: u64) -> Result<(), RunError> {
         match self.0.get(name) {
+            Some(used) if size < used.size && used.places == 0 => Err(RunError::OtherMedium {
+                name: name.to_owned(),
+                backend: backend.to_owned(),
+                device: String::new(),
+            }),
             Some(used) if size < used.size => Err(RunError::Shrunk {
                 name: name.to_owned(),
                 backend: backend.to_owned(),
@@ -78,6 +89,7 @@ impl Use {
         let named = self.users.join(", ");
         match self.places.saturating_sub(self.users.len()) {
             0 => named,
+            more if named.is_empty() => format!("{more} places"),
             more => format!("{named} and {more} more"),
         }
     }
@@ -86,10 +98,12 @@ impl Use {
 impl Remembered {
     /// What of it somebody uses.
     pub fn used(&self) -> Used {
-        Used::of(self.seats.iter().filter_map(|seat| {
+        let seats = self.seats.iter().filter_map(|seat| {
             let size = self.resources.get(&seat.resource)?.size;
-            Some((&*seat.resource, size, seat.node.clone()))
-        }))
+            Some((&*seat.resource, size, Some(seat.node.clone())))
+        });
+        let devices = self.resources.iter().filter(|(_, row)| row.device.is_some());
+        Used::of(seats.chain(devices.map(|(name, row)| (&**name, row.size, None))))
     }
 }
 
@@ -100,15 +114,30 @@ mod tests {
     /// [PAUSE-9] However many places there are, a successor can be started and says in a line why it does not serve.
     #[test]
     fn many_places_are_few_words() {
-        let places = (0..5000u32).map(|at| ("db1", 2, format!("{at:064}")));
+        let places = (0..5000u32).map(|at| ("db1", 2, Some(format!("{at:064}"))));
         let words = Used::of(places).to_words();
         assert!(words.len() < 1000);
         let Err(refused) = Used::from_words(&words).fits("db1", "file:/db1", 1) else {
             panic!("it is smaller")
         };
         assert!(refused.to_string().contains("2 and 4997 more)"), "{refused}");
-        let names: Vec<_> = (0..5000).map(|at| format!("{at:064}")).collect();
-        let many = Used::of(names.iter().map(|name| (&**name, 2, "web1".to_owned())));
-        assert_eq!(many.to_words(), "", "no program is started with as many");
+        let names: Vec<_> = (0..5000).map(|at| format!("db{at}")).collect();
+        let many = |most: usize, user: &str| {
+            let used = names[..most].iter().map(|name| (&**name, 2, Some(user.to_owned())));
+            Used::of(used).to_words()
+        };
+        let some = many(1500, &"w".repeat(64));
+        assert!(some.len() <= MOST_WORDS);
+        assert!(Used::from_words(&some).fits("db1", "file:/db1", 1).is_err(), "by size alone");
+        assert_eq!(many(5000, "web1"), "", "no program is started with as many");
+    }
+
+    /// [SAFE-8] [PAUSE-9] A block device is known by its size, whoever uses it: nobody is paused for another one.
+    #[test]
+    fn a_smaller_device_is_another_one_though_nobody_uses_it() {
+        let used = Used::from_words(&Used::of([("db1", 2, None)]).to_words());
+        assert!(used.fits("db1", "file:/dev/vdb", 2).is_ok());
+        let refused = used.fits("db1", "file:/dev/vdb", 1);
+        assert!(matches!(refused, Err(RunError::OtherMedium { .. })), "{refused:?}");
     }
 }
