@@ -238,3 +238,43 @@ impl Drop for Waits<'_> {
         self.attachment.core.borrow_mut().told.device_waits = self.before.take();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::heritage::tests::medium;
+    use crate::medium::Medium;
+
+    fn poll<F: Future>(one: Pin<&mut F>) -> Poll<F::Output> {
+        one.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// [TIMER-5] Whoever waits for the kernel is told of it for as long as that lasts.
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_the_kernel_is_told_while_it_lasts() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = medium(dir.path());
+        let waits = async {
+            let medium = Medium::begin(taken, |_| {}, || {}).unwrap();
+            let waits = || medium.attachment.core.borrow().told.device_waits.clone();
+            let (done, kernel) = std::sync::mpsc::channel();
+            let acting = aside(&medium.attachment, "to stop it", move || kernel.recv());
+            let mut acting = pin!(acting);
+            assert!(poll(acting.as_mut()).is_pending());
+            assert_eq!(waits(), None);
+            tokio::time::advance(2 * PATIENCE).await;
+            assert!(poll(acting.as_mut()).is_pending());
+            let why = waits().expect("it takes long").why;
+            assert_eq!(why, "the kernel takes more than 5 s to stop it");
+            done.send(()).unwrap();
+            acting.await.unwrap().unwrap();
+            assert_eq!(waits(), None);
+        };
+        LocalSet::new().run_until(waits).await;
+    }
+}

@@ -232,7 +232,7 @@ fn damage_words(damage: &Damage) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::beginning;
     use crate::config::{Keeping, Policy, ShutdownConfig, Starter};
@@ -497,7 +497,7 @@ mod tests {
     }
 
     /// Another target's medium here, of which something is kept.
-    fn medium(dir: &Path) -> Taken {
+    pub fn medium(dir: &Path) -> Taken {
         let Config { node, silence, attachments, .. } = config(dir);
         let (file, _) = StateFile::open(dir, "db1", &node).unwrap();
         file.write(&kept()).unwrap();

@@ -76,7 +76,7 @@ impl Taken {
 
 /// An attachment that serves as a medium. It lives in the `LocalSet` in which it was begun.
 pub struct Medium {
-    attachment: Rc<Attachment>,
+    pub(crate) attachment: Rc<Attachment>,
     gives_back: Cell<bool>,
 }
 
