@@ -6,6 +6,7 @@ use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::connection::Ended;
 use crate::descent::Descent;
+use crate::door::Door;
 use crate::gauge::Gauge;
 use crate::local::Command;
 use crate::prepare::PrepareError;
@@ -39,8 +40,6 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How long after something happened the deadlines are looked at, and the least time between two ticks: both look at
 /// every session. No span of the protocol is so short that it would matter.
 const LOOK_REST: Duration = Duration::from_millis(20);
-/// Connections beyond it are closed at once: descriptors are needed for media, state and a successor as well.
-const MOST_CONNECTIONS: usize = 16_384;
 
 /// What can happen.
 pub enum Input {
@@ -475,7 +474,7 @@ impl Daemon {
     ) {
         let daemon = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
-            let mut refusal = None;
+            let mut door = Door::default();
             loop {
                 let accepted = listener.accept().await.and_then(|stream| {
                     let peer = stream.peer();
@@ -483,18 +482,13 @@ impl Daemon {
                     Ok((Stream::into_socket(stream)?, peer, admitted))
                 });
                 match accepted {
-                    Ok((.., Err(refused))) => {
-                        // [SEC-4] Nobody fills the log by coming again and again.
-                        if refusal.as_ref() != Some(&refused) {
-                            tracing::warn!("a connection was closed: {refused}");
-                            refusal = Some(refused);
+                    Ok((socket, peer, admitted)) => {
+                        match door.check(&peer, admitted, daemon.threads.load()) {
+                            Ok(()) => take(socket, peer),
+                            Err(Some(line)) => tracing::warn!("{line}"),
+                            Err(None) => {}
                         }
                     }
-                    // [SEC-4] Of either kind.
-                    Ok((_, peer, _)) if daemon.threads.load() >= MOST_CONNECTIONS => {
-                        tracing::warn!("{peer}, beyond {MOST_CONNECTIONS} connections, was closed");
-                    }
-                    Ok((socket, peer, Ok(()))) => take(socket, peer),
                     Err(error) => {
                         tracing::warn!("a connection could not be accepted: {error}");
                         tokio::time::sleep(ACCEPT_REST).await;

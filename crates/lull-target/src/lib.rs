@@ -15,6 +15,7 @@ mod config;
 mod connection;
 mod daemon;
 mod descent;
+mod door;
 mod executor;
 mod gauge;
 mod knock;
