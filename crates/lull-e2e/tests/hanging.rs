@@ -45,7 +45,7 @@ fn a_restart_over_a_disk_that_hangs_is_given_up_by_name() {
     Load::start(&webs[1].nbd(), Shape::default()).finish().clean();
 }
 
-/// [PAUSE-10] Somebody who is asked about the disk may go on without it.
+/// [PAUSE-10] Somebody who is asked about the disk may go on without it. [PAUSE-9] What is flushed in advance is before.
 #[test]
 fn who_is_asked_about_a_disk_that_hangs_may_proceed() {
     let world = World::new();

@@ -23,7 +23,7 @@ fn lines(log: &str, words: &[&str]) -> usize {
     log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
 }
 
-/// [CHAIN-1] [SAFE-5] [SAFE-7] Who is evicted above fails nobody: its users keep what they asked, hear that it is for
+/// [CHAIN-1] [SAFE-5] [SAFE-7] [SAFE-8] Who is evicted above fails nobody: its users keep what they asked, hear that it is for
 /// good and what the way out is, and so does its operator. What they kept is lost by the operator's word, not before.
 #[test]
 fn a_middle_that_is_evicted_names_the_way_out_and_fails_nobody_before_it() {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lull_admin::{OutcomeKind, RestartPhase, SessionPhase};
+use lull_admin::{AttachmentPhase, OutcomeKind, RestartPhase, SessionPhase};
 use lull_e2e::{
     Initiator, Load, PROMPT, Running, Shape, Signal, Target, Use, World, is_running, limit_files,
     lull, send, wait_for, wait_until,
@@ -255,4 +255,18 @@ fn both_dying_in_the_middle_is_an_ordinary_crash() {
     });
     assert_eq!(records.len(), 1, "{records:?}");
     load.finish().clean();
+}
+
+/// [PAUSE-9] What a restart would lose keeps it from beginning, as long as somebody uses it.
+#[test]
+fn memory_that_is_attached_pauses_nobody() {
+    let world = World::new();
+    let target = world.target("stor").backend("db1", "mem:16M").start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    for kind in ["--daemon", "--stop"] {
+        let refused = target.lull(&["restart", kind]);
+        assert!(!refused.status.success(), "{}", refused.stderr);
+        assert!(refused.stderr.contains("\"db1\" is memory and is attached"), "{}", refused.stderr);
+    }
+    assert_eq!(web.attachment().phase, AttachmentPhase::Sharing);
 }

@@ -163,18 +163,39 @@ fn an_announced_restart_cancels() {
 /// [PAUSE-8] Nor does a host go down whose replay a pause waits for.
 #[test]
 fn a_pause_in_a_replay_is_no_reason_to_go_down() {
+    let mut alone = replaying_in_a_pause();
+    alone.handle(Event::Prepared);
+    assert_eq!(outcome(&alone), (0, 0));
+}
+
+/// It has come back to another life of the disk, which asks for a pause at once.
+fn replaying_in_a_pause() -> Alone {
     let mut written = sharing();
     written.write_answered();
     let mut alone = prepares(written);
     dials(&mut alone);
     alone.receive(welcome());
     alone.receive(connect());
-    let incarnation = Incarnation([2; 16]);
-    alone.receive(Attached { incarnation, ..attached(2) }.into());
+    alone.incarnation = Incarnation([2; 16]);
+    alone.receive(Attached { incarnation: alone.incarnation, ..attached(2) }.into());
     alone.receive(pause(7));
     assert_eq!(alone.machine.phase(), Phase::Replaying);
+    alone
+}
+
+/// [PAUSE-8] [TIMER-2] What was prepared in a pause is not forgotten: when that is given up, nobody has let it go on and the
+/// target is gone again, nothing is left to wait for.
+#[test]
+fn what_was_prepared_in_a_pause_counts_after_it() {
+    let mut alone = replaying_in_a_pause();
+    let number = alone.transmitted().last().unwrap().number;
+    alone.reply(number, StatusCode::NotExecuted);
+    assert_eq!(alone.machine.phase(), Phase::Paused, "its replay could not be passed on");
     alone.handle(Event::Prepared);
-    assert_eq!(outcome(&alone), (0, 0));
+    alone.receive(resume(7));
+    assert_eq!((alone.machine.phase(), outcome(&alone)), (Phase::Replaying, (0, 0)));
+    alone.lose();
+    assert_eq!(outcome(&alone), (0, 1));
 }
 
 /// [TIMER-2] A refused return is none.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ResourceConfig;
-use lull_admin::AdminAddr;
+use lull_admin::{AdminAddr, RestartKind, RestartOrder};
 use lull_transport::{Addr, Admitted};
 use redb::backends::InMemoryBackend;
 use std::num::NonZeroUsize;
@@ -96,4 +96,37 @@ async fn a_target_whose_disk_is_full_does_not_serve() {
     let life = live(&config, instance, media, &sockets, before, &mut signals, &told);
     let Err(error) = local.run_until(life).await else { panic!("it has lived") };
     assert!(matches!(error, RunError::State(StoreError::Directory { .. })), "{error}");
+}
+
+/// [PAUSE-9] Whoever takes a target's place finds the state of its attachments to others free, before anything else of this
+/// process has ended.
+#[tokio::test]
+async fn a_life_that_has_ended_has_let_go_of_its_attachments() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    let nobody = dir.path().join("nobody.sock");
+    let above = format!("lull+unix:///db1?socket={}", nobody.display());
+    config.resources[0].backend = above.parse().unwrap();
+    let instance = InstanceId([1; 16]);
+    let media = Media::open(&config, instance, true).unwrap();
+    let sockets = Sockets::open(&config, Vec::new()).await.unwrap();
+    let mut signals = Signals::new(&config.node).unwrap();
+    let before = Before { predecessor: &mut None, trouble: None };
+    let told = |_: Moment<'_>| {};
+    let local = LocalSet::new();
+    let ended = local.run_until(async {
+        let life = live(&config, instance, media, &sockets, before, &mut signals, &told);
+        let client = lull_admin::Client::at(config.admin.clone());
+        let order = RestartOrder { kind: RestartKind::Stop, ..RestartOrder::default() };
+        let (ended, ordered) = tokio::join!(life, client.restart(&order));
+        ordered.unwrap();
+        ended
+    });
+    let _ended = ended.await.unwrap_or_else(|error| panic!("{error}"));
+    // What is its own goes with the process's other tasks.
+    let heir = Config { state_dir: dir.path().join("heir"), ..config.clone() };
+    std::fs::create_dir(&heir.state_dir).unwrap();
+    let [theirs, ours] = [&config, &heir].map(|config| config.state_dir.join("upstream"));
+    std::os::unix::fs::symlink(theirs, ours).unwrap();
+    Media::open(&heir, instance, false).map(drop).unwrap();
 }
