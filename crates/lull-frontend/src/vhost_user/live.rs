@@ -460,16 +460,11 @@ impl Live {
         }
     }
 
-    /// How many requests are taken and not answered.
-    pub fn owes(&self) -> usize {
-        self.owed.get()
-    }
-
     /// Ends when nothing is left that nobody asks again.
     pub async fn heard(&self) {
         loop {
             let changed = self.idle.notified();
-            if !self.is_asked_once() || self.fault().is_some() {
+            if self.asked_once() == 0 || self.fault().is_some() {
                 return;
             }
             changed.await;
@@ -494,9 +489,9 @@ impl Live {
         given_up
     }
 
-    /// Whether nobody asks again what is in flight, or something of it.
-    pub fn is_asked_once(&self) -> bool {
-        self.state.borrow().slots.iter().flatten().any(|slot| slot.unheard.is_some())
+    /// How many are in flight that nobody asks again.
+    pub fn asked_once(&self) -> usize {
+        self.state.borrow().slots.iter().flatten().filter(|slot| slot.unheard.is_some()).count()
     }
 
     /// Why it is served no more.

@@ -413,7 +413,7 @@ impl<D: Device + 'static> Guest<D> {
         let ring = self.ring(queue)?;
         if let Some((live, _)) = &ring.live {
             live.halt(true);
-            if tokio::time::timeout(PATIENCE, live.idle()).await.is_err() && live.is_asked_once() {
+            if tokio::time::timeout(PATIENCE, live.idle()).await.is_err() && live.asked_once() > 0 {
                 settle(number, live, &*told).await;
             }
             ring.base = live.at().unwrap_or(ring.base);
@@ -489,7 +489,7 @@ impl<D: Device + 'static> Guest<D> {
 
 /// Ends when nothing is left of a ring whose requests nobody asks again: they are answered, or it is too late for that.
 async fn settle(queue: u16, live: &Live, told: &dyn Fn(Told)) {
-    told(Told::Stops { queue, requests: live.owes(), within: LONG_PATIENCE });
+    told(Told::Stops { queue, requests: live.asked_once(), within: LONG_PATIENCE });
     if tokio::time::timeout(LONG_PATIENCE, live.heard()).await.is_err() {
         told(Told::GivenUp { queue, requests: live.give_up() });
     }
