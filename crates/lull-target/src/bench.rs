@@ -20,7 +20,7 @@ pub struct Bench {
 /// One resource on this backend.
 pub fn bench(backend: Arc<dyn Backend>) -> Bench {
     let (life, toll, sharers) = Default::default();
-    let shared = Shared { name: "db1".to_owned(), backend, life, toll, sharers };
+    let shared = Shared { name: "db1".to_owned(), backend, is_device: false, life, toll, sharers };
     let (control, heard) = mpsc::unbounded_channel();
     let watch = Arc::new(Watch::new(Clock::start()));
     let pool = Pool::with_classes(&[(4096, 2)]).unwrap();

@@ -322,8 +322,14 @@ mod tests {
             Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
         let backend = lull_block::open(&"mem:1M".parse().unwrap(), &context).unwrap();
         let (toll, sharers) = Default::default();
-        let shared =
-            Shared { name: "db1".to_owned(), backend, life: Life::default(), toll, sharers };
+        let shared = Shared {
+            name: "db1".to_owned(),
+            backend,
+            is_device: false,
+            life: Life::default(),
+            toll,
+            sharers,
+        };
         let (control, heard) = mpsc::unbounded_channel();
         let (watch, gauge) = (Arc::new(Watch::new(Clock::start())), Arc::new(Gauge::default()));
         let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);

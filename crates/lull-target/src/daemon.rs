@@ -91,6 +91,8 @@ pub enum Input {
 pub struct Shared {
     pub name: String,
     pub backend: Arc<dyn Backend>,
+    /// It is a block device, as was seen at the start: to ask one takes as long as it likes.
+    pub is_device: bool,
     pub life: Life,
     pub toll: Arc<Toll>,
     /// Where several initiators write.

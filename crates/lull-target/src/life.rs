@@ -397,6 +397,7 @@ async fn live(
     };
     let store = Store::start(database, &config.state_dir, clock, done)
         .map_err(system("the state's thread"))?;
+    let devices: Vec<_> = known.rows.iter().map(|(_, row)| row.device.is_some()).collect();
     // [PAUSE-5] The new incarnations are on stable storage before anybody is let in.
     store.commit(Some(target::Ticket(0)), vec![Commit::Resources(known.rows)]);
     stored(&mut commits, &config.state_dir).await?;
@@ -419,7 +420,7 @@ async fn live(
         barrier: config.barrier,
         from: RestartId(from),
     };
-    let shared = media::shared(config, backends);
+    let shared = media::shared(config, backends, &devices);
     sharers::load(&shared, &roster, &remembered.outcomes);
     let machine = Target::new(now, machine_config, resources, roster);
     let descent = Descent::new(remembered.host_downtime, signals.host.delay());

@@ -109,13 +109,13 @@ pub fn know(
     let used = remembered.used();
     for (resource, backend) in config.resources.iter().zip(backends) {
         let known = remembered.resources.get(&resource.name);
-        let identity = identity(resource, known, backend.as_ref())?;
-        let incarnation = Incarnation(random()?);
         let found = backend.geometry();
         // [CONN-7] What lies on another target's resource is known when that one is reached.
         if !is_volatile(&resource.backend) && !is_chained(&resource.backend) {
             used.fits(&resource.name, &backend.describe(), found.size)?;
         }
+        let identity = identity(resource, known, backend.as_ref())?;
+        let incarnation = Incarnation(random()?);
         let geometry = Geometry {
             size: found.size,
             block: found.block,
@@ -225,12 +225,14 @@ pub fn roster(remembered: &Remembered, resources: &[Resource]) -> Vec<Entry> {
     remembered.seats.iter().filter_map(entry).collect()
 }
 
-pub fn shared(config: &Config, backends: Vec<Arc<dyn Backend>>) -> Arc<[Shared]> {
-    let named = config.resources.iter().zip(backends);
+/// `devices`: which of them are block devices.
+pub fn shared(config: &Config, backends: Vec<Arc<dyn Backend>>, devices: &[bool]) -> Arc<[Shared]> {
+    let named = config.resources.iter().zip(backends).zip(devices);
     named
-        .map(|(named, backend)| Shared {
+        .map(|((named, backend), is_device)| Shared {
             name: named.name.clone(),
             backend,
+            is_device: *is_device,
             life: Life::default(),
             toll: Arc::default(),
             sharers: Sharers::default(),

@@ -59,8 +59,7 @@ impl Daemon {
         let one =
             |place: usize, user| (&*self.shared[place].name, resources[place].geometry.size, user);
         // [SAFE-8] A block device is known by its size, whoever uses it.
-        let devices =
-            (0..self.shared.len()).filter(|at| self.shared[*at].backend.device().is_some());
+        let devices = (0..self.shared.len()).filter(|at| self.shared[*at].is_device);
         let seats = core.machine.seats().map(place);
         let used = seats.map(|(node, place)| one(place, Some(node)));
         Used::of(used.chain(devices.map(|place| one(place, None))))

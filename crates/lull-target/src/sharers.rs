@@ -337,7 +337,8 @@ mod tests {
             Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
         let backend = lull_block::open(&"mem:1M".parse().unwrap(), &context).unwrap();
         let (life, toll, sharers) = Default::default();
-        let shared = [Shared { name: "db1".to_owned(), backend, life, toll, sharers }];
+        let shared =
+            [Shared { name: "db1".to_owned(), backend, is_device: false, life, toll, sharers }];
         let mut keeping = Keeping::default();
         let end = |keeping: &mut Keeping, at, ok| {
             let (ticket, _) = heard.recv().unwrap();

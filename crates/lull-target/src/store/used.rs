@@ -47,12 +47,15 @@ impl Used {
         read::remembered(dir).map_or_else(|_| Self::default(), |remembered| remembered.used())
     }
 
-    /// What [`Self::from_words`] reads: without names, or nothing, where it would be more than can be said.
+    /// What [`Self::from_words`] reads: without names, without devices that nobody uses, or nothing, where it would be more than
+    /// can be said.
     pub fn to_words(&self) -> String {
         let words = |used: &Self| serde_json::to_string(used).unwrap_or_default();
         let mut nameless = self.clone();
         nameless.0.values_mut().for_each(|one| one.users.clear());
-        let mut all = [words(self), words(&nameless)].into_iter();
+        let mut seats = nameless.clone();
+        seats.0.retain(|_, one| one.places > 0);
+        let mut all = [words(self), words(&nameless), words(&seats)].into_iter();
         all.find(|words| words.len() <= MOST_WORDS).unwrap_or_default()
     }
 
