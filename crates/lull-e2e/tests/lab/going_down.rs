@@ -110,7 +110,7 @@ fn a_device_outlives_the_daemons_that_systemd_starts_for_it() {
     });
     assert_eq!(deb.say("systemctl is-active lull-initiator mnt.mount"), "active\nactive\n");
     let journal = deb.say("journalctl --no-pager --quiet --unit lull-initiator");
-    for what in ["and not flushed: they are kept", "has waited for this process"] {
+    for what in ["and not flushed; all of it is kept", "has waited for this process"] {
         assert!(journal.contains(what), "{what}: {journal}");
     }
     eprintln!("{journal}");
