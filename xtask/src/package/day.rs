@@ -194,7 +194,7 @@ impl Day {
         self.word("systemctl start lull-initiator")?;
         let now = self.main("lull-initiator")?;
         ensure!(now != initiator, "the process that was killed is still the main one");
-        self.said("lull-initiator", &now, "acknowledged and not flushed: they are kept")?;
+        self.said("lull-initiator", &now, "acknowledged and not flushed; all of it is kept")?;
         ensure!(self.main("lull-target")? == target, "the target did not outlive that");
         self.word(LOAD)?;
         self.active()
