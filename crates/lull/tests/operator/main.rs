@@ -118,6 +118,28 @@ fn json_is_one_document_and_nothing_else_on_standard_output() {
     assert_eq!((records.len(), &*err), (1, ""));
 }
 
+/// It takes the database of zones (tzdata), which postgresql brings along.
+#[test]
+fn times_are_shown_in_the_zone_that_is_named() {
+    let at = |zone: &str| {
+        let fake = Fake::start(Script::Ends(OutcomeKind::Completed));
+        let admin = fake.admin();
+        let mut command = lull();
+        let output = command.env("TZ", zone).args(["history", "--admin", &admin]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (zone, time) in [
+        ("America/New_York", "1969-12-31 19:00:00"),
+        ("EST5EDT", "1969-12-31 19:00:00"),
+        ("<+0530>-5:30", "1970-01-01 05:30:00"),
+        // As other programs have it.
+        ("Nowhere/At_All", "1970-01-01 00:00:00"),
+    ] {
+        let shown = at(zone);
+        assert!(shown.contains(time), "{zone}:\n{shown}");
+    }
+}
+
 #[test]
 fn a_restart_given_up_because_of_somebody_is_status_three_and_names_them() {
     // [PAUSE-4]
