@@ -211,9 +211,9 @@ pub struct SessionStatus {
     pub since: u64,
     /// Requests that the target has not answered.
     pub in_flight: u64,
-    /// Age of the oldest of them.
+    /// Age of the oldest of them, by its last report: initiators report while they drain and flush.
     pub oldest_ms: u64,
-    /// Bytes it keeps because no flush has released them, by its last report.
+    /// Bytes it keeps because no flush has released them, by its last report; 0 at other times, whatever it keeps.
     pub unflushed: u64,
     /// Number of its last ATTACH.
     pub epoch: u64,

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use lull_admin::{
     AgentlessStatus, Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, ResourceStatus,
-    RestartStatus, RetainingStatus, SessionStatus, ShutdownPhase, Status, TargetPhase,
-    TargetStatus, Wait, show_bytes,
+    RestartStatus, RetainingStatus, SessionPhase, SessionStatus, ShutdownPhase, Status,
+    TargetPhase, TargetStatus, Wait, show_bytes,
 };
 
 use super::clock_time::Zone;
@@ -146,24 +146,24 @@ fn sessions(text: &mut String, status: &Status, sessions: &[SessionStatus], widt
         "EPOCH>",
     ];
     let row = |session: &SessionStatus| {
-        let known = |text: String| if session.since == 0 { or_dash("").to_owned() } else { text };
-        let oldest =
-            if session.in_flight == 0 { String::new() } else { show_ms(session.oldest_ms) };
+        let shown = |known: bool, text: String| if known { text } else { or_dash("").to_owned() };
+        // Initiators tell of it while they drain and flush; at other times a 0 would be an invitation to pull the plug.
+        let told = matches!(session.phase, SessionPhase::Draining | SessionPhase::Flushing);
         vec![
             session.initiator.clone(),
             session.resource.clone(),
             session.access.to_string(),
             session.phase.to_string(),
             age(status, session.since),
-            known(session.in_flight.to_string()),
-            or_dash(&oldest).to_owned(),
-            known(show_bytes(session.unflushed)),
+            shown(session.since > 0, session.in_flight.to_string()),
+            shown(told && session.in_flight > 0, show_ms(session.oldest_ms)),
+            shown(told, show_bytes(session.unflushed)),
             or_dash(&session.peer).to_owned(),
             session.epoch.to_string(),
         ]
     };
     let rows = sessions.iter().map(row).collect();
-    let spared = ["EPOCH", "FROM", "OLDEST", "ACCESS", "UNFLUSHED", "IN FLIGHT", "FOR"];
+    let spared = ["EPOCH", "OLDEST", "UNFLUSHED", "FROM", "ACCESS", "IN FLIGHT", "FOR"];
     let _ = write!(text, "\n{}", within(&heads, rows, &spared, width));
 }
 

@@ -106,6 +106,8 @@ fn target_status() -> Status {
         }),
         ..session("web-2")
     };
+    let flushing =
+        SessionStatus { phase: SessionPhase::Flushing, in_flight: 0, ..session("web-4") };
     let target = TargetStatus {
         name: "store-1".into(),
         phase: TargetPhase::Pausing,
@@ -141,7 +143,7 @@ fn target_status() -> Status {
                 ..Default::default()
             },
         ],
-        initiators: vec![session("web-1"), lost],
+        initiators: vec![session("web-1"), lost, flushing],
         agentless: vec![AgentlessStatus {
             peer: "tcp:127.0.0.1:4711".into(),
             resource: "scratch".into(),
