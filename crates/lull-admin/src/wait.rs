@@ -16,4 +16,6 @@ pub struct Wait {
     pub deadline: Option<u64>,
     /// What comes at the deadline, as a phrase: `ask the operator`, `fail held requests`.
     pub then: String,
+    /// How an operator ends it, as a phrase, where that is not plain; a command between backquotes is for this daemon.
+    pub next: String,
 }

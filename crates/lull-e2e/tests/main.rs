@@ -9,6 +9,7 @@ mod chain;
 mod comings;
 mod cut;
 mod engines;
+mod errands;
 mod handing_over;
 mod hanging;
 mod heirs;

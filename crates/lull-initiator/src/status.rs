@@ -160,8 +160,7 @@ impl Attachment {
                 what: format!("take requests again: it {}", held.reason),
                 since: clock.wall_at(held.since),
                 // The span says how long it may last, not what would end it.
-                deadline: None,
-                then: String::new(),
+                ..Wait::default()
             });
         }
         let then = wording::then(self.config());
@@ -199,6 +198,7 @@ impl Attachment {
             since: clock.wall_at(view.outage.as_ref().map_or(core.told.since, |o| o.since)),
             deadline: deadline.map(|at| clock.wall_at(at)),
             then: if deadline.is_some() { then.to_owned() } else { String::new() },
+            ..Wait::default()
         })
     }
 }

@@ -16,6 +16,7 @@ mod connection;
 mod daemon;
 mod descent;
 mod door;
+mod errand;
 mod executor;
 mod gauge;
 mod knock;

@@ -4,6 +4,7 @@ use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::daemon::{Core, Daemon, Input, Plan};
 use crate::descent::{self, Descent};
+use crate::errand::{self, Interrupted};
 use crate::media::{self, Media};
 use crate::sockets::{SocketError, Sockets};
 use crate::store::{Commit, Format, Store, StoreError, Used};
@@ -14,7 +15,7 @@ use crate::{Config, ResourceConfig, knock, sharers, store};
 use lull_admin::{AdminServer, CALLS_QUEUED, Call, HostWatch, Moment};
 use lull_block::OpenError;
 use lull_proto::target::{self, Target};
-use lull_transport::handover::{Predecessor, Successor, SuccessorError, VARIABLE};
+use lull_transport::handover::{Predecessor, Successor, SuccessorError};
 use lull_wire::messages::Name;
 use lull_wire::{InstanceId, RestartId};
 use std::io;
@@ -67,6 +68,11 @@ pub enum RunError {
         "{name}: memory is new at each start, and needs no adoption here: `lull attach --adopt` where it is used"
     )]
     NothingKept { name: String },
+    #[error(
+        "the command of a restart still runs ({what}), and may change what would be served; wait for its end, or end it: \
+         `kill -- -NUMBER` with the process's number"
+    )]
+    CommandRuns { what: String },
     #[error("{0}")]
     State(#[from] StoreError),
     #[error("{0}")]
@@ -120,7 +126,7 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
     let mut signals = Signals::new(&config.node)?;
     loop {
         // A life that does not come about leaves it to the next one.
-        let before = Before { predecessor: &mut predecessor, trouble: trouble.clone() };
+        let before = Before { predecessor: &mut predecessor, trouble: trouble.clone(), lived };
         let ended = match life(config, &mut sockets, before, &mut signals, &told).await {
             Ok(ended) => ended,
             // Initiators hold their consumers' requests for this target: it does not leave them because of what may
@@ -159,7 +165,7 @@ async fn lives(config: &Config, told: impl Fn(Moment<'_>)) -> Result<(), RunErro
                 return Ok(());
             }
             Plan::Exec(command) => {
-                match alive(&told, exec(&command, config, ready, &mut signals)).await {
+                match alive(&told, errand::run(&command, config, ready, &mut signals)).await {
                     Ok(()) => {}
                     Err(Interrupted::Failed(why)) => trouble = Some(why),
                     Err(Interrupted::ToldToEnd) => {
@@ -309,51 +315,13 @@ impl Signals {
     }
 }
 
-/// How a restart's command did not end well.
-enum Interrupted {
-    /// The sentence for the restart's record.
-    Failed(String),
-    /// The target was told to end meanwhile; the command was ended.
-    ToldToEnd,
-}
-
-/// Runs the command of a restart.
-async fn exec(
-    command: &str,
-    config: &Config,
-    sockets: &Sockets,
-    signals: &mut Signals,
-) -> Result<(), Interrupted> {
-    let room = WaitingRoom::new(&config.node);
-    let status = room.for_command(command);
-    room.answering(&sockets.admin, status, run_command(command, signals)).await
-}
-
-async fn run_command(command: &str, signals: &mut Signals) -> Result<(), Interrupted> {
-    tracing::info!("running: {command}");
-    let mut shell = tokio::process::Command::new("/bin/sh");
-    shell.arg("-c").arg(command).env_remove(VARIABLE).env_remove(STATE_VARIABLE);
-    shell.env_remove(SIZES_VARIABLE).kill_on_drop(true);
-    let ended = tokio::select! {
-        ended = shell.status() => ended,
-        () = signals.told_to_end() => return Err(Interrupted::ToldToEnd),
-    };
-    let why = match ended {
-        Ok(status) if status.success() => return Ok(()),
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
-    };
-    tracing::error!("{command}: {why}; serving again all the same");
-    Err(Interrupted::Failed(format!(
-        "the command failed ({why}): {command}; the target serves again"
-    )))
-}
-
 /// What a life begins with.
 struct Before<'a> {
     /// Left there until this process serves.
     predecessor: &'a mut Option<Predecessor>,
     trouble: Option<String>,
+    /// This process has lived before, and knows what became of the restart meanwhile.
+    lived: bool,
 }
 
 struct Ended {
@@ -409,7 +377,9 @@ async fn live(
     if let Some(mut record) = remembered.unfinished {
         // Nobody is waited for whose place was taken away meanwhile, as adopting another disk does.
         record.rows.retain(|row| roster.iter().any(|e| e.attachment.to_string() == row.id));
-        chronicle.resume(now, record, before.trouble, &store);
+        let unseen = || errand::unseen(&record).filter(|_| !before.lived);
+        let trouble = before.trouble.or_else(unseen);
+        chronicle.resume(now, record, trouble, &store);
     }
     let from = chronicle.current().map_or(0, |record| record.id);
     let machine_config = target::Config {

@@ -4,7 +4,7 @@ use crate::daemon::{Life, Shared};
 use crate::life::system;
 use crate::sharers::Sharers;
 use crate::store::{self, Remembered, ResourceRow};
-use crate::{Config, ResourceConfig, RunError};
+use crate::{Config, ResourceConfig, RunError, errand};
 use lull_block::{Backend, BackendSpec, Context, IoLoop, Workers};
 use lull_proto::Geometry;
 use lull_proto::target::{Entry, Resource, ResourceIndex};
@@ -43,6 +43,7 @@ pub struct Media {
 impl Media {
     pub fn open(config: &Config, instance: InstanceId, first: bool) -> Result<Self, RunError> {
         let (database, remembered) = store::open(&config.state_dir)?;
+        errand::check(&config.state_dir)?;
         let workers = Workers::new(WORKERS).map_err(system("worker threads"))?;
         let (lock_wait, server_wait) = match first {
             true => (FIRST_LOCK_WAIT, FIRST_SERVER_WAIT),

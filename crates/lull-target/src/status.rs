@@ -97,8 +97,7 @@ impl Daemon {
             for_whom: "the disks".to_owned(),
             what: lingering(&sessions, agentless),
             since: self.clock.unix_ms(restart.since),
-            deadline: None,
-            then: String::new(),
+            ..Wait::default()
         })
     }
 
@@ -114,8 +113,7 @@ impl Daemon {
                 for_whom: "the state".to_owned(),
                 what: format!("keep what others' changes of {} came to: {changes}", shared.name),
                 since: self.clock.unix_ms(since),
-                deadline: None,
-                then: String::new(),
+                ..Wait::default()
             })
         };
         places.filter_map(wait)
@@ -152,8 +150,7 @@ impl Daemon {
                             .clock
                             .unix_ms(now)
                             .saturating_sub(waiting.elapsed.as_millis() as u64),
-                        deadline: None,
-                        then: String::new(),
+                        ..Wait::default()
                     })
                 }),
             })
@@ -176,6 +173,7 @@ impl Daemon {
             since: self.clock.unix_ms(since),
             deadline: closed.until.map(|until| self.clock.unix_ms(until)),
             then: "let the other sharers go on without it".to_owned(),
+            ..Wait::default()
         })
     }
 
@@ -214,6 +212,7 @@ impl Daemon {
                 since: status.since,
                 deadline: seat.until().map(|until| self.clock.unix_ms(until)),
                 then: "let another writer in".to_owned(),
+                ..Wait::default()
             });
             return status;
         };
@@ -238,6 +237,7 @@ impl Daemon {
                     since: self.clock.unix_ms(restart.since),
                     deadline: pause_deadline(core).map(|until| self.clock.unix_ms(until)),
                     then: at_pause_end(core).to_owned(),
+                    ..Wait::default()
                 });
                 if told.in_flight == 0 && progress.is_some() {
                     SessionPhase::Flushing
@@ -310,6 +310,7 @@ impl Daemon {
             since: record.started,
             deadline: deadline.map(|until| self.clock.unix_ms(until)),
             then: at_pause_end(core).to_owned(),
+            ..Wait::default()
         };
         let waits = late.into_iter().map(waits).collect();
         Some(RestartStatus {

@@ -4,10 +4,11 @@
 use crate::clock::Clock;
 use crate::life::{Leaving, RunError, Signals};
 use lull_admin::{
-    AdminListener, ApiError, CALLS_QUEUED, Call, ErrorCode, Fault, Reply, Status, TargetPhase,
-    TargetStatus, Wait,
+    AdminListener, ApiError, CALLS_QUEUED, Call, ErrorCode, Fault, GivenUp, Reply, Status,
+    TargetPhase, TargetStatus, Wait,
 };
 use lull_proto::MonoTime;
+use rustix::process::Pid;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -63,6 +64,7 @@ impl WaitingRoom {
                 since,
                 deadline: Some(self.clock.unix_ms(end)),
                 then: "end".to_owned(),
+                ..Wait::default()
             }],
             trouble: Some(trouble),
             ..TargetStatus::default()
@@ -73,15 +75,16 @@ impl WaitingRoom {
                 () = tokio::time::sleep(AGAIN) => Rested::Again,
             }
         };
-        self.answering(admin, status, rest).await
+        self.answering(admin, status, || Err(later()), rest).await
     }
 
     /// How it stands while the command of a restart runs.
-    pub fn for_command(&self, command: &str) -> TargetStatus {
+    pub fn for_command(&self, command: &str, process: Pid) -> TargetStatus {
         let wait = Wait {
             for_whom: "the restart's command".to_owned(),
-            what: format!("end: {command}"),
+            what: format!("end, process {process}: {command}"),
             since: self.clock.unix_ms(MonoTime::default()),
+            next: "wait, or end it with `lull abort`".to_owned(),
             ..Wait::default()
         };
         TargetStatus { waits: vec![wait], ..TargetStatus::default() }
@@ -98,11 +101,12 @@ impl WaitingRoom {
         }
     }
 
-    /// Answers operators until `work` is done.
+    /// Answers operators until `work` is done; `abort` is what one may do to that.
     pub async fn answering<T>(
         &self,
         admin: &AdminListener,
         target: TargetStatus,
+        abort: impl Fn() -> Result<GivenUp, ApiError>,
         work: impl Future<Output = T>,
     ) -> T {
         let (calls, mut asked) = mpsc::channel(CALLS_QUEUED);
@@ -111,7 +115,10 @@ impl WaitingRoom {
         let done = loop {
             tokio::select! {
                 done = &mut work => break done,
-                Some(call) = asked.recv() => self.answer(call, &target),
+                Some(call) = asked.recv() => match call {
+                    Call::Abort { reply } => answer(reply, abort()),
+                    call => self.answer(call, &target),
+                },
             }
         };
         drop(asked);

@@ -88,7 +88,7 @@ async fn a_target_whose_disk_is_full_does_not_serve() {
     full.store(true, SeqCst);
     let sockets = Sockets::open(&config, Vec::new()).await.unwrap();
     let mut signals = Signals::new(&config.node).unwrap();
-    let before = Before { predecessor: &mut None, trouble: None };
+    let before = Before { predecessor: &mut None, trouble: None, lived: false };
     let told = |moment: Moment<'_>| {
         assert!(!matches!(moment, Moment::Serving(_)), "it serves what no record says");
     };
@@ -111,7 +111,7 @@ async fn a_life_that_has_ended_has_let_go_of_its_attachments() {
     let media = Media::open(&config, instance, true).unwrap();
     let sockets = Sockets::open(&config, Vec::new()).await.unwrap();
     let mut signals = Signals::new(&config.node).unwrap();
-    let before = Before { predecessor: &mut None, trouble: None };
+    let before = Before { predecessor: &mut None, trouble: None, lived: false };
     let told = |_: Moment<'_>| {};
     let local = LocalSet::new();
     let ended = local.run_until(async {

@@ -227,6 +227,9 @@ fn waits<'a>(text: &mut String, status: &Status, all: impl Iterator<Item = &'a W
         };
         let since = age(status, wait.since);
         let _ = writeln!(text, "  waits for {} to {}, for {since}{end}", wait.for_whom, wait.what);
+        if !wait.next.is_empty() {
+            let _ = writeln!(text, "      next: {}", wait.next);
+        }
     }
 }
 

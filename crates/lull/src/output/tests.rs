@@ -52,6 +52,7 @@ fn restart() -> RestartStatus {
             since: NOW - 3200,
             deadline: Some(NOW + 26_800),
             then: "ask the operator".into(),
+            ..Wait::default()
         }],
         rows: vec![
             RestartRow { pause_complete_ms: Some(3), ..row("web-1", RowPhase::Paused) },
@@ -101,8 +102,7 @@ fn target_status() -> Status {
             for_whom: "web-2".into(),
             what: "come back".into(),
             since: NOW - 90_000,
-            deadline: None,
-            then: String::new(),
+            ..Wait::default()
         }),
         ..session("web-2")
     };

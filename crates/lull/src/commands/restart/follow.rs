@@ -11,7 +11,7 @@ use lull_admin::{
 use super::face::Face;
 use super::keyboard::{self, Keyboard};
 use super::outcome::history;
-use super::watch::{Seen, Watch};
+use super::watch::{Away, Seen, Watch};
 use crate::daemon::Which;
 use crate::exit::Failure;
 use crate::output::{RestartView, phase_words, what_it_is};
@@ -20,6 +20,10 @@ use crate::units::show_ms;
 /// A daemon that has been away for so long, and for longer than three expected downtimes, is
 /// given up.
 const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// Nobody takes a process's place in a restart with a command: one that has ended is not waited for any longer than a
+/// service manager takes to start the next.
+const ENDED: Duration = Duration::from_secs(2);
 
 /// What is followed.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +127,7 @@ impl Follower {
                 Ok(None)
             }
             Seen::State(view) => self.state(*view).await,
-            Seen::Away(lasted, trouble) => self.away(lasted, trouble),
+            Seen::Away(away) => self.away(away),
             Seen::Waits(at, wait) => {
                 self.phase = RestartPhase::Down;
                 self.face.waits(at, wait)?;
@@ -209,11 +213,8 @@ impl Follower {
         Ok(())
     }
 
-    fn away(
-        &mut self,
-        lasted: Duration,
-        trouble: Option<Box<Event>>,
-    ) -> Result<Option<Followed>, Failure> {
+    fn away(&mut self, away: Away) -> Result<Option<Followed>, Failure> {
+        let Away { lasted, ended, trouble } = away;
         let gone = matches!(self.phase, RestartPhase::Settling | RestartPhase::Down);
         let ends = match self.order.kind {
             RestartKind::Stop => gone,
@@ -231,6 +232,9 @@ impl Follower {
         }
         let why = self.trouble.as_ref().map(|event| &*event.text);
         self.face.away(lasted, why)?;
+        if ended && self.order.kind == RestartKind::Exec && lasted >= ENDED {
+            return Err(self.process_ended());
+        }
         let patience = GIVE_UP.max(Duration::from_millis(self.order.expect_ms.saturating_mul(3)));
         if lasted < patience {
             return Ok(None);
@@ -249,6 +253,16 @@ impl Follower {
                 phase_words(self.phase, self.order.kind),
             ),
         }))
+    }
+
+    /// The process that was to serve again is gone.
+    fn process_ended(&self) -> Failure {
+        let (id, history) = (self.order.id, history(self.order.which, self.order.id));
+        Failure::Unreachable(format!(
+            "restart {id}: the target's process has ended, last seen: {}\n  next: start it again, since initiators hold; \
+             it says whether the command still runs, and then `{history}` how it went",
+            phase_words(self.phase, self.order.kind),
+        ))
     }
 
     fn interrupted(&self) -> Failure {

@@ -23,12 +23,22 @@ pub enum Seen {
     Transition(Event),
     /// Its state.
     State(Box<RestartView>),
-    /// Nobody serves at the target's address, for so long; why that is, where it says so.
-    Away(Duration, Option<Box<Event>>),
+    /// Nobody serves at the target's address.
+    Away(Away),
     /// It is down and waits for the restart's command, at this time of its clock in Unix milliseconds.
     Waits(u64, Wait),
     /// It has an outcome.
     Ended(Box<RestartRecord>),
+}
+
+/// A daemon that does not serve.
+pub struct Away {
+    /// For how long.
+    pub lasted: Duration,
+    /// Nobody even listens there: no process of it is left.
+    pub ended: bool,
+    /// Why that is, where it says so.
+    pub trouble: Option<Box<Event>>,
 }
 
 /// A restart that has its outcome.
@@ -157,6 +167,7 @@ impl Watch {
                 Ok(seen)
             }
             Err(error) if error.is_passing() => {
+                let ended = matches!(error, ClientError::NotThere { .. });
                 let mut trouble = None;
                 if let Some((at, target)) = self.down().await {
                     // What keeps it from serving has a deadline, a command has none.
@@ -171,7 +182,7 @@ impl Watch {
                     });
                 }
                 let since = *self.away_since.get_or_insert_with(Instant::now);
-                Ok(Some(Seen::Away(since.elapsed(), trouble)))
+                Ok(Some(Seen::Away(Away { lasted: since.elapsed(), ended, trouble })))
             }
             Err(error) => Err(error.into()),
         }
