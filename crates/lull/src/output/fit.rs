@@ -1,20 +1,29 @@
 //! Text on a terminal that is narrower than it.
 
-/// The text's lines in at most `width` characters each: sentences go on below themselves, rows of tables are cut, which
-/// is shown.
-pub fn fit(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    for line in text.lines() {
-        if line.chars().count() <= width {
-            lines.push(line.to_owned());
-        } else if is_row(line) {
-            lines.push(cut(line, width));
-        } else {
-            wrap(line, width, &mut lines);
+/// The text with its sentences going on below themselves where they are longer than `width` characters, where there is
+/// such a bound. Rows of tables stay as they are, and so do words, a path may be one: nothing is lost.
+pub fn wrapped(text: &str, width: Option<usize>) -> String {
+    let mut whole = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        match (line.strip_suffix('\n').unwrap_or(line), width) {
+            (sentence, Some(width)) if sentence.chars().count() > width && !is_row(sentence) => {
+                whole += &wrap(sentence, width, HANGING).join("\n");
+                whole += &line[sentence.len()..];
+            }
+            _ => whole += line,
         }
     }
-    lines
+    whole
 }
+
+/// The text's lines in at most `width` characters each, whatever it takes, for what is drawn again: as [`wrapped`], and
+/// what is longer all the same is cut, which is shown.
+pub fn fit(text: &str, width: usize) -> Vec<String> {
+    wrapped(text, Some(width)).lines().map(|line| cut(line, width)).collect()
+}
+
+/// How much further in a sentence goes on than it began.
+const HANGING: usize = 4;
 
 /// Columns are kept apart by two blanks; a sentence has none behind its indent.
 fn is_row(line: &str) -> bool {
@@ -31,14 +40,16 @@ pub fn cut(line: &str, width: usize) -> String {
     cut
 }
 
-fn wrap(line: &str, width: usize, lines: &mut Vec<String>) {
+/// The line in lines of at most `width` characters where its words allow it, from the second on by `hanging` further in.
+pub fn wrap(line: &str, width: usize, hanging: usize) -> Vec<String> {
     let indent = line.chars().take_while(|c| *c == ' ').count();
+    let mut lines = Vec::new();
     let mut present = " ".repeat(indent);
     let mut words = 0;
     for word in line.split_whitespace() {
         let needed = present.chars().count() + word.chars().count() + usize::from(words > 0);
         if words > 0 && needed > width {
-            lines.push(std::mem::replace(&mut present, " ".repeat(indent + 4)));
+            lines.push(std::mem::replace(&mut present, " ".repeat(indent + hanging)));
             words = 0;
         }
         if words > 0 {
@@ -47,7 +58,8 @@ fn wrap(line: &str, width: usize, lines: &mut Vec<String>) {
         present.push_str(word);
         words += 1;
     }
-    lines.push(cut(&present, width));
+    lines.push(present);
+    lines
 }
 
 #[cfg(test)]
@@ -71,6 +83,11 @@ mod tests {
         );
         assert_eq!(fit("short", 20), ["short"]);
         let word = "x".repeat(30);
+        assert_eq!(
+            wrapped(&format!("read {word}\nshort"), Some(20)),
+            format!("read\n    {word}\nshort")
+        );
+        assert_eq!(wrapped(&format!("{text}end"), None), format!("{text}end"));
         assert!(fit(&format!("a {word}"), 20).iter().all(|line| line.chars().count() <= 20));
     }
 }

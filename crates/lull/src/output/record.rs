@@ -13,13 +13,13 @@ use super::sequence::sequence;
 use super::table::{or_dash, within};
 use crate::units::show_ms;
 
-/// All restarts, one line each, the newest last, at most `width` characters long where that is said.
+/// All restarts, the newest last, in lines of at most `width` characters where that is said. The stall is the longest of
+/// any initiator's.
 pub fn record_list(records: &[RestartRecord], zone: &Zone, width: Option<usize>) -> String {
     if records.is_empty() {
         return "no restart yet\n".to_owned();
     }
-    let heads =
-        ["ID>", "WHEN", "KIND", "OUTCOME", "TOOK>", "LONGEST STALL>", "INITIATORS>", "REASON"];
+    let heads = ["ID>", "WHEN", "KIND", "OUTCOME", "TOOK>", "STALL>", "INITIATORS>", "REASON~"];
     let row = |record: &RestartRecord| {
         let took = record.ended.map(|ended| show_ms(ended.saturating_sub(record.started)));
         let stall = record.rows.iter().filter_map(|row| row.stall_ms).max().map(show_ms);
@@ -34,7 +34,7 @@ pub fn record_list(records: &[RestartRecord], zone: &Zone, width: Option<usize>)
             or_dash(&record.reason).to_owned(),
         ]
     };
-    let spared = ["INITIATORS", "TOOK", "KIND", "LONGEST STALL", "REASON"];
+    let spared = ["REASON", "INITIATORS", "KIND", "TOOK", "STALL"];
     within(&heads, records.iter().map(row).collect(), &spared, width)
 }
 
@@ -79,7 +79,7 @@ pub fn summary(record: &RestartRecord, width: Option<usize>) -> String {
         text.push_str("nobody was attached\n");
         return text;
     }
-    let heads = ["INITIATOR", "RESOURCE", "IN FLIGHT AT PAUSE>", "PAUSED AFTER>", "STALL>", ""];
+    let heads = ["INITIATOR", "RESOURCE", "IN FLIGHT AT PAUSE>", "PAUSED AFTER>", "STALL>", "~"];
     let row = |row: &RecordRow| {
         let span = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), show_ms);
         let remark = match (&row.not_completed_because, row.resumed_ms) {

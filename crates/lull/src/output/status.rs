@@ -99,7 +99,7 @@ fn resources(text: &mut String, target: &TargetStatus, width: Option<usize>) {
     if target.resources.is_empty() {
         return;
     }
-    let heads = ["RESOURCE", "SIZE>", "BACKEND", "HELD BY", "INCARNATION", "ENGINE"];
+    let heads = ["RESOURCE", "SIZE>", "BACKEND", "HELD BY~", "INCARNATION", "ENGINE"];
     let row = |resource: &ResourceStatus| {
         let held = match &resource.faulted {
             Some(why) => format!("faulted: {why}"),

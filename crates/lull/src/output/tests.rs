@@ -397,6 +397,25 @@ fn a_list_of_records_has_one_line_each() {
 }
 
 #[test]
+fn a_narrow_list_of_records_keeps_what_each_cost_and_gives_up_its_reason() {
+    let reason = "a new kernel, and with it the firmware of the second controller";
+    let records = [RestartRecord { reason: reason.into(), ..record() }];
+    let list = |width| record_list(&records, &Zone::utc(), Some(width));
+    for (width, heads) in [
+        (59, "ID WHEN KIND OUTCOME TOOK STALL"),
+        (79, "ID WHEN KIND OUTCOME TOOK STALL INITIATORS"),
+        (119, "ID WHEN KIND OUTCOME TOOK STALL INITIATORS REASON"),
+    ] {
+        let shown = list(width);
+        let found: Vec<_> = shown.lines().take(1).flat_map(str::split_whitespace).collect();
+        assert_eq!(found.join(" "), heads, "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= width), "{shown}");
+    }
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&list(119)).ends_with(reason), "{}", list(119));
+}
+
+#[test]
 fn a_target_that_was_stopped_did_not_die_in_its_restart() {
     let at = |phase| RestartRecord {
         kind: RestartKind::Stop,
