@@ -9,6 +9,7 @@ use lull_transport::handover::Predecessor;
 use crate::config::ConfigError;
 use crate::daemon::AdminArgs;
 use crate::load::StartError;
+use crate::output::{width_of, wrapped};
 
 /// Why the command did not do what it was told; each kind has its own exit status.
 #[derive(Debug)]
@@ -131,7 +132,12 @@ pub fn report(result: Result<(), Failure>) -> ExitCode {
         // Whoever reads our output has had enough of it, as `head` does.
         Err(Failure::Failed(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            let width = match failure {
+                // It draws the lines that it is about.
+                Failure::Config(_) => None,
+                _ => width_of(std::io::stderr()),
+            };
+            eprintln!("{}", wrapped(&failure.to_string(), width));
             ExitCode::from(failure.code())
         }
     }

@@ -1,13 +1,12 @@
 //! `lull events`: every transition, one line each.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use lull_admin::{Client, Event, EventItem, EventPosition};
 
 use crate::daemon::{AdminArgs, Which, find_one};
 use crate::exit::Failure;
-use crate::output::{Zone, dated_event_line, print_json};
+use crate::output::{Zone, dated_event_line, print_json, print_text};
 
 /// How often a daemon that went away is looked for.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
@@ -77,5 +76,5 @@ fn show(event: &Event, json: bool, zone: &Zone) -> Result<(), Failure> {
     if json {
         return Ok(print_json(event)?);
     }
-    Ok(writeln!(std::io::stdout(), "{}", dated_event_line(event, zone))?)
+    Ok(print_text(&(dated_event_line(event, zone) + "\n"))?)
 }

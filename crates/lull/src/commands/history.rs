@@ -1,6 +1,5 @@
 //! `lull history`: past restarts.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::ValueEnum as _;
@@ -9,7 +8,7 @@ use lull_admin::RestartRecord;
 use crate::daemon::{AdminArgs, Which, find};
 use crate::exit::Failure;
 use crate::offline;
-use crate::output::{Zone, print_json, record_list, record_text, width_of};
+use crate::output::{Zone, print_json, print_text, record_list, record_text, width_of};
 
 /// The flags of `lull history`.
 #[derive(Debug, clap::Args)]
@@ -110,7 +109,7 @@ fn show_all(records: &[RestartRecord], json: bool) -> Result<(), Failure> {
         return Ok(print_json(&records)?);
     }
     let text = record_list(records, &Zone::local(), width_of(std::io::stdout()));
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    Ok(print_text(&text)?)
 }
 
 fn show_one(record: &RestartRecord, json: bool) -> Result<(), Failure> {
@@ -118,5 +117,5 @@ fn show_one(record: &RestartRecord, json: bool) -> Result<(), Failure> {
         return Ok(print_json(record)?);
     }
     let text = record_text(record, &Zone::local(), width_of(std::io::stdout()));
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    Ok(print_text(&text)?)
 }

@@ -1,6 +1,6 @@
 //! `lull status`: what a daemon does.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use lull_admin::{Client, Status};
 use crate::daemon::{AdminArgs, Which, find_all, roles};
 use crate::exit::Failure;
 use crate::offline;
-use crate::output::{Screen, Zone, fit, print_json, size_of, status_text, width_of};
+use crate::output::{Screen, Zone, fit, print_json, print_text, size_of, status_text, width_of};
 
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -108,9 +108,7 @@ fn show(all: &[Status], args: &Args, zone: &Zone) -> Result<(), Failure> {
         all.iter().try_for_each(print_json)?;
         return Ok(());
     }
-    let mut out = std::io::stdout().lock();
-    out.write_all(text(all, args, zone).as_bytes())?;
-    Ok(out.flush()?)
+    Ok(print_text(&text(all, args, zone))?)
 }
 
 /// Its next steps are commands that are typed as this one was.

@@ -10,7 +10,7 @@ mod status;
 mod table;
 
 pub use clock_time::Zone;
-pub use fit::fit;
+pub use fit::{fit, wrapped};
 pub use live::{RestartView, phase_words, question_lines, what_it_is};
 pub use record::{record_list, record_text, summary};
 pub use screen::{Screen, size_of, width_of};
@@ -28,6 +28,14 @@ pub fn event_line(event: &Event, zone: &Zone) -> String {
 pub fn dated_event_line(event: &Event, zone: &Zone) -> String {
     let restart = event.restart.map(|id| format!(" (restart {id})")).unwrap_or_default();
     format!("{} {} {event}{restart}", zone.date(event.at), zone.time_ms(event.at))
+}
+
+/// A text on standard output, as wide as a terminal there is.
+pub fn print_text(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(wrapped(text, width_of(std::io::stdout())).as_bytes())?;
+    Ok(out.flush()?)
 }
 
 /// A document on standard output, the only thing there with `--json`.

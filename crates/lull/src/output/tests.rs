@@ -328,6 +328,9 @@ fn in_a_narrow_terminal_no_row_of_a_table_is_longer_than_a_line() {
             let longest = text.lines().filter(row).map(|line| line.chars().count()).max();
             assert!(longest <= Some(width), "{width}: {longest:?}\n{text}");
             assert_eq!(text.lines().filter(row).count(), whole.lines().filter(row).count());
+            let text = wrapped(&text, Some(width));
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(width), "{width}: {longest:?}\n{text}");
         }
     }
     insta::assert_snapshot!(status_text(&target_status(), &Zone::utc(), Some(60)));

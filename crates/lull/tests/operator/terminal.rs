@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
+use lull_admin::OutcomeKind;
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -21,10 +22,14 @@ struct AtTerminal {
 
 impl AtTerminal {
     fn run(args: &[&str]) -> Self {
+        Self::of_columns(100, args)
+    }
+
+    fn of_columns(columns: u16, args: &[&str]) -> Self {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
-        let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&screen, size).unwrap();
         let name = ptsname(&screen, Vec::new()).unwrap();
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -32,8 +37,8 @@ impl AtTerminal {
         let child = Command::new(env!("CARGO_BIN_EXE_lull"))
             .args(args)
             .stdin(Stdio::from(end.try_clone().unwrap()))
+            .stdout(Stdio::from(end.try_clone().unwrap()))
             .stderr(Stdio::from(end))
-            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         Self { child, screen: File::from(screen), seen: String::new(), looked: 0 }
@@ -61,10 +66,40 @@ impl AtTerminal {
         writeln!(self.screen, "{line}").unwrap();
     }
 
-    fn status(mut self) -> i32 {
+    fn status(self) -> i32 {
+        self.rest().0
+    }
+
+    /// How it ended, and all that it showed.
+    fn rest(mut self) -> (i32, String) {
         let mut bytes = [0; 4096];
-        while self.screen.read(&mut bytes).is_ok_and(|count| count > 0) {}
-        self.child.wait().unwrap().code().unwrap()
+        while let Ok(count @ 1..) = self.screen.read(&mut bytes) {
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        (self.child.wait().unwrap().code().unwrap(), self.seen)
+    }
+}
+
+#[test]
+fn what_is_longer_than_a_line_of_the_terminal_goes_on_below_between_words() {
+    let fake = Fake::start(Script::Ends(OutcomeKind::Completed));
+    let admin = ["--admin", &fake.admin()];
+    let reason =
+        "a new kernel, and with it the firmware of the second controller, which was overdue";
+    let mut restart = AtTerminal::run(&[&["restart", "--reason", reason][..], &admin].concat());
+    restart.until("restart 7: completed");
+    assert_eq!(restart.status(), 0);
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (args, code, sentence) in [
+        (&["history", "7"][..], 0, reason),
+        (&["detach", "a-name-that-nobody-has-given-to-anything"], 1, "there is no attachment"),
+    ] {
+        let (status, seen) = AtTerminal::of_columns(60, &[args, &admin].concat()).rest();
+        assert_eq!(status, code, "{args:?}: {seen}");
+        assert!(words(&seen).contains(sentence), "{seen}");
+        // A path is left whole.
+        let longest = seen.lines().filter(|line| !line.contains(".sock"));
+        assert!(longest.map(|line| line.chars().count()).max() < Some(60), "{seen}");
     }
 }
 

@@ -5,7 +5,7 @@ use lull_admin::{Outcome, OutcomeKind, RestartKind, RestartRecord, Role};
 use super::follow::Followed;
 use crate::daemon::{AdminArgs, Which};
 use crate::exit::Failure;
-use crate::output::{print_json, summary, what_it_is, width_of};
+use crate::output::{print_json, summary, what_it_is, width_of, wrapped};
 
 /// Says what came of it.
 ///
@@ -22,7 +22,8 @@ pub fn conclude(
         Followed::Ended(record) => {
             let width = width_of(std::io::stderr());
             let what = what_it_is(record.kind);
-            eprint!("{what} {}: {}", record.id, summary(&record, width));
+            let text = format!("{what} {}: {}", record.id, summary(&record, width));
+            eprint!("{}", wrapped(&text, width));
             if json {
                 print_json(&record)?;
             }
