@@ -31,6 +31,8 @@ pub struct Outcome {
     pub why: Option<String>,
     /// Whether it was given up because somebody was not ready (exit status 3).
     pub not_ready: Vec<String>,
+    /// Whether it was given up by an operator's word, and not by a timer.
+    pub by_operator: bool,
 }
 
 /// One restart from its order to its outcome.

@@ -184,6 +184,7 @@ fn a_question_answered_with_abort_lets_everybody_go_on() {
     let outcome = scene.last().outcome.expect("an outcome");
     assert_eq!(outcome.kind, OutcomeKind::Aborted);
     assert!(outcome.not_ready.iter().any(|who| who.contains("web2")), "{outcome:?}");
+    assert!(outcome.by_operator, "{outcome:?}");
     let late = scene.target.call(async |client| client.decide(id, Decision::Proceed).await);
     late.expect_err("a question is answered once");
     scene.everybody_goes_on();

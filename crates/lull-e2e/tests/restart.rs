@@ -230,6 +230,11 @@ fn the_halves_of_a_restart_hold_and_let_go() {
     target.lull(&["pause"]).ok();
     target.lull(&["abort"]).ok();
     load.wait_progress(100);
+    let kinds: Vec<_> =
+        target.history().iter().filter_map(|one| Some(one.outcome.as_ref()?.kind)).collect();
+    assert_eq!(kinds, [OutcomeKind::Completed, OutcomeKind::Aborted]);
+    let text = target.lull(&["history", "2"]).ok().stdout;
+    assert!(text.contains("decided: abort"), "it was given up: {text}");
     load.finish().clean();
 }
 

@@ -196,6 +196,7 @@ impl Daemon {
                 "`lull status` shows what is under way",
             ));
         }
+        self.core.borrow_mut().chronicle.resumes();
         Ok(self.give_up())
     }
 

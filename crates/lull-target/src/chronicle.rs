@@ -52,6 +52,8 @@ pub struct Chronicle {
     peers: BTreeMap<ConnId, Peer>,
     /// This life is the second half of the current restart; its record is closed then at the latest.
     returning: Option<MonoTime>,
+    /// An operator has said that what everybody is paused for is done.
+    resumes: bool,
     /// What the current restart comes to, and why, where no decision of the machine says it.
     trouble: Option<(OutcomeKind, String)>,
     /// Somebody came back, or told what it cost: whether that was the last one is looked at once for many.
@@ -77,6 +79,7 @@ impl Chronicle {
             last: None,
             peers: BTreeMap::new(),
             returning: None,
+            resumes: false,
             trouble: None,
             news: false,
             unsaved: false,
@@ -162,6 +165,7 @@ impl Chronicle {
             ..RecordRow::default()
         };
         self.returning = None;
+        self.resumes = false;
         self.trouble = None;
         self.current = Some(RestartRecord {
             id,
@@ -258,36 +262,39 @@ impl Chronicle {
 
     /// The restart came to nothing.
     pub fn failed(&mut self, now: MonoTime, why: &str, store: &Store) {
-        self.finish(now, OutcomeKind::Failed, Some(why.to_owned()), Vec::new(), store);
+        self.finish(now, OutcomeKind::Failed, Some(why.to_owned()), store);
     }
 
     /// The restart was given up before anybody was paused; `outside`: what became of what was begun for it.
     pub fn given_up(&mut self, now: MonoTime, outside: Option<&str>, store: &Store) {
         let outside = outside.map(|what| format!("; {what}")).unwrap_or_default();
         let why = format!("an operator gave it up{outside}");
-        self.finish(now, OutcomeKind::Aborted, Some(why), Vec::new(), store);
+        let by_operator = true;
+        let outcome = Outcome {
+            kind: OutcomeKind::Aborted,
+            why: Some(why),
+            by_operator,
+            ..Outcome::default()
+        };
+        self.comes_out(now, outcome, store);
     }
 
-    fn finish(
-        &mut self,
-        now: MonoTime,
-        kind: OutcomeKind,
-        why: Option<String>,
-        not_ready: Vec<String>,
-        store: &Store,
-    ) {
-        let (kind, why) = match self.trouble.take() {
-            Some((kind, why)) => (kind, Some(why)),
-            None => (kind, why),
-        };
-        let text = match &why {
-            Some(why) => format!("{}: {why}", kind.as_str()),
-            None => kind.as_str().to_owned(),
+    fn finish(&mut self, now: MonoTime, kind: OutcomeKind, why: Option<String>, store: &Store) {
+        self.comes_out(now, Outcome { kind, why, ..Outcome::default() }, store);
+    }
+
+    fn comes_out(&mut self, now: MonoTime, mut outcome: Outcome, store: &Store) {
+        if let Some((kind, why)) = self.trouble.take() {
+            (outcome.kind, outcome.why, outcome.by_operator) = (kind, Some(why), false);
+        }
+        let text = match &outcome.why {
+            Some(why) => format!("{}: {why}", outcome.kind.as_str()),
+            None => outcome.kind.as_str().to_owned(),
         };
         let ended = self.clock.unix_ms(now);
         if let Some(record) = &mut self.current {
             record.ended = Some(ended);
-            record.outcome = Some(Outcome { kind, why, not_ready });
+            record.outcome = Some(outcome);
         }
         self.phase(now, RestartPhase::Ended, text);
         self.save(store);
@@ -333,7 +340,7 @@ impl Chronicle {
 
     fn end_return(&mut self, now: MonoTime, why: Option<String>, store: &Store) {
         if self.trouble.is_some() {
-            return self.finish(now, OutcomeKind::Failed, None, Vec::new(), store);
+            return self.finish(now, OutcomeKind::Failed, None, store);
         }
         let Some(record) = &self.current else { return };
         let left: Vec<_> = record
@@ -345,7 +352,8 @@ impl Chronicle {
             .collect();
         let kind = if left.is_empty() { OutcomeKind::Completed } else { OutcomeKind::Proceeded };
         let why = why.or_else(|| (!left.is_empty()).then(|| left.join("; ")));
-        self.finish(now, kind, why, left, store);
+        let outcome = Outcome { kind, why, not_ready: left, ..Outcome::default() };
+        self.comes_out(now, outcome, store);
     }
 
     /// A connection was accepted: the first one ends the downtime.
@@ -432,7 +440,7 @@ impl Chronicle {
             && self.refusals.are_news(now, report, &subject, &text)
         {
             // To the machine `lull resume` is a pause that is given up; nobody has ordered that.
-            let resumes = matches!(report, Report::Decided { .. }) && self.was_held();
+            let resumes = matches!(report, Report::Decided { .. }) && self.is_resumed();
             let text = if resumes { "decided: resume".to_owned() } else { text };
             match (report, &self.trouble) {
                 // What ends it is no operator's word.
@@ -454,16 +462,16 @@ impl Chronicle {
                     _ => Vec::new(),
                 };
                 let late: Vec<_> = late.iter().map(ToString::to_string).collect();
-                if self.was_held() && *why == Why::Operator {
-                    return self.finish(now, OutcomeKind::Completed, None, Vec::new(), store);
+                if self.is_resumed() && *why == Why::Operator {
+                    return self.finish(now, OutcomeKind::Completed, None, store);
                 }
-                self.finish(
-                    now,
-                    OutcomeKind::Aborted,
-                    Some(words::aborted(*why, &late)),
-                    late,
-                    store,
-                );
+                let outcome = Outcome {
+                    kind: OutcomeKind::Aborted,
+                    why: Some(words::aborted(*why, &late)),
+                    not_ready: late,
+                    by_operator: *why == Why::Operator,
+                };
+                self.comes_out(now, outcome, store);
             }
             Report::Resumed { .. }
             | Report::Stall { .. }
@@ -473,11 +481,17 @@ impl Chronicle {
         }
     }
 
-    /// Whether everybody was paused by `lull pause`: its end is what was wanted. A restart of the host that is given up
+    /// `lull resume` was said: everybody goes on next.
+    pub fn resumes(&mut self) {
+        self.resumes = true;
+    }
+
+    /// Whether everybody was paused by `lull pause`, and its end is what was wanted. A restart of the host that is given up
     /// while all are paused is none.
-    fn was_held(&self) -> bool {
+    fn is_resumed(&self) -> bool {
         let kind = self.current.as_ref().map(|record| record.kind);
-        kind == Some(RestartKind::Pause) && self.present() == Some(RestartPhase::Paused)
+        let held = kind == Some(RestartKind::Pause) && self.present() == Some(RestartPhase::Paused);
+        held && self.resumes
     }
 
     /// Whether a restart was given up because somebody was not ready: by a timer, or by who was asked.

@@ -252,7 +252,8 @@ impl Daemon {
         }
         successor.end().await;
         if let Some(record) = self.restarts.last_mut() {
-            record.outcome = Some(Outcome { kind: OutcomeKind::Aborted, why: None, not_ready });
+            record.outcome =
+                Some(Outcome { kind: OutcomeKind::Aborted, not_ready, ..Outcome::default() });
         }
         self.conclude(OutcomeKind::Aborted, why);
     }

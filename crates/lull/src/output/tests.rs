@@ -271,6 +271,7 @@ fn record() -> RestartRecord {
             kind: OutcomeKind::Proceeded,
             why: Some("without backup".into()),
             not_ready: vec!["backup".into()],
+            ..Outcome::default()
         }),
         phases: vec![
             phase(RestartPhase::StartingSuccessor, 0, 210),

@@ -132,7 +132,7 @@ impl Target {
         let not_ready = if blame { vec![not_ready().to_string()] } else { Vec::new() };
         let why = (kind == OutcomeKind::Failed).then(|| "the successor did not serve".to_owned());
         self.status = None;
-        self.record.outcome = Some(Outcome { kind, why, not_ready });
+        self.record.outcome = Some(Outcome { kind, why, not_ready, ..Outcome::default() });
         self.record.ended = Some(NOW + 120);
         let row = |name: &str| RecordRow {
             initiator: name.into(),

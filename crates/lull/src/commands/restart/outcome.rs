@@ -54,6 +54,11 @@ fn verdict(record: &RestartRecord, which: Option<Which>) -> Result<(), Failure> 
     let done = if record.kind == RestartKind::Pause { "paused" } else { "restarted" };
     match outcome.kind {
         OutcomeKind::Completed | OutcomeKind::Proceeded => Ok(()),
+        OutcomeKind::Aborted if outcome.by_operator && !outcome.not_ready.is_empty() => {
+            let late = outcome.not_ready.join("; ");
+            let text = format!("not {done}{}; not ready by then: {late}", why(outcome));
+            Err(Failure::NotReady(text))
+        }
         OutcomeKind::Aborted if !outcome.not_ready.is_empty() => Err(Failure::NotReady(format!(
             "not {done}: not ready: {}\n  next: see to them, or `lull {what} \
                  --on-pause-timeout proceed`: they hold, and replay afterwards",
@@ -85,7 +90,7 @@ mod tests {
 
     fn status(kind: OutcomeKind, not_ready: &[&str]) -> u8 {
         let not_ready = not_ready.iter().map(|&who| who.into()).collect();
-        let outcome = Some(Outcome { kind, why: None, not_ready });
+        let outcome = Some(Outcome { kind, not_ready, ..Outcome::default() });
         let record = RestartRecord { outcome, ..RestartRecord::default() };
         verdict(&record, None).map_or_else(|failure| failure.code(), |()| 0)
     }
@@ -98,5 +103,19 @@ mod tests {
         assert_eq!(status(OutcomeKind::Aborted, &[]), 1);
         assert_eq!(status(OutcomeKind::Failed, &["web-2: lost"]), 1);
         assert_eq!(status(OutcomeKind::Unknown, &[]), 1);
+    }
+
+    #[test]
+    fn whose_restart_an_operator_gave_up_is_not_told_to_go_without_somebody() {
+        let said = |by_operator| {
+            let (kind, not_ready) = (OutcomeKind::Aborted, vec!["web-2: lost".to_owned()]);
+            let outcome = Some(Outcome { kind, not_ready, by_operator, ..Outcome::default() });
+            let record = RestartRecord { outcome, ..RestartRecord::default() };
+            let failure = verdict(&record, None).expect_err("it is not done");
+            assert_eq!(failure.code(), 3, "somebody was not ready");
+            failure.to_string()
+        };
+        assert!(said(false).contains("proceed"));
+        assert!(said(true).contains("web-2: lost") && !said(true).contains("proceed"));
     }
 }
