@@ -23,7 +23,8 @@ pub struct Args {
     /// Draw it again every second until interrupted
     #[arg(long)]
     pub watch: bool,
-    /// One JSON document on standard output; with --watch one per second, each on its line
+    /// One JSON document on standard output, where several daemons are meant an array of theirs; with --watch one per
+    /// second, each on its line
     #[arg(long)]
     pub json: bool,
     /// The state directory to read when the daemon is down [default: its default place]
@@ -43,17 +44,14 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Err(Failure::Unreachable(why)) => return from_disk(&args, why),
         Err(error) => return Err(error),
     };
-    if args.json && clients.len() > 1 {
-        let text = "both a target and an initiator run here\n  next: say which: \
-                    `lull status target --json` or `lull status initiator --json`";
-        return Err(Failure::Usage(text.to_owned()));
-    }
+    // Who goes away while it is watched changes nothing about the form of what is printed.
+    let several = clients.len() > 1;
     let zone = Zone::local();
     if !args.watch {
         let (all, gone) = look(&clients).await?;
         return match gone.into_iter().next() {
             Some(why) => Err(Failure::Unreachable(why)),
-            None => show(&all, &args, &zone),
+            None => show(&all, several, &args, &zone),
         };
     }
     let live = !args.json && std::io::stdout().is_terminal();
@@ -77,7 +75,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             screen.draw(lines(&[gone, vec![shown]].concat().join("\n")))?;
         } else {
             gone.iter().for_each(|why| eprintln!("{why}"));
-            show(&all, &args, &zone)?;
+            show(&all, several, &args, &zone)?;
         }
     }
 }
@@ -87,7 +85,7 @@ fn from_disk(args: &Args, why: String) -> Result<(), Failure> {
     let found = offline::find(args.which, args.state.as_deref(), &args.admin, why)?;
     let status = found.status()?;
     eprintln!("no daemon answers; this is what {} says", found.dir().display());
-    show(&[status], args, &Zone::local())
+    show(&[status], false, args, &Zone::local())
 }
 
 /// What they say, and why others say nothing.
@@ -103,10 +101,9 @@ async fn look(clients: &[Client]) -> Result<(Vec<Status>, Vec<String>), Failure>
     Ok((all, gone))
 }
 
-fn show(all: &[Status], args: &Args, zone: &Zone) -> Result<(), Failure> {
+fn show(all: &[Status], several: bool, args: &Args, zone: &Zone) -> Result<(), Failure> {
     if args.json {
-        all.iter().try_for_each(print_json)?;
-        return Ok(());
+        return Ok(if several { print_json(&all) } else { all.iter().try_for_each(print_json) }?);
     }
     Ok(print_text(&text(all, args, zone))?)
 }

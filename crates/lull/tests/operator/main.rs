@@ -141,6 +141,28 @@ fn times_are_shown_in_the_zone_that_is_named() {
 }
 
 #[test]
+fn the_status_of_several_daemons_is_one_array_and_of_one_its_document() {
+    let fakes = [(); 2].map(|()| Fake::start(Script::Asks));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("lull")).unwrap();
+    for (fake, role) in fakes.iter().zip(["target", "initiator"]) {
+        let at = dir.path().join(format!("lull/{role}.sock"));
+        std::os::unix::fs::symlink(fake.admin().trim_start_matches("unix:"), at).unwrap();
+    }
+    let json = |args: &[&str]| {
+        let mut command = lull();
+        let output = command.env("XDG_RUNTIME_DIR", dir.path()).args(args).output().unwrap();
+        let (out, err) = (output.stdout, String::from_utf8(output.stderr).unwrap());
+        (serde_json::from_slice::<serde_json::Value>(&out).unwrap_or_default(), err)
+    };
+    let (both, err) = json(&["status", "--json"]);
+    assert_eq!((both[0]["name"].as_str(), &*err), (Some("store-1"), ""), "{both}");
+    assert_eq!(both.as_array().map(Vec::len), Some(2), "{both}");
+    let (one, err) = json(&["status", "target", "--json"]);
+    assert_eq!((one["name"].as_str(), &*err), (Some("store-1"), ""), "{one}");
+}
+
+#[test]
 fn a_restart_given_up_because_of_somebody_is_status_three_and_names_them() {
     // [PAUSE-4]
     let (status, _, err) = against(Script::Ends(OutcomeKind::Aborted), &["restart"]);
