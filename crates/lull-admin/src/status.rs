@@ -207,7 +207,7 @@ pub struct SessionStatus {
     pub phase: SessionPhase,
     /// Where its connection comes from; empty while it is lost.
     pub peer: String,
-    /// When this phase began, in Unix milliseconds; sharing goes on through a pause that was followed by no restart.
+    /// When this phase began, in Unix milliseconds.
     pub since: u64,
     /// Requests that the target has not answered.
     pub in_flight: u64,

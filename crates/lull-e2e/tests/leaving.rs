@@ -1,7 +1,7 @@
 //! What an operator is told who ends attachments, at either side, and what is told when one cannot begin.
 
 use lull_admin::SessionPhase;
-use lull_e2e::{PROMPT, Shape, Target, Use, World, check_disk, wait_until};
+use lull_e2e::{PROMPT, Running, Shape, Target, Use, World, check_disk, wait_until};
 
 fn target(world: &World) -> Target {
     world.target("stor").file("db1", "16M").start()
@@ -87,6 +87,14 @@ fn an_attachment_has_the_name_that_it_is_given() {
         world.lull(&words).code(4).says("no daemon at").says("--state DIR");
     }
     let told = world.lull(&["status", "--state", &state, "--admin", &nowhere]).ok();
+    assert!(told.stdout.contains("not running"), "{}", told.stdout);
+    // At its default place it is read by whoever asks for the daemon, which is not there.
+    let default = world.path("default");
+    std::fs::create_dir(&default).expect("a new directory");
+    std::os::unix::fs::symlink(&state, default.join("target")).expect("a new name");
+    let mut asks = world.command(&["status"]);
+    asks.env("STATE_DIRECTORY", &default).env("RUNTIME_DIRECTORY", &default);
+    let told = Running::start(asks).finish(PROMPT).code(4).says("next: start");
     assert!(told.stdout.contains("not running"), "{}", told.stdout);
     world.lull(&["history", "--state", "/nowhere", "--admin", &nowhere]).code(1).says("/nowhere");
 }

@@ -215,7 +215,8 @@ fn the_halves_of_a_restart_hold_and_let_go() {
     let came = since();
     target.lull(&["pause", "--reason", "the disk shelf moves"]).ok().says("all are paused");
     assert_eq!(target.status().phase, TargetPhase::Paused);
-    assert!(since() > came, "the phase began with the pause");
+    let paused = since();
+    assert!(paused > came, "the phase began with the pause");
     assert_eq!(web.attachment().phase, lull_admin::AttachmentPhase::Paused);
     load.take_window();
     let text = target.lull(&["status"]).ok().stdout;
@@ -223,6 +224,7 @@ fn the_halves_of_a_restart_hold_and_let_go() {
     assert_eq!(load.take_window().done, 0, "nothing is served during a pause");
     target.lull(&["resume"]).ok();
     load.wait_progress(100);
+    assert!(since() > paused, "and sharing with its end");
     let text = target.lull(&["history", "1"]).ok().stdout;
     assert!(text.contains("decided: resume"), "nobody gave it up: {text}");
     assert!(!text.contains("has not come back"), "nobody was away: {text}");

@@ -98,6 +98,11 @@ impl Chronicle {
         self.current.as_ref()
     }
 
+    /// The restart that had its outcome last, in this life.
+    pub fn last(&self) -> Option<&RestartRecord> {
+        self.last.as_ref()
+    }
+
     /// The restart of this number, if it is the one under way or the one before: its record may not be on stable
     /// storage, which is what may have ended it.
     pub fn remembered(&self, id: u64) -> Option<&RestartRecord> {

@@ -260,6 +260,7 @@ impl Daemon {
         status.since = match status.phase {
             SessionPhase::Draining | SessionPhase::Flushing => asked(core),
             SessionPhase::Paused => completed(core, &entry.attachment),
+            SessionPhase::Sharing => resumed(core).filter(|at| *at > status.since),
             _ => None,
         }
         .unwrap_or(status.since);
@@ -392,6 +393,14 @@ fn asked(core: &Core) -> Option<u64> {
 /// When its PAUSE COMPLETE came, in Unix milliseconds.
 fn completed(core: &Core, attachment: &AttachmentId) -> Option<u64> {
     Some(asked(core)? + core.chronicle.recorded(attachment)?.pause_complete_ms?)
+}
+
+/// When the last pause ended that no restart followed, in Unix milliseconds.
+fn resumed(core: &Core) -> Option<u64> {
+    let record = core.chronicle.last()?;
+    let paused = record.phases.iter().any(|span| span.phase == RestartPhase::Pausing);
+    let restarted = record.phases.last().is_some_and(|span| span.phase == RestartPhase::Resuming);
+    record.ended.filter(|_| paused && !restarted)
 }
 
 fn pause_deadline(core: &Core) -> Option<MonoTime> {
