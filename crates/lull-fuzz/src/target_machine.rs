@@ -171,6 +171,9 @@ impl World {
     fn happens(&mut self, event: Event) {
         let tenures: Vec<Tenure> = self.machine.resources().iter().map(|one| one.tenure).collect();
         let mut actions = Vec::new();
+        if let Event::Received { conn, .. } = event {
+            self.machine.heard(conn);
+        }
         self.machine.handle(self.now, event, &mut actions);
         actions.into_iter().for_each(|action| self.perform(action));
         for (resource, before) in self.machine.resources().iter().zip(tenures) {

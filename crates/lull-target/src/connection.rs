@@ -29,7 +29,7 @@ const INLET: usize = 256 << 10;
 /// hold the buffers of those who do.
 const UNREAD_LIMIT: usize = 4 << 20;
 /// Bytes within the silence that keep a connection which has memory that others wait for: what takes it longer is
-/// begun again on the next one, when others have had theirs.
+/// begun again on the next one, when others have had theirs. Fewer than these, not taken yet, are nothing to wait for.
 const ENOUGH: u64 = 16 << 10;
 
 /// How long what was said last may take to leave, and the peer to close, once a connection is hung up.
@@ -68,7 +68,8 @@ impl Connection {
             lane: Rc::clone(&lane),
             outlet: outlet.clone(),
             gauge,
-            keeps: Cell::default(),
+            receives: Cell::default(),
+            taken: Cell::default(),
             crawled: Cell::default(),
         };
         let hung_up = Rc::clone(&closing);
@@ -117,9 +118,11 @@ struct Task {
     lane: Rc<Lane>,
     outlet: Outlet<Buffer>,
     gauge: Arc<Gauge>,
-    /// It has memory for as long as its peer takes to send, or to take, what is in it.
-    keeps: Cell<bool>,
-    /// Bytes that came or were taken meanwhile, and were not enough yet.
+    /// It has memory for as long as its peer takes to send what is in it.
+    receives: Cell<bool>,
+    /// Bytes that its peer had taken when it was looked at last.
+    taken: Cell<u64>,
+    /// Bytes that came or were taken since the last sign of life, and were not enough yet.
     crawled: Cell<u64>,
 }
 
@@ -179,9 +182,10 @@ impl Task {
                 if inlet.bytes().len() < header.length() {
                     break;
                 }
-                // [SEC-4] Whatever is asked has an answer that somebody must read.
+                // [SEC-4] Whatever is asked has an answer that somebody must read. It is not read meanwhile: as long as it
+                // takes what there is, it lives [CONN-2].
                 if self.outlet.queued() >= UNREAD_LIMIT {
-                    self.wait_for_taking().await;
+                    self.wait(|| false, self.outlet.below(UNREAD_LIMIT)).await;
                 }
                 let body = &inlet.bytes()[HEADER_LENGTH..header.length()];
                 header.check_body(body)?;
@@ -208,40 +212,52 @@ impl Task {
         }
     }
 
-    /// So many bytes came of it, or were taken by it. [SEC-4] Whoever keeps memory that others wait for lives only while they
-    /// are enough.
-    fn feel(&self, bytes: u64) {
-        let crawled = self.crawled.get() + bytes;
-        let is_enough = crawled >= ENOUGH || !self.keeps.get() || self.local.pool.waiting() == 0;
+    /// So many bytes came of it; others may have been taken by it. [SEC-4] Whoever keeps memory that others wait for lives
+    /// only while they are enough, and whatever it sends, where that memory has what it was answered, while it takes that.
+    fn feel(&self, came: u64) {
+        let written = self.outlet.written();
+        let taken = written - self.taken.replace(written);
+        if came + taken == 0 {
+            return;
+        }
+        let unread = self.is_unread();
+        let keeps = (unread || self.receives.get()) && self.local.pool.waiting() > 0;
+        let crawled = self.crawled.get() + if unread { taken } else { came };
+        let is_enough = crawled >= ENOUGH || !keeps;
         self.crawled.set(if is_enough { 0 } else { crawled });
         if is_enough {
             self.gauge.feel();
         }
     }
 
-    /// Waits until the peer has taken enough of what it was answered. [CONN-2] It is not read meanwhile: as long as it
-    /// takes, it lives.
-    async fn wait_for_taking(&self) {
-        self.keeps.set(true);
-        let mut waits = true;
-        while waits {
-            let (before, below) = (self.outlet.written(), self.outlet.below(UNREAD_LIMIT));
-            waits = tokio::time::timeout(self.lane.round(), below).await.is_err();
-            match self.outlet.written() - before {
-                0 => {}
-                taken => self.feel(taken),
-            }
-        }
-        self.keeps.set(false);
+    /// Whether there are answers that it should take.
+    fn is_unread(&self) -> bool {
+        self.outlet.queued() as u64 >= ENOUGH
     }
 
-    /// Waits for requests of this connection to end, and for a buffer.
+    /// Waits for this, and looks meanwhile what the peer takes of its answers; where the wait is not its own, its silence
+    /// is not either.
+    async fn wait<T>(&self, is_ours: impl Fn() -> bool, done: impl Future<Output = T>) -> T {
+        let mut done = pin!(done);
+        loop {
+            self.gauge.keep_waiting(is_ours());
+            let round = tokio::time::timeout(self.lane.round(), &mut done).await;
+            self.feel(0);
+            if let Ok(done) = round {
+                self.gauge.keep_waiting(false);
+                return done;
+            }
+        }
+    }
+
+    /// Waits for requests of this connection to end, and for a buffer. [SEC-4] That others give memory back is not waited
+    /// for with memory that it only had to take its answers from.
     async fn wait_for_room(&self, length: u32, pool: &Pool) -> Option<Buffer> {
-        self.gauge.keep_waiting(true);
-        self.lane.room(length).await;
-        let buffer = pool.take_waiting(length as usize).await;
-        self.gauge.keep_waiting(false);
-        buffer
+        let room = async {
+            self.lane.room(length).await;
+            pool.take_waiting(length as usize).await
+        };
+        self.wait(|| !self.is_unread() || pool.waiting() == 0, room).await
     }
 
     async fn request(
@@ -266,9 +282,9 @@ impl Task {
                     return Ok(());
                 };
                 if payload.length > 0 {
-                    self.keeps.set(true);
+                    self.receives.set(true);
                     inlet.read_exact_into(reader, &mut buffer).await?;
-                    self.keeps.set(false);
+                    self.receives.set(false);
                     payload.check(&buffer)?;
                 }
                 self.lane.run(op, request, buffer);
@@ -311,7 +327,7 @@ mod tests {
     use lull_block::{Context, Workers};
     use lull_wire::messages::Ping;
     use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber};
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::mpsc;
 
     const ROUND: Duration = Duration::from_millis(1);
@@ -344,8 +360,8 @@ mod tests {
             keep_alive,
         };
         lane.open(&local, ResourceIndex(0), terms);
-        let (keeps, crawled) = Default::default();
-        (Task { local, conn: ConnId(1), lane, outlet, gauge, keeps, crawled }, heard)
+        let (receives, taken, crawled) = Default::default();
+        (Task { local, conn: ConnId(1), lane, outlet, gauge, receives, taken, crawled }, heard)
     }
 
     /// The first request of a connection, without what it brings.
@@ -421,6 +437,84 @@ mod tests {
         let never = tokio::sync::Notify::new();
         tokio::select! {
             () = task.serve(reader, &never) => panic!("it has ended"),
+            () = hears => {}
+        }
+    }
+
+    /// [SEC-4] [CONN-2] Whatever it sends: who has answers to take, in memory that others wait for, lives as long as it takes
+    /// them.
+    #[tokio::test]
+    async fn a_peer_that_leaves_its_answers_lives_while_nobody_waits_for_what_they_are_in() {
+        let length = 1 << 20;
+        let pool = Pool::with_classes(&[(length, 1)]).unwrap();
+        let (task, mut heard) = connection(pool.clone(), Duration::from_secs(60));
+        let (ours, theirs) = Stream::pair().unwrap();
+        let ((reader, mut writer), (mut answers, mut peer)) =
+            (ours.into_split(), theirs.into_split());
+        let outlet = task.outlet.clone();
+        outlet.push_frame(b"", pool.take(length).unwrap());
+        let mut ping = Vec::new();
+        Message::from(Ping { token: 1 }).encode(Digest::NONE, &mut ping);
+        // Whether that is a sign of life.
+        let mut pings = async || {
+            peer.write_all(&ping).await.unwrap();
+            assert!(matches!(heard.recv().await, Some(Input::Frame { .. })));
+            task.gauge.take_pulse()
+        };
+        let hears = async {
+            assert!(pings().await && pings().await, "nobody waits for it");
+            let waits = pool.freed();
+            assert!(!pings().await && !pings().await, "somebody does");
+            answers.read_exact(&mut vec![0; length / 2]).await.unwrap();
+            assert!(pings().await || pings().await, "it takes them");
+            while pings().await {}
+            drop(waits);
+            assert!(pings().await);
+            answers.read_exact(&mut vec![0; length / 2]).await.unwrap();
+            let _waits = pool.freed();
+            assert!(pings().await && pings().await, "it keeps nothing");
+        };
+        let never = tokio::sync::Notify::new();
+        tokio::select! {
+            () = task.serve(reader, &never) => panic!("it has ended"),
+            ended = outlet.pump(&mut writer) => panic!("{ended:?}"),
+            () = hears => {}
+        }
+    }
+
+    /// [SEC-4] Nor does it by asking for more than there is room for, which others could not give back either.
+    #[tokio::test]
+    async fn a_peer_that_leaves_its_answers_is_not_kept_waiting() {
+        let length = 1 << 20;
+        let pool = Pool::with_classes(&[(length, 1)]).unwrap();
+        let (task, _heard) = connection(pool.clone(), ROUND);
+        let (ours, theirs) = Stream::pair().unwrap();
+        let ((reader, mut writer), (mut answers, mut peer)) =
+            (ours.into_split(), theirs.into_split());
+        let outlet = task.outlet.clone();
+        outlet.push_frame(b"", pool.take(length).unwrap());
+        peer.write_all(&asks(OpCode::Read, length as u32, Digest::NONE)).await.unwrap();
+        let rounds = async || {
+            for _ in 0..20 {
+                tokio::time::sleep(ROUND).await;
+            }
+        };
+        let hears = async {
+            while pool.waiting() == 0 {
+                tokio::task::yield_now().await;
+            }
+            rounds().await;
+            task.gauge.take_pulse();
+            rounds().await;
+            assert!(!task.gauge.take_pulse(), "it is its own silence");
+            answers.read_exact(&mut vec![0; length]).await.unwrap();
+            answers.read_exact(&mut vec![0; length]).await.unwrap();
+            assert!(task.gauge.take_pulse());
+        };
+        let never = tokio::sync::Notify::new();
+        tokio::select! {
+            () = task.serve(reader, &never) => panic!("it has ended"),
+            ended = outlet.pump(&mut writer) => panic!("{ended:?}"),
             () = hears => {}
         }
     }

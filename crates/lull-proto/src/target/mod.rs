@@ -336,8 +336,7 @@ impl Target {
     }
 
     fn received(&mut self, now: MonoTime, conn: ConnId, message: Message, actions: &mut Actions) {
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.beat.heard();
+        let Some(session) = self.sessions.get(&conn) else { return };
         // [CONN-8] What only a later version has is as wrong as what no version has.
         let done = if message.since() > session.version {
             Err(Violation::Newer(message.kind(), session.version))
@@ -410,7 +409,7 @@ impl Target {
         ticket
     }
 
-    /// Bytes came from a peer: it lives, whatever they are.
+    /// A peer lives. [SEC-4] That is for the daemon to judge, which sees the bytes: no message says it by itself.
     pub fn heard(&mut self, conn: ConnId) {
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.beat.heard();

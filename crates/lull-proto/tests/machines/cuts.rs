@@ -3,6 +3,8 @@
 use crate::pair::{Cut, Order, Pair, Side, restart};
 use lull_proto::initiator::Why;
 use lull_proto::target::OnTimeout;
+use lull_proto::{ConnId, target};
+use lull_wire::messages::Ping;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -112,6 +114,23 @@ fn keep_alive_finds_a_dead_peer() {
     pair.until_all_share();
     pair.finish();
     assert_eq!(pair.nodes[0].errors(), 0);
+}
+
+/// [SEC-4] No message is a sign of life by itself: the daemon, which sees what a peer keeps, says which are.
+#[test]
+fn who_sends_but_is_not_said_to_live_is_lost() {
+    let mut pair = Pair::sharing(1);
+    let conn = ConnId(pair.wires.len() as u64 - 1);
+    let target = pair.target.as_mut().unwrap();
+    let mut actions = Vec::new();
+    for round in 1..10 {
+        let (now, message) = (pair.now + round * SECOND, Ping { token: round.into() }.into());
+        target.handle(now, target::Event::Received { conn, message }, &mut actions);
+        target.handle(now, target::Event::Tick, &mut actions);
+    }
+    let silent =
+        |action: &_| matches!(action, target::Action::Report(target::Report::Silent { .. }));
+    assert!(actions.iter().any(silent));
 }
 
 /// [TIMER-6] [CONN-2] Who slept for an hour gives its peer a whole round before it takes it for lost.

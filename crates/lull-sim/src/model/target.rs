@@ -22,6 +22,9 @@ impl Turn<'_> {
         let mut actions = Vec::new();
         while let Some(event) = events.pop_front() {
             let Some(daemon) = &mut self.state.owner.daemon else { return };
+            if let Event::Received { conn, .. } = event {
+                daemon.machine.heard(conn);
+            }
             daemon.machine.handle(self.now, event, &mut actions);
             for action in actions.drain(..) {
                 self.perform_target(action, &mut events);

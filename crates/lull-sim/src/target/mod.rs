@@ -242,6 +242,9 @@ impl World {
         {
             let conn = conn_of(&event);
             let before = phase_word(daemon.machine.phase());
+            if let Event::Received { conn, .. } = event {
+                daemon.machine.heard(conn);
+            }
             daemon.machine.handle(self.now, event, &mut actions);
             let after = phase_word(daemon.machine.phase());
             for action in actions.drain(..) {

@@ -16,6 +16,9 @@ impl Pair {
         }
         let Some(target) = &mut self.target else { return };
         let mut actions = Vec::new();
+        if let Event::Received { conn, .. } = event {
+            target.heard(conn);
+        }
         target.handle(self.now, event, &mut actions);
         for action in actions {
             self.perform_target(action);
