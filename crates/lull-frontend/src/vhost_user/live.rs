@@ -14,7 +14,7 @@ use super::request::{HEADER, SERIAL, Status, Verdict, judge};
 use super::ring::{Layout, Ring};
 use super::signal::Signal;
 use crate::device::{Op, Outcome};
-use crate::nbd::{Closer, Geometry, Halfway};
+use crate::nbd::{Closer, Geometry, Halfway, Stage};
 
 /// What all rings of a device share.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub struct Live {
     /// Heads that are taken and not used.
     owed: Cell<usize>,
     ended: Cell<bool>,
-    /// Nothing new is taken.
+    /// Nothing new is taken, whatever the closer says.
     halted: Cell<bool>,
     /// There is something to do for the one who takes requests.
     pub work: Notify,
@@ -191,7 +191,7 @@ impl Live {
     }
 
     /// Begins at `next`, or where the record says; how many requests of an earlier life are asked again. What earlier rings
-    /// have asked is over by then.
+    /// have asked is over by then. Where all is closed it does not begin any more.
     ///
     /// # Errors
     /// The ring is not in the guest's memory.
@@ -203,6 +203,9 @@ impl Live {
         record: Option<(Rc<Record>, u16)>,
     ) -> Result<usize, Fault> {
         self.shared.past.over().await;
+        if self.shared.closer.is_closed() {
+            return Ok(0);
+        }
         let memory = self.memory();
         let state = &mut *self.state.borrow_mut();
         let used = Ring::used_index(&layout, &memory)?;
@@ -229,6 +232,19 @@ impl Live {
         self.shared.closer.halfway()
     }
 
+    /// Whether nothing is taken for now. What closes all rings counts at once: whoever leaves fails what is taken after that.
+    fn rests(&self) -> bool {
+        self.halted.get() || self.shared.closer.stage() != Stage::Open
+    }
+
+    /// Ends when something may be taken again that rests now because of what closes all rings.
+    pub async fn turned(&self) {
+        match self.shared.closer.stage() {
+            Stage::Open => std::future::pending().await,
+            stage => self.shared.closer.when(|now| now != stage).await,
+        }
+    }
+
     /// Takes the next request, or goes on with one; `None` while there is none.
     pub fn next(&self) -> Option<Step> {
         let memory = self.memory();
@@ -249,7 +265,7 @@ impl Live {
                 .as_mut()
                 .map(|slot| Step::Ask(slot.ask(head, most))));
         }
-        if self.halted.get() {
+        if self.rests() {
             return Ok(None);
         }
         let Some(ring) = &mut state.ring else { return Ok(None) };
@@ -433,7 +449,7 @@ impl Live {
     pub fn is_asleep(&self) -> bool {
         let memory = self.memory();
         let state = &mut *self.state.borrow_mut();
-        if self.halted.get() || state.fault.is_some() {
+        if self.rests() || state.fault.is_some() {
             return true;
         }
         let Some(ring) = &mut state.ring else { return true };

@@ -99,6 +99,7 @@ async fn take<D: Device>(
         tokio::select! {
             biased;
             () = live.work.notified() => {}
+            () = live.turned() => {}
             heard = kick.heard() => if heard.is_err() {
                 return Fault::Ring("its descriptor for kicks cannot be read");
             }

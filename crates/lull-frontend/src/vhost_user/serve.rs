@@ -22,7 +22,7 @@ use super::signal::{Kick, Signal};
 use super::socket::{Message, Socket};
 use super::wire::{Ask, Header, MOST_REGIONS, Region, WireError, new_record};
 use crate::device::Device;
-use crate::nbd::{Closer, Stage};
+use crate::nbd::Closer;
 
 /// The most queues of a guest: monitors take one for each of its processors.
 pub const MOST_QUEUES: u16 = 128;
@@ -134,7 +134,7 @@ pub async fn serve<D: Device + 'static>(
         past: identity.past,
         asks_once: identity.asks_once,
         unrecorded: identity.unrecorded,
-        closer: closer.clone(),
+        closer,
     };
     let mut guest = Guest {
         device,
@@ -146,22 +146,17 @@ pub async fn serve<D: Device + 'static>(
         rings: Vec::new(),
         record: None,
         backchannel: None,
-        quiet: false,
     };
     let mut early = None;
     loop {
         // It may have grown while something else was waited for.
         guest.grow();
-        let quiet = guest.quiet;
         let begun = match early.take() {
             Some(begun) => begun,
             None => tokio::select! {
                 biased;
-                () = closer.closed() => return guest.finish().await,
-                () = closer.when(|stage| (stage == Stage::Quiet) != quiet) => {
-                    guest.be_quiet(!quiet);
-                    continue;
-                }
+                // Its monitor is obeyed meanwhile: the guest may be stopped, or be reset.
+                () = guest.finished() => return Ok(()),
                 () = identity.grown.notified() => continue,
                 begun = socket.begun() => begun?,
             },
@@ -230,8 +225,6 @@ struct Guest<D: Device> {
     rings: Vec<Vring>,
     record: Option<Rc<Record>>,
     backchannel: Option<OwnedFd>,
-    /// Nothing new is taken from any ring for now.
-    quiet: bool,
 }
 
 /// Whatever ends the connection ends its rings.
@@ -368,11 +361,10 @@ impl<D: Device + 'static> Guest<D> {
         let (memory, record) = (self.memory(), self.record.clone());
         let (shared, device, told) =
             (Rc::clone(&self.shared), Rc::clone(&self.device), Rc::clone(&self.told));
-        let quiet = self.quiet;
         let ring = self.ring(queue)?;
         let on = ring.enabled || always;
         if let Some((live, _)) = &ring.live {
-            live.halt(quiet || !on);
+            live.halt(!on);
             return Ok(());
         }
         let (Some((descriptors, available, used)), Some(kick), true) = (ring.place, &ring.kick, on)
@@ -390,22 +382,10 @@ impl<D: Device + 'static> Guest<D> {
         let record = record.map(|record| (record, number));
         let from = Beginning { layout, event_index, next: ring.base, record };
         let live = Live::new(&shared);
-        live.halt(quiet);
         let kick = Kick::new(kick.try_clone()?)?;
         let tasks = Tasks::start(number, &live, &device, kick, &ring.signal, from, told);
         ring.live = Some((live, tasks));
         Ok(())
-    }
-
-    /// Takes nothing new from now on, or again.
-    fn be_quiet(&mut self, quiet: bool) {
-        self.quiet = quiet;
-        let always = !self.features.protocol();
-        for ring in &self.rings {
-            if let Some((live, _)) = &ring.live {
-                live.halt(quiet || !(ring.enabled || always));
-            }
-        }
     }
 
     async fn stop(&mut self, queue: u32) -> Result<Vec<u8>, ServeEnd> {
@@ -424,14 +404,12 @@ impl<D: Device + 'static> Guest<D> {
         Ok(state.iter().flat_map(|word| word.to_ne_bytes()).collect())
     }
 
-    /// What was taken is answered; then the connection may end.
-    async fn finish(&mut self) -> Result<(), ServeEnd> {
-        let lives = || self.rings.iter().filter_map(|ring| ring.live.as_ref());
-        lives().for_each(|(live, _)| live.halt(true));
-        for (live, _) in lives() {
+    /// [CONN-5] Ends when it is closed and what was taken is answered.
+    async fn finished(&self) {
+        self.shared.closer.closed().await;
+        for (live, _) in self.rings.iter().filter_map(|ring| ring.live.as_ref()) {
             live.idle().await;
         }
-        Ok(())
     }
 
     fn queues(&self) -> u16 {

@@ -145,3 +145,54 @@ fn a_ring_that_breaks_in_the_middle_of_a_request_keeps_nobody_from_leaving() {
         assert_eq!((disk.ops.borrow().len(), identity.unrecorded.count()), (1, 0));
     });
 }
+
+/// [TIMER-5] Whoever closes may wait for a target for as long as that takes: a monitor that stops its guest meanwhile is answered
+/// in its time. From then on nobody has to be answered, whatever the monitor starts anew.
+#[test]
+fn a_ring_of_a_closed_disk_is_stopped() {
+    local(async {
+        let board = Board::new();
+        let (disk, mut machine) = held(&board, Identity::default()).await;
+        machine.ring(1).await;
+        machine.closer.close();
+        a_while().await;
+        tokio::time::pause();
+        let time_passes = async {
+            for _ in 0..10 {
+                a_while().await;
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        };
+        let (stop, limit) = (words(&[0, 0]), Duration::from_secs(5));
+        let stopped = tokio::time::timeout(limit, machine.get(11, &stop, &[]));
+        let (state, ()) = tokio::join!(stopped, time_passes);
+        assert_eq!(state.expect("it is heard").0[4..8], words(&[1]), "it is asked again behind it");
+        a_while().await;
+        assert!(machine.task.is_finished());
+        assert!((&mut machine.task).await.unwrap().is_ok());
+        disk.release();
+        assert_eq!(machine.used(0).len(), 0);
+    });
+}
+
+/// [CONN-5] Whoever leaves fails what is taken from then on, be its monitor busy with the stop of another ring.
+#[test]
+fn a_disk_that_is_closed_over_a_stop_takes_nothing_more() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let (disk, mut machine) = held(&board, Identity::default()).await;
+        machine.ring(1).await;
+        machine.send(11, 1, &words(&[0, 0]), &[]);
+        a_while().await;
+        machine.closer.close();
+        machine.ask(1, OUT, 1, DATA + 4096, Data::Out(&[1; 512]));
+        machine.kick(1);
+        a_while().await;
+        assert_eq!(disk.held(), 1, "it is not taken");
+        disk.release();
+        a_while().await;
+        assert_eq!((machine.used(0).len(), machine.used(1).len()), (1, 0));
+        assert!((&mut machine.task).await.unwrap().is_ok());
+    });
+}
