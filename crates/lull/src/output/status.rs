@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use lull_admin::{
     AgentlessStatus, Alert, AttachmentStatus, HookOutcome, InitiatorStatus, Outage, ResourceStatus,
-    RestartStatus, RetainingStatus, SessionPhase, SessionStatus, ShutdownPhase, Status,
-    TargetPhase, TargetStatus, Wait, show_bytes,
+    RestartKind, RestartStatus, RetainingStatus, SessionPhase, SessionStatus, ShutdownPhase,
+    Status, TargetPhase, TargetStatus, Wait, show_bytes,
 };
 
 use super::clock_time::Zone;
@@ -62,7 +62,9 @@ fn target_text(
     resources(text, target, width);
     sessions(text, status, &target.initiators, width);
     agentless(text, status, target, width);
-    let session_waits = target.initiators.iter().filter_map(|session| session.waits_for.as_ref());
+    let unsaid = |session: &&SessionStatus| !is_said(status, target, session);
+    let session_waits = target.initiators.iter().filter(unsaid);
+    let session_waits = session_waits.filter_map(|session| session.waits_for.as_ref());
     let resource_waits = target.resources.iter().filter_map(|one| one.waits_for.as_ref());
     let all: Vec<_> = target.waits.iter().chain(resource_waits).chain(session_waits).collect();
     if !all.is_empty() {
@@ -72,6 +74,20 @@ fn target_text(
     if let Some(restart) = &target.restart {
         restart_text(text, status, restart, zone);
     }
+}
+
+/// Whether what is waited for from an initiator is told elsewhere: by the restart that it is to pause for, or, where it has
+/// no end that would have to be told, by an alert.
+fn is_said(status: &Status, target: &TargetStatus, session: &SessionStatus) -> bool {
+    let Some(wait) = &session.waits_for else { return true };
+    let mut in_restart = target.restart.iter().flat_map(|restart| &restart.waits);
+    let by_restart =
+        session.phase != SessionPhase::Lost && in_restart.any(|one| one.for_whom == wait.for_whom);
+    let by_alert = status.alerts.iter().any(|alert| {
+        alert.node.as_ref() == Some(&session.initiator)
+            && alert.resource.as_ref() == Some(&session.resource)
+    });
+    by_restart || by_alert && wait.deadline.is_none()
 }
 
 fn what_it_does(phase: TargetPhase) -> &'static str {
@@ -102,7 +118,8 @@ fn resources(text: &mut String, target: &TargetStatus, width: Option<usize>) {
     let heads = ["RESOURCE", "SIZE>", "BACKEND", "HELD BY~", "INCARNATION", "ENGINE"];
     let row = |resource: &ResourceStatus| {
         let held = match &resource.faulted {
-            Some(why) => format!("faulted: {why}"),
+            // An alert says why.
+            Some(_) => "faulted".to_owned(),
             None => or_dash(&resource.held_by.join(", ")).to_owned(),
         };
         vec![
@@ -191,12 +208,15 @@ fn restart_text(text: &mut String, status: &Status, restart: &RestartStatus, zon
         reason => format!(": {reason}"),
     };
     let phase_age = age(status, restart.phase_since);
+    let kind = match restart.kind {
+        RestartKind::Pause => String::new(),
+        kind => format!(" ({kind})"),
+    };
     let _ = writeln!(
         text,
-        "\n{} {} ({}) since {}{reason}\n  {} for {phase_age}{}",
+        "\n{} {}{kind} since {}{reason}\n  {} for {phase_age}{}",
         what_it_is(restart.kind),
         restart.id,
-        restart.kind,
         zone.time(restart.started),
         phase_words(restart.phase, restart.kind),
         countdown(status, restart.deadline),

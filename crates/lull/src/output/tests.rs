@@ -365,6 +365,18 @@ fn the_question_names_who_is_not_ready_and_why() {
 }
 
 #[test]
+fn who_is_to_pause_is_waited_for_once() {
+    let mut status = target_status();
+    let target = status.target.as_mut().unwrap();
+    let restart = target.restart.as_mut().unwrap();
+    restart.kind = RestartKind::Pause;
+    target.initiators[2].waits_for = restart.waits.first().cloned();
+    let text = status_text(&status, &Zone::utc(), None);
+    assert_eq!(text.matches("complete the pause").count(), 1, "{text}");
+    assert!(text.contains("\npause 7 since"), "{text}");
+}
+
+#[test]
 fn an_asking_target_shows_its_question_in_status_too() {
     let mut status = target_status();
     if let Some(target) = &mut status.target {
