@@ -19,11 +19,15 @@ pub struct Bench {
 
 /// One resource on this backend.
 pub fn bench(backend: Arc<dyn Backend>) -> Bench {
+    with_memory(backend, Pool::with_classes(&[(4096, 2)]).unwrap())
+}
+
+/// The same with this memory.
+pub fn with_memory(backend: Arc<dyn Backend>, pool: Pool) -> Bench {
     let (life, toll, sharers) = Default::default();
     let shared = Shared { name: "db1".to_owned(), backend, is_device: false, life, toll, sharers };
     let (control, heard) = mpsc::unbounded_channel();
     let watch = Arc::new(Watch::new(Clock::start()));
-    let pool = Pool::with_classes(&[(4096, 2)]).unwrap();
     let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);
     Bench { local, watch, heard }
 }

@@ -321,10 +321,7 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::daemon::{Life, Shared};
-    use crate::gauge::Watch;
-    use lull_block::{Context, Workers};
+    use crate::bench::{self, Bench};
     use lull_wire::messages::Ping;
     use lull_wire::{Incarnation, OpCode, RequestFlags, RequestNumber};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -334,21 +331,8 @@ mod tests {
 
     /// One connection that nobody serves yet, on a disk in memory; what the machine hears of it.
     fn connection(pool: Pool, keep_alive: Duration) -> (Task, mpsc::UnboundedReceiver<Input>) {
-        let context =
-            Context { workers: Workers::new(1).unwrap(), lock_wait: <_>::default(), remotes: None };
-        let backend = lull_block::open(&"mem:1M".parse().unwrap(), &context).unwrap();
-        let (toll, sharers) = Default::default();
-        let shared = Shared {
-            name: "db1".to_owned(),
-            backend,
-            is_device: false,
-            life: Life::default(),
-            toll,
-            sharers,
-        };
-        let (control, heard) = mpsc::unbounded_channel();
-        let (watch, gauge) = (Arc::new(Watch::new(Clock::start())), Arc::new(Gauge::default()));
-        let local = Local::new(0, Arc::new([shared]), pool, Arc::clone(&watch), control);
+        let Bench { local, watch, heard } = bench::with_memory(bench::open("mem:1M"), pool);
+        let gauge = Arc::new(Gauge::default());
         let outlet = Outlet::new();
         let lane = Rc::new(Lane::new(outlet.clone(), watch, Arc::clone(&gauge)));
         let terms = Terms {
@@ -359,7 +343,7 @@ mod tests {
             share: None,
             keep_alive,
         };
-        lane.open(&local, ResourceIndex(0), terms);
+        lane.open(&local, bench::DISK, terms);
         let (receives, taken, crawled) = Default::default();
         (Task { local, conn: ConnId(1), lane, outlet, gauge, receives, taken, crawled }, heard)
     }
