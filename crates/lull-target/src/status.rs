@@ -413,6 +413,8 @@ fn at_pause_end(core: &Core) -> &'static str {
     let Some(restart) = phase.restart() else { return "" };
     let asked = matches!(phase.question(), Some(Question::Open(_)));
     match (restart.order.unstoppable, asked, restart.order.on_timeout) {
+        // Nobody is paused yet: it is given up, whatever the choice is.
+        (false, ..) if matches!(phase, Phase::Intending { .. }) => "abort the restart",
         (true, _, _) | (_, false, OnTimeout::Proceed) => "proceed without it",
         (_, true, _) | (_, _, OnTimeout::Abort) => "abort the restart",
         (_, _, OnTimeout::Ask) => "ask the operator",

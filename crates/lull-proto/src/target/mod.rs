@@ -47,6 +47,8 @@
 //! | --- | --- | --- |
 //! | `Serving` | an order | `Intending` |
 //! | `Intending` | the intent is written | `Pausing` |
+//! | | its span is over | `Serving`; `Pausing` where it was told to end |
+//! | | told to end twice | `Pausing` |
 //! | `Pausing` | all are complete, or it proceeds without some | `Settling` |
 //! | | its span is over and the choice is to abort, or nobody answers the question | `Serving` |
 //! | `Settling` | the backends are durable | `Sealing`; `Quiet` where the pause is to be kept up |
@@ -63,7 +65,7 @@
 //! | `Settling`, `Sealing` | told to end twice, or once and what is to be written cannot be, or not in time | `Leaving` |
 //! | `Leaving` | the last session is closed, the last client without an agent gone | `Down` |
 //!
-//! Told to end, it goes on from `Intending` although the intent could not be written.
+//! Told to end, it goes on from `Intending` although the intent could not be written, or not in time.
 
 mod abort;
 mod attach;

@@ -130,14 +130,16 @@ fn rename_phase(phase: &mut Phase, names: &mut impl Renaming) {
             rename_restart(restart, names);
             *at = names.deadline(*at);
         }
-        Phase::Sealing { restart, ticket, question: Question::NotYet(at) | Question::Open(at) } => {
+        Phase::Intending {
+            restart,
+            ticket,
+            question: Question::NotYet(at) | Question::Open(at),
+        }
+        | Phase::Sealing { restart, ticket, question: Question::NotYet(at) | Question::Open(at) } =>
+        {
             rename_restart(restart, names);
             *ticket = names.ticket(*ticket);
             *at = names.deadline(*at);
-        }
-        Phase::Intending { restart, ticket } => {
-            rename_restart(restart, names);
-            *ticket = names.ticket(*ticket);
         }
         Phase::Revoking { restart, clean, ticket, why: _, until } => {
             *until = names.deadline(*until);

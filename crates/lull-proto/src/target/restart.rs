@@ -109,8 +109,8 @@ impl Question {
 pub enum Phase {
     /// It shares.
     Serving,
-    /// The intent is being written.
-    Intending { restart: Restart, ticket: Ticket },
+    /// The intent is being written; the timer runs, and comes with no question: nobody is paused yet.
+    Intending { restart: Restart, ticket: Ticket, question: Question },
     /// PAUSE is sent.
     Pausing { restart: Restart, question: Question },
     /// The backends are being flushed; the timer runs on.
@@ -167,11 +167,11 @@ impl Phase {
     /// What the timer of a pause is at; `None` where nothing is waited for that it could end.
     pub fn question(&self) -> Option<Question> {
         match self {
-            Self::Pausing { question, .. }
+            Self::Intending { question, .. }
+            | Self::Pausing { question, .. }
             | Self::Settling { question, .. }
             | Self::Sealing { question, .. } => Some(*question),
             Self::Serving
-            | Self::Intending { .. }
             | Self::Quiet { .. }
             | Self::Revoking { .. }
             | Self::Leaving { .. }
@@ -181,11 +181,11 @@ impl Phase {
 
     fn question_mut(&mut self) -> Option<&mut Question> {
         match self {
-            Self::Pausing { question, .. }
+            Self::Intending { question, .. }
+            | Self::Pausing { question, .. }
             | Self::Settling { question, .. }
             | Self::Sealing { question, .. } => Some(question),
             Self::Serving
-            | Self::Intending { .. }
             | Self::Quiet { .. }
             | Self::Revoking { .. }
             | Self::Leaving { .. }
@@ -229,7 +229,9 @@ impl Target {
             let (id, proceeds, renew_at) = (order.id, false, now + RENEW_EVERY);
             let restart = Restart { id, order, since: now, proceeds, renew_at };
             let ticket = self.record(Change::Intent(restart.id), actions);
-            self.phase = Phase::Intending { restart, ticket };
+            // However little a pause may take, a state directory that answers is not given up.
+            let question = Question::NotYet(now + restart.order.span.max(WAIT_LEAST));
+            self.phase = Phase::Intending { restart, ticket, question };
         } else if order.unstoppable {
             self.force(now, &order, actions);
         }
@@ -245,7 +247,8 @@ impl Target {
         restart.order.downtime = restart.order.downtime.max(order.downtime);
         restart.order.span = restart.order.span.min(order.span);
         match &mut self.phase {
-            Phase::Pausing { question, .. }
+            Phase::Intending { question, .. }
+            | Phase::Pausing { question, .. }
             | Phase::Settling { question, .. }
             | Phase::Sealing { question, .. } => {
                 let until = now + order.span;
@@ -265,10 +268,7 @@ impl Target {
                 let restart = restart.clone();
                 self.settle(now, restart, actions);
             }
-            Phase::Serving
-            | Phase::Intending { .. }
-            | Phase::Leaving { .. }
-            | Phase::Down { .. } => {}
+            Phase::Serving | Phase::Leaving { .. } | Phase::Down { .. } => {}
         }
     }
 
@@ -280,7 +280,7 @@ impl Target {
         actions: &mut Actions,
     ) {
         match core::mem::replace(&mut self.phase, Phase::Serving) {
-            Phase::Intending { restart, ticket: mine } if mine == ticket => {
+            Phase::Intending { restart, ticket: mine, .. } if mine == ticket => {
                 if ok || restart.order.unstoppable {
                     self.begin_pause(now, restart, actions);
                 } else {
@@ -323,6 +323,7 @@ impl Target {
         actions.push(Action::StartWriteBack);
         let question = Question::NotYet(now + restart.order.span);
         let id = restart.id;
+        let restart = Restart { renew_at: now + RENEW_EVERY, ..restart };
         self.phase = Phase::Pausing { restart, question };
         let Some(pause) = self.pause_message(now) else { return };
         for (&conn, session) in &mut self.sessions {
@@ -453,9 +454,15 @@ impl Target {
     }
 
     /// Goes on without what is waited for: those who have not completed, or a medium or a state directory that does
-    /// not answer, and then without the clean record.
+    /// not answer, and then without the intent or the clean record.
     fn proceed(&mut self, now: MonoTime, actions: &mut Actions) {
         match &self.phase {
+            // [PAUSE-5] Only what nothing may abort goes without its intent.
+            Phase::Intending { restart, .. } if restart.order.unstoppable => {
+                let restart = restart.clone();
+                self.begin_pause(now, restart, actions);
+            }
+            Phase::Intending { .. } => self.abort(now, Why::RecordLate, actions),
             Phase::Pausing { restart, .. } => {
                 let restart = Restart { proceeds: true, ..restart.clone() };
                 self.settle(now, restart, actions);
@@ -469,7 +476,6 @@ impl Target {
                 self.go(now, restart, actions);
             }
             Phase::Serving
-            | Phase::Intending { .. }
             | Phase::Quiet { .. }
             | Phase::Revoking { .. }
             | Phase::Leaving { .. }
@@ -512,6 +518,10 @@ impl Target {
     /// is waited for.
     pub(super) fn pause_over(&mut self, now: MonoTime, actions: &mut Actions) {
         let Some(question) = self.phase.question() else { return };
+        // Nobody is paused yet: to give it up, or to go on without its intent, is no question.
+        if matches!(self.phase, Phase::Intending { .. }) {
+            return self.proceed(now, actions);
+        }
         let Some(restart) = self.phase.restart() else { return };
         let (id, span) = (restart.id, restart.order.span);
         match (restart.order.unstoppable, question, restart.order.on_timeout) {
@@ -539,9 +549,8 @@ impl Target {
     fn late(&self) -> Why {
         match &self.phase {
             Phase::Settling { .. } => Why::FlushLate,
-            Phase::Sealing { .. } => Why::RecordLate,
+            Phase::Intending { .. } | Phase::Sealing { .. } => Why::RecordLate,
             Phase::Serving
-            | Phase::Intending { .. }
             | Phase::Pausing { .. }
             | Phase::Quiet { .. }
             | Phase::Revoking { .. }

@@ -74,7 +74,8 @@ impl Target {
             // A reservation may have ended meanwhile.
             self.check_complete(now, actions);
         }
-        if self.pause_deadline().is_some_and(|until| until <= now) {
+        // What follows a span may have one that is over at once: an order may name none at all.
+        while self.pause_deadline().is_some_and(|until| until <= now) {
             self.pause_over(now, actions);
         }
         if self.linger_at().is_some_and(|at| at <= now) {

@@ -187,7 +187,8 @@ fn a_revocation_that_hangs_is_a_loss_to_who_is_paused() {
 fn a_slow_revocation_is_waited_for() {
     let mut pair = Pair::sharing(1);
     pair.store.delay = 100 * SECOND;
-    pair.order(restart(1));
+    // The intent takes its time as well.
+    pair.order(Order { span: 200 * SECOND, ..restart(1) });
     pair.run(101 * SECOND);
     pair.until(|pair| !pair.store.pending.is_empty());
     pair.decide(Decision::Abort);
@@ -310,6 +311,56 @@ fn a_failing_store_gives_the_restart_up() {
         // Where nothing stops it, it goes all the same.
         pair.order(Order { unstoppable: true, ..restart(2) });
         pair.until(|pair| pair.life == 2 && pair.all_share());
+    }
+}
+
+/// [PAUSE-10] [TIMER-5] An intent that is not stored in time is given up, whatever the choice is: nobody is paused yet.
+/// What ends later changes nothing.
+#[test]
+fn an_intent_that_hangs_gives_the_restart_up() {
+    for on_timeout in [OnTimeout::Ask, OnTimeout::Abort, OnTimeout::Proceed, OnTimeout::Wait] {
+        let mut pair = Pair::sharing(1);
+        pair.store.delay = 20 * SECOND;
+        pair.order(Order { on_timeout, span: 5 * SECOND, ..restart(1) });
+        pair.run(4 * SECOND);
+        assert_eq!(aborted(&pair), None);
+        pair.run(2 * SECOND);
+        assert_eq!(aborted(&pair), Some(Why::RecordLate), "{on_timeout:?}");
+        pair.run(20 * SECOND);
+        assert!(pair.committed(&Change::Intent(RestartId(1))));
+        assert_eq!((pair.phase(0), pair.count(&Seen::Down(0, Kind::Pause))), (Phase::Sharing, 0));
+        pair.store.delay = Duration::ZERO;
+        pair.order(restart(2));
+        pair.until(|pair| pair.life == 2 && pair.all_share());
+    }
+}
+
+/// [PAUSE-10] What nothing may abort goes on without an intent that hangs: with its span, and at once where it is said
+/// twice. An order that can be aborted becomes such a one.
+#[test]
+fn told_to_end_it_does_not_wait_for_an_intent_that_hangs() {
+    for (first, more) in [(true, 0), (true, 1), (false, 1), (false, 2)] {
+        let mut pair = Pair::sharing(1);
+        pair.store.delay = 1000 * SECOND;
+        pair.order(Order { unstoppable: first, span: 5 * SECOND, ..restart(1) });
+        pair.run(SECOND);
+        for _ in 0..more {
+            pair.order(Order { unstoppable: true, span: 5 * SECOND, ..restart(2) });
+        }
+        if usize::from(first) + more < 2 {
+            pair.run(3 * SECOND);
+            assert_eq!(pair.count(&Seen::Down(0, Kind::Pause)), 0);
+            pair.run(2 * SECOND);
+        } else {
+            pair.run(SECOND / 100);
+        }
+        assert_eq!(pair.count(&Seen::Down(0, Kind::Pause)), 1, "{first}, {more}");
+        // Nor for the clean record behind it.
+        pair.until_within(6 * SECOND, |pair| pair.count(&Seen::Down(0, Kind::Disconnect)) == 1);
+        pair.store.delay = Duration::ZERO;
+        pair.until(|pair| pair.life == 2 && pair.all_share());
+        pair.finish();
+        assert_eq!(pair.nodes[0].errors(), 0);
     }
 }
 

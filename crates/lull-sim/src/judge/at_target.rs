@@ -256,12 +256,14 @@ impl World {
         }
     }
 
-    /// [PAUSE-10] A target that makes everything durable comes to an end of that, whatever its disks and its state do.
+    /// [PAUSE-10] A target that writes down what it is about to do, or makes everything durable, comes to an end of that,
+    /// whatever its disks and its state do.
     pub(crate) fn judge_phase(&mut self, at: usize) {
         let now = self.now;
         let Some(daemon) = &self.targets[at].daemon else { return };
-        let (Phase::Settling { restart, .. } | Phase::Sealing { restart, .. }) =
-            daemon.machine.phase()
+        let (Phase::Intending { restart, .. }
+        | Phase::Settling { restart, .. }
+        | Phase::Sealing { restart, .. }) = daemon.machine.phase()
         else {
             self.judge.settling.remove(&at);
             return;
@@ -273,9 +275,7 @@ impl World {
         // One that stood still looks at its clock next.
         let looks = daemon.machine.deadline().is_some_and(|at| at <= now);
         if !waits && !looks && now.since(since) > limit {
-            self.found("PAUSE-10", || {
-                format!("target-{at} keeps everybody paused since {since:?}")
-            });
+            self.found("PAUSE-10", || format!("target-{at} waits for its storage since {since:?}"));
         }
     }
 

@@ -109,7 +109,7 @@ fn of_one() -> Vec<(Setup, usize)> {
                 keep_alive: Duration::from_secs(2),
                 ..one("slow", "keep-alive, time that passes meanwhile, one fault", vec![Write(0)])
             },
-            33758,
+            29802,
         ),
     ]
 }
