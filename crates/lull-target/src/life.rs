@@ -58,10 +58,10 @@ pub enum RunError {
     OtherMedium { name: String, backend: String, device: String },
     #[error(
         "{name}: {backend} has {size} bytes and had {before}: whoever uses it ({users}) does not go on with a smaller \
-         disk; make it as large again; or, if this is what \"{name}\" is from now on, `lull \
+         disk; make it as large again{by}; or, if this is what \"{name}\" is from now on, `lull \
          adopt {name}` or `lull target --adopt {name}`"
     )]
-    Shrunk { name: String, backend: String, size: u64, before: u64, users: String },
+    Shrunk { name: String, backend: String, size: u64, before: u64, users: String, by: String },
     #[error("there is no resource \"{name}\" to adopt; there are {known}")]
     NotThere { name: String, known: String },
     #[error(
@@ -83,6 +83,17 @@ pub enum RunError {
     Name(String),
     #[error("{what}: {source}")]
     System { what: &'static str, source: io::Error },
+}
+
+impl RunError {
+    pub(crate) fn other_medium(
+        resource: &ResourceConfig,
+        backend: &str,
+        device: Option<&str>,
+    ) -> Self {
+        let device = device.map(|name| format!(" ({name})")).unwrap_or_default();
+        Self::OtherMedium { name: resource.name.clone(), backend: backend.to_owned(), device }
+    }
 }
 
 pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
@@ -239,7 +250,8 @@ pub fn look(resource: &ResourceConfig, used: &Used) -> Result<(), RunError> {
     let Some(found) = found.filter(|_| !media::is_volatile(&resource.backend)) else {
         return Ok(());
     };
-    used.fits(name, &resource.backend.to_string(), found.size)
+    // A block device that its owner uses is not asked here what it is.
+    used.fits(resource, &resource.backend.to_string(), None, found.size)
 }
 
 /// One life: it takes media and state, serves, and lets go of everything.

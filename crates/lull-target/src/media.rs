@@ -3,7 +3,7 @@
 use crate::daemon::{Life, Shared};
 use crate::life::system;
 use crate::sharers::Sharers;
-use crate::store::{self, Remembered, ResourceRow};
+use crate::store::{self, Remembered, ResourceRow, Used};
 use crate::{Config, ResourceConfig, RunError, errand};
 use lull_block::{Backend, BackendSpec, Context, IoLoop, Workers};
 use lull_proto::Geometry;
@@ -111,11 +111,7 @@ pub fn know(
     for (resource, backend) in config.resources.iter().zip(backends) {
         let known = remembered.resources.get(&resource.name);
         let found = backend.geometry();
-        // [CONN-7] What lies on another target's resource is known when that one is reached.
-        if !is_volatile(&resource.backend) && !is_chained(&resource.backend) {
-            used.fits(&resource.name, &backend.describe(), found.size)?;
-        }
-        let identity = identity(resource, known, backend.as_ref())?;
+        let identity = identity(resource, known, &used, backend.as_ref())?;
         let incarnation = Incarnation(random()?);
         let geometry = Geometry {
             size: found.size,
@@ -160,33 +156,37 @@ struct Identity {
 }
 
 /// [SAFE-8] What the medium says, what the state remembers, or, for a new one, something new. Memory is new each time:
-/// what it held is gone, and who knew it must not go on as if nothing had happened.
+/// what it held is gone, and who knew it must not go on as if nothing had happened. A medium that is refused gets no mark.
 fn identity(
     resource: &ResourceConfig,
     known: Option<&ResourceRow>,
+    used: &Used,
     backend: &dyn Backend,
 ) -> Result<Identity, RunError> {
     if is_chained(&resource.backend) {
-        // Whoever owns it says so, when it is reached.
+        // Whoever owns it says so, and how large it is, when it is reached [CONN-7].
         return Ok(Identity { id: ResourceId::NONE, marked: false });
     }
-    let other = || RunError::OtherMedium {
-        name: resource.name.clone(),
-        backend: backend.describe(),
-        device: backend.device().map(|name| format!(" ({name})")).unwrap_or_default(),
-    };
     let known = known.filter(|_| !is_volatile(&resource.backend));
-    let (device, size) = (backend.device(), backend.geometry().size);
-    if known.is_some_and(|known| is_another_device(known, device.as_deref(), size)) {
-        return Err(other());
-    }
+    let (device, marked) = (backend.device(), backend.identity().map(ResourceId));
     let remembered = known.and_then(|row| row.identity.parse::<ResourceId>().ok());
     let remembered = remembered.filter(|id| !id.is_none());
-    match (backend.identity().map(ResourceId), remembered) {
-        (Some(marked), Some(remembered)) if marked != remembered => Err(other()),
-        (Some(id), _) => Ok(Identity { id, marked: true }),
-        (None, Some(_)) if known.is_some_and(|row| row.marked) => Err(other()),
-        (None, remembered) => {
+    if let Some(known) = known {
+        let another = match (marked, remembered) {
+            (Some(marked), Some(remembered)) => marked != remembered,
+            (None, Some(_)) => known.marked,
+            (_, None) => false,
+        };
+        let (words, device) = (backend.describe(), device.as_deref());
+        if another || is_another_device(known, device) {
+            return Err(RunError::other_medium(resource, &words, device));
+        }
+        // Only now: another disk's size says nothing about this one.
+        used.fits(resource, &words, device, backend.geometry().size)?;
+    }
+    match marked {
+        Some(id) => Ok(Identity { id, marked: true }),
+        None => {
             let id = remembered.map_or_else(|| random().map(ResourceId), Ok)?;
             let marked = backend.set_identity(id.0);
             if let Err(error) = &marked
@@ -202,10 +202,10 @@ fn identity(
     }
 }
 
-/// [SAFE-8] A block device carries nothing that says which it is. It is known by its name, as far as it has one, and by
-/// its size, which may grow.
-fn is_another_device(known: &ResourceRow, device: Option<&str>, size: u64) -> bool {
-    known.device.is_some() && (known.device.as_deref() != device || size < known.size)
+/// [SAFE-8] A block device carries nothing that says which it is. It is known by its name, as far as it has one; and by
+/// its size, at which [`Used::fits`] looks.
+fn is_another_device(known: &ResourceRow, device: Option<&str>) -> bool {
+    known.device.is_some() && known.device.as_deref() != device
 }
 
 /// Whether a resource's content ends with the process.
@@ -272,7 +272,7 @@ mod tests {
     /// not served, and memory is another resource each time.
     #[test]
     fn a_medium_is_known_again_or_not_served() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, nobody) = (tempfile::tempdir().unwrap(), Used::default());
         let opened = |text: &str| {
             let workers = Workers::new(1).unwrap();
             let context = Context { workers, lock_wait: Duration::ZERO, remotes: None };
@@ -282,28 +282,66 @@ mod tests {
         };
         let file = |name: &str| opened(&format!("file:{}/{name},size=1M", dir.path().display()));
         let (config, disk) = file("disk");
-        let first = identity(&config, None, disk.as_ref()).unwrap();
+        let first = identity(&config, None, &nobody, disk.as_ref()).unwrap();
         assert!(first.marked, "the file system of the temporary directory keeps marks");
         let known = row_of(&first, disk.as_ref());
-        let again = identity(&config, Some(&known), disk.as_ref()).unwrap();
+        let again = identity(&config, Some(&known), &nobody, disk.as_ref()).unwrap();
         assert_eq!(again.id, first.id);
 
         let (config, unmarked) = file("new");
-        assert!(identity(&config, Some(&known), unmarked.as_ref()).is_err(), "it lost its mark");
+        assert!(
+            identity(&config, Some(&known), &nobody, unmarked.as_ref()).is_err(),
+            "it lost its mark"
+        );
         unmarked.set_identity([9; 16]).unwrap();
-        assert!(identity(&config, Some(&known), unmarked.as_ref()).is_err(), "another mark");
+        assert!(
+            identity(&config, Some(&known), &nobody, unmarked.as_ref()).is_err(),
+            "another mark"
+        );
         let device = ResourceRow { device: Some("eui.1".into()), marked: false, ..known };
-        assert!(identity(&config, Some(&device), disk.as_ref()).is_err(), "it was a device");
+        assert!(
+            identity(&config, Some(&device), &nobody, disk.as_ref()).is_err(),
+            "it was a device"
+        );
 
         let (config, memory) = opened("mem:1M");
-        let one = identity(&config, None, memory.as_ref()).unwrap();
+        let one = identity(&config, None, &nobody, memory.as_ref()).unwrap();
         let known = row_of(&one, memory.as_ref());
-        assert_ne!(identity(&config, Some(&known), memory.as_ref()).unwrap().id, one.id);
+        assert_ne!(identity(&config, Some(&known), &nobody, memory.as_ref()).unwrap().id, one.id);
+    }
+
+    /// [SAFE-8] [CONN-7] What is another disk is called so though it is smaller too. The right one that became smaller is
+    /// not marked before it is refused, and the way back is told.
+    #[test]
+    fn another_medium_that_is_smaller_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        let backend: BackendSpec = format!("file:{},size=1M", path.display()).parse().unwrap();
+        let config = ResourceConfig { name: "db1".into(), backend };
+        let workers = Workers::new(1).unwrap();
+        let context = Context { workers, lock_wait: Duration::ZERO, remotes: None };
+        let disk = lull_block::open(&config.backend, &context).unwrap();
+        let used = Used::of([("db1", 2 << 20, Some("web1".into()))]);
+        let mut known = ResourceRow {
+            identity: ResourceId([7; 16]).to_string(),
+            ..row_of(&Identity { id: ResourceId::NONE, marked: true }, disk.as_ref())
+        };
+        let refused = |known: &ResourceRow| {
+            identity(&config, Some(known), &used, disk.as_ref()).err().expect("it is refused")
+        };
+        assert!(matches!(refused(&known), RunError::OtherMedium { .. }), "it lost its mark");
+        known.marked = false;
+        let shrunk = refused(&known);
+        let way = format!("make it as large again (`truncate --size=2097152 {}`);", path.display());
+        assert!(shrunk.to_string().contains(&way), "{shrunk}");
+        assert_eq!(disk.identity(), None, "it is not served");
+        disk.set_identity([9; 16]).unwrap();
+        assert!(matches!(refused(&known), RunError::OtherMedium { .. }), "another mark");
     }
 
     /// [SAFE-8]
     #[test]
-    fn a_device_of_another_name_or_a_smaller_one_is_another() {
+    fn a_device_of_another_name_is_another() {
         let row = |device: Option<&str>| ResourceRow {
             identity: String::new(),
             marked: false,
@@ -314,14 +352,9 @@ mod tests {
             size: 100,
         };
         let known = row(Some("eui.1"));
-        assert!(!is_another_device(&known, Some("eui.1"), 100));
-        assert!(!is_another_device(&known, Some("eui.1"), 200), "it may grow");
-        assert!(is_another_device(&known, Some("eui.1"), 99));
-        assert!(is_another_device(&known, Some("eui.2"), 100));
-        assert!(is_another_device(&known, None, 100), "a file in its place");
-        assert!(
-            !is_another_device(&row(None), Some("eui.1"), 50),
-            "of a release that knew no names"
-        );
+        assert!(!is_another_device(&known, Some("eui.1")));
+        assert!(is_another_device(&known, Some("eui.2")));
+        assert!(is_another_device(&known, None), "a file in its place");
+        assert!(!is_another_device(&row(None), Some("eui.1")), "of a release that knew no names");
     }
 }

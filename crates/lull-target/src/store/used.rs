@@ -1,7 +1,8 @@
 //! What of a target's resources must not be smaller: somebody uses it, who would not go on [CONN-7], or it is known by that [SAFE-8].
 
 use super::{Remembered, read};
-use crate::RunError;
+use crate::{ResourceConfig, RunError};
+use lull_block::BackendSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,26 +65,46 @@ impl Used {
         serde_json::from_str(words).unwrap_or_default()
     }
 
-    /// Whether whoever uses the resource goes on with this medium of `size` bytes, and whether it may be that medium.
+    /// Whether whoever uses the resource goes on with this medium of `size` bytes, and whether it may be that medium; in
+    /// words it is `backend`, and `device` where it was asked for its name.
     ///
     /// # Errors
     /// It became smaller.
-    pub fn fits(&self, name: &str, backend: &str, size: u64) -> Result<(), RunError> {
-        match self.0.get(name) {
-            Some(used) if size < used.size && used.places == 0 => Err(RunError::OtherMedium {
-                name: name.to_owned(),
-                backend: backend.to_owned(),
-                device: String::new(),
-            }),
+    pub fn fits(
+        &self,
+        resource: &ResourceConfig,
+        backend: &str,
+        device: Option<&str>,
+        size: u64,
+    ) -> Result<(), RunError> {
+        match self.0.get(&resource.name) {
+            Some(used) if size < used.size && used.places == 0 => {
+                Err(RunError::other_medium(resource, backend, device))
+            }
             Some(used) if size < used.size => Err(RunError::Shrunk {
-                name: name.to_owned(),
+                name: resource.name.clone(),
                 backend: backend.to_owned(),
                 size,
                 before: used.size,
                 users: used.in_words(),
+                by: enlarging(&resource.backend, used.size),
             }),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// How a medium becomes as large as it was, where that is the same everywhere.
+fn enlarging(backend: &BackendSpec, size: u64) -> String {
+    match backend {
+        BackendSpec::File(file) if file.path.is_file() => {
+            format!(" (`truncate --size={size} {}`)", file.path.display())
+        }
+        BackendSpec::Faulty(_, inner) => enlarging(inner, size),
+        BackendSpec::File(_)
+        | BackendSpec::Memory { .. }
+        | BackendSpec::Null { .. }
+        | BackendSpec::Remote(_) => String::new(),
     }
 }
 
@@ -114,13 +135,18 @@ impl Remembered {
 mod tests {
     use super::*;
 
+    fn db1(backend: &str) -> ResourceConfig {
+        ResourceConfig { name: "db1".into(), backend: backend.parse().unwrap() }
+    }
+
     /// [PAUSE-9] However many places there are, a successor can be started and says in a line why it does not serve.
     #[test]
     fn many_places_are_few_words() {
         let places = (0..5000u32).map(|at| ("db1", 2, Some(format!("{at:064}"))));
         let words = Used::of(places).to_words();
         assert!(words.len() < 1000);
-        let Err(refused) = Used::from_words(&words).fits("db1", "file:/db1", 1) else {
+        let Err(refused) = Used::from_words(&words).fits(&db1("file:/db1"), "file:/db1", None, 1)
+        else {
             panic!("it is smaller")
         };
         assert!(refused.to_string().contains("2 and 4997 more)"), "{refused}");
@@ -131,7 +157,10 @@ mod tests {
         };
         let some = many(1500, &"w".repeat(64));
         assert!(some.len() <= MOST_WORDS);
-        assert!(Used::from_words(&some).fits("db1", "file:/db1", 1).is_err(), "by size alone");
+        assert!(
+            Used::from_words(&some).fits(&db1("file:/db1"), "file:/db1", None, 1).is_err(),
+            "by size alone"
+        );
         assert_eq!(many(5000, "web1"), "", "no program is started with as many");
     }
 
@@ -139,8 +168,10 @@ mod tests {
     #[test]
     fn a_smaller_device_is_another_one_though_nobody_uses_it() {
         let used = Used::from_words(&Used::of([("db1", 2, None)]).to_words());
-        assert!(used.fits("db1", "file:/dev/vdb", 2).is_ok());
-        let refused = used.fits("db1", "file:/dev/vdb", 1);
-        assert!(matches!(refused, Err(RunError::OtherMedium { .. })), "{refused:?}");
+        let fits = |size| used.fits(&db1("file:/dev/vdb"), "file:/dev/vdb", Some("eui.1"), size);
+        assert!(fits(2).is_ok() && fits(3).is_ok(), "it may grow");
+        let refused = fits(1).expect_err("it is smaller");
+        assert!(matches!(refused, RunError::OtherMedium { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("file:/dev/vdb (eui.1) is not the disk"), "{refused}");
     }
 }
