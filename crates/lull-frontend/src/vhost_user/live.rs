@@ -218,7 +218,6 @@ impl Live {
             }
             None => next,
         };
-        self.owed.set(state.again.len());
         state.ring = Some(Ring::begin(layout, &memory, event_index, next)?);
         Ok(state.again.len())
     }
@@ -280,10 +279,10 @@ impl Live {
                 if let Some(track) = &mut state.track {
                     track.begin(head);
                 }
-                self.owed.set(self.owed.get() + 1);
                 head
             }
         };
+        self.owed.set(self.owed.get() + 1);
         state.chain.walk(memory, ring.layout(), head)?;
         let verdict =
             judge(&state.chain, memory, &self.shared.geometry.borrow(), self.shared.durable.get())?;
@@ -382,6 +381,11 @@ impl Live {
         if let Err(fault) = self.finish(state, &memory, head, slot.status, status, written) {
             self.is_broken(state, fault);
         }
+    }
+
+    /// It is served no more.
+    pub fn broken(&self, fault: Fault) {
+        self.is_broken(&mut self.state.borrow_mut(), fault);
     }
 
     /// Its guest has broken it: nothing is taken from it any more.

@@ -58,6 +58,7 @@ impl Tasks {
         let (live, device, signal) = (Rc::clone(live), Rc::clone(device), Rc::clone(signal));
         let takes = tokio::task::spawn_local(async move {
             let fault = take(queue, &live, &*device, &kick, &signal, from, &*told).await;
+            live.broken(fault.clone());
             told(Told::Broken { queue, fault });
         });
         Tasks([tells, takes])

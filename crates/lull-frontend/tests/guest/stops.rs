@@ -196,3 +196,40 @@ fn a_disk_that_is_closed_over_a_stop_takes_nothing_more() {
         assert!((&mut machine.task).await.unwrap().is_ok());
     });
 }
+
+/// [CONN-5] What a life that was killed had taken and this one has not stays on record: a disk that ends does not wait for it.
+#[test]
+fn a_closed_disk_ends_without_what_it_has_not_taken_from_the_record() {
+    local(async {
+        let board = Board::new();
+        let dead = Rc::new(Memory::new(MIB));
+        dead.answers.set(Answers::Held);
+        let mut machine = Machine::up(&board, &dead, 1).await;
+        for number in 0..4 {
+            machine.ask(0, IN, number, DATA + number * 4096, Data::In(512));
+        }
+        machine.kick(0);
+        while dead.held() < 4 {
+            yield_now().await;
+        }
+        drop(machine);
+        let mut disk = Memory::new(MIB);
+        disk.most_buffers = 1;
+        let disk = Rc::new(disk);
+        disk.answers.set(Answers::Held);
+        let mut machine = Machine::up(&board, &disk, 1).await;
+        while disk.held() < 1 {
+            yield_now().await;
+        }
+        machine.closer.close();
+        for _ in 0..4 {
+            a_while().await;
+            disk.release();
+        }
+        a_while().await;
+        assert_eq!(machine.used(0).len(), disk.ops.borrow().len());
+        assert!(machine.used(0).len() < 4, "memory for one at a time");
+        assert!(machine.task.is_finished());
+        dead.release();
+    });
+}
