@@ -203,7 +203,7 @@ fn file(rest: &str) -> Result<FileSpec, SpecError> {
             _ => {
                 return Err(SpecError::UnknownOption {
                     key: key.into(),
-                    kind: "file:",
+                    kind: "file",
                     known: "direct=on|off, engine=auto|uring|threads, size=SIZE, read-only and \
                             network=on|off",
                 });
@@ -269,7 +269,7 @@ fn faulty(options: &str) -> Result<FaultySpec, SpecError> {
             _ => {
                 return Err(SpecError::UnknownOption {
                     key: key.into(),
-                    kind: "faulty:",
+                    kind: "faulty",
                     known: "delay=, volatile, fail-flush=, fail-flush-after=, hang-flush=, \
                             fail-reads-at= and fail-writes-at=",
                 });

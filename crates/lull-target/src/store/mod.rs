@@ -43,7 +43,7 @@ const LOCK_REST: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directory cannot be made or written.
-    #[error("cannot use the state directory {dir}: {source}; make it writable or free space there{elsewhere}", dir = .dir.display(), elsewhere = elsewhere(.dir))]
+    #[error("cannot use the state directory {dir}: {source}; {next}", dir = .dir.display(), next = next_step(.dir, .source))]
     Directory {
         /// Which.
         dir: PathBuf,
@@ -141,9 +141,20 @@ fn open_waiting(dir: &Path, file: &Path, mut rest: impl FnMut()) -> Result<Datab
     Database::open(file).map_err(|error| not_opened(dir, file, error))
 }
 
-/// A second target is told to have another directory only where it would not leave what it knows behind.
-fn elsewhere(dir: &Path) -> &'static str {
-    if dir.join(FILE).exists() { "" } else { ", or give another --state" }
+/// Another directory is advised only where a target would not leave what it knows behind, and nothing else where none can
+/// be made.
+fn next_step(dir: &Path, source: &io::Error) -> &'static str {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let may_pass = matches!(
+        source.kind(),
+        PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded
+    );
+    match (may_pass, dir.join(FILE).exists()) {
+        (true, true) => "make it writable or free space there",
+        (true, false) => "make it writable or free space there, or give another --state",
+        (false, true) => "mend its file system",
+        (false, false) => "give another --state",
+    }
 }
 
 fn make_directory(dir: &Path) -> Result<(), StoreError> {

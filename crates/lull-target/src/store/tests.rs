@@ -145,12 +145,15 @@ fn a_full_disk_at_a_start_is_not_called_damage() {
 #[test]
 fn another_directory_is_offered_only_where_nothing_is_known() {
     let dir = made();
-    let words = |dir: &Path| {
-        let (dir, source) = (dir.to_owned(), io::ErrorKind::PermissionDenied.into());
-        StoreError::Directory { dir, source }.to_string()
+    let words = |dir: &Path, kind: io::ErrorKind| {
+        StoreError::Directory { dir: dir.to_owned(), source: kind.into() }.to_string()
     };
-    assert!(!words(dir.path()).contains("another --state"));
-    assert!(words(&dir.path().join("new")).contains("another --state"));
+    let (denied, none) = (io::ErrorKind::PermissionDenied, io::ErrorKind::NotFound);
+    let new = dir.path().join("new");
+    assert!(!words(dir.path(), denied).contains("another --state"));
+    assert!(words(&new, denied).ends_with("free space there, or give another --state"));
+    assert!(words(&new, none).ends_with("; give another --state"), "none can be made there");
+    assert!(!words(dir.path(), none).contains("another --state"));
 }
 
 /// One that dies holds the lock a moment longer.
