@@ -52,7 +52,7 @@ pub enum Command {
     Events(events::Args),
     /// Past restarts: each phase's time, each initiator's stall, the sequence drawn
     History(history::Args),
-    /// Load with verification: IOPS, latency, longest stall, errors
+    /// Load with verification: IOPS, latency, longest request, errors
     Bench(bench::Args),
     /// Write a commented configuration to start from
     Init(init::Args),

@@ -55,7 +55,7 @@ pub async fn play(
     let stalls = work.stalls();
     let reports = work.end(face).await?;
     face.line(&format!("   {}", error_words(of(&reports, IMPATIENT))))?;
-    face.line(&format!("   longest stall: {stalls}"))?;
+    face.line(&format!("   longest wait of a consumer: {stalls}"))?;
     let names = patient.join(" and ");
     results.row(format!("4 the target is killed: {names} wait"), &patient, &reports, &stalls);
     let what = format!("  {IMPATIENT} waits {} only", show_ms(IMPATIENCE.as_millis() as u64));

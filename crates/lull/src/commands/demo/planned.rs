@@ -38,7 +38,7 @@ pub async fn play(
     face.line(&format!(
         "   process {before} → {after}; {in_flight} requests were in flight when PAUSE arrived"
     ))?;
-    face.coloured(Colour::Good, &format!("   longest stall: {stalls}"))?;
+    face.coloured(Colour::Good, &format!("   longest wait of a consumer: {stalls}"))?;
     results.row("2 a planned restart to a new process", &INITIATORS, &reports, &stalls);
     let completed = record.outcome.as_ref().is_some_and(|o| o.kind == OutcomeKind::Completed);
     results.promise(completed, "part 2: the restart was not completed");

@@ -36,7 +36,7 @@ pub async fn play(
     for report in &reports {
         face.coloured(Colour::Bad, &format!("   {}", error_words(report)))?;
     }
-    face.line(&format!("   longest stall: {stalls}"))?;
+    face.line(&format!("   longest wait of a consumer: {stalls}"))?;
     face.line(
         "   (these loads dial again by themselves; a kernel or a program would have failed)",
     )?;

@@ -85,7 +85,7 @@ impl Results {
 
     /// The summary in a box.
     pub fn table(&self, face: &Face) -> Vec<String> {
-        const HEADS: [&str; 4] = ["what happened", "failed", "longest stall", "verified"];
+        const HEADS: [&str; 4] = ["what happened", "failed", "longest wait", "verified"];
         let cells: Vec<[String; 4]> = self.rows.iter().map(Row::cells).collect();
         let width = |column: usize| {
             let cells = cells.iter().map(|row| row[column].chars().count());

@@ -71,7 +71,7 @@ pub async fn play(
     let stalls = work.stalls();
     let reports = work.end(face).await?;
     let record = record?;
-    face.line(&format!("   longest stall: {stalls}"))?;
+    face.line(&format!("   longest wait of a consumer: {stalls}"))?;
     let outcome = record.outcome.unwrap_or_default();
     let what = format!("3 {SILENT} is frozen, the restart is given up");
     results.row(what, &INITIATORS, &reports, &stalls);
