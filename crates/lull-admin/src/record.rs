@@ -53,6 +53,9 @@ pub struct RestartRecord {
     pub ended: Option<u64>,
     /// How it ended; none: it is under way, or the host died in it.
     pub outcome: Option<Outcome>,
+    /// While it has no outcome: why it has failed, whatever comes of its return.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// The phases it went through, in order.
     pub phases: Vec<PhaseSpan>,
     /// One row per attachment that was on the roster.

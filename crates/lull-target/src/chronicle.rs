@@ -243,6 +243,9 @@ impl Chronicle {
         let went_down = matches!(last, Some(RestartPhase::Down | RestartPhase::Resuming));
         record.rows.retain(|row| row.resumed_ms.is_none());
         let text = boot::back(&mut record);
+        // A life that was lost on its return knew it, and has kept it for this one.
+        record.trouble = trouble.or(record.trouble.take());
+        let trouble = record.trouble.clone();
         self.current = Some(record);
         if went_down {
             self.returning = Some(now + RETURN_LIMIT);
@@ -298,6 +301,7 @@ impl Chronicle {
         };
         let ended = self.clock.unix_ms(now);
         if let Some(record) = &mut self.current {
+            record.trouble = None;
             record.ended = Some(ended);
             record.outcome = Some(outcome);
         }

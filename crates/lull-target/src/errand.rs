@@ -122,8 +122,8 @@ impl Errand {
             () = signals.told_to_end() => true,
         };
         let _ = kill_process_group(self.group, Signal::KILL);
-        // What does not even end now keeps its lock.
-        let _ = self.shell.wait().await;
+        // What does not even end now, in a call to a disk that hangs, keeps its lock: the next life waits for that.
+        let _ = tokio::time::timeout(GRACE, self.shell.wait()).await;
         if hurried { Ended::WithTarget } else { ended }
     }
 
@@ -131,7 +131,8 @@ impl Errand {
     async fn gone(&mut self) {
         // How it ended is no news to who has ended it.
         let _ = self.shell.wait().await;
-        while test_kill_process_group(self.group).is_ok() {
+        // Any other error is that of somebody who is there.
+        while test_kill_process_group(self.group) != Err(Errno::SRCH) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -152,7 +153,7 @@ pub fn check(state_dir: &Path) -> Result<(), RunError> {
         Ok(()) => Ok(()),
         Err(Errno::WOULDBLOCK) => {
             let what = std::fs::read_to_string(&path).unwrap_or_default();
-            Err(RunError::CommandRuns { what })
+            Err(RunError::CommandRuns { what, path })
         }
         Err(error) => Err(system("the lock of restarts' commands")(error.into())),
     }

@@ -20,7 +20,7 @@ use lull_wire::messages::Name;
 use lull_wire::{InstanceId, RestartId};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -70,9 +70,10 @@ pub enum RunError {
     NothingKept { name: String },
     #[error(
         "the command of a restart still runs ({what}), and may change what would be served; wait for its end, or end it: \
-         `kill -- -NUMBER` with the process's number"
+         `kill -- -NUMBER` with the process's number, or whatever it has left that has {} open (`fuser` tells)",
+        path.display()
     )]
-    CommandRuns { what: String },
+    CommandRuns { what: String, path: PathBuf },
     #[error("{0}")]
     State(#[from] StoreError),
     #[error("{0}")]

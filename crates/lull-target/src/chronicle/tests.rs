@@ -122,6 +122,21 @@ fn a_backend_that_is_not_flushed_is_named() {
     assert_eq!(desk.chronicle.unwritten()[0].initiator, "stor", "its state directory");
 }
 
+/// What failed stays failed, however many lives it takes until all are back.
+#[test]
+fn a_life_that_is_lost_on_its_return_leaves_the_next_why_the_restart_has_failed() {
+    let mut desk = desk();
+    let why = "the command failed".to_owned();
+    desk.chronicle.resume(NOW, record(&[RestartPhase::Down]), Some(why.clone()), &desk.store);
+    let lost = desk.close().remove(0);
+    assert!(lost.outcome.is_none());
+    let mut desk = self::desk();
+    desk.chronicle.resume(NOW, lost, None, &desk.store);
+    desk.chronicle.overtaken(NOW, "the target was told to end", &desk.store);
+    let outcome = desk.close()[0].outcome.clone().unwrap();
+    assert_eq!((outcome.kind, outcome.why), (OutcomeKind::Failed, Some(why)));
+}
+
 #[test]
 fn a_restart_that_is_overtaken_keeps_its_record() {
     let mut desk = desk();

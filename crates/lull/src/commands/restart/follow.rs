@@ -22,8 +22,8 @@ use crate::units::show_ms;
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Nobody takes a process's place in a restart with a command: one that has ended is not waited for any longer than a
-/// service manager takes to start the next.
-const ENDED: Duration = Duration::from_secs(2);
+/// service manager takes to start the next, and that one for the locks and the servers of its media before it listens.
+const ENDED: Duration = Duration::from_secs(12);
 
 /// What is followed.
 #[derive(Clone, Copy, Debug)]
@@ -232,7 +232,7 @@ impl Follower {
         }
         let why = self.trouble.as_ref().map(|event| &*event.text);
         self.face.away(lasted, why)?;
-        if ended && self.order.kind == RestartKind::Exec && lasted >= ENDED {
+        if self.order.kind == RestartKind::Exec && ended.is_some_and(|ended| ended >= ENDED) {
             return Err(self.process_ended());
         }
         let patience = GIVE_UP.max(Duration::from_millis(self.order.expect_ms.saturating_mul(3)));

@@ -35,8 +35,8 @@ pub enum Seen {
 pub struct Away {
     /// For how long.
     pub lasted: Duration,
-    /// Nobody even listens there: no process of it is left.
-    pub ended: bool,
+    /// For how long nobody even listens there: no process of it is left.
+    pub ended: Option<Duration>,
     /// Why that is, where it says so.
     pub trouble: Option<Box<Event>>,
 }
@@ -56,6 +56,7 @@ pub struct Watch {
     stream: Option<EventStream>,
     position: Option<EventPosition>,
     away_since: Option<Instant>,
+    ended_since: Option<Instant>,
     /// The record, while transitions in it that the stream did not bring are still told.
     ending: Option<Ending>,
     told: Vec<EventPosition>,
@@ -74,6 +75,7 @@ impl Watch {
             stream: Some(stream),
             position: None,
             away_since: None,
+            ended_since: None,
             ending: None,
             told: Vec::new(),
         }
@@ -161,13 +163,20 @@ impl Watch {
     }
 
     async fn look(&mut self) -> Result<Option<Seen>, Failure> {
-        match self.ask().await {
+        let asked = self.ask().await;
+        if !matches!(asked, Err(ClientError::NotThere { .. })) {
+            self.ended_since = None;
+        }
+        match asked {
             Ok(seen) => {
                 self.away_since = None;
                 Ok(seen)
             }
             Err(error) if error.is_passing() => {
-                let ended = matches!(error, ClientError::NotThere { .. });
+                if matches!(error, ClientError::NotThere { .. }) {
+                    self.ended_since.get_or_insert_with(Instant::now);
+                }
+                let ended = self.ended_since.map(|since| since.elapsed());
                 let mut trouble = None;
                 if let Some((at, target)) = self.down().await {
                     // What keeps it from serving has a deadline, a command has none.
