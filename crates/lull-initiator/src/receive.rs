@@ -20,12 +20,12 @@ const INLET: usize = 256 * 1024;
 
 /// Bytes that may wait to leave before messages are counted that make this side say something.
 const MOST_QUEUED: usize = 64 * 1024;
-/// So many messages are heard while as much waits all the time and less than [`TAKEN`] leaves; no target that reads has
-/// reason to say more, since what it says beside replies it says a few times a second. Replies are not counted: a target
-/// may wait for them to be read before it reads on.
-const MOST_UNANSWERED: u32 = 1024;
+/// So many messages are heard while as much waits all the time and less than [`TAKEN`] leaves: hours of a target that waits
+/// for room and says a few times a second that it lives. No other has reason to say more. Replies are not counted: a
+/// target may wait for them to be read before it reads on.
+const MOST_UNANSWERED: u32 = 64 * 1024;
 /// Bytes: more than what so many messages are answered.
-const TAKEN: u64 = 128 * 1024;
+const TAKEN: u64 = 4 * 1024 * 1024;
 
 /// Why a connection is over.
 #[derive(Debug)]
