@@ -233,6 +233,19 @@ fn one_daemon_uses_several_resources_of_several_targets() {
     assert_eq!(left, ["db1"]);
 }
 
+/// Nobody finds out by a write that fails.
+#[test]
+fn who_may_only_read_is_told_so() {
+    let world = World::new();
+    let file = world.path("db1.img");
+    std::fs::write(&file, [0; 1 << 20]).expect("a disk");
+    let spec = format!("file:{},read-only", file.display());
+    let target = world.target("stor").backend("db1", &spec).start();
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    assert_eq!(web.attachment().access, Access::Ro);
+    assert!(web.log().contains("only read"), "{}", web.log());
+}
+
 /// [SAFE-9]
 #[test]
 fn readers_share_beside_a_writer_and_a_second_writer_is_refused_by_name() {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use lull_admin::Fault;
+use lull_admin::{Access, Fault};
 use lull_block::Pool;
 use lull_frontend::nbd::Stage;
 use lull_proto::geometry::Geometry;
@@ -12,7 +12,9 @@ use lull_proto::initiator::{Ask, Event, Initiator, Memory, Phase, Slot};
 use lull_proto::{ConnId, MonoTime};
 use lull_transport::DialError;
 use lull_wire::messages::{Name, Reply};
-use lull_wire::{DecodeError, Digest, Incarnation, InstanceId, Kind, Message, OpCode, StatusCode};
+use lull_wire::{
+    DecodeError, Digest, Features, Incarnation, InstanceId, Kind, Message, OpCode, StatusCode,
+};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
@@ -512,6 +514,12 @@ impl Attachment {
     /// What was configured.
     pub fn config(&self) -> &AttachmentConfig {
         &self.made.config
+    }
+
+    /// How it is accessed: as was asked, or only for reading where the target grants no more.
+    pub fn access(&self, granted: Option<Geometry>) -> Access {
+        let only_reads = granted.is_some_and(|one| one.features.has(Features::READ_ONLY));
+        if only_reads { Access::Ro } else { self.config().access }
     }
 
     /// Name of the node.

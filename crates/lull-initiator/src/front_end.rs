@@ -533,7 +533,7 @@ impl Device for Disk {
             block,
             preferred,
             max_length: longest(&self.geometry),
-            read_only: features.has(Features::READ_ONLY) || config.access == Access::Ro,
+            read_only: self.attachment.access(Some(self.geometry)) == Access::Ro,
             discard: features.has(Features::DISCARD),
             write_zeroes: features.has(Features::WRITE_ZEROES),
             // [CONN-7] Advice: a target that has none, or not any more, is made up for.

@@ -72,6 +72,10 @@ impl Attachment {
             }
             Action::Open(geometry) => {
                 core.geometry = Some(geometry);
+                if self.access(core.geometry) != self.config().access {
+                    let text = "the target lets it only read, which its consumers are told".into();
+                    self.tell("read_only", text);
+                }
                 self.note_awaited(core);
                 self.turned.notify_one();
                 // Whoever shares a medium on is a front end itself.

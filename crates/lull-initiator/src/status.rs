@@ -41,7 +41,7 @@ impl Attachment {
                 }
                 _ => core.told.since,
             }),
-            access: config.access,
+            access: self.access(core.geometry),
             size: core.geometry.map_or(0, |geometry| geometry.size),
             incarnation: view.incarnation.to_string(),
             epoch: view.epoch.0,
