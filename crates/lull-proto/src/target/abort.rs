@@ -1,7 +1,7 @@
 //! A restart that is given up: what says that it went well is revoked, then everybody goes on.
 
 use super::restart::Restart;
-use super::{Action, Actions, Change, Phase, Report, Target, Ticket, Why};
+use super::{Action, Actions, Change, Phase, Report, Target, Why};
 use crate::MonoTime;
 use core::time::Duration;
 use lull_wire::RestartId;
@@ -19,9 +19,7 @@ impl Target {
             | Phase::Pausing { restart, .. }
             | Phase::Settling { restart, .. }
             | Phase::Quiet { restart } => self.end_pause(now, restart.id, why, actions),
-            Phase::Sealing { restart, ticket, .. } => {
-                self.revoke(now, restart, Some(ticket), why, actions);
-            }
+            Phase::Sealing { restart, .. } => self.revoke(now, restart, why, actions),
             phase @ (Phase::Serving
             | Phase::Revoking { .. }
             | Phase::Leaving { .. }
@@ -35,13 +33,12 @@ impl Target {
         &mut self,
         now: MonoTime,
         restart: Restart,
-        clean: Option<Ticket>,
         why: Why,
         actions: &mut Actions,
     ) {
         let ticket = Some(self.record(Change::Revoked(restart.id), actions));
         let until = now + REVOKE_SPAN;
-        self.phase = Phase::Revoking { restart, clean, ticket, why, until };
+        self.phase = Phase::Revoking { restart, ticket, why, until };
     }
 
     /// A clean record that could not be revoked is tried again as often as PAUSE is renewed.

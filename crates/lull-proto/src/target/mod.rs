@@ -58,8 +58,8 @@
 //! | `Sealing` | the clean record is written | `Leaving` |
 //! | | its span is over, and it proceeds without the record | `Leaving` |
 //! | | an operator or the end of its span aborts it, the record cannot be written | `Revoking` |
-//! | `Revoking` | the record is revoked, or was never written | `Serving` |
-//! | | it is there and cannot be revoked | `Revoking`, tried again every 5 s; PAUSE is renewed for 5 min |
+//! | `Revoking` | the record is revoked | `Serving` |
+//! | | it cannot be | `Revoking`, tried again every 5 s; PAUSE is renewed for 5 min |
 //! | | told to end | `Settling` |
 //! | `Intending` to `Quiet` | an operator aborts it, or what is to be written cannot be | `Serving` |
 //! | `Settling`, `Sealing` | told to end twice, or once and what is to be written cannot be, or not in time | `Leaving` |

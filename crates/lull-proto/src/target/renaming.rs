@@ -141,10 +141,10 @@ fn rename_phase(phase: &mut Phase, names: &mut impl Renaming) {
             *ticket = names.ticket(*ticket);
             *at = names.deadline(*at);
         }
-        Phase::Revoking { restart, clean, ticket, why: _, until } => {
+        Phase::Revoking { restart, ticket, why: _, until } => {
             *until = names.deadline(*until);
             rename_restart(restart, names);
-            for ticket in clean.iter_mut().chain(ticket) {
+            if let Some(ticket) = ticket {
                 *ticket = names.ticket(*ticket);
             }
         }

@@ -119,15 +119,9 @@ pub enum Phase {
     Quiet { restart: Restart },
     /// The clean record is being written; the timer runs on.
     Sealing { restart: Restart, ticket: Ticket, question: Question },
-    /// It was given up; the clean record is being revoked. `clean`: the ticket of one that is stored, as far as is
-    /// known; `ticket`: that of its revocation, none while it waits to be tried again; until then PAUSE is renewed.
-    Revoking {
-        restart: Restart,
-        clean: Option<Ticket>,
-        ticket: Option<Ticket>,
-        why: Why,
-        until: MonoTime,
-    },
+    /// It was given up; the clean record is being revoked. `ticket`: that of its revocation, none while it waits to be
+    /// tried again; until then PAUSE is renewed.
+    Revoking { restart: Restart, ticket: Option<Ticket>, why: Why, until: MonoTime },
     /// The point of no return is past: lanes close, DISCONNECT is sent.
     Leaving { restart: Restart },
     /// All sessions are closed.
@@ -295,23 +289,16 @@ impl Target {
                 if ok || restart.order.unstoppable {
                     self.go(now, restart, actions);
                 } else {
-                    self.revoke(now, restart, None, Why::NotRecorded, actions);
+                    // [PAUSE-6] What failed at its last step may be there all the same.
+                    self.revoke(now, restart, Why::NotRecorded, actions);
                 }
             }
-            // It is not there: nothing has to be revoked.
-            Phase::Revoking { restart, clean: Some(mine), ticket: next, why, until }
-                if mine == ticket && !ok =>
-            {
-                self.phase = Phase::Revoking { restart, clean: None, ticket: next, why, until };
-            }
-            Phase::Revoking { restart, clean, ticket: mine, why, until }
-                if mine == Some(ticket) =>
-            {
-                if ok || clean.is_none() {
+            Phase::Revoking { restart, ticket: mine, why, until } if mine == Some(ticket) => {
+                if ok {
                     self.end_pause(now, restart.id, why, actions);
                 } else {
                     // [PAUSE-6] It would let readers in before those who write from now on have replayed.
-                    self.phase = Phase::Revoking { restart, clean, ticket: None, why, until };
+                    self.phase = Phase::Revoking { restart, ticket: None, why, until };
                 }
             }
             other => self.phase = other,

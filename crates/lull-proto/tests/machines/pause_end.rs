@@ -157,6 +157,34 @@ fn a_clean_record_that_cannot_be_revoked_is_tried_again_before_anybody_goes_on()
     assert!(pair.nodes.iter().all(|node| node.errors() == 0));
 }
 
+/// [PAUSE-6] [SAFE-2] A clean record that could not be written may be there all the same: nobody goes on before it is
+/// revoked.
+#[test]
+fn a_clean_record_that_fails_at_its_last_step_is_revoked_before_anybody_goes_on() {
+    let mut pair = Pair::sharing(2);
+    pair.load_all(4);
+    pair.store.fails = |change| matches!(change, Change::Clean(_) | Change::Revoked(_));
+    pair.store.fails_late = true;
+    pair.store.delay = Duration::from_millis(200);
+    pair.order(restart(1));
+    until_sealing(&mut pair);
+    pair.until(|pair| pair.committed(&Change::Clean(RestartId(1))));
+    // The revocation fails before it is there.
+    pair.store.fails_late = false;
+    pair.trace.clear();
+    pair.run(SECOND);
+    assert_eq!(pair.count(&Seen::Down(0, Kind::Resume)), 0);
+    pair.run(40 * SECOND);
+    assert_eq!(pair.count(&Seen::Down(0, Kind::Resume)), 0);
+    assert!(pair.count(&Seen::Down(0, Kind::Pause)) > 5, "the pause is renewed meanwhile");
+    pair.store.fails = |_| false;
+    pair.until_all_share();
+    assert!(pair.committed_before(&Change::Revoked(RestartId(1)), &Seen::Down(0, Kind::Resume)));
+    assert_eq!((pair.life, aborted(&pair)), (1, Some(Why::NotRecorded)));
+    pair.finish();
+    assert!(pair.nodes.iter().all(|node| node.errors() == 0));
+}
+
 /// [PAUSE-10] A state directory that hangs keeps nobody paused for ever: who is paused takes the silence for a loss,
 /// so that its own timer runs. [PAUSE-6] It hears no RESUME before the record is revoked all the same.
 #[test]

@@ -20,6 +20,8 @@ pub struct Store {
     pub delay: Duration,
     /// Changes that storage refuses.
     pub fails: fn(&Change) -> bool,
+    /// Whether what it refuses is there all the same: storage failed at the last step of it.
+    pub fails_late: bool,
     /// Whether backends can be flushed.
     pub durable: bool,
     /// How long that takes.
@@ -36,6 +38,7 @@ impl Store {
             clean: Vec::new(),
             delay: Duration::from_micros(300),
             fails: |_| false,
+            fails_late: false,
             durable: true,
             flush: Duration::from_millis(1),
         }
@@ -44,7 +47,8 @@ impl Store {
     /// Commits what was asked for under this ticket; whether it could.
     pub fn commit(&mut self, ticket: Ticket) -> Option<(Change, bool)> {
         let change = self.pending.remove(&ticket)?;
-        if (self.fails)(&change) {
+        let fails = (self.fails)(&change);
+        if fails && !self.fails_late {
             return Some((change, false));
         }
         match &change {
@@ -73,6 +77,6 @@ impl Store {
             Change::Intent(_) => {}
         }
         self.log.push(change.clone());
-        Some((change, true))
+        Some((change, !fails))
     }
 }
