@@ -270,3 +270,18 @@ fn memory_that_is_attached_pauses_nobody() {
     }
     assert_eq!(web.attachment().phase, AttachmentPhase::Sharing);
 }
+
+/// [PAUSE-9] Nor does it begin where somebody came to use it while it was being prepared.
+#[test]
+fn memory_that_is_attached_in_the_middle_of_a_preparation_pauses_nobody() {
+    let world = World::new();
+    let hangs = "faulty:hang-flush=1+5s:mem:16M";
+    let target = world.target("stor").backend("db1", "mem:16M").backend("db2", hangs).start();
+    let running = target.begin(&["restart", "--daemon"]);
+    wait_until("it is being prepared", PROMPT, || {
+        target.log().contains("starting the successor, which checks itself")
+    });
+    let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
+    running.finish(PROMPT).says("\"db1\" is memory and is attached");
+    assert_eq!(web.attachment().phase, AttachmentPhase::Sharing);
+}

@@ -42,10 +42,17 @@ impl Daemon {
     pub(crate) fn prepare(self: &Rc<Self>, successor: bool) -> AbortHandle {
         let daemon = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
-            let prepared = match daemon.attached_memory() {
+            let mut prepared = match daemon.attached_memory() {
                 Some(name) => Err(PrepareError::Volatile(name)),
                 None => daemon.prepared(successor).await,
             };
+            // Somebody may have come meanwhile; once the order is given nobody does.
+            if let (Ok(successor), Some(name)) = (&mut prepared, daemon.attached_memory()) {
+                if let Some(successor) = successor.take() {
+                    successor.end().await;
+                }
+                prepared = Err(PrepareError::Volatile(name));
+            }
             daemon.input(Input::Prepared(prepared));
         });
         task.abort_handle()
