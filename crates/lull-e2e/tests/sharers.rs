@@ -1,7 +1,7 @@
 //! Several initiators that write to one disk, at the same places.
 
 use lull_admin::{AttachmentPhase, OutcomeKind, SessionPhase};
-use lull_e2e::{Initiator, PROMPT, Target, Use, World, rounds, wait_for, wait_until};
+use lull_e2e::{Initiator, PROMPT, Signal, Target, Use, World, rounds, wait_for, wait_until};
 use lull_frontend::nbd::Uri;
 use lull_frontend::nbd::client::Connection;
 use lull_history::{Checker, Held, Op, Outcome, Promise};
@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Bytes of a unit, units of the disk that are used, and of the longest request.
 const UNIT: u64 = 512;
@@ -211,6 +212,9 @@ fn who_misses_the_barrier_is_named_and_goes_on_later() {
     let world = World::new();
     let (mut target, initiators) = shared(&world, "4s", 2);
     let crowd = Crowd::start(&initiators);
+    // One that still runs would answer, behind the back of the other, all that is on its way.
+    target.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(50));
     initiators[1].freeze();
     target.kill();
     crowd.target_died();
