@@ -374,14 +374,14 @@ impl Daemon {
                 );
                 Event::Decide(target::Decision::Abort)
             }
-            Input::Prepared(prepared) => match prepared_order(core, now, prepared) {
-                Some(order) => {
-                    self.threads.begin_watch(now);
-                    self.watch_successor(core);
-                    Event::Order(order)
-                }
-                None => return,
-            },
+            Input::Prepared(prepared) => {
+                // [PAUSE-9] Whoever comes from this turn on is told to wait.
+                let prepared = self.still_prepared(core, prepared);
+                let Some(order) = prepared_order(core, now, prepared) else { return };
+                self.threads.begin_watch(now);
+                self.watch_successor(core);
+                Event::Order(order)
+            }
             Input::Decide(decision) => Event::Decide(decision),
             Input::Evict { node, resource } => Event::Evict { node, resource },
             Input::Tick => ticked(core, now),

@@ -506,8 +506,8 @@ async fn serve(
             () = daemon.threads.lost() => return Err(gone("a thread of the data path")),
             sign = signals.next() => match sign {
                 Sign::End => {
-                    // Once for those who are to pause, once for the storage.
-                    let within = daemon.config.pause_timeout * 2 + LAST_WRITES;
+                    // Once for the intent, once for those who are to pause, once for the storage.
+                    let within = daemon.config.pause_timeout * 3 + LAST_WRITES;
                     told(Moment::Ending { within });
                     daemon.terminate();
                 }

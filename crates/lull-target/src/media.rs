@@ -332,7 +332,7 @@ mod tests {
         assert!(matches!(refused(&known), RunError::OtherMedium { .. }), "it lost its mark");
         known.marked = false;
         let shrunk = refused(&known);
-        let way = format!("make it as large again (`truncate --size=2097152 {}`);", path.display());
+        let way = format!("(if it is the same disk: `truncate --size=2097152 {path:?}`);");
         assert!(shrunk.to_string().contains(&way), "{shrunk}");
         assert_eq!(disk.identity(), None, "it is not served");
         disk.set_identity([9; 16]).unwrap();

@@ -1,7 +1,7 @@
 //! What is done before anybody is paused: a restart that cannot succeed begins here and ends here [PAUSE-9], and what
 //! the backends have not written is written while requests still flow, so that the pause finds little left.
 
-use crate::daemon::{Daemon, Input};
+use crate::daemon::{Core, Daemon, Input};
 use crate::life::{SIZES_VARIABLE, STATE_VARIABLE};
 use crate::media::is_volatile;
 use crate::store::{Format, Used};
@@ -42,17 +42,11 @@ impl Daemon {
     pub(crate) fn prepare(self: &Rc<Self>, successor: bool) -> AbortHandle {
         let daemon = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
-            let mut prepared = match daemon.attached_memory() {
+            let attached = daemon.attached_memory(&daemon.core.borrow());
+            let prepared = match attached {
                 Some(name) => Err(PrepareError::Volatile(name)),
                 None => daemon.prepared(successor).await,
             };
-            // Somebody may have come meanwhile; once the order is given nobody does.
-            if let (Ok(successor), Some(name)) = (&mut prepared, daemon.attached_memory()) {
-                if let Some(successor) = successor.take() {
-                    successor.end().await;
-                }
-                prepared = Err(PrepareError::Volatile(name));
-            }
             daemon.input(Input::Prepared(prepared));
         });
         task.abort_handle()
@@ -72,13 +66,23 @@ impl Daemon {
         Used::of(used.chain(devices.map(|place| one(place, None))))
     }
 
-    /// A resource in memory that somebody has attached.
-    fn attached_memory(&self) -> Option<String> {
-        let core = self.core.borrow();
+    /// What is prepared as long as nobody has come to use memory meanwhile.
+    pub(crate) fn still_prepared(
+        &self,
+        core: &mut Core,
+        prepared: Result<Option<Box<Successor>>, PrepareError>,
+    ) -> Result<Option<Box<Successor>>, PrepareError> {
+        let (Ok(_), Some(name)) = (&prepared, self.attached_memory(core)) else { return prepared };
+        core.successor = prepared?;
+        self.forget_successor(core);
+        Err(PrepareError::Volatile(name))
+    }
+
+    /// A resource in memory that somebody has attached, or is about to have.
+    fn attached_memory(&self, core: &Core) -> Option<String> {
         let mut volatile =
             self.config.resources.iter().enumerate().filter(|(_, one)| is_volatile(&one.backend));
-        let attached =
-            |place: usize| core.machine.seats().any(|seat| seat.entry.resource.0 == place);
+        let attached = |place: usize| core.machine.wanted().any(|resource| resource.0 == place);
         volatile.find(|(place, _)| attached(*place)).map(|(_, one)| one.name.clone())
     }
 

@@ -309,6 +309,12 @@ impl Target {
         self.claims().any(|claim| claim.entry.attachment == attachment)
     }
 
+    /// The resources that somebody has a place at, or is being given one.
+    pub fn wanted(&self) -> impl Iterator<Item = ResourceIndex> {
+        let seats = self.roster.values().map(|seat| seat.entry.resource);
+        seats.chain(self.claims().map(|claim| claim.entry.resource))
+    }
+
     /// What is asked for and not granted yet.
     pub(super) fn claims(&self) -> impl Iterator<Item = &Claim> {
         let sessions = self.sessions.values().filter_map(|session| session.state.claim());

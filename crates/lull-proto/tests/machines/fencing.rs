@@ -439,6 +439,22 @@ fn who_is_lost_while_recorded_is_on_the_roster() {
     assert_eq!(target.resources()[0].tenure, pair.store.tenures[0]);
 }
 
+/// [PAUSE-9] A resource is wanted before its owner is on stable storage, and by nobody else.
+#[test]
+fn a_resource_is_wanted_from_the_claim_on() {
+    let mut pair = Pair::new(1);
+    pair.store.delay = SECOND;
+    assert_eq!(pair.target.as_ref().unwrap().wanted().count(), 0);
+    begin(&mut pair, 0);
+    pair.run(Duration::from_millis(100));
+    let target = pair.target.as_ref().unwrap();
+    assert_eq!(target.seats().count(), 0);
+    assert_eq!(target.wanted().collect::<Vec<_>>(), [ResourceIndex(0)]);
+    pair.until_all_share();
+    let target = pair.target.as_ref().unwrap();
+    assert_eq!(target.wanted().collect::<Vec<_>>(), [ResourceIndex(0)]);
+}
+
 /// [PAUSE-10] A claim that is being written when the target leaves does not keep it from going.
 #[test]
 fn a_claim_under_way_does_not_keep_a_target_from_going() {

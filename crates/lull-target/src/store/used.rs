@@ -98,7 +98,7 @@ impl Used {
 fn enlarging(backend: &BackendSpec, size: u64) -> String {
     match backend {
         BackendSpec::File(file) if file.path.is_file() => {
-            format!(" (`truncate --size={size} {}`)", file.path.display())
+            format!(" (if it is the same disk: `truncate --size={size} {:?}`)", file.path)
         }
         BackendSpec::Faulty(_, inner) => enlarging(inner, size),
         BackendSpec::File(_)
