@@ -177,7 +177,7 @@ async fn take(
     let mark =
         attachment.made.kept.attachment.0.first_chunk().map_or(0, |id| u64::from_be_bytes(*id));
     let alone = attachment.config().front_ends() == 1;
-    let (mut tries, mut waits) = (0, None);
+    let (since, mut tries, mut waits) = (attachment.made.chronicle.wall_ms(), 0, None);
     loop {
         tries += 1;
         let told = told.clone();
@@ -187,7 +187,7 @@ async fn take(
                 if (alone || tries < TRIES) && !attachment.face.closer().is_closed() =>
             {
                 waits.get_or_insert_with(|| {
-                    Waits::new(attachment, format!("{error}; this is tried again and again"))
+                    Waits::new(attachment, since, format!("{error}; this is tried again and again"))
                 });
             }
             ended => return Ok(ended?),
@@ -202,21 +202,22 @@ async fn aside<T: Send + 'static>(
     what: &str,
     act: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
+    let since = attachment.made.chronicle.wall_ms();
     let mut acting = tokio::task::spawn_blocking(act);
     let ended = match tokio::time::timeout(PATIENCE, &mut acting).await {
         Ok(ended) => ended,
         Err(_) => {
             let limit = PATIENCE.as_secs();
             let text = format!("the kernel takes more than {limit} s {what}");
-            let _waits = Waits::new(attachment, text);
+            let _waits = Waits::new(attachment, since, text);
             acting.await
         }
     };
     ended.map_err(io::Error::other)
 }
 
-/// [TIMER-5] Somebody waits for the kernel, or for what it keeps for another process: told when it begins, and as long as
-/// this lives.
+/// [TIMER-5] Somebody waits for the kernel, or for what it keeps for another process: told once it is noticed, and as long
+/// as this lives.
 struct Waits<'a> {
     attachment: &'a Attachment,
     /// What was waited for before, and is still.
@@ -224,9 +225,9 @@ struct Waits<'a> {
 }
 
 impl<'a> Waits<'a> {
-    fn new(attachment: &'a Attachment, text: String) -> Self {
+    fn new(attachment: &'a Attachment, since: u64, text: String) -> Self {
         let chronicle = &attachment.made.chronicle;
-        let fault = Fault { since: chronicle.wall_ms(), why: text.clone() };
+        let fault = Fault { since, why: text.clone() };
         let before = attachment.core.borrow_mut().told.device_waits.replace(fault);
         chronicle.warn(&attachment.config().name, "device_waits", text);
         Self { attachment, before }
@@ -254,7 +255,7 @@ mod tests {
         one.poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// [TIMER-5] Whoever waits for the kernel is told of it for as long as that lasts.
+    /// [TIMER-5] Whoever waits for the kernel is told of it for as long as that lasts, and since when it does.
     #[tokio::test(start_paused = true)]
     async fn a_wait_for_the_kernel_is_told_while_it_lasts() {
         let dir = tempfile::tempdir().unwrap();
@@ -267,10 +268,16 @@ mod tests {
             let mut acting = pin!(acting);
             assert!(poll(acting.as_mut()).is_pending());
             assert_eq!(waits(), None);
+            let now = || medium.attachment.made.chronicle.wall_ms();
+            let begun = now();
+            while now() == begun {
+                std::hint::spin_loop();
+            }
             tokio::time::advance(2 * PATIENCE).await;
             assert!(poll(acting.as_mut()).is_pending());
-            let why = waits().expect("it takes long").why;
+            let Fault { since, why } = waits().expect("it takes long");
             assert_eq!(why, "the kernel takes more than 5 s to stop it");
+            assert!(since <= begun, "not since it was noticed");
             done.send(()).unwrap();
             acting.await.unwrap().unwrap();
             assert_eq!(waits(), None);
