@@ -140,9 +140,13 @@ impl Journal {
         self.memory.populate()
     }
 
-    /// What a machine may retain in it, in bytes.
+    /// What a machine may retain in it, in bytes: without what is damaged between the records, which no machine counts, and which
+    /// takes its room until those before it are released.
     pub fn retains(&self) -> u64 {
-        (self.size - FRONT) as u64
+        let head = self.records.front().map_or(self.tail, |record| record.at);
+        let counted = |record: &Record| needed(record.payload.length as usize);
+        let damaged = (self.tail - head) as usize - self.records.iter().map(counted).sum::<usize>();
+        (self.size - FRONT).saturating_sub(damaged) as u64
     }
 
     /// The log that a life before this one left in `file`.

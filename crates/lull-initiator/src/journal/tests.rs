@@ -139,6 +139,43 @@ fn damage_is_counted_and_not_replayed() {
     assert!(next.damaged.is_some_and(|damage| damage.more && damage.known == Extent::NONE));
 }
 
+/// [SAFE-3] [SAFE-10] A log goes on behind what is damaged, and around it, as full as a machine may make it; the life after that
+/// finds all of it.
+#[test]
+fn a_log_with_damage_in_it_is_filled_and_found_again() {
+    let bound = 1 << 16;
+    for (good, damaged) in [([1, 2], 0), ([0, 2], 1), ([0, 1], 2)] {
+        let mut journal = Journal::create(ID, bound).unwrap();
+        let room = journal.retains();
+        let write = |place, length| (write(place, &vec![7; length]), vec![7; length]);
+        for place in 0..3 {
+            let (ask, payload) = write(place, if place == damaged { 48 << 10 } else { 512 });
+            journal.push(place, &ask, &payload, Digest::of(&payload));
+        }
+        let place = journal.place(journal.records[damaged as usize].at);
+        journal.memory.bytes_mut(place + HEADER, 1)[0] ^= 4;
+        let next = found(&journal);
+        let mut all: Vec<Ask> = good.map(|place| write(place, 512).0).into();
+        assert_eq!(changes(&next).1, all);
+        let lost = next.damaged.map(|damage| (damage.known.changes, damage.more));
+        assert_eq!(lost, Some((1, false)));
+        let mut journal = next.journal;
+        // As the machine counts.
+        let most = bound.min(journal.retains()) / (512 + 128);
+        while (all.len() as u64) < most {
+            let place = all.len() as u64;
+            let (ask, payload) = write(10 + place, 512);
+            journal.push(place, &ask, &payload, Digest::of(&payload));
+            all.push(ask);
+        }
+        assert!(most > 10);
+        let mut next = found(&journal);
+        assert_eq!(changes(&next).1, all, "damaged: {damaged}");
+        next.journal.release(2);
+        assert_eq!(next.journal.retains(), room, "its room is free again");
+    }
+}
+
 /// [SAFE-10] A life that is killed before it could tell of a lost log leaves that to the next one.
 #[test]
 fn a_loss_that_nobody_was_told_of_is_known_to_the_next_life() {
