@@ -136,9 +136,9 @@ impl Preset {
                 [&planned[..], &[K::KillTarget, K::PowerTarget, K::Cut, K::Silence]].concat()
             }
             Self::Storage | Self::WriteBack => {
-                let storage =
-                    [K::SyncFails, K::SyncHangs, K::DiskFails, K::StateFails, K::WriteBack];
-                [&storage[..], &planned, &[K::KillTarget, K::PowerTarget, K::Cut]].concat()
+                let storage = [K::SyncFails, K::SyncHangs, K::DiskFails, K::WriteBack];
+                let state = [K::StateFails, K::StateFailsLate];
+                [&storage[..], &state, &planned, &[K::KillTarget, K::PowerTarget, K::Cut]].concat()
             }
             Self::Shared => [
                 &[K::KillTarget, K::KillTarget, K::PowerTarget, K::Restart, K::SyncFails][..],
@@ -189,7 +189,7 @@ impl Preset {
             .concat(),
             Self::Rings => [
                 &[K::PowerTarget, K::KillTarget, K::KillNode, K::FreezeTarget, K::SyncFails][..],
-                &[K::StateFails, K::NodeStateFails, K::DiskFails],
+                &[K::StateFails, K::StateFailsLate, K::NodeStateFails, K::DiskFails],
                 &planned,
                 &network,
             ]

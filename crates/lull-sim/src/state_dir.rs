@@ -26,6 +26,18 @@ pub struct Noted {
     pub restart: RestartId,
 }
 
+/// What becomes of commits for now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Medium {
+    /// They succeed.
+    #[default]
+    Takes,
+    /// They fail, and nothing of them is there.
+    Refuses,
+    /// They fail at their last step, and are there all the same.
+    FailsLate,
+}
+
 /// A state directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StateDir {
@@ -39,8 +51,8 @@ pub struct StateDir {
     pub clean: Option<Noted>,
     /// The restart that is not over.
     pub unfinished: Option<RestartId>,
-    /// Commits fail for now.
-    pub fails: bool,
+    /// What it lies on.
+    pub medium: Medium,
     /// What changes of sharers came to, as far as it had to be stored [SAFE-11].
     pub outcomes: BTreeMap<AttachmentId, Outcomes>,
     pending: VecDeque<Asked>,
@@ -67,6 +79,11 @@ impl StateDir {
         }
         self.committing = self.pending.len();
         true
+    }
+
+    /// What it lies on becomes so, or if it is, takes commits again.
+    pub fn turn(&mut self, into: Medium) {
+        self.medium = if self.medium == into { Medium::Takes } else { into };
     }
 
     /// Whether a commit runs.
@@ -99,9 +116,10 @@ impl StateDir {
     /// The commit that runs ends; what became of each.
     pub fn commit(&mut self, life: u64) -> Vec<(Asked, bool)> {
         let count = std::mem::take(&mut self.committing).min(self.pending.len());
-        let ok = !self.fails;
+        let ok = self.medium == Medium::Takes;
+        let is_there = self.medium != Medium::Refuses;
         let all: Vec<_> = self.pending.drain(..count).collect();
-        for asked in all.iter().filter(|_| ok) {
+        for asked in all.iter().filter(|_| is_there) {
             match asked {
                 Asked::Change(_, change) => self.apply(change, life),
                 Asked::Outcomes(attachment, outcomes) => {

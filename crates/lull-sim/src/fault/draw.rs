@@ -1,6 +1,7 @@
 //! Drawing faults: some strike at any moment, some lie in wait for a state or a message.
 
 use super::{Fault, Kind, Watch};
+use crate::state_dir::Medium;
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_wire::Kind as Message;
@@ -110,7 +111,7 @@ impl World {
             Some((moment, kind)) => {
                 // What has failed for good would be the last moment.
                 for target in &mut self.targets {
-                    target.state.fails = false;
+                    target.state.medium = Medium::Takes;
                     target.disks.iter_mut().for_each(|disk| disk.fails = false);
                 }
                 self.plan.ambushes.clear();

@@ -2,6 +2,7 @@
 
 use crate::node::Attachment;
 use crate::node::slots::Slots;
+use crate::state_dir::Medium;
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_proto::MonoTime;
@@ -20,7 +21,7 @@ impl World {
         self.plan.healed = true;
         self.plan.ambushes.clear();
         for at in 0..self.targets.len() {
-            self.targets[at].state.fails = false;
+            self.targets[at].state.medium = Medium::Takes;
             for disk in &mut self.targets[at].disks {
                 disk.fails = false;
                 disk.syncs_fail = 0;

@@ -62,6 +62,8 @@ pub enum Kind {
     DiskFails,
     /// A target's state directory cannot be written for a while.
     StateFails,
+    /// Writes to it fail for a while, and are there all the same.
+    StateFailsLate,
     /// An initiator's cannot.
     NodeStateFails,
     /// The system writes back, and forgets clean pages.
@@ -70,7 +72,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Cut,
         Self::Silence,
         Self::Stall,
@@ -95,6 +97,7 @@ impl Kind {
         Self::SyncHangs,
         Self::DiskFails,
         Self::StateFails,
+        Self::StateFailsLate,
         Self::NodeStateFails,
         Self::WriteBack,
     ];
@@ -126,6 +129,7 @@ impl Kind {
             Self::SyncHangs => "sync hangs",
             Self::DiskFails => "disk fails",
             Self::StateFails => "state fails",
+            Self::StateFailsLate => "state, late",
             Self::NodeStateFails => "node state",
             Self::WriteBack => "write-back",
         }

@@ -4,6 +4,7 @@ use super::{Fault, Kind};
 use crate::disk::Death;
 use crate::node::load::Load;
 use crate::node::{Attachment, Kept};
+use crate::state_dir::Medium;
 use crate::target::After;
 use crate::world::World;
 use crate::world::queue::Happening;
@@ -50,6 +51,7 @@ impl World {
             | Kind::SyncHangs
             | Kind::DiskFails
             | Kind::StateFails
+            | Kind::StateFailsLate
             | Kind::WriteBack => {
                 self.strike_storage(fault);
             }
@@ -242,7 +244,8 @@ impl World {
         let resource = self.attachments[attachment].resource;
         let state = &mut self.targets[target].state;
         match kind {
-            Kind::StateFails => state.fails = !state.fails,
+            Kind::StateFails => state.turn(Medium::Refuses),
+            Kind::StateFailsLate => state.turn(Medium::FailsLate),
             Kind::SyncFails => self.targets[target].disks[resource].syncs_fail = 1,
             Kind::SyncHangs => {
                 let span = self.plan.chance.scattered(Duration::from_secs(200));

@@ -5,7 +5,7 @@ use super::setup::Wish;
 use super::state::{Daemon, Frame, Lane, Running, SECTOR, node_of, target_parts};
 use super::turn::Turn;
 use crate::canary::Canary;
-use crate::state_dir::Asked;
+use crate::state_dir::{Asked, Medium};
 use crate::target::refused;
 use lull_proto::ConnId;
 use lull_proto::target::{
@@ -238,9 +238,9 @@ impl Turn<'_> {
     /// The commit that runs ends.
     pub fn committed(&mut self, fails: bool) {
         let life = self.state.owner.life;
-        self.state.owner.store.fails = fails;
+        self.state.owner.store.medium = if fails { Medium::Refuses } else { Medium::Takes };
         let done = self.state.owner.store.commit(life);
-        self.state.owner.store.fails = false;
+        self.state.owner.store.medium = Medium::Takes;
         for (asked, ok) in done {
             // Nobody shares in the model.
             let Asked::Change(ticket, change) = asked else { continue };

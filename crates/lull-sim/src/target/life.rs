@@ -3,6 +3,7 @@
 use super::{Daemon, Gate, TargetHost};
 use crate::canary::Canary;
 use crate::disk::Death;
+use crate::state_dir::Medium;
 use crate::world::World;
 use crate::world::queue::Happening;
 use lull_proto::ConnId;
@@ -43,7 +44,8 @@ impl World {
         }
         self.hosts[host.host].up = true;
         let uppers = host.uppers.iter().flatten();
-        if host.state.fails || uppers.clone().any(|upper| self.attachments[*upper].state_fails) {
+        let takes = host.state.medium == Medium::Takes;
+        if !takes || uppers.clone().any(|upper| self.attachments[*upper].state_fails) {
             self.after(START_AGAIN, Happening::StartTarget { target: at });
             return;
         }
