@@ -54,8 +54,8 @@ impl Unrecorded {
     }
 }
 
-/// One of them, until it is answered, its ring ends, or its guest has broken the ring with it: that one waits for a reset, whoever
-/// serves it.
+/// One of them, until it is answered, its ring ends, or is broken in the middle of it: that one waits for a reset, whoever serves
+/// it.
 #[derive(Debug)]
 struct Unheard(Unrecorded);
 
@@ -98,8 +98,8 @@ pub struct Live {
     state: RefCell<State>,
     /// Requests that a device has.
     submitted: Cell<usize>,
-    /// Heads that are taken and not used.
-    owed: Cell<usize>,
+    /// Slots that are taken.
+    under_way: Cell<usize>,
     ended: Cell<bool>,
     /// Nothing new is taken, whatever the closer says.
     halted: Cell<bool>,
@@ -181,7 +181,7 @@ impl Live {
             shared: Rc::clone(shared),
             state: RefCell::new(state),
             submitted: Cell::default(),
-            owed: Cell::default(),
+            under_way: Cell::default(),
             ended: Cell::default(),
             halted: Cell::default(),
             work: Notify::new(),
@@ -282,7 +282,6 @@ impl Live {
                 head
             }
         };
-        self.owed.set(self.owed.get() + 1);
         state.chain.walk(memory, ring.layout(), head)?;
         let verdict =
             judge(&state.chain, memory, &self.shared.geometry.borrow(), self.shared.durable.get())?;
@@ -314,6 +313,7 @@ impl Live {
                 let unheard = is_lost.then(|| self.shared.unrecorded.one());
                 let (done, part) = (0, 0);
                 let slot = Slot { op, offset, length, done, part, data, status, _halfway, unheard };
+                self.under_way.set(self.under_way.get() + 1);
                 let slot = state.slots[usize::from(head)].insert(slot);
                 return Ok(Some(Step::Ask(slot.ask(head, most))));
             }
@@ -371,16 +371,23 @@ impl Live {
             self.drop_parts(state);
             return self.work.notify_one();
         }
-        let Some(slot) = state.slots[usize::from(head)].take() else { return };
+        let Some(slot) = self.take(state, head) else { return };
         let written = if slot.op == Op::Read && done.is_ok() { slot.length as u32 } else { 0 };
         let status = done.err().unwrap_or(Status::Ok);
         state.spare.extend(slot.data);
-        if slot.unheard.is_some() {
-            self.idle.notify_waiters();
-        }
         if let Err(fault) = self.finish(state, &memory, head, slot.status, status, written) {
             self.is_broken(state, fault);
         }
+    }
+
+    /// A slot is free again.
+    fn take(&self, state: &mut State, head: u16) -> Option<Slot> {
+        let slot = state.slots[usize::from(head)].take()?;
+        self.under_way.set(self.under_way.get() - 1);
+        if self.under_way.get() == 0 || slot.unheard.is_some() {
+            self.idle.notify_waiters();
+        }
+        Some(slot)
     }
 
     /// It is served no more.
@@ -388,18 +395,19 @@ impl Live {
         self.is_broken(&mut self.state.borrow_mut(), fault);
     }
 
-    /// Its guest has broken it: nothing is taken from it any more.
+    /// Nothing is taken from it any more. What a device has is answered still.
     fn is_broken(&self, state: &mut State, fault: Fault) {
         state.fault.get_or_insert(fault);
         self.drop_parts(state);
         self.work.notify_one();
-        self.idle.notify_waiters();
     }
 
     /// Of a ring that is broken nobody asks for further parts.
     fn drop_parts(&self, state: &mut State) {
         if state.fault.is_some() {
-            state.parts.drain(..).for_each(|head| state.slots[usize::from(head)] = None);
+            while let Some(head) = state.parts.pop_front() {
+                self.take(state, head);
+            }
         }
     }
 
@@ -420,10 +428,6 @@ impl Live {
             track.end(head);
         }
         self.news.notify_one();
-        self.owed.set(self.owed.get() - 1);
-        if self.owed.get() == 0 {
-            self.idle.notify_waiters();
-        }
         Ok(())
     }
 
@@ -469,11 +473,11 @@ impl Live {
         self.work.notify_one();
     }
 
-    /// Ends when nothing that was taken is left. Nobody waits for a ring that its guest has broken.
+    /// Ends when nothing that was taken can still be answered: nobody waits for what its guest broke.
     pub async fn idle(&self) {
         loop {
             let changed = self.idle.notified();
-            if self.owed.get() == 0 || self.fault().is_some() {
+            if self.under_way.get() == 0 {
                 return;
             }
             changed.await;
@@ -484,7 +488,7 @@ impl Live {
     pub async fn heard(&self) {
         loop {
             let changed = self.idle.notified();
-            if self.asked_once() == 0 || self.fault().is_some() {
+            if self.asked_once() == 0 {
                 return;
             }
             changed.await;
@@ -496,14 +500,16 @@ impl Live {
         let memory = self.memory();
         let state = &mut *self.state.borrow_mut();
         let mut given_up = 0;
-        for head in 0..state.slots.len() {
-            let Some(slot) = state.slots[head].take_if(|slot| slot.unheard.is_some()) else {
-                continue;
-            };
-            given_up += 1;
-            let ended = self.finish(state, &memory, head as u16, slot.status, Status::Failed, 0);
-            if let Err(fault) = ended {
-                state.fault.get_or_insert(fault);
+        for head in 0..state.slots.len() as u16 {
+            let slot = &state.slots[usize::from(head)];
+            if slot.as_ref().is_some_and(|slot| slot.unheard.is_some())
+                && let Some(slot) = self.take(state, head)
+            {
+                given_up += 1;
+                let ended = self.finish(state, &memory, head, slot.status, Status::Failed, 0);
+                if let Err(fault) = ended {
+                    state.fault.get_or_insert(fault);
+                }
             }
         }
         given_up

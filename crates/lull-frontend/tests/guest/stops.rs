@@ -98,6 +98,63 @@ fn a_ring_that_breaks_over_its_stop_is_stopped() {
     });
 }
 
+/// A machine one of whose writes is taken, and whose ring cannot be kicked any more.
+async fn kicked_no_more(board: &Rc<Board>) -> (Rc<Memory>, Machine) {
+    let disk = Rc::new(Memory::new(MIB));
+    disk.answers.set(Answers::Held);
+    let mut machine = Machine::connect(board, &disk, Identity::default());
+    machine.introduce(FEATURES).await;
+    let (kick, hears) = std::os::unix::net::UnixStream::pair().unwrap();
+    machine.ring_kicked_by(0, kick.into(), hears.into()).await;
+    machine.ask(0, OUT, 0, DATA, Data::Out(&[1; 512]));
+    machine.kick(0);
+    while disk.held() < 1 {
+        yield_now().await;
+    }
+    machine.kicks_no_more(0);
+    while machine.told.borrow().is_empty() {
+        yield_now().await;
+    }
+    assert!(matches!(machine.told.borrow()[0], Told::Broken { queue: 0, .. }));
+    (disk, machine)
+}
+
+/// [CONN-5] What was taken before its ring could not be kicked any more is answered before a disk ends.
+#[test]
+fn a_closed_disk_waits_for_a_ring_that_cannot_be_kicked() {
+    local(async {
+        let (disk, mut machine) = kicked_no_more(&Board::new()).await;
+        machine.closer.close();
+        a_while().await;
+        assert!(!machine.task.is_finished());
+        disk.release();
+        a_while().await;
+        assert_eq!((machine.used(0).len(), machine.status(DATA)), (1, 0));
+        assert!(machine.task.is_finished());
+    });
+}
+
+/// [CONN-3] Nor does it lose its answer over a stop, where nobody asks it again.
+#[test]
+fn a_ring_that_cannot_be_kicked_is_stopped_when_what_was_taken_is_answered() {
+    local(async {
+        let board = Board::new();
+        board.forgets.set(true);
+        let (disk, mut machine) = kicked_no_more(&board).await;
+        tokio::time::pause();
+        let restarts = async {
+            a_while().await;
+            tokio::time::advance(Duration::from_secs(10)).await;
+            a_while().await;
+            disk.release();
+        };
+        let stop = words(&[0, 0]);
+        let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), restarts);
+        assert_eq!(state.0[4..8], words(&[1]), "it goes on behind it");
+        assert_eq!((machine.used(0).len(), machine.status(DATA)), (1, 0));
+    });
+}
+
 /// [SAFE-11] Nor is a change of a shared disk left to its record, where the next start could but fail it: a monitor that stops
 /// its guest while the target restarts waits for that.
 #[test]

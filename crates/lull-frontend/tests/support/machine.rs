@@ -153,6 +153,12 @@ impl Machine {
     }
 
     pub async fn ring(&mut self, queue: u32) {
+        let kick = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+        self.ring_kicked_by(queue, kick.try_clone().unwrap(), kick).await;
+    }
+
+    /// The same where what the device hears by is another descriptor than what the driver kicks with.
+    pub async fn ring_kicked_by(&mut self, queue: u32, kick: OwnedFd, hears: OwnedFd) {
         let base = u64::from(queue) << 16;
         let board = Rc::clone(&self.board);
         let used = board.memory.load(GUEST + base + 0x3002).unwrap();
@@ -164,10 +170,9 @@ impl Machine {
             place.extend((USER + base + part).to_ne_bytes());
         }
         self.say(9, &place, &[]).await;
-        let new = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
-        let (kick, call) = (new(), new());
+        let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
         let number = u64::from(queue).to_ne_bytes();
-        self.say(12, &number, &[kick.as_fd()]).await;
+        self.say(12, &number, &[hears.as_fd()]).await;
         self.say(13, &number, &[call.as_fd()]).await;
         self.say(18, &words(&[queue, 1]), &[]).await;
         let free = 0;
@@ -263,6 +268,11 @@ impl Machine {
 
     pub fn kick(&self, queue: usize) {
         rustix::io::write(&self.rings[queue].kick, &1u64.to_ne_bytes()).unwrap();
+    }
+
+    /// Nobody can kick any more, and whoever hears kicks finds that out.
+    pub fn kicks_no_more(&mut self, queue: usize) {
+        self.rings[queue].kick = self.rings[queue].call.try_clone().unwrap();
     }
 
     /// Wants to be called from this used index on.
