@@ -29,7 +29,7 @@ const INLET: usize = 256 << 10;
 /// hold the buffers of those who do.
 const UNREAD_LIMIT: usize = 4 << 20;
 /// Bytes within the silence that keep a connection which has memory that others wait for: what takes it longer is
-/// begun again on the next one, when others have had theirs. Fewer than these, not taken yet, are nothing to wait for.
+/// begun again on the next one, when others have had theirs.
 const ENOUGH: u64 = 16 << 10;
 
 /// How long what was said last may take to leave, and the peer to close, once a connection is hung up.
@@ -230,9 +230,9 @@ impl Task {
         }
     }
 
-    /// Whether there are answers that it should take.
+    /// Whether there are answers in memory that it should take.
     fn is_unread(&self) -> bool {
-        self.outlet.queued() as u64 >= ENOUGH
+        self.outlet.has_payloads()
     }
 
     /// Waits for this, and looks meanwhile what the peer takes of its answers; where the wait is not its own, its silence
@@ -462,6 +462,44 @@ mod tests {
         tokio::select! {
             () = task.serve(reader, &never) => panic!("it has ended"),
             ended = outlet.pump(&mut writer) => panic!("{ended:?}"),
+            () = hears => {}
+        }
+    }
+
+    /// [SEC-4] However little it leaves of them: all of the buffer is kept for it.
+    #[tokio::test]
+    async fn a_peer_that_leaves_the_last_of_its_answers_does_not_keep_another_from_their_memory() {
+        let pool = Pool::with_classes(&[(4096, 1)]).unwrap();
+        let (task, mut heard) = connection(pool.clone(), ROUND);
+        let (other, _heard) = connection(pool.clone(), ROUND);
+        let (ours, theirs) = Stream::pair().unwrap();
+        let ((reader, _w), (_r, mut peer)) = (ours.into_split(), theirs.into_split());
+        let (ours, theirs) = Stream::pair().unwrap();
+        let ((waits, _w), (_r, mut waiter)) = (ours.into_split(), theirs.into_split());
+        // Nothing is written: the peer takes no more than it has.
+        task.outlet.push_frame(b"", pool.take(4096).unwrap());
+        waiter.write_all(&asks(OpCode::Write, 4096, Digest::of(&[0; 4096]))).await.unwrap();
+        let mut ping = Vec::new();
+        Message::from(Ping { token: 1 }).encode(Digest::NONE, &mut ping);
+        let hears = async {
+            while pool.waiting() == 0 {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..2 {
+                peer.write_all(&ping).await.unwrap();
+                assert!(matches!(heard.recv().await, Some(Input::Frame { .. })));
+                assert!(!task.gauge.take_pulse(), "whatever it sends");
+            }
+            // It is lost for its silence.
+            task.outlet.abort();
+            while !other.receives.get() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let never = tokio::sync::Notify::new();
+        tokio::select! {
+            () = task.serve(reader, &never) => panic!("it has ended"),
+            () = other.serve(waits, &never) => panic!("the other has ended"),
             () = hears => {}
         }
     }

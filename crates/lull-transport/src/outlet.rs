@@ -39,6 +39,8 @@ struct Inner<B> {
     writing: usize,
     /// The copies in that batch, which are kept until all of it is written.
     writing_copied: usize,
+    /// The payloads in that batch that are not written to their ends yet.
+    writing_payloads: usize,
     /// Bytes that were written, of all time.
     written: u64,
     state: State,
@@ -63,6 +65,7 @@ struct Batch<B> {
     copied: Vec<u8>,
     pieces: VecDeque<Piece<B>>,
     bytes: usize,
+    payloads: usize,
 }
 
 #[derive(Debug)]
@@ -84,6 +87,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
             pending: Batch::new(),
             writing: 0,
             writing_copied: 0,
+            writing_payloads: 0,
             written: 0,
             state: State::Open,
             pump: None,
@@ -126,6 +130,12 @@ impl<B: AsRef<[u8]>> Outlet<B> {
     pub fn copied(&self) -> usize {
         let inner = self.0.borrow();
         inner.pending.copied.len() + inner.writing_copied
+    }
+
+    /// Whether there are payloads of what was pushed that were not written to their ends: each is kept for its last byte.
+    pub fn has_payloads(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.pending.payloads + inner.writing_payloads > 0
     }
 
     /// How many bytes were written, of all time.
@@ -216,7 +226,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
                     return Ok(());
                 };
                 batch.advance(written);
-                self.wrote(written);
+                self.wrote(written, batch.payloads);
             }
             batch.rewind();
             self.0.borrow_mut().writing_copied = 0;
@@ -248,6 +258,7 @@ impl<B: AsRef<[u8]>> Outlet<B> {
                 std::mem::swap(batch, &mut inner.pending);
                 inner.writing = batch.bytes;
                 inner.writing_copied = batch.copied.len();
+                inner.writing_payloads = batch.payloads;
                 return Poll::Ready(Ok(true));
             }
             if inner.state == State::Finishing {
@@ -286,9 +297,11 @@ impl<B: AsRef<[u8]>> Outlet<B> {
         }
     }
 
-    fn wrote(&self, n: usize) {
+    /// So many bytes were written, and so many payloads of their batch are left.
+    fn wrote(&self, n: usize, payloads: usize) {
         let mut inner = self.0.borrow_mut();
         inner.writing -= n;
+        inner.writing_payloads = payloads;
         inner.written += n as u64;
         if inner.below.is_empty() {
             return;
@@ -322,7 +335,7 @@ impl<B> Inner<B> {
 
 impl<B> Batch<B> {
     fn new() -> Self {
-        Batch { copied: Vec::new(), pieces: VecDeque::new(), bytes: 0 }
+        Batch { copied: Vec::new(), pieces: VecDeque::new(), bytes: 0, payloads: 0 }
     }
 }
 
@@ -342,6 +355,7 @@ impl<B: AsRef<[u8]>> Batch<B> {
             && !buffer.as_ref().is_empty()
         {
             self.bytes += buffer.as_ref().len();
+            self.payloads += 1;
             self.pieces.push_back(Piece::Payload { buffer, from: 0 });
         }
     }
@@ -379,7 +393,8 @@ impl<B: AsRef<[u8]>> Batch<B> {
             };
             let length = self.slice(front).len();
             if n >= length {
-                self.pieces.pop_front();
+                let whole = self.pieces.pop_front();
+                self.payloads -= usize::from(matches!(whole, Some(Piece::Payload { .. })));
                 n -= length;
                 continue;
             }
@@ -406,6 +421,7 @@ struct CloseOnDrop<'a, B: AsRef<[u8]>>(&'a Outlet<B>);
 impl<B: AsRef<[u8]>> Drop for CloseOnDrop<'_, B> {
     fn drop(&mut self) {
         self.0.abort();
-        self.0.0.borrow_mut().writing = 0;
+        let mut inner = self.0.0.borrow_mut();
+        (inner.writing, inner.writing_payloads) = (0, 0);
     }
 }

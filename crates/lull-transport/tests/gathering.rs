@@ -55,6 +55,7 @@ fn everything_arrives_in_order_and_the_end_follows() {
         assert!(got == expected);
         pump.await.unwrap().unwrap();
         assert_eq!((outlet.queued(), Rc::strong_count(&alive)), (0, 1));
+        assert!(!outlet.has_payloads());
     });
 }
 
@@ -89,6 +90,7 @@ fn back_pressure_lasts_until_enough_is_written() {
         }
         assert!(!waiting.is_finished());
         assert!(outlet.queued() > 1 << 20);
+        assert!(outlet.has_payloads() && Rc::strong_count(&alive) == 2);
         let mut got = vec![0; 4 << 20];
         far.read_exact(&mut got).await.unwrap();
         waiting.await.unwrap();
@@ -111,6 +113,7 @@ fn a_peer_that_goes_ends_the_pump_and_frees_the_payloads() {
         outlet.below(1).await;
         assert!(!outlet.is_open());
         assert_eq!((outlet.queued(), Rc::strong_count(&alive)), (0, 1));
+        assert!(!outlet.has_payloads());
     });
 }
 
