@@ -46,6 +46,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Where its operator reaches it [default: /run/lull/initiator.sock, or below $XDG_RUNTIME_DIR]
+    ///
+    /// A directory of this or another unix socket that is missing is made, but none above it.
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<AdminAddr>,
     /// rw (alone), rw-shared (beside other rw-shared, each write durable when it is answered) or ro

@@ -32,6 +32,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Where its operator reaches it [default: /run/lull/target.sock, or below $XDG_RUNTIME_DIR]
+    ///
+    /// A directory of this or another unix socket that is missing is made, but none above it.
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<AdminAddr>,
     /// Threads that serve requests, 1 to 255 [default: one for each processor that it may use]
