@@ -61,6 +61,23 @@ impl AdminListener {
         Ok(Self { socket, path: path.to_owned() })
     }
 
+    /// What [`Self::bind`] would say of the path, as far as that is seen without doing it.
+    ///
+    /// # Errors
+    /// What keeps a socket from being there.
+    pub fn look(addr: &AdminAddr) -> Result<(), ListenError> {
+        let Some(dir) = directory(addr) else { return is_there(addr).map(drop) };
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+        let found = std::fs::metadata(dir)
+            .or_else(|_| std::fs::metadata(above.unwrap_or(Path::new("."))))
+            .and_then(|found| match found.is_dir() {
+                true => Ok(()),
+                false => Err(io::ErrorKind::NotADirectory.into()),
+            });
+        found.map_err(|source| ListenError::Directory { addr: addr.clone(), source })?;
+        is_there(addr).map(drop)
+    }
+
     /// A socket that a predecessor listens on, passed to this process.
     ///
     /// # Errors
@@ -111,11 +128,13 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(UnixListener::from(socket))
 }
 
+fn directory(addr: &AdminAddr) -> Option<&Path> {
+    addr.path().parent().filter(|dir| !dir.as_os_str().is_empty())
+}
+
 fn make_directory(addr: &AdminAddr) -> Result<(), ListenError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let Some(dir) = addr.path().parent().filter(|dir| !dir.as_os_str().is_empty()) else {
-        return Ok(());
-    };
+    let Some(dir) = directory(addr) else { return Ok(()) };
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => Ok(()),
         Err(_) if dir.is_dir() => Ok(()),
@@ -123,16 +142,21 @@ fn make_directory(addr: &AdminAddr) -> Result<(), ListenError> {
     }
 }
 
-fn remove_stale(addr: &AdminAddr) -> Result<(), ListenError> {
+/// Whether there is a socket.
+fn is_there(addr: &AdminAddr) -> Result<bool, ListenError> {
     use std::os::unix::fs::FileTypeExt as _;
-    let system = |source| ListenError::System { addr: addr.clone(), source };
     match std::fs::symlink_metadata(addr.path()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(system(error)),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(ListenError::NotASocket(addr.clone()));
-        }
-        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(ListenError::System { addr: addr.clone(), source }),
+        Ok(found) if !found.file_type().is_socket() => Err(ListenError::NotASocket(addr.clone())),
+        Ok(_) => Ok(true),
+    }
+}
+
+fn remove_stale(addr: &AdminAddr) -> Result<(), ListenError> {
+    let system = |source| ListenError::System { addr: addr.clone(), source };
+    if !is_there(addr)? {
+        return Ok(());
     }
     match UnixStream::connect(addr.path()) {
         Ok(_) => Err(ListenError::InUse(addr.clone())),

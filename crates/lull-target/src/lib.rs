@@ -39,5 +39,5 @@ mod waiting;
 
 pub use adopt::adopt;
 pub use config::{Config, ResourceConfig};
-pub use life::{RunError, look, run};
+pub use life::{RunError, look, look_around, run};
 pub use store::{StoreError, Used, has_state, histories, status as stored_status};

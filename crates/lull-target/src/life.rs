@@ -12,9 +12,10 @@ use crate::threads::Threads;
 use crate::upstream;
 use crate::waiting::{Rested, WaitingRoom};
 use crate::{Config, ResourceConfig, knock, sharers, store};
-use lull_admin::{AdminServer, CALLS_QUEUED, Call, HostWatch, Moment};
+use lull_admin::{AdminListener, AdminServer, CALLS_QUEUED, Call, HostWatch, Moment};
 use lull_block::OpenError;
 use lull_proto::target::{self, Target};
+use lull_transport::Listener;
 use lull_transport::handover::{Predecessor, Successor, SuccessorError};
 use lull_wire::messages::Name;
 use lull_wire::{InstanceId, RestartId};
@@ -253,6 +254,15 @@ pub fn look(resource: &ResourceConfig, used: &Used) -> Result<(), RunError> {
     };
     // A block device that its owner uses is not asked here what it is.
     used.fits(resource, &resource.backend.to_string(), None, found.size)
+}
+
+/// What a start would say of the places that a target needs beside its media, as far as that is seen without taking them.
+pub fn look_around(config: &Config) -> Vec<RunError> {
+    let state = store::look(&config.state_dir).err().map(RunError::from);
+    let admin = AdminListener::look(&config.admin).err().map(SocketError::from);
+    let sockets = config.listen.iter().chain(&config.nbd);
+    let sockets = sockets.filter_map(|addr| Listener::look(addr).err().map(SocketError::from));
+    state.into_iter().chain(admin.into_iter().chain(sockets).map(RunError::from)).collect()
 }
 
 /// One life: it takes media and state, serves, and lets go of everything.

@@ -89,6 +89,23 @@ impl Listener {
         }
     }
 
+    /// What listening on `addr` would say, as far as that is seen without doing it: of a path, that it cannot be a socket's.
+    ///
+    /// # Errors
+    /// What keeps a socket from being there.
+    pub fn look(addr: &Addr) -> Result<(), BindError> {
+        let Addr::Unix(path) = addr else { return Ok(()) };
+        let io = |source| BindError::Io { addr: addr.clone(), source };
+        let directory = directory(path);
+        // The last component is made.
+        let found =
+            std::fs::metadata(directory).or_else(|_| std::fs::metadata(self::directory(directory)));
+        match found.map_err(io)?.is_dir() {
+            true => is_for_a_socket(addr, path),
+            false => Err(io(io::ErrorKind::NotADirectory.into())),
+        }
+    }
+
     /// Goes on with a listening socket that another process opened for `addr`.
     pub fn from_fd(addr: &Addr, fd: OwnedFd) -> Result<Listener, BindError> {
         let io = |source: io::Error| BindError::Io { addr: addr.clone(), source };
@@ -255,10 +272,7 @@ async fn bind_unix(addr: &Addr, path: &Path) -> Result<UnixListener, BindError> 
     match net::bind(&socket, &name) {
         Ok(()) => {}
         Err(rustix::io::Errno::ADDRINUSE) => {
-            let kind = std::fs::symlink_metadata(path).map_err(io)?.file_type();
-            if !kind.is_socket() {
-                return Err(BindError::NotASocket { addr: addr.clone() });
-            }
+            is_for_a_socket(addr, path)?;
             let probe = fresh().map_err(|e| io(e.into()))?;
             match net::connect(&probe, &name) {
                 Err(rustix::io::Errno::CONNREFUSED) => {}
@@ -278,6 +292,21 @@ async fn bind_unix(addr: &Addr, path: &Path) -> Result<UnixListener, BindError> 
     }
     net::listen(&socket, BACKLOG).map_err(|e| io(e.into()))?;
     UnixListener::from_std(socket.into()).map_err(io)
+}
+
+/// Whether there is nothing at a path that would have to make room for a socket, but for another socket.
+fn is_for_a_socket(addr: &Addr, path: &Path) -> Result<(), BindError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(BindError::NotASocket { addr: addr.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// What somebody may do who cannot listen on `addr`.
@@ -312,10 +341,7 @@ fn holder(probe: &OwnedFd) -> String {
 }
 
 async fn lock_directory(path: &Path) -> io::Result<std::fs::File> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory(path);
     // As for the admin socket: its last component is made, a longer path is more likely a mistake.
     // Where it cannot be made, opening it says why.
     let _ = std::fs::create_dir(directory);

@@ -173,3 +173,30 @@ fn a_medium_that_is_not_there_is_told_as_a_start_would_and_is_no_mistake_of_the_
     assert!(err.contains("size=") && !err.contains("db1: "), "the next step: {err}");
     assert!(err.contains("db2: ") && err.lines().count() == 3, "{err}");
 }
+
+#[test]
+fn a_place_that_cannot_be_had_is_told_as_a_start_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let places = |state: &str, one: &str, other: &str| {
+        let (state, one, other) = (path(state), path(one), path(other));
+        let text = target(&format!(
+            "state = \"{state}\"\nadmin = \"unix:{one}\"\nlisten = [\"unix:{one}.2\"]\n\
+             nbd = [\"unix:{other}\"]"
+        ));
+        let mut lull: Command = assert_cmd::cargo::cargo_bin_cmd!("lull");
+        let output = lull.args(["check", "-"]).write_stdin(text).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{err}");
+        err
+    };
+    let err = places("file/state", "none/above/t.sock", "file");
+    assert!(err.contains("cannot use the state directory"), "{err}");
+    assert!(err.contains("cannot make the directory of unix:"), "{err}");
+    assert!(err.contains("above/t.sock.2: No such file"), "{err}");
+    assert!(err.contains("/file: the path exists and is not a socket"), "{err}");
+    let err = places("state", "made/t.sock", "n.sock");
+    assert!(!err.contains(&path("")), "what a start makes is not missing: {err}");
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() == 1, "nothing is made");
+}

@@ -158,11 +158,20 @@ fn next_step(dir: &Path, source: &io::Error) -> &'static str {
 }
 
 fn make_directory(dir: &Path) -> Result<(), StoreError> {
+    look(dir)?;
     let unusable = |source| StoreError::Directory { dir: dir.to_owned(), source };
-    if dir.exists() && !dir.is_dir() {
-        return Err(unusable(io::ErrorKind::NotADirectory.into()));
-    }
     std::fs::create_dir_all(dir).map_err(unusable)
+}
+
+/// What a start would say of a state directory, as far as that is seen without making it.
+pub(crate) fn look(dir: &Path) -> Result<(), StoreError> {
+    match dir.ancestors().find(|at| at.exists()) {
+        Some(there) if !there.is_dir() => {
+            let source = io::ErrorKind::NotADirectory.into();
+            Err(StoreError::Directory { dir: dir.to_owned(), source })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Makes a new database under its name only when it is whole, so that what has the name is never half of one.

@@ -15,13 +15,13 @@ pub struct Args {
     /// `-` is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Do not look at the media that are shared: a unit starts the daemon next, which says it itself, and a disk that is away
-    /// keeps nobody else waiting
+    /// Look at the file alone, not at media, sockets and state directory: a unit starts the daemon next, which says it itself,
+    /// and a disk that is away keeps nobody else waiting
     #[arg(long)]
     pub no_media: bool,
 }
 
-/// Says what the file means, or everything that is wrong in it; and of what is shared, what is not there on this host.
+/// Says what the file means, or everything that is wrong in it; and of what a target needs, what is not there on this host.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let piped = args.file == Path::new("-");
     let (name, config) = if piped {
@@ -41,11 +41,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     eprintln!("{name}: good: {}", parts.join("; "));
     let Some(target) = config.target.filter(|_| !args.no_media) else { return Ok(()) };
     let used = Used::stored(&target.state_dir);
-    for resource in target::daemon_config(target)?.resources {
-        // It may be written for another host, or before the disk is there: that is no mistake in it.
-        if let Err(why) = lull_target::look(&resource, &used) {
-            eprintln!("  not to be started here as it is: {why}");
-        }
+    let config = target::daemon_config(target)?;
+    let media = config.resources.iter().filter_map(|one| lull_target::look(one, &used).err());
+    // It may be written for another host, or before the disk is there: that is no mistake in it.
+    for why in lull_target::look_around(&config).into_iter().chain(media) {
+        eprintln!("  not to be started here as it is: {why}");
     }
     Ok(())
 }
