@@ -244,6 +244,9 @@ fn who_may_only_read_is_told_so() {
     let web = world.initiator("web1").uses(Use::of(&target, "db1")).start();
     assert_eq!(web.attachment().access, Access::Ro);
     assert!(web.log().contains("only read"), "{}", web.log());
+    let status = target.status();
+    assert_eq!(status.initiators[0].access, Access::Ro);
+    assert_eq!(status.resources[0].held_by, ["web1 ro"]);
 }
 
 /// [SAFE-9]

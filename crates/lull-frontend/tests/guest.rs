@@ -296,7 +296,7 @@ fn a_change_that_was_in_flight_fails_where_others_write_too() {
         while dead.held() < 2 {
             yield_now().await;
         }
-        assert_eq!(first.unrecorded.count(), 1, "[INIT-1] whoever goes on could but fail it");
+        assert_eq!(first.asked_once.count(), 1, "[INIT-1] whoever goes on could but fail it");
         drop(machine);
         let disk = Rc::new(Memory::new(MIB));
         let mut machine = Machine::connect(&board, &disk, next);

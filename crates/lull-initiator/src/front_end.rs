@@ -13,7 +13,7 @@ use lull_frontend::fuse::Channel;
 use lull_frontend::nbd::{
     self, Closer, Device, Exports, Limits, Op, OpenRefused, Parted, Resumed, ServeEnd, Stage, Uri,
 };
-use lull_frontend::vhost_user::Unrecorded;
+use lull_frontend::vhost_user::AskedOnce;
 use lull_proto::geometry::Geometry;
 use lull_proto::initiator::Ask;
 use lull_transport::{Addr, Listener, Stream};
@@ -59,7 +59,7 @@ pub struct Face {
     file: RefCell<Option<Rc<Channel>>>,
     grown: Rc<Notify>,
     /// Guests' requests that nobody asks again.
-    unrecorded: Unrecorded,
+    asked_once: AskedOnce,
     /// What an earlier life left, until it is opened.
     pub inherited: RefCell<Inherited>,
     /// What the kernel's NBD waits on until it is opened.
@@ -125,8 +125,8 @@ impl Face {
     }
 
     /// Guests' requests that nobody asks again.
-    pub fn unrecorded(&self) -> &Unrecorded {
-        &self.unrecorded
+    pub fn asked_once(&self) -> &AskedOnce {
+        &self.asked_once
     }
 
     /// Somebody who was taken has left.

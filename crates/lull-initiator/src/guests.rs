@@ -47,8 +47,8 @@ impl Guests {
         let grown = Rc::clone(attachment.face.grown());
         // [SAFE-11] As for every consumer of an earlier life: others may have written the same since.
         let asks_once = attachment.config().access == Access::RwShared;
-        let unrecorded = attachment.face.unrecorded().clone();
-        let identity = Identity { serial, asks_once, grown, unrecorded, ..Identity::default() };
+        let asked_once = attachment.face.asked_once().clone();
+        let identity = Identity { serial, asks_once, grown, asked_once, ..Identity::default() };
         Ok(Self { listener, identity })
     }
 

@@ -155,6 +155,12 @@ impl Ledger {
         }
     }
 
+    /// Who has something to send again over which nobody else may write before that.
+    pub fn doubted(&self) -> impl Iterator<Item = AttachmentId> {
+        let doubted = self.sharers.iter().filter(|(_, sharer)| !sharer.doubtful.is_empty());
+        doubted.map(|(attachment, _)| *attachment)
+    }
+
     /// These stand in nobody's way any more.
     fn strike(
         &mut self,

@@ -18,7 +18,7 @@ mod boot;
 mod drawing;
 mod refusals;
 mod storage;
-mod strangers;
+pub mod strangers;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -203,9 +203,12 @@ impl Chronicle {
         self.record()
     }
 
-    /// The clean record taken back [PAUSE-6].
+    /// The clean record taken back [PAUSE-6]; asked for again where it could not be stored, as the same phase.
     pub fn revoked(&mut self, now: MonoTime) -> RestartRecord {
-        self.phase(now, RestartPhase::Settling, "the restart is being given up");
+        let last = self.current.as_ref().and_then(|record| record.phases.last());
+        if last.is_none_or(|last| last.phase != RestartPhase::Settling) {
+            self.phase(now, RestartPhase::Settling, "the restart is being given up");
+        }
         self.record()
     }
 

@@ -485,7 +485,8 @@ impl Daemon {
                 });
                 match accepted {
                     Ok((socket, peer, admitted)) => {
-                        match door.check(&peer, admitted, daemon.threads.load()) {
+                        let load = daemon.threads.load();
+                        match door.check(daemon.clock.now(), &peer, admitted, load) {
                             Ok(()) => take(socket, peer),
                             Err(Some(line)) => tracing::warn!("{line}"),
                             Err(None) => {}

@@ -108,6 +108,12 @@ impl Sharers {
         lock(&self.inner).ledger.waiting()
     }
 
+    /// Who is away, and has changes to send again over which nobody else may write before that.
+    pub fn away(&self) -> Vec<AttachmentId> {
+        let inner = lock(&self.inner);
+        inner.ledger.doubted().filter(|sharer| !inner.bells.contains_key(sharer)).collect()
+    }
+
     /// Who lost its place for good sends nothing again.
     pub fn leave(&self, attachment: AttachmentId) -> ToStore {
         self.with(|inner| inner.ledger.leave(attachment)).1

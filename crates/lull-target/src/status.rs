@@ -8,11 +8,11 @@ use lull_admin::{
     SessionStatus, Status, TargetPhase, TargetStatus, Wait,
 };
 use lull_proto::target::{
-    self, Holder, OnTimeout, Phase, Progress, Question, ResourceIndex, Row, RowState, Seat,
+    self, Entry, Holder, OnTimeout, Phase, Progress, Question, ResourceIndex, Row, RowState, Seat,
     SessionState,
 };
 use lull_proto::{MonoTime, Never};
-use lull_wire::AttachmentId;
+use lull_wire::{AttachmentId, Features};
 use std::time::Duration;
 
 impl Daemon {
@@ -122,7 +122,8 @@ impl Daemon {
     fn resources(&self, core: &Core, now: MonoTime) -> Vec<ResourceStatus> {
         let mut held_by = vec![Vec::new(); self.shared.len()];
         for Seat { entry, .. } in core.machine.seats() {
-            held_by[entry.resource.0].push(format!("{} {}", entry.node, access(entry.access)));
+            let access = granted(core, entry);
+            held_by[entry.resource.0].push(format!("{} {access}", entry.node));
         }
         let known = core.machine.resources().iter().zip(self.shared.iter()).zip(held_by);
         known
@@ -142,17 +143,10 @@ impl Daemon {
                 missed: core.missed.get(&ResourceIndex(place)).map_or(0, |(count, _)| *count),
                 last_missed: core.missed.get(&ResourceIndex(place)).map(|(_, last)| last.clone()),
                 faulted: lost_above(core, place),
-                waits_for: self.closed(core, resource).or_else(|| {
-                    shared.backend.waiting().map(|waiting| Wait {
-                        for_whom: waiting.for_whom,
-                        what: waiting.what,
-                        since: self
-                            .clock
-                            .unix_ms(now)
-                            .saturating_sub(waiting.elapsed.as_millis() as u64),
-                        ..Wait::default()
-                    })
-                }),
+                waits_for: self
+                    .closed(core, resource)
+                    .or_else(|| self.below(shared, now))
+                    .or_else(|| self.doubted(core, shared)),
             })
             .collect()
     }
@@ -177,6 +171,31 @@ impl Daemon {
         })
     }
 
+    /// Whom a resource waits for that rests on somebody else's.
+    fn below(&self, shared: &Shared, now: MonoTime) -> Option<Wait> {
+        let waiting = shared.backend.waiting()?;
+        let elapsed = waiting.elapsed.as_millis() as u64;
+        Some(Wait {
+            for_whom: waiting.for_whom,
+            what: waiting.what,
+            since: self.clock.unix_ms(now).saturating_sub(elapsed),
+            ..Wait::default()
+        })
+    }
+
+    /// Sharers that are away with something to send again, over which the others cannot write until then [SAFE-11].
+    fn doubted(&self, core: &Core, shared: &Shared) -> Option<Wait> {
+        let away = shared.sharers.away();
+        let seats = || core.machine.seats().filter(|seat| away.contains(&seat.entry.attachment));
+        let names: Vec<_> = seats().map(|seat| seat.entry.node.to_string()).collect();
+        Some(Wait {
+            since: self.clock.unix_ms(seats().map(|seat| seat.since).min()?),
+            for_whom: names.join(", "),
+            what: "send again what was not executed".to_owned(),
+            ..Wait::default()
+        })
+    }
+
     /// The clients without an agent.
     pub(crate) fn agentless(&self, core: &Core) -> Vec<AgentlessStatus> {
         let status = |agent: &Agent| AgentlessStatus {
@@ -197,7 +216,7 @@ impl Daemon {
             initiator: entry.node.to_string(),
             attachment: resource.clone(),
             resource,
-            access: access(entry.access),
+            access: granted(core, entry),
             phase: SessionPhase::Lost,
             since: self.clock.unix_ms(seat.since),
             epoch: entry.epoch.0,
@@ -304,9 +323,10 @@ impl Daemon {
         };
         let waits = |late: NotReady| Wait {
             for_whom: late.initiator,
-            what: match pausing {
-                true => format!("complete the pause ({})", late.because),
-                false => format!("make \"{}\" durable ({})", late.attachment, late.because),
+            what: match (pausing, &*late.attachment) {
+                (true, _) => format!("complete the pause ({})", late.because),
+                (false, "") => format!("write its state ({})", late.because),
+                (false, disk) => format!("make \"{disk}\" durable ({})", late.because),
             },
             since: record.started,
             deadline: deadline.map(|until| self.clock.unix_ms(until)),
@@ -408,10 +428,21 @@ fn pause_deadline(core: &Core) -> Option<MonoTime> {
 }
 
 /// What follows the pause timer.
+/// What an initiator may do: who asked to write reads where the resource is read-only by itself.
+fn granted(core: &Core, entry: &Entry) -> Access {
+    match core.machine.resources()[entry.resource.0].geometry.features.has(Features::READ_ONLY) {
+        true => Access::Ro,
+        false => access(entry.access),
+    }
+}
+
 fn at_pause_end(core: &Core) -> &'static str {
     let phase = core.machine.phase();
     let Some(restart) = phase.restart() else { return "" };
     let asked = matches!(phase.question(), Some(Question::Open(_)));
+    if matches!(phase, Phase::Revoking { .. }) {
+        return "try again";
+    }
     match (restart.order.unstoppable, asked, restart.order.on_timeout) {
         // Nobody is paused yet: it is given up, whatever the choice is.
         (false, ..) if matches!(phase, Phase::Intending { .. }) => "abort the restart",

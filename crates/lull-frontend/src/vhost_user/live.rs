@@ -32,7 +32,7 @@ pub struct Shared {
     /// What changes the disk and was in flight is not asked again.
     pub asks_once: bool,
     /// Requests that nobody asks again.
-    pub unrecorded: Unrecorded,
+    pub asked_once: AskedOnce,
     /// What closes all of them.
     pub closer: Closer,
 }
@@ -40,9 +40,9 @@ pub struct Shared {
 /// Requests of guests that nobody asks again, since their monitors keep no record of them, or since they change a disk that others
 /// change too [SAFE-11].
 #[derive(Debug, Clone, Default)]
-pub struct Unrecorded(Rc<Cell<usize>>);
+pub struct AskedOnce(Rc<Cell<usize>>);
 
-impl Unrecorded {
+impl AskedOnce {
     /// How many are taken and can still be answered.
     pub fn count(&self) -> usize {
         self.0.get()
@@ -57,7 +57,7 @@ impl Unrecorded {
 /// One of them, until it is answered, its ring ends, or is broken in the middle of it: that one waits for a reset, whoever serves
 /// it.
 #[derive(Debug)]
-struct Unheard(Unrecorded);
+struct Unheard(AskedOnce);
 
 impl Drop for Unheard {
     fn drop(&mut self) {
@@ -310,7 +310,7 @@ impl Live {
                 let several = data.is_some() && length > most;
                 let _halfway = several.then(|| self.halfway());
                 let is_lost = state.track.is_none() || self.shared.asks_once && op.is_change();
-                let unheard = is_lost.then(|| self.shared.unrecorded.one());
+                let unheard = is_lost.then(|| self.shared.asked_once.one());
                 let (done, part) = (0, 0);
                 let slot = Slot { op, offset, length, done, part, data, status, _halfway, unheard };
                 self.under_way.set(self.under_way.get() + 1);

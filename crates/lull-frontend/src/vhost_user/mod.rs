@@ -25,6 +25,6 @@ mod socket;
 pub mod wire;
 
 pub(crate) use live::Duty;
-pub use live::{Past, Unrecorded};
+pub use live::{AskedOnce, Past};
 pub use request::SERIAL;
 pub use serve::{Identity, MOST_QUEUES, ServeEnd, Told, serve};

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use vhost::vhost_user::message::{BackendReq, VhostUserProtocolFeatures};
 
 use super::config::{Features, WRITEBACK, space};
-use super::live::{Live, Past, Shared, Unrecorded};
+use super::live::{AskedOnce, Live, Past, Shared};
 use super::memory::{Fault, Memory};
 use super::queue::{Beginning, Tasks};
 use super::record::{self, Record};
@@ -109,7 +109,7 @@ pub struct Identity {
     /// Notified when the device has grown.
     pub grown: Rc<Notify>,
     /// Requests that nobody asks again.
-    pub unrecorded: Unrecorded,
+    pub asked_once: AskedOnce,
 }
 
 /// Serves one connection until its monitor or `closer` closes it.
@@ -133,7 +133,7 @@ pub async fn serve<D: Device + 'static>(
         serial: identity.serial,
         past: identity.past,
         asks_once: identity.asks_once,
-        unrecorded: identity.unrecorded,
+        asked_once: identity.asked_once,
         closer,
     };
     let mut guest = Guest {

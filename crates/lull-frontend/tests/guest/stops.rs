@@ -11,7 +11,7 @@ fn a_ring_without_a_record_is_stopped_in_the_end() {
         board.forgets.set(true);
         let identity = Identity::default();
         let (disk, mut machine) = held(&board, identity.clone()).await;
-        assert_eq!(identity.unrecorded.count(), 1, "[INIT-1] nobody would ask it again");
+        assert_eq!(identity.asked_once.count(), 1, "[INIT-1] nobody would ask it again");
         tokio::time::pause();
         let time_passes = async {
             for _ in 0..10 {
@@ -23,7 +23,7 @@ fn a_ring_without_a_record_is_stopped_in_the_end() {
         let (state, ()) = tokio::join!(machine.get(11, &stop, &[]), time_passes);
         assert_eq!(state.0[4..8], words(&[1]), "it goes on behind it");
         assert_eq!(machine.used(0).len(), 1);
-        assert_eq!((machine.status(DATA), identity.unrecorded.count()), (1, 0));
+        assert_eq!((machine.status(DATA), identity.asked_once.count()), (1, 0));
         let told = machine.told.take();
         let [Told::Stops { requests: 1, .. }, Told::GivenUp { requests: 1, .. }] = &told[..] else {
             panic!("{told:?}");
@@ -71,10 +71,10 @@ fn a_ring_that_makes_no_sense_keeps_nobody_from_leaving() {
             yield_now().await;
         }
         assert!(matches!(machine.told.borrow()[0], Told::Broken { queue: 0, .. }));
-        assert_eq!(identity.unrecorded.count(), 1, "the write is under way");
+        assert_eq!(identity.asked_once.count(), 1, "the write is under way");
         disk.release();
         assert_eq!(machine.wait_used(0, 1).await.len(), 1);
-        assert_eq!((machine.status(DATA), identity.unrecorded.count()), (0, 0));
+        assert_eq!((machine.status(DATA), identity.asked_once.count()), (0, 0));
     });
 }
 
@@ -196,10 +196,10 @@ fn a_ring_that_breaks_in_the_middle_of_a_request_keeps_nobody_from_leaving() {
         while machine.told.borrow().is_empty() {
             yield_now().await;
         }
-        assert_eq!(identity.unrecorded.count(), 1, "its first part is under way");
+        assert_eq!(identity.asked_once.count(), 1, "its first part is under way");
         disk.release();
         a_while().await;
-        assert_eq!((disk.ops.borrow().len(), identity.unrecorded.count()), (1, 0));
+        assert_eq!((disk.ops.borrow().len(), identity.asked_once.count()), (1, 0));
     });
 }
 

@@ -83,12 +83,12 @@ impl Attachment {
         let is_sent = left.is_some_and(|left| !left.sent.is_empty());
         // What a guest was not answered is not handed over, and on its monitor's record it does not say whether it was sent.
         let unanswered = self.config().access == Access::RwShared
-            && (is_sent || self.face.unrecorded().count() > 0);
+            && (is_sent || self.face.asked_once().count() > 0);
         // [SAFE-11] Another life has other numbers, by which nobody would know a repeated request.
         if unanswered {
             return Some("has unanswered requests, which other sharers may overtake".to_owned());
         }
-        if self.face.unrecorded().count() > 0 {
+        if self.face.asked_once().count() > 0 {
             return Some(
                 "has requests of a virtual machine whose monitor keeps no record of them"
                     .to_owned(),

@@ -143,10 +143,12 @@ fn nobody_changes_what_was_given_back_before_it_was_sent_again() {
     ledger.done((A, number(1)), 0, StatusCode::NotExecuted);
     assert_eq!((ledger.take_ready(), ledger.take_back()), (vec![], vec![(B, number(1))]));
     assert_eq!(admit(&mut ledger, B, 1, 2), back, "it comes too early");
+    assert_eq!(ledger.doubted().collect::<Vec<_>>(), [A], "it is named");
     assert_eq!(admit(&mut ledger, B, 2, 20), Verdict::Run, "elsewhere");
     assert_eq!(admit(&mut ledger, A, 2, 0), Verdict::Run, "its own initiator knows the order");
     ledger.done((A, number(2)), 0, StatusCode::Done);
     assert_eq!(admit(&mut ledger, A, 1, 0), Verdict::Run, "it is sent again");
+    assert_eq!(ledger.doubted().count(), 0);
     assert_eq!(admit(&mut ledger, B, 1, 2), Verdict::Wait);
     ledger.done((A, number(1)), 0, StatusCode::Done);
     assert_eq!(admit(&mut ledger, A, 1, 0), Verdict::Repeat(StatusCode::Done), "and known");

@@ -108,6 +108,19 @@ fn a_revoked_clean_record_is_no_way_down() {
     }
 }
 
+/// A clean record that cannot be taken back for hours, since the state's disk is full, is one phase.
+#[test]
+fn a_record_that_is_revoked_again_and_again_does_not_grow() {
+    let mut desk = desk();
+    desk.chronicle.begin(NOW, 7, RestartKind::Stop, "an end", &machine(), &["db1".to_owned()]);
+    desk.chronicle.clean(NOW);
+    let first = desk.chronicle.revoked(NOW);
+    let told = desk.chronicle.feed(None).recent.len();
+    let again = (0..100).map(|_| desk.chronicle.revoked(NOW)).last().unwrap();
+    assert_eq!(again.phases.len(), first.phases.len());
+    assert_eq!(desk.chronicle.feed(None).recent.len(), told);
+}
+
 /// [TIMER-5] A restart names each backend whose flush it has not seen the end of, and the node whose state is not written.
 #[test]
 fn a_backend_that_is_not_flushed_is_named() {

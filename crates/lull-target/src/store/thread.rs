@@ -12,9 +12,11 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long a life that ends waits for its last changes to be stored. Its users are disconnected already.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// A change of the state.
 #[derive(Debug)]
@@ -47,11 +49,14 @@ enum Job {
     Histories(oneshot::Sender<Vec<RestartRecord>>),
 }
 
-/// A handle on the thread. Dropping it waits until everything asked for is committed and the database is closed.
+/// A handle on the thread. Dropping it waits until everything asked for is committed and the database is closed, or, where
+/// the state directory hangs, for [`LAST_WAIT`]: what was asked for then is in nobody's record, and the database stays locked
+/// until the thread or the process is gone.
 pub struct Store {
     health: Arc<Health>,
     jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    /// Nothing comes from it; it closes with the database.
+    closed: mpsc::Receiver<()>,
 }
 
 impl Store {
@@ -79,9 +84,13 @@ impl Store {
         let (jobs, queue) = mpsc::channel();
         let health = Arc::new(Health { clock, state: Mutex::default() });
         let theirs = Arc::clone(&health);
-        let work = move || run(Home { database: Some(database), reopen }, &queue, &theirs, done);
-        let thread = std::thread::Builder::new().name("lull-state".into()).spawn(work)?;
-        Ok(Self { health, jobs: Some(jobs), thread: Some(thread) })
+        let (open, closed) = mpsc::channel();
+        let work = move || {
+            let _open: mpsc::Sender<()> = open;
+            run(Home { database: Some(database), reopen }, &queue, &theirs, done);
+        };
+        std::thread::Builder::new().name("lull-state".into()).spawn(work)?;
+        Ok(Self { health, jobs: Some(jobs), closed })
     }
 
     /// Why the state cannot be written, and since when; none: the last commit succeeded, and none is under way for long.
@@ -113,8 +122,11 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Err(RecvTimeoutError::Timeout) = self.closed.recv_timeout(LAST_WAIT) {
+            let waited = LAST_WAIT.as_secs();
+            tracing::error!(
+                "the state directory hangs; its last changes are given up after {waited} s"
+            );
         }
     }
 }
@@ -399,6 +411,24 @@ mod tests {
             Ok(())
         });
         assert!(done.is_ok() && health.fault(after(6)).is_none());
+    }
+
+    /// [PAUSE-10] [TIMER-5] A state directory that hangs for ever keeps no target from ending.
+    #[test]
+    fn a_thread_that_hangs_is_waited_for_no_longer_than_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, _) = super::super::open(dir.path()).unwrap();
+        let (release, hangs) = mpsc::channel::<()>();
+        let done = move |_| {
+            let _ = hangs.recv();
+        };
+        let clock = Clock::start();
+        let store = Store::start(database, dir.path(), clock, done).unwrap();
+        store.commit(Some(Ticket(1)), Vec::new());
+        let began = clock.now();
+        drop(store);
+        assert!(clock.now().since(began) >= LAST_WAIT);
+        drop(release);
     }
 
     /// [PAUSE-10] [TIMER-5] It is not over, and begins anew, with each small commit that a full disk has room for.
