@@ -24,8 +24,9 @@ const MOST_QUEUED: usize = 64 * 1024;
 /// for room and says a few times a second that it lives. No other has reason to say more. Replies are not counted: a
 /// target may wait for them to be read before it reads on.
 const MOST_UNANSWERED: u32 = 64 * 1024;
-/// Bytes: more than what so many messages are answered.
-const TAKEN: u64 = 4 * 1024 * 1024;
+/// Bytes: more than what so many messages are answered, of which the longest is PAUSE COMPLETE, 80 bytes.
+const TAKEN: u64 = 8 * 1024 * 1024;
+const _: () = assert!(TAKEN > MOST_UNANSWERED as u64 * 80);
 
 /// Why a connection is over.
 #[derive(Debug)]

@@ -427,7 +427,6 @@ fn pause_deadline(core: &Core) -> Option<MonoTime> {
     core.machine.phase().question().map(Question::until)
 }
 
-/// What follows the pause timer.
 /// What an initiator may do: who asked to write reads where the resource is read-only by itself.
 fn granted(core: &Core, entry: &Entry) -> Access {
     match core.machine.resources()[entry.resource.0].geometry.features.has(Features::READ_ONLY) {
@@ -436,14 +435,14 @@ fn granted(core: &Core, entry: &Entry) -> Access {
     }
 }
 
+/// What follows the pause timer.
 fn at_pause_end(core: &Core) -> &'static str {
     let phase = core.machine.phase();
     let Some(restart) = phase.restart() else { return "" };
     let asked = matches!(phase.question(), Some(Question::Open(_)));
-    if matches!(phase, Phase::Revoking { .. }) {
-        return "try again";
-    }
     match (restart.order.unstoppable, asked, restart.order.on_timeout) {
+        // Its clean record is taken back, whatever the choice is.
+        _ if matches!(phase, Phase::Revoking { .. }) => "try again",
         // Nobody is paused yet: it is given up, whatever the choice is.
         (false, ..) if matches!(phase, Phase::Intending { .. }) => "abort the restart",
         (true, _, _) | (_, false, OnTimeout::Proceed) => "proceed without it",
