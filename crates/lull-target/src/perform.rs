@@ -1,6 +1,6 @@
 //! The one place where what the machine says becomes input and output.
 
-use crate::daemon::{Core, Daemon, Input};
+use crate::daemon::{Core, Daemon, Input, Plan};
 use crate::executor::{Executor, ended_by};
 use crate::lane::Terms;
 use crate::local::Command;
@@ -56,6 +56,9 @@ impl Daemon {
             }
             Action::Down { restart: _ } => {
                 core.chronicle.down(now, self.threads.last_answer(), &core.store);
+                if core.plan != Plan::Stop {
+                    core.store.bequeath();
+                }
                 core.down = true;
             }
             Action::Report(report) => {

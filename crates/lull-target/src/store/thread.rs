@@ -9,6 +9,7 @@ use lull_proto::target::Ticket;
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,9 @@ use tokio::sync::oneshot;
 
 /// How long a life that ends waits for its last changes to be stored. Its users are disconnected already.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How long where somebody opens the database next: a lock that is left behind would turn them away, and a state directory
+/// that is slow is worth waiting for.
+const HEIRS_WAIT: Duration = Duration::from_secs(60);
 
 /// A change of the state.
 #[derive(Debug)]
@@ -50,10 +54,11 @@ enum Job {
 }
 
 /// A handle on the thread. Dropping it waits until everything asked for is committed and the database is closed, or, where
-/// the state directory hangs, for [`LAST_WAIT`]: what was asked for then is in nobody's record, and the database stays locked
-/// until the thread or the process is gone.
+/// the state directory hangs, for [`LAST_WAIT`], and for [`HEIRS_WAIT`] where [`Store::bequeath`] was called: what was asked
+/// for then is in nobody's record, and the database stays locked until the thread or the process is gone.
 pub struct Store {
     health: Arc<Health>,
+    last_wait: Cell<Duration>,
     jobs: Option<mpsc::Sender<Job>>,
     /// Nothing comes from it; it closes with the database.
     closed: mpsc::Receiver<()>,
@@ -90,7 +95,7 @@ impl Store {
             run(Home { database: Some(database), reopen }, &queue, &theirs, done);
         };
         std::thread::Builder::new().name("lull-state".into()).spawn(work)?;
-        Ok(Self { health, jobs: Some(jobs), closed })
+        Ok(Self { health, last_wait: Cell::new(LAST_WAIT), jobs: Some(jobs), closed })
     }
 
     /// Why the state cannot be written, and since when; none: the last commit succeeded, and none is under way for long.
@@ -110,6 +115,11 @@ impl Store {
         answer
     }
 
+    /// Another life, in this process or in its successor, opens the database when this handle is dropped.
+    pub fn bequeath(&self) {
+        self.last_wait.set(HEIRS_WAIT);
+    }
+
     fn send(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
             // The thread ends only after this handle has let go of the queue, or by a panic: then nobody is told
@@ -122,8 +132,9 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        if let Err(RecvTimeoutError::Timeout) = self.closed.recv_timeout(LAST_WAIT) {
-            let waited = LAST_WAIT.as_secs();
+        let last_wait = self.last_wait.get();
+        if let Err(RecvTimeoutError::Timeout) = self.closed.recv_timeout(last_wait) {
+            let waited = last_wait.as_secs();
             tracing::error!(
                 "the state directory hangs; its last changes are given up after {waited} s"
             );
@@ -429,6 +440,19 @@ mod tests {
         drop(store);
         assert!(clock.now().since(began) >= LAST_WAIT);
         drop(release);
+    }
+
+    /// [PAUSE-9] Whoever opens the database next is not turned away by the lock of one whose last commit was slow.
+    #[test]
+    fn one_that_is_bequeathed_is_waited_for_longer_and_is_not_locked_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, _) = super::super::open(dir.path()).unwrap();
+        let done = |_| std::thread::sleep(LAST_WAIT + Duration::from_secs(1));
+        let store = Store::start(database, dir.path(), Clock::start(), done).unwrap();
+        store.commit(Some(Ticket(1)), Vec::new());
+        store.bequeath();
+        drop(store);
+        assert!(Database::open(dir.path().join(FILE)).is_ok());
     }
 
     /// [PAUSE-10] [TIMER-5] It is not over, and begins anew, with each small commit that a full disk has room for.
