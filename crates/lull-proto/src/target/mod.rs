@@ -31,7 +31,8 @@
 //! | `Fencing` | no older request can reach the medium any more, and the target above it stands | `Recording` |
 //! | `Recording` | the owner is written | `Arriving`; `Asked` in a pause; `Fencing` where the target above went away |
 //! | | it is not, the point of no return is past, or the resource begins a new life | REFUSED |
-//! | these four | gone; too late with HELLO or ATTACH; a newer ATTACH; eviction; the point of no return | forgotten |
+//! | these four | gone; too late with HELLO or ATTACH; a newer ATTACH; eviction | forgotten |
+//! | `Accepted` to `Fencing` | the point of no return | forgotten |
 //! | `Arriving` | READY | `Sharing`; `Ready` where other sharers are waited for |
 //! | `Ready` | all of them are ready, or have lost their places | `Sharing` |
 //! | `Arriving`, `Ready`, `Sharing` | PAUSE is sent | `Asked` |
@@ -40,6 +41,7 @@
 //! | `Arriving` to `Complete` | DETACH, gone, a newer ATTACH, eviction, a failed write-back, the point of no return | `Closing` |
 //! | `Closing` | its lane is drained | DISCONNECT where one is due; after DETACH `Detaching` |
 //! | `Detaching` | the roster is written, or cannot be | forgotten, after DETACHED or without |
+//! | `Recording`, `Detaching` | 5 s after the point of no return | forgotten |
 //!
 //! And of a restart; *told to end* is an order that nothing may abort:
 //!

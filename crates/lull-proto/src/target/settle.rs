@@ -1,6 +1,7 @@
 //! A restart once everybody is quiet: everything durable, the clean record, the point of no return, the end.
 
 use super::restart::{RENEW_EVERY, Restart};
+use super::session::Session;
 use super::{
     Action, Actions, Agentless, Change, Phase, Purpose, Question, Report, ResourceIndex, Seat,
     SessionState, Target, Why,
@@ -149,13 +150,26 @@ impl Target {
     }
 
     /// A target that goes waits for every request that it has taken, for as long as its medium takes: people are told
-    /// whose they are [TIMER-5].
+    /// whose they are [TIMER-5]. For whom only the roster is to be written it waits no longer than until here.
     pub(super) fn linger(&mut self, now: MonoTime, actions: &mut Actions) {
         let Phase::Leaving { restart } = &mut self.phase else { return };
         restart.renew_at = now + RENEW_EVERY;
         let restart = restart.id;
+        // [PAUSE-10] Their requests are over, or never began: only the state is written for them, and it may hang.
+        let written = |session: &Session| {
+            matches!(session.state, SessionState::Detaching { .. } | SessionState::Recording { .. })
+        };
+        let of_these = self.sessions.iter().filter(|(_, session)| written(session));
+        let conns: Vec<_> = of_these.map(|(&conn, _)| conn).collect();
+        for conn in conns {
+            self.forget(conn);
+            actions.push(Action::HangUp { conn });
+        }
         let (sessions, agentless) = self.still_here();
-        actions.push(Action::Report(Report::Lingering { restart, sessions, agentless }));
+        if !sessions.is_empty() || agentless > 0 {
+            actions.push(Action::Report(Report::Lingering { restart, sessions, agentless }));
+        }
+        self.check_gone(actions);
     }
 
     /// Whose requests, or whose change of the roster, a target that goes still waits for: the names of initiators,

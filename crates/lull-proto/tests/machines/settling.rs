@@ -1,7 +1,7 @@
 //! From the last PAUSE COMPLETE to the end of the target: what comes back meanwhile, and what hangs.
 
 use crate::pair::{Node, Order, Pair, Seen, restart};
-use lull_proto::initiator::Phase;
+use lull_proto::initiator::{Event, Phase};
 use lull_proto::target::{self, Change, Decision, OnTimeout, Report};
 use lull_wire::{Kind, RestartId};
 use std::time::Duration;
@@ -124,6 +124,29 @@ fn a_target_that_would_go_says_for_whom_it_waits() {
     let name = pair.nodes[1].config.node.clone();
     assert_eq!(lingering, [(vec![name.clone()], 0), (vec![name], 0)]);
     pair.until(|pair| pair.life == 2 && pair.all_share());
+}
+
+/// [PAUSE-10] A state directory that hangs keeps no target that goes, be it behind one who detaches or one who comes.
+#[test]
+fn a_target_that_goes_does_not_wait_for_a_roster_that_cannot_be_written() {
+    for detaches in [true, false] {
+        let mut pair = Pair::sharing(2);
+        pair.store.delay = 1000 * SECOND;
+        if detaches {
+            pair.tell(1, Event::Detach { at_once: false });
+        } else {
+            pair.cut_now(1);
+        }
+        pair.run(2 * SECOND);
+        let span = SECOND;
+        pair.order(Order { unstoppable: true, on_timeout: OnTimeout::Proceed, span, ..restart(1) });
+        pair.until_within(20 * SECOND, |pair| pair.life == 2);
+        let lingers = |report: &Report| matches!(report, Report::Lingering { .. });
+        assert!(!pair.reports.iter().any(lingers), "no request keeps it");
+        pair.store.delay = Duration::ZERO;
+        pair.until(|pair| pair.life == 2 && pair.phase(0) == Phase::Sharing);
+        pair.finish();
+    }
 }
 
 /// [PAUSE-10] A medium whose flush hangs is waited for as long as somebody who does not complete is, and the same
